@@ -1,0 +1,20 @@
+// Normalisation; gamma and beta [C], the last axis of x.
+#pragma once
+
+#include "autograd/variable.h"
+
+namespace nextgrad {
+
+// Batch norm with this batch's statistics (Ioffe and Szegedy 2015) over all axes but the last.
+// mean and rstd receive the statistics [C], for the caller's running averages.
+Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps,
+                    Tensor* mean = nullptr, Tensor* rstd = nullptr);
+// Batch norm with given statistics (evaluation): differentiable in x, gamma and beta.
+Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variable& beta,
+                         const Tensor& running_mean, const Tensor& running_var, double eps);
+Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps);
+// x [N, ..., C]; statistics per image and group of C / groups neighbouring channels.
+Variable group_norm(const Variable& x, const Variable& gamma, const Variable& beta, int groups,
+                    double eps);
+
+}  // namespace nextgrad

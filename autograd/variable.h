@@ -1,0 +1,109 @@
+// Variable: a Tensor plus its place in the graph of the computation that made it. Reverse mode: an
+// op on Variables records a node with its backward; backward() walks the nodes in reverse order of
+// creation, frees what each saved as soon as it is done, and accumulates gradients in place.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "tensor/backend.h"
+#include "tensor/tensor.h"
+
+namespace nextgrad {
+
+struct Node;
+
+// A handle: copies share the value, the gradient and the place in the graph.
+class Variable {
+ public:
+  Variable() = default;  // undefined
+  // A leaf. Only a leaf that requires a gradient keeps one.
+  explicit Variable(Tensor value, bool requires_grad = false);
+
+  bool defined() const { return impl_ != nullptr; }
+  const Tensor& value() const;               // throws if undefined
+  const Shape& shape() const { return value().shape(); }
+  std::int64_t dim(int axis) const { return value().dim(axis); }
+  int ndim() const { return value().ndim(); }
+  DType dtype() const { return value().dtype(); }
+  Backend& backend() const { return value().backend(); }
+  double item() const { return value().item(); }
+
+  bool requires_grad() const;                // a leaf that asks for one, or computed from such
+  void set_requires_grad(bool on);           // leaves only
+  bool is_leaf() const;
+
+  // The accumulated gradient of a leaf (or of any variable after retain_grad()); undefined before
+  // the first backward.
+  const Tensor& grad() const;
+  void set_grad(Tensor grad);
+  void zero_grad();                          // forgets it
+  void retain_grad() const;                  // keep this inner variable's gradient too
+
+  // Gradients of this variable (times `seed`, which defaults to 1 for a single element) with
+  // respect to every leaf it came from, added to theirs. The graph is freed as it goes unless
+  // `retain_graph`; a second backward through a freed graph throws, and so does one that needs a
+  // tensor changed in place since.
+  void backward(const Tensor& seed = {}, bool retain_graph = false) const;
+
+  Variable detach() const;                   // same value, outside the graph
+  // Replaces the value of a leaf, in place where other handles see it: shape and dtype may change.
+  void set_value(Tensor value) const;
+
+  struct Impl;
+
+ private:
+  friend Variable record(const char*, Tensor, const std::vector<Variable>&,
+                         std::function<std::vector<Tensor>(const Tensor&)>);
+  std::shared_ptr<Impl> impl_;
+};
+
+// The backward of an op: from dL/dy to dL/dx for each input, in the order they were recorded with;
+// an undefined tensor means no gradient. Called once (unless the graph is retained).
+using Backward = std::function<std::vector<Tensor>(const Tensor& dy)>;
+
+// Wraps the result of an op. If gradients are enabled and any input needs one, the result gets a
+// node that remembers the inputs' nodes (not their values) and `backward`.
+Variable record(const char* name, Tensor value, const std::vector<Variable>& inputs,
+                Backward backward);
+
+// A tensor that a backward needs, with its version: get() throws if it was changed in place.
+class Saved {
+ public:
+  Saved() = default;
+  explicit Saved(Tensor tensor) : tensor_(std::move(tensor)), version_(tensor_.version()) {}
+  explicit Saved(const Variable& v) : Saved(v.defined() ? v.value() : Tensor()) {}
+  const Tensor& get() const;
+  const Shape& shape() const { return tensor_.shape(); }
+
+ private:
+  Tensor tensor_;
+  std::uint64_t version_ = 0;
+};
+
+// While one lives, ops of this thread record nothing.
+class NoGrad {
+ public:
+  NoGrad();
+  ~NoGrad();
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  bool before_;
+};
+// The opposite, inside a NoGrad.
+class EnableGrad {
+ public:
+  EnableGrad();
+  ~EnableGrad();
+  EnableGrad(const EnableGrad&) = delete;
+  EnableGrad& operator=(const EnableGrad&) = delete;
+
+ private:
+  bool before_;
+};
+bool grad_enabled();
+
+}  // namespace nextgrad

@@ -1,0 +1,110 @@
+// The CPU backend. Each family of methods is implemented in the file of its name, kernels (free
+// functions on pointers and extents) above, the methods that dispatch on the dtype below.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tensor/backend.h"
+#include "tensor/cpu/allocator.h"
+
+namespace nextgrad::cpu {
+
+class CpuBackend final : public Backend {
+ public:
+  Device device() const override;
+  void* allocate(std::size_t bytes) override;
+  void release(void* block, std::size_t bytes) override;
+  MemoryStats memory() const override;
+  void reset_peak() override;
+  void empty_cache() override;
+  void upload(void* destination, const void* host, std::size_t bytes) override;
+  void download(void* host, const void* source, std::size_t bytes) override;
+  std::string description() const override;
+  void fill(Tensor& out, double value) override;
+  void copy(const Tensor& source, Tensor& out) override;
+  void axpy(Tensor& y, const Tensor& x, double alpha) override;
+  void scale(Tensor& y, double alpha) override;
+  void lerp(Tensor& y, const Tensor& x, double t) override;
+  Tensor unary(Unary op, const Tensor& x, double alpha) override;
+  Tensor unary_backward(Unary op, const Tensor& x, const Tensor& y, const Tensor& dy,
+                        double alpha) override;
+  Tensor binary(Binary op, const Tensor& a, const Tensor& b) override;
+  Tensor compare(Compare op, const Tensor& a, const Tensor& b) override;
+  Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) override;
+  Tensor reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) override;
+  Tensor argmax(const Tensor& x, int axis) override;
+  double sum_of_squares(const Tensor& x) override;
+  bool all_finite(const Tensor& x) override;
+  Tensor softmax(const Tensor& x, bool log) override;
+  Tensor softmax_backward(const Tensor& y, const Tensor& dy, bool log) override;
+  Tensor gather(const Tensor& x, int axis, const Tensor& index) override;
+  Tensor gather_backward(const Shape& x_shape, int axis, const Tensor& index,
+                         const Tensor& dy) override;
+  Tensor random_uniform(const Shape& shape, DType dtype, const RandomKey& key) override;
+  Tensor random_normal(const Shape& shape, DType dtype, const RandomKey& key) override;
+  Tensor dropout_mask(const Shape& shape, DType dtype, double p, const RandomKey& key) override;
+  Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) override;
+  Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation,
+                Tensor* pre_activation) override;
+  ConvGradients linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
+                                Needs needs) override;
+  Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Window& window,
+                int groups) override;
+  ConvGradients conv2d_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
+                                const Window& window, int groups, Needs needs) override;
+  Tensor depthwise(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& base,
+                   const Window& window) override;
+  ConvGradients depthwise_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
+                                   const Window& window, Needs needs) override;
+  NormResult batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                        double eps) override;
+  NormGradients batch_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                    const Tensor& rstd, const Tensor& dy) override;
+  void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
+                      const Tensor& rstd, double eps, std::int64_t rows, double momentum) override;
+  Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift) override;
+  NormResult layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                        double eps) override;
+  NormGradients layer_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                    const Tensor& rstd, const Tensor& dy) override;
+  NormResult group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, int groups,
+                        double eps) override;
+  NormGradients group_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                    const Tensor& rstd, const Tensor& dy, int groups) override;
+  Tensor residual(const Tensor& x, const Tensor& branch, const Tensor& s,
+                  const Tensor& mask) override;
+  ResidualGradients residual_backward(const Tensor& branch, const Tensor& s, const Tensor& mask,
+                                      const Tensor& dy, bool needs_ds) override;
+  std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u,
+                                          const Tensor& dy) override;
+  Tensor max_pool(const Tensor& x, const Window& window, Tensor& indices) override;
+  Tensor max_pool_backward(const Shape& x_shape, const Tensor& indices, const Tensor& dy) override;
+  Tensor average_pool(const Tensor& x, const Window& window, bool count_padding) override;
+  Tensor average_pool_backward(const Shape& x_shape, const Tensor& dy, const Window& window,
+                               bool count_padding) override;
+  Tensor resize(const Tensor& x, std::int64_t h, std::int64_t w, Resize mode) override;
+  Tensor resize_backward(const Shape& x_shape, const Tensor& dy, Resize mode) override;
+  Tensor resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) override;
+  CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels,
+                                   const Tensor& weights, const CrossEntropyOptions& o) override;
+  Tensor cross_entropy_backward(const Tensor& logits, const Tensor& labels, const Tensor& weights,
+                                const CrossEntropyOptions& o, const CrossEntropyResult& r,
+                                double dloss) override;
+  CrossEntropyResult upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
+                                            const Tensor& weights,
+                                            const CrossEntropyOptions& o) override;
+  Tensor upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
+                                         const Tensor& weights, const CrossEntropyOptions& o,
+                                         const CrossEntropyResult& r, double dloss) override;
+  void adamw(Tensor& p, Tensor& m, Tensor& v, const Tensor& grad, const AdamWStep& s) override;
+  void sgd(Tensor& p, Tensor& momentum_buffer, const Tensor& grad, double lr, double momentum,
+           double weight_decay, bool nesterov, bool first) override;
+
+ private:
+  CachingAllocator allocator_;
+};
+
+}  // namespace nextgrad::cpu

@@ -1,0 +1,73 @@
+// Element types. f32 and f64 compute; bf16, i64, i32 and u8 are storage, indices and masks.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/error.h"
+
+namespace nextgrad {
+
+enum class DType : std::uint8_t { f32, f64, bf16, i64, i32, u8 };
+
+// The upper half of a float32, rounded to nearest even; storage only, arithmetic goes through float.
+struct bfloat16 {
+  std::uint16_t bits = 0;
+
+  bfloat16() = default;
+  explicit bfloat16(float value) {
+    const auto u = std::bit_cast<std::uint32_t>(value);
+    const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
+    const std::uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    bits = static_cast<std::uint16_t>(nan ? (u >> 16) | 0x40u : rounded);
+  }
+  explicit operator float() const {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  }
+};
+
+std::size_t size_of(DType dtype);      // bytes of one element
+const char* name_of(DType dtype);      // "f32", "f64", ...
+inline bool is_floating(DType d) { return d == DType::f32 || d == DType::f64 || d == DType::bf16; }
+
+template <class T>
+struct DTypeOf;
+template <>
+struct DTypeOf<float> { static constexpr DType value = DType::f32; };
+template <>
+struct DTypeOf<double> { static constexpr DType value = DType::f64; };
+template <>
+struct DTypeOf<bfloat16> { static constexpr DType value = DType::bf16; };
+template <>
+struct DTypeOf<std::int64_t> { static constexpr DType value = DType::i64; };
+template <>
+struct DTypeOf<std::int32_t> { static constexpr DType value = DType::i32; };
+template <>
+struct DTypeOf<std::uint8_t> { static constexpr DType value = DType::u8; };
+template <class T>
+inline constexpr DType dtype_of = DTypeOf<T>::value;
+
+// Calls fn(T{}) with the C++ type of a computing dtype (f32 or f64); throws for the others.
+template <class Fn>
+decltype(auto) dispatch_float(DType dtype, const char* op, Fn&& fn) {
+  if (dtype == DType::f32) return fn(float{});
+  if (dtype == DType::f64) return fn(double{});
+  fail("{}: computes in f32 or f64, got {}; convert with to()", op, name_of(dtype));
+}
+
+// Calls fn(T{}) with the C++ type of any dtype.
+template <class Fn>
+decltype(auto) dispatch_all(DType dtype, Fn&& fn) {
+  switch (dtype) {
+    case DType::f32: return fn(float{});
+    case DType::f64: return fn(double{});
+    case DType::bf16: return fn(bfloat16{});
+    case DType::i64: return fn(std::int64_t{});
+    case DType::i32: return fn(std::int32_t{});
+    case DType::u8: return fn(std::uint8_t{});
+  }
+  fail("unknown dtype {}", static_cast<int>(dtype));
+}
+
+}  // namespace nextgrad

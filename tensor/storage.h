@@ -1,0 +1,43 @@
+// A block of device memory, and the caching allocator it comes from.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "tensor/device.h"
+
+namespace nextgrad {
+
+class Backend;
+
+struct MemoryStats {
+  std::size_t live = 0;      // bytes in tensors now
+  std::size_t peak = 0;      // most bytes ever live since the last reset_peak
+  std::size_t reserved = 0;  // bytes taken from the system, live or cached
+};
+
+// Owns a block; tensors that view the same numbers share one Storage. `version` counts in-place
+// changes, so that a backward pass notices that a tensor it saved is no longer what it was.
+class Storage {
+ public:
+  Storage(Backend& backend, std::size_t bytes);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+  Backend& backend() const { return backend_; }
+  std::uint64_t version() const { return version_.load(std::memory_order_relaxed); }
+  void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
+
+ private:
+  Backend& backend_;
+  std::size_t bytes_;
+  void* data_;
+  std::atomic<std::uint64_t> version_{0};
+};
+
+}  // namespace nextgrad

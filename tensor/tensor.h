@@ -1,0 +1,96 @@
+// Tensor: a cheap value handle (shape, strides, offset) on shared storage. Numbers only; gradients
+// belong to autograd/. Images are [N, H, W, C].
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "tensor/device.h"
+#include "tensor/dtype.h"
+#include "tensor/shape.h"
+#include "tensor/storage.h"
+
+namespace nextgrad {
+
+class Tensor {
+ public:
+  Tensor() = default;  // undefined: defined() is false
+
+  // New tensors. `empty` is uninitialised.
+  static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = {});
+  static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = {});
+  static Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = {});
+  // Copies host values, row-major; throws unless values.size() == shape.numel().
+  template <class T>
+  static Tensor from(std::span<const T> values, const Shape& shape, Device device = {});
+  template <class T>
+  static Tensor from(const std::vector<T>& values, const Shape& shape, Device device = {}) {
+    return from(std::span<const T>(values), shape, device);
+  }
+  static Tensor scalar(double value, DType dtype = DType::f32, Device device = {});
+
+  bool defined() const { return storage_ != nullptr; }
+  const Shape& shape() const { return shape_; }
+  const Shape& strides() const { return strides_; }  // in elements
+  std::int64_t dim(int axis) const { return shape_[shape_.axis(axis)]; }
+  int ndim() const { return shape_.size(); }
+  std::int64_t numel() const { return numel_; }
+  DType dtype() const { return dtype_; }
+  Device device() const;
+  Backend& backend() const;  // throws if undefined
+  bool is_contiguous() const;
+  std::size_t nbytes() const { return static_cast<std::size_t>(numel_) * size_of(dtype_); }
+  // True if no other tensor shares the storage and this one covers all of it, so that its owner may
+  // change it unseen.
+  bool sole_owner() const;
+  std::uint64_t version() const { return storage_ ? storage_->version() : 0; }
+
+  // Views: no numbers move (except reshape of a non-contiguous tensor, which copies).
+  Tensor reshape(const Shape& shape) const;  // one extent may be -1
+  Tensor slice(int axis, std::int64_t begin, std::int64_t end, std::int64_t step = 1) const;
+  Tensor permute(const std::vector<int>& axes) const;
+  Tensor transpose(int a, int b) const;
+  Tensor expand(const Shape& shape) const;   // broadcast, stride 0
+  Tensor squeeze(int axis) const;
+  Tensor unsqueeze(int axis) const;
+
+  Tensor contiguous() const;  // itself if it already is
+  Tensor clone() const;       // always a contiguous copy
+  Tensor to(DType dtype) const;
+  Tensor to(Device device) const;
+
+  // In place; the storage's version grows.
+  void fill_(double value);
+  void copy_(const Tensor& source);                     // broadcasts and casts
+  void add_(const Tensor& source, double alpha = 1.0);  // this += alpha * source, same shape
+
+  // To the host.
+  template <class T>
+  std::vector<T> to_vector() const;  // row-major, cast to T
+  double item() const;               // throws unless numel() == 1
+
+  // For backends only (tensor/cpu, cuda): address of the first element. Nothing above may use it.
+  template <class T>
+  T* data() const {
+    check(dtype_of<T> == dtype_, "tensor holds {}, read as {}", name_of(dtype_), name_of(dtype_of<T>));
+    return static_cast<T*>(storage_->data()) + offset_;
+  }
+  void* raw() const {
+    return static_cast<std::byte*>(storage_->data()) +
+           static_cast<std::size_t>(offset_) * size_of(dtype_);
+  }
+  void bump_version() { storage_->bump_version(); }  // a kernel wrote into it
+
+ private:
+  Tensor with(const Shape& shape, const Shape& strides, std::int64_t offset) const;
+
+  std::shared_ptr<Storage> storage_;
+  Shape shape_;
+  Shape strides_;
+  std::int64_t offset_ = 0;
+  std::int64_t numel_ = 0;
+  DType dtype_ = DType::f32;
+};
+
+}  // namespace nextgrad
