@@ -1,0 +1,108 @@
+// Elementary functions as plain branch-free code, so that GCC vectorises the loops that call them.
+// float uses polynomials of its own (the library's functions do not vectorise); double uses
+// <cmath>. NaN goes in, NaN comes out, everywhere.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+namespace nextgrad::cpu {
+
+// e^x: x = n ln 2 + r, a polynomial in r (Cephes, expf.c) times 2^n; relative error below 2e-7.
+// Overflows to infinity and underflows through the denormals to 0.
+inline float exp(float x) {
+  float a = x < -104.0f ? -104.0f : x;
+  a = a > 89.0f ? 89.0f : a;
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const float shifted = a * 1.44269504088896341f + kRound;
+  const float n = shifted - kRound;
+  const float r = (a - n * 0.693359375f) - n * -2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  // 2^n in two factors, since n reaches from -150 to 128.
+  const auto m = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(shifted) - 0x4b400000u);
+  const std::int32_t half = m >> 1;
+  const auto exponent1 = static_cast<std::uint32_t>(half) + 127u;
+  const auto exponent2 = static_cast<std::uint32_t>(m) - static_cast<std::uint32_t>(half) + 127u;
+  return p * std::bit_cast<float>(exponent1 << 23) * std::bit_cast<float>(exponent2 << 23);
+}
+inline double exp(double x) {
+  return std::exp(x);
+}
+
+// erf(x): x P(x^2) / Q(x^2) on |x| <= 4 (the rational approximation of Eigen and XLA), +-1 beyond;
+// absolute error below 5e-7.
+inline float erf(float x) {
+  float a = x < -4.0f ? -4.0f : x;
+  a = a > 4.0f ? 4.0f : a;
+  const float s = a * a;
+  float p = -2.72614225801306e-10f;
+  p = p * s + 2.77068142495902e-08f;
+  p = p * s + -2.10102402082508e-06f;
+  p = p * s + -5.69250639462346e-05f;
+  p = p * s + -7.34990630326855e-04f;
+  p = p * s + -2.95459980854025e-03f;
+  p = p * s + -1.60960333262415e-02f;
+  float q = -1.45660718464996e-05f;
+  q = q * s + -2.13374055278905e-04f;
+  q = q * s + -1.68282697438203e-03f;
+  q = q * s + -7.37332916720468e-03f;
+  q = q * s + -1.42647390514189e-02f;
+  // Exactly +-1 from +-4 on, so that x Phi(x) vanishes for large negative x.
+  const float y = a * p / q;
+  const float low = x <= -4.0f ? -1.0f : y;
+  return x >= 4.0f ? 1.0f : low;
+}
+inline double erf(double x) {
+  return std::erf(x);
+}
+
+// Phi(x), the normal distribution function.
+template <class T>
+inline T normal_cdf(T x) {
+  return T(0.5) * (T(1) + erf(x * T(0.70710678118654752440)));
+}
+
+// GELU: x Phi(x); absolute error below 1e-6 in float.
+template <class T>
+inline T gelu(T x) {
+  return x * normal_cdf(x);
+}
+
+// d GELU / dx = Phi(x) + x phi(x), phi the normal density.
+template <class T>
+inline T gelu_grad(T x) {
+  return normal_cdf(x) + x * (T(0.39894228040143267794) * exp(T(-0.5) * x * x));
+}
+
+// 1 / (1 + e^-x).
+template <class T>
+inline T sigmoid(T x) {
+  return T(1) / (T(1) + exp(-x));
+}
+
+// tanh(x): an odd polynomial (Cephes, tanhf.c) below 0.625, 1 - 2 / (e^2|x| + 1) above.
+inline float tanh(float x) {
+  const float a = x < 0.0f ? -x : x;
+  const float s = x * x;
+  float p = -5.70498872745e-3f;
+  p = p * s + 2.06390887954e-2f;
+  p = p * s + -5.37397155531e-2f;
+  p = p * s + 1.33314422036e-1f;
+  p = p * s + -3.33332819422e-1f;
+  const float small = p * s * x + x;
+  const float large = 1.0f - 2.0f / (exp(2.0f * a) + 1.0f);
+  const float signed_large = x < 0.0f ? -large : large;
+  return a < 0.625f ? small : signed_large;
+}
+inline double tanh(double x) {
+  return std::tanh(x);
+}
+
+}  // namespace nextgrad::cpu
