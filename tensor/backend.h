@@ -22,8 +22,27 @@
 namespace nextgrad {
 
 // y = f(x). `pow`, `clamp_min`, `leaky` and `elu`-like constants come as `alpha`.
-enum class Unary { neg, exp, log, sqrt, rsqrt, square, reciprocal, abs, sign, relu, gelu, sigmoid,
-                   silu, hardswish, tanh, pow, clamp_min, add_scalar, mul_scalar };
+enum class Unary {
+  neg,
+  exp,
+  log,
+  sqrt,
+  rsqrt,
+  square,
+  reciprocal,
+  abs,
+  sign,
+  relu,
+  gelu,
+  sigmoid,
+  silu,
+  hardswish,
+  tanh,
+  pow,
+  clamp_min,
+  add_scalar,
+  mul_scalar
+};
 enum class Binary { add, sub, mul, div, maximum, minimum };
 enum class Compare { eq, ne, lt, le, gt, ge };
 enum class Reduce { sum, mean, max, min };
@@ -63,8 +82,9 @@ struct Needs {  // which of ConvGradients to compute
 struct CrossEntropyOptions {
   std::int64_t ignore_label = 255;
   double label_smoothing = 0;
-  // `all`: divide by the number of all pixels, ignored ones too (MMSegmentation's default, SegNeXt);
-  // `valid`: by the summed weight of the pixels that count (PyTorch's mean); `none`: do not divide.
+  // `all`: divide by the number of all pixels, ignored ones too (MMSegmentation's default,
+  // SegNeXt); `valid`: by the summed weight of the pixels that count (PyTorch's mean); `none`: do
+  // not divide.
   enum class Normalise { all, valid, none } normalise = Normalise::all;
 };
 struct CrossEntropyResult {
@@ -92,7 +112,7 @@ class Backend {
   virtual void upload(void* destination, const void* host, std::size_t bytes) = 0;
   virtual void download(void* host, const void* source, std::size_t bytes) = 0;
   virtual void synchronize() {}
-  virtual std::string description() const = 0;    // "AVX2, 2 threads"
+  virtual std::string description() const = 0;  // "AVX2, 2 threads"
 
   // --- elementwise: elementwise.cpp, any strides and any dtype for fill and copy ---
   virtual void fill(Tensor& out, double value) = 0;
@@ -130,7 +150,8 @@ class Backend {
                                  const Tensor& dy) = 0;
 
   // --- random: random.cpp. Element i takes number i of the Philox stream of `key` ---
-  virtual Tensor random_uniform(const Shape& shape, DType dtype, const RandomKey& key) = 0;  // [0,1)
+  virtual Tensor random_uniform(const Shape& shape, DType dtype,
+                                const RandomKey& key) = 0;  // [0,1)
   virtual Tensor random_normal(const Shape& shape, DType dtype, const RandomKey& key) = 0;
   // 0 with probability p, else 1 / (1 - p): a dropout mask.
   virtual Tensor dropout_mask(const Shape& shape, DType dtype, double p, const RandomKey& key) = 0;
@@ -209,8 +230,8 @@ class Backend {
   virtual Tensor max_pool_backward(const Shape& x_shape, const Tensor& indices,
                                    const Tensor& dy) = 0;
   virtual Tensor average_pool(const Tensor& x, const Window& window, bool count_padding) = 0;
-  virtual Tensor average_pool_backward(const Shape& x_shape, const Tensor& dy,
-                                       const Window& window, bool count_padding) = 0;
+  virtual Tensor average_pool_backward(const Shape& x_shape, const Tensor& dy, const Window& window,
+                                       bool count_padding) = 0;
 
   // --- resize: resize.cpp. x [N,H,W,C] -> [N,h,w,C]; half-pixel centres as PyTorch's
   // interpolate(align_corners=False), borders clamped ---
@@ -239,17 +260,19 @@ class Backend {
 
   // --- optimiser: optimizer.cpp, one pass over the parameter, in place ---
   // Decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019,
-  // Algorithm 2): p -= lr wd p; m, v updated; p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps).
+  // Algorithm 2): p -= lr wd p; m, v updated; p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) +
+  // eps).
   virtual void adamw(Tensor& p, Tensor& m, Tensor& v, const Tensor& grad, const AdamWStep& s) = 0;
-  // g = grad + wd p; buf = momentum buf + g (first step: g); p -= lr (nesterov ? g + momentum buf : buf).
+  // g = grad + wd p; buf = momentum buf + g (first step: g); p -= lr (nesterov ? g + momentum buf :
+  // buf).
   virtual void sgd(Tensor& p, Tensor& momentum_buffer, const Tensor& grad, double lr,
                    double momentum, double weight_decay, bool nesterov, bool first) = 0;
 };
 
 // The backend of a device; throws if this build or machine has none.
 Backend& backend_of(Device device);
-// A backend library registers itself before main() (see tensor/cpu/cpu_backend.cpp).
-void register_backend(Device device, Backend* (*create)());
+// A backend of another device registers its maker before main(); the CPU is always there.
+void register_backend(Device::Kind kind, Backend* (*create)(int index));
 
 // Number of threads of the CPU backend; 0 means all cores this process may use.
 void set_num_threads(int threads);

@@ -12,8 +12,8 @@ struct Device {
   int index = 0;
 
   bool operator==(const Device&) const = default;
-  std::string str() const;                      // "cpu", "cuda:0"
-  static Device parse(std::string_view text);   // "cpu", "cuda", "cuda:1"; throws InputError
+  std::string str() const;                     // "cpu", "cuda:0"
+  static Device parse(std::string_view text);  // "cpu", "cuda", "cuda:1"; throws InputError
 };
 
 }  // namespace nextgrad

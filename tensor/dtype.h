@@ -11,7 +11,8 @@ namespace nextgrad {
 
 enum class DType : std::uint8_t { f32, f64, bf16, i64, i32, u8 };
 
-// The upper half of a float32, rounded to nearest even; storage only, arithmetic goes through float.
+// The upper half of a float32, rounded to nearest even; storage only, arithmetic goes through
+// float.
 struct bfloat16 {
   std::uint16_t bits = 0;
 
@@ -27,24 +28,38 @@ struct bfloat16 {
   }
 };
 
-std::size_t size_of(DType dtype);      // bytes of one element
-const char* name_of(DType dtype);      // "f32", "f64", ...
-inline bool is_floating(DType d) { return d == DType::f32 || d == DType::f64 || d == DType::bf16; }
+std::size_t size_of(DType dtype);  // bytes of one element
+const char* name_of(DType dtype);  // "f32", "f64", ...
+inline bool is_floating(DType d) {
+  return d == DType::f32 || d == DType::f64 || d == DType::bf16;
+}
 
 template <class T>
 struct DTypeOf;
 template <>
-struct DTypeOf<float> { static constexpr DType value = DType::f32; };
+struct DTypeOf<float> {
+  static constexpr DType value = DType::f32;
+};
 template <>
-struct DTypeOf<double> { static constexpr DType value = DType::f64; };
+struct DTypeOf<double> {
+  static constexpr DType value = DType::f64;
+};
 template <>
-struct DTypeOf<bfloat16> { static constexpr DType value = DType::bf16; };
+struct DTypeOf<bfloat16> {
+  static constexpr DType value = DType::bf16;
+};
 template <>
-struct DTypeOf<std::int64_t> { static constexpr DType value = DType::i64; };
+struct DTypeOf<std::int64_t> {
+  static constexpr DType value = DType::i64;
+};
 template <>
-struct DTypeOf<std::int32_t> { static constexpr DType value = DType::i32; };
+struct DTypeOf<std::int32_t> {
+  static constexpr DType value = DType::i32;
+};
 template <>
-struct DTypeOf<std::uint8_t> { static constexpr DType value = DType::u8; };
+struct DTypeOf<std::uint8_t> {
+  static constexpr DType value = DType::u8;
+};
 template <class T>
 inline constexpr DType dtype_of = DTypeOf<T>::value;
 
@@ -60,12 +75,18 @@ decltype(auto) dispatch_float(DType dtype, const char* op, Fn&& fn) {
 template <class Fn>
 decltype(auto) dispatch_all(DType dtype, Fn&& fn) {
   switch (dtype) {
-    case DType::f32: return fn(float{});
-    case DType::f64: return fn(double{});
-    case DType::bf16: return fn(bfloat16{});
-    case DType::i64: return fn(std::int64_t{});
-    case DType::i32: return fn(std::int32_t{});
-    case DType::u8: return fn(std::uint8_t{});
+    case DType::f32:
+      return fn(float{});
+    case DType::f64:
+      return fn(double{});
+    case DType::bf16:
+      return fn(bfloat16{});
+    case DType::i64:
+      return fn(std::int64_t{});
+    case DType::i32:
+      return fn(std::int32_t{});
+    case DType::u8:
+      return fn(std::uint8_t{});
   }
   fail("unknown dtype {}", static_cast<int>(dtype));
 }

@@ -37,7 +37,8 @@ class OpScope {
   OpScope(const char* name, double flops, double bytes) {
     if (Profile::active() != nullptr) start(name, flops, bytes);
   }
-  OpScope(const std::string& name, double flops, double bytes) : OpScope(name.c_str(), flops, bytes) {}
+  OpScope(const std::string& name, double flops, double bytes)
+      : OpScope(name.c_str(), flops, bytes) {}
   ~OpScope() {
     if (profiled_) finish();
   }

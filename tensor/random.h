@@ -15,8 +15,8 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::u
 struct RandomKey {
   std::uint64_t seed = 0;
   std::uint64_t iteration = 0;
-  std::uint32_t use = 0;     // which op or transform draws
-  std::uint32_t sample = 0;  // which image of the batch or data set
+  std::uint32_t use = 0;        // which op or transform draws
+  std::uint32_t sample = 0;     // which image of the batch or data set
   std::uint64_t mixed() const;  // 64-bit hash of all four
 };
 
@@ -24,11 +24,11 @@ struct RandomKey {
 class RandomStream {
  public:
   explicit RandomStream(const RandomKey& key) : key_(key.mixed()) {}
-  std::uint32_t next();               // 32 random bits
-  double uniform();                   // [0, 1), 53 bits
+  std::uint32_t next();  // 32 random bits
+  double uniform();      // [0, 1), 53 bits
   double uniform(double lo, double hi) { return lo + (hi - lo) * uniform(); }
   std::uint64_t below(std::uint64_t n);  // integer in [0, n), unbiased; n > 0
-  double normal();                    // mean 0, variance 1 (Box-Muller)
+  double normal();                       // mean 0, variance 1 (Box-Muller)
   bool chance(double p) { return uniform() < p; }
 
  private:

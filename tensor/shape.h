@@ -19,23 +19,23 @@ class Shape {
       : Shape(std::span<const std::int64_t>(extents.begin(), extents.size())) {}
   explicit Shape(std::span<const std::int64_t> extents);  // throws over kMaxAxes or below 0
 
-  int size() const { return size_; }                       // number of axes
+  int size() const { return size_; }  // number of axes
   std::int64_t operator[](int axis) const { return extents_[static_cast<std::size_t>(axis)]; }
   std::int64_t& operator[](int axis) { return extents_[static_cast<std::size_t>(axis)]; }
-  std::int64_t numel() const;                              // product; 1 for a scalar; throws on overflow
-  int axis(int a) const;                                   // resolves negative axes; throws out of range
+  std::int64_t numel() const;  // product; 1 for a scalar; throws on overflow
+  int axis(int a) const;       // resolves negative axes; throws out of range
   void push_back(std::int64_t extent);
   const std::int64_t* begin() const { return extents_.data(); }
   const std::int64_t* end() const { return extents_.data() + size_; }
   bool operator==(const Shape& other) const;
-  std::string str() const;                                 // "[2,64,64,3]"
+  std::string str() const;  // "[2,64,64,3]"
 
  private:
   std::array<std::int64_t, kMaxAxes> extents_{};
   int size_ = 0;
 };
 
-Shape contiguous_strides(const Shape& shape);              // row-major, in elements
-Shape broadcast(const Shape& a, const Shape& b);           // NumPy's rule; throws where it fails
+Shape contiguous_strides(const Shape& shape);     // row-major, in elements
+Shape broadcast(const Shape& a, const Shape& b);  // NumPy's rule; throws where it fails
 
 }  // namespace nextgrad

@@ -20,7 +20,8 @@ class Tensor {
   // New tensors. `empty` is uninitialised.
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = {});
   static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = {});
-  static Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = {});
+  static Tensor full(const Shape& shape, double value, DType dtype = DType::f32,
+                     Device device = {});
   // Copies host values, row-major; throws unless values.size() == shape.numel().
   template <class T>
   static Tensor from(std::span<const T> values, const Shape& shape, Device device = {});
@@ -51,7 +52,7 @@ class Tensor {
   Tensor slice(int axis, std::int64_t begin, std::int64_t end, std::int64_t step = 1) const;
   Tensor permute(const std::vector<int>& axes) const;
   Tensor transpose(int a, int b) const;
-  Tensor expand(const Shape& shape) const;   // broadcast, stride 0
+  Tensor expand(const Shape& shape) const;  // broadcast, stride 0
   Tensor squeeze(int axis) const;
   Tensor unsqueeze(int axis) const;
 
@@ -73,7 +74,8 @@ class Tensor {
   // For backends only (tensor/cpu, cuda): address of the first element. Nothing above may use it.
   template <class T>
   T* data() const {
-    check(dtype_of<T> == dtype_, "tensor holds {}, read as {}", name_of(dtype_), name_of(dtype_of<T>));
+    check(dtype_of<T> == dtype_, "tensor holds {}, read as {}", name_of(dtype_),
+          name_of(dtype_of<T>));
     return static_cast<T*>(storage_->data()) + offset_;
   }
   void* raw() const {

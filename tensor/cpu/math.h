@@ -36,28 +36,29 @@ inline double exp(double x) {
   return std::exp(x);
 }
 
-// erf(x): x P(x^2) / Q(x^2) on |x| <= 4 (the rational approximation of Eigen and XLA), +-1 beyond;
-// absolute error below 5e-7.
+// erf(x): x P(x^2) / Q(x^2) (the rational approximation of XLA), +-1 from where float rounds it to
+// 1; absolute error below 2e-7.
 inline float erf(float x) {
-  float a = x < -4.0f ? -4.0f : x;
-  a = a > 4.0f ? 4.0f : a;
+  constexpr float kOne = 3.832506856900711f;
+  float a = x < -kOne ? -kOne : x;
+  a = a > kOne ? kOne : a;
   const float s = a * a;
-  float p = -2.72614225801306e-10f;
-  p = p * s + 2.77068142495902e-08f;
-  p = p * s + -2.10102402082508e-06f;
-  p = p * s + -5.69250639462346e-05f;
-  p = p * s + -7.34990630326855e-04f;
-  p = p * s + -2.95459980854025e-03f;
-  p = p * s + -1.60960333262415e-02f;
-  float q = -1.45660718464996e-05f;
-  q = q * s + -2.13374055278905e-04f;
-  q = q * s + -1.68282697438203e-03f;
-  q = q * s + -7.37332916720468e-03f;
-  q = q * s + -1.42647390514189e-02f;
-  // Exactly +-1 from +-4 on, so that x Phi(x) vanishes for large negative x.
+  float p = 2.2905065861350646e-4f;
+  p = p * s + 3.4082910107109506e-3f;
+  p = p * s + 5.0955695062380861e-2f;
+  p = p * s + 1.8520832239976145e-1f;
+  p = p * s + 1.128379143519084f;
+  float q = -1.1791602954361697e-7f;
+  q = q * s + 2.3547966471313185e-5f;
+  q = q * s + 1.0179625278914885e-3f;
+  q = q * s + 1.4070470171167667e-2f;
+  q = q * s + 1.1098505178285362e-1f;
+  q = q * s + 4.9746925110067538e-1f;
+  q = q * s + 1.0f;
+  // Exactly +-1 at the ends, so that x Phi(x) vanishes for large negative x.
   const float y = a * p / q;
-  const float low = x <= -4.0f ? -1.0f : y;
-  return x >= 4.0f ? 1.0f : low;
+  const float low = x <= -kOne ? -1.0f : y;
+  return x >= kOne ? 1.0f : low;
 }
 inline double erf(double x) {
   return std::erf(x);

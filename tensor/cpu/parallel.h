@@ -1,6 +1,6 @@
 // Threads: a static split of [0, n) over the OpenMP team. The pieces depend on the number of
-// threads, so a body must write disjoint results and never accumulate across indices; sums are split
-// into a fixed number of pieces instead, combined in order.
+// threads, so a body must write disjoint results and never accumulate across indices; sums are
+// split into a fixed number of pieces instead, combined in order.
 #pragma once
 
 #include <omp.h>

@@ -1,0 +1,65 @@
+#include "tensor/backend.h"
+
+#include <omp.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <mutex>
+
+#include "tensor/cpu/cpu_backend.h"
+
+namespace nextgrad {
+
+namespace {
+
+constexpr int kMaxDevices = 16;
+
+struct Registry {
+  std::mutex mutex;
+  std::array<Backend* (*)(int), 2> create{};  // by Device::Kind
+  std::array<std::array<Backend*, kMaxDevices>, 2> made{};
+};
+
+Registry& registry() {
+  static Registry* r = new Registry;  // never destroyed: tensors may outlive main()
+  return *r;
+}
+
+std::atomic<int> thread_count{0};
+
+}  // namespace
+
+void register_backend(Device::Kind kind, Backend* (*create)(int)) {
+  registry().create[static_cast<std::size_t>(kind)] = create;
+}
+
+Backend& backend_of(Device device) {
+  if (device.kind == Device::Kind::cpu) {
+    static auto* cpu = new cpu::CpuBackend;
+    return *cpu;
+  }
+  Registry& r = registry();
+  const std::scoped_lock lock(r.mutex);
+  const auto kind = static_cast<std::size_t>(device.kind);
+  check(r.create[kind] != nullptr, "device {}: this build has no backend for it; use cpu",
+        device.str());
+  check(device.index >= 0 && device.index < kMaxDevices, "device {}: no such index", device.str());
+  Backend*& backend = r.made[kind][static_cast<std::size_t>(device.index)];
+  if (backend == nullptr) backend = r.create[kind](device.index);
+  return *backend;
+}
+
+void set_num_threads(int threads) {
+  check(threads >= 0 && threads <= 1024, "number of threads must lie in 0 to 1024, got {}",
+        threads);
+  thread_count = threads;
+}
+
+int num_threads() {
+  const int wanted = thread_count.load(std::memory_order_relaxed);
+  static const int all = omp_get_max_threads();
+  return wanted > 0 ? wanted : all;
+}
+
+}  // namespace nextgrad
