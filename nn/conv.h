@@ -1,0 +1,56 @@
+// Convolution layers, channels last.
+#pragma once
+
+#include "autograd/conv.h"
+#include "nn/module.h"
+
+namespace nextgrad {
+
+// kernel x kernel window, padded so that stride 1 keeps the size (kernel odd).
+Window same_window(int kernel, int stride = 1);
+Window same_window_2d(int kh, int kw);
+
+struct Conv2dOptions {
+  std::int64_t in_channels = 0, out_channels = 0;
+  Window window = {};  // kernel, stride, padding, dilation
+  int groups = 1;
+  bool bias = true;
+};
+
+// x [N,H,W,in] -> [N,OH,OW,out]; parameters weight [out,kh,kw,in/groups] and bias [out]. A 1x1
+// kernel of stride 1 runs as one matrix product. Throws unless groups divides both channel counts.
+class Conv2d : public Module {
+ public:
+  explicit Conv2d(const Conv2dOptions& options);  // weight drawn by Init::fan_out
+  Conv2d(const Conv2dOptions& options, const Init& weight_init);
+  Variable forward(const Variable& x) const override { return forward(x, Activation::none); }
+  Variable forward(const Variable& x, Activation activation) const;  // activation(conv(x))
+  const Conv2dOptions& options() const { return options_; }
+
+  Variable weight, bias;  // bias undefined without
+
+ private:
+  Conv2dOptions options_;
+};
+
+// 1x1 convolution.
+inline Conv2dOptions pointwise(std::int64_t in, std::int64_t out, bool bias = true) {
+  return {.in_channels = in, .out_channels = out, .bias = bias};
+}
+
+// One filter per channel: x [N,H,W,C] -> [N,OH,OW,C]; parameters weight [kh,kw,C], bias [C].
+class DepthwiseConv2d : public Module {
+ public:
+  DepthwiseConv2d(std::int64_t channels, const Window& window, bool with_bias = true);
+  Variable forward(const Variable& x) const override { return accumulate({}, x); }
+  // base + conv(x): a branch added without a temporary.
+  Variable accumulate(const Variable& base, const Variable& x) const;
+  const Window& window() const { return window_; }
+
+  Variable weight, bias;
+
+ private:
+  Window window_;
+};
+
+}  // namespace nextgrad

@@ -1,0 +1,65 @@
+// The Hamburger's "ham": low-rank reconstruction of a feature map by an optimisation algorithm
+// unrolled as a layer (Geng et al. 2021, "Is attention better than matrix decomposition?").
+// X [D,N] is approximated by bases [D,R] times coefficients^T [R,N].
+#pragma once
+
+#include "nn/module.h"
+
+namespace nextgrad {
+
+struct DecompositionOptions {
+  enum class Kind { nmf, vq, cd };  // non-negative factors, soft vector quantisation, concepts
+  enum class Gradient {
+    unrolled,  // through all iterations (SegNeXt)
+    one_step  // iterations are constants; only the last coefficients are differentiated (the paper)
+  };
+  Kind kind = Kind::nmf;
+  Gradient gradient = Gradient::unrolled;
+  int groups = 1;       // S: channels are split into S groups, each with its own bases
+  bool spatial = true;  // X is [channels / S, H W]; otherwise [H W, channels / S]
+  int rank = 16;        // R
+  int train_steps = 6, eval_steps = 7;
+  double inv_t = 1;   // inverse temperature of the softmax: 1 for nmf, 100 for vq and cd
+  double beta = 0.1;  // cd: ridge of the last least-squares fit
+  // Learned bases: a buffer `bases` [S,D,R] that moves by eta towards each training batch's mean
+  // bases and is normalised again. Random bases: drawn per sample in training, fixed and the same
+  // for every sample in evaluation, so that a prediction depends on its image alone.
+  bool learned_bases = false;
+  double eta = 0.9;
+  std::int64_t dimension = 0;  // D, needed for learned bases only
+};
+
+// Least singular choice of R, S and sizes is checked in forward; input of nmf must not be negative.
+class MatrixDecomposition : public Module {
+ public:
+  explicit MatrixDecomposition(const DecompositionOptions& options);
+  // x [B,H,W,C] -> its reconstruction, same shape.
+  Variable forward(const Variable& x) const override;
+  // Uses these initial bases [B*S,D,R] in every forward (tests); undefined goes back to the rule.
+  void set_bases(Tensor bases) { fixed_ = std::move(bases); }
+  const DecompositionOptions& options() const { return options_; }
+
+ private:
+  struct Factors {
+    Variable bases, coef;  // [B*S,D,R], [B*S,N,R]
+  };
+  Variable rows(const Variable& x) const;                          // [B,H,W,C] -> X^T [B*S,N,D]
+  Variable image(const Variable& rows, const Shape& shape) const;  // the inverse
+  Variable initial_bases(const Variable& rows) const;
+  Factors iterate(const Variable& rows, const Variable& bases) const;
+  Factors step(const Variable& rows, const Factors& f) const;
+  Variable coefficients(const Variable& rows, const Factors& f) const;  // the last, differentiated
+  void update_learned(const Tensor& bases) const;
+
+  DecompositionOptions options_;
+  Tensor fixed_;
+  Tensor* learned_ = nullptr;
+};
+
+// Inverse of each matrix of a batch [B,R,R], by Gauss-Jordan on the host (R is small);
+// d(A^-1) = -A^-1 dA A^-1. Throws for a singular matrix.
+Variable inverse(const Variable& matrices);
+// x / max(norm(x over axis), eps), differentiable.
+Variable normalize(const Variable& x, int axis, double eps = 1e-12);
+
+}  // namespace nextgrad

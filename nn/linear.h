@@ -1,0 +1,19 @@
+// Linear layer.
+#pragma once
+
+#include "autograd/matmul.h"
+#include "nn/module.h"
+
+namespace nextgrad {
+
+// x [..., in] -> [..., out]; parameters weight [out,in], drawn N(0, 0.02) cut at two deviations (as
+// transformers and VAN do), and bias [out].
+class Linear : public Module {
+ public:
+  Linear(std::int64_t in, std::int64_t out, bool with_bias = true);
+  Variable forward(const Variable& x) const override { return linear(x, weight, bias); }
+
+  Variable weight, bias;
+};
+
+}  // namespace nextgrad

@@ -1,0 +1,93 @@
+// Optimisers over named parameters.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/module.h"
+#include "nn/state_dict.h"
+
+namespace nextgrad {
+
+// Applies to parameters whose name contains `contains`; the first rule that matches wins.
+struct ParameterRule {
+  std::string contains;
+  double lr_scale = 1;
+  double decay_scale = 1;
+};
+// SegNeXt's: `head` learns `head_lr` times as fast; `norm` outside the head does not decay.
+std::vector<ParameterRule> segnext_rules(double head_lr = 10);
+
+class Optimizer {
+ public:
+  Optimizer(const std::vector<Parameter>& parameters, const std::vector<ParameterRule>& rules);
+  virtual ~Optimizer() = default;
+  // One step with the base learning rate `lr` (times each parameter's scale), in place. Parameters
+  // without a gradient are left alone.
+  void step(double lr);
+  void zero_grad();
+  // State for an exact resume, in this library's layouts: "step" i64 [parameters] and the moments.
+  StateDict state() const;
+  // Throws InputError, changing nothing, unless names and shapes are those of state().
+  void load_state(const StateDict& state);
+
+  struct Slot {
+    Parameter parameter;
+    double lr_scale = 1, decay_scale = 1;
+    std::int64_t steps = 0;
+    std::vector<Tensor> moments;  // empty before the first step
+  };
+  const std::vector<Slot>& slots() const { return slots_; }
+
+ protected:
+  virtual std::vector<std::string> moment_names() const = 0;
+  virtual void update(Slot& slot, Tensor& value, const Tensor& grad, double lr) = 0;
+
+ private:
+  std::vector<Slot> slots_;
+};
+
+struct AdamWOptions {
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.01;
+};
+// Loshchilov and Hutter 2019, decay decoupled.
+class AdamW : public Optimizer {
+ public:
+  AdamW(const std::vector<Parameter>& parameters, const AdamWOptions& options = {},
+        const std::vector<ParameterRule>& rules = {});
+
+ protected:
+  std::vector<std::string> moment_names() const override { return {"exp_avg", "exp_avg_sq"}; }
+  void update(Slot& slot, Tensor& value, const Tensor& grad, double lr) override;
+
+ private:
+  AdamWOptions options_;
+};
+
+struct SGDOptions {
+  double momentum = 0.9, weight_decay = 0;
+  bool nesterov = false;
+};
+// Stochastic gradient descent, PyTorch's convention: buf = momentum buf + (grad + decay p).
+class SGD : public Optimizer {
+ public:
+  SGD(const std::vector<Parameter>& parameters, const SGDOptions& options = {},
+      const std::vector<ParameterRule>& rules = {});
+
+ protected:
+  std::vector<std::string> moment_names() const override { return {"momentum_buffer"}; }
+  void update(Slot& slot, Tensor& value, const Tensor& grad, double lr) override;
+
+ private:
+  SGDOptions options_;
+};
+
+// L2 norm of all gradients together (may be inf or nan); if it is finite and above max_norm, the
+// gradients are scaled down to it. max_norm <= 0 only measures.
+double clip_grad_norm(const std::vector<Parameter>& parameters, double max_norm);
+// Multiplies all gradients (1 / number of accumulated batches).
+void scale_grads(const std::vector<Parameter>& parameters, double factor);
+
+}  // namespace nextgrad

@@ -1,0 +1,28 @@
+// The random context of the running iteration: dropout, drop path and the Hamburger's bases draw
+// their keys here, in the order of their use.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/random.h"
+
+namespace nextgrad {
+
+// While it lives, this thread draws from (seed, iteration), use 0 first. Scopes nest. The backward
+// of a checkpoint()ed function that draws must run inside the scope of its forward (throws else).
+class RandomScope {
+ public:
+  RandomScope(std::uint64_t seed, std::uint64_t iteration);
+  ~RandomScope();
+  RandomScope(const RandomScope&) = delete;
+  RandomScope& operator=(const RandomScope&) = delete;
+
+ private:
+  std::uint64_t seed_, iteration_, serial_;  // of the scope around
+  std::uint32_t use_;
+};
+
+// The next key of the current scope; outside any scope, of seed 0, iteration 0.
+RandomKey next_random_key();
+
+}  // namespace nextgrad

@@ -1,0 +1,36 @@
+// A module's tensors by name, in PyTorch's shapes: what a checkpoint file holds.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "nn/module.h"
+
+namespace nextgrad {
+
+struct NamedTensor {
+  std::string name;
+  Tensor value;
+};
+using StateDict = std::vector<NamedTensor>;
+
+// Parameters and buffers in PyTorch's order, names and layout (copies, on the host). Includes the
+// i64 scalar num_batches_tracked of batch norms.
+StateDict state_dict(const Module& module);
+
+struct LoadReport {
+  std::vector<std::string> matched;     // copied
+  std::vector<std::string> missing;     // the module wants it, the dictionary lacks it
+  std::vector<std::string> unexpected;  // the other way round
+  std::vector<std::string> misshaped;   // "name: file [1,2], model [1,3]"; not copied
+  // Nothing but num_batches_tracked (absent from old files) is missing, unexpected or misshaped.
+  bool complete() const;
+  // "345 of 347 tensors matched; missing: a, b; unexpected: c" (at most three names each).
+  std::string summary() const;
+};
+
+// Copies every tensor whose name and shape agree, converting to the module's dtype and device. If
+// `strict`, throws InputError and copies nothing unless everything agrees.
+LoadReport load_state_dict(Module& module, const StateDict& tensors, bool strict = true);
+
+}  // namespace nextgrad
