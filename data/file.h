@@ -1,0 +1,46 @@
+// Files: read whole with a limit, written whole or not at all.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nextgrad {
+
+// The bytes of a regular file. Throws InputError if it is missing, unreadable, not a regular file
+// or larger than `limit` bytes.
+std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit = 1ull << 32);
+
+// A file that appears under its name only when it is whole: written beside it under a temporary
+// name, flushed to the disk by commit(), then renamed. Destroyed without commit() it leaves what
+// was there before. Throws InputError if it cannot be created (no such folder, no permission) and
+// Error if it cannot be written (disk full); both remove the temporary.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void write(const void* data, std::size_t bytes);
+  void commit();
+
+ private:
+  [[noreturn]] void give_up(const char* what);
+  std::string path_, temporary_;
+  int fd_ = -1;
+};
+
+// AtomicFile in one call.
+void write_file_atomic(const std::string& path, std::span<const std::uint8_t> bytes);
+void write_file_atomic(const std::string& path, std::string_view text);
+
+// Paths of the regular files of a folder whose names end in one of `suffixes` (any if empty; case
+// does not count), sorted by name; not of its sub-folders. Throws InputError if there is no such
+// folder.
+std::vector<std::string> list_files(const std::string& folder,
+                                    const std::vector<std::string>& suffixes = {});
+
+}  // namespace nextgrad

@@ -1,0 +1,50 @@
+// Scores of a segmentation from exact counts, defined as in MMSegmentation.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/image.h"
+
+namespace nextgrad {
+
+// NaN where a class (or everything) is absent; means leave such classes out.
+struct Scores {
+  std::vector<double> iou;       // intersection / union; absent: neither labelled nor predicted
+  std::vector<double> accuracy;  // correct / labelled; absent: not labelled
+  double mean_iou, mean_accuracy, all_accuracy;  // mIoU, mAcc, aAcc
+};
+
+class ConfusionMatrix {
+ public:
+  explicit ConfusionMatrix(int classes);
+  // Counts pixels whose label is not `ignore`. Throws Error for different sizes or a value outside
+  // [0, classes); then nothing is counted.
+  void add(std::span<const std::int32_t> label, std::span<const std::int32_t> prediction,
+           std::int32_t ignore = kIgnoreLabel);
+  void add(const LabelMap& label, std::span<const std::int32_t> prediction);
+  void merge(const ConfusionMatrix& other);
+  void reset();
+
+  int classes() const { return classes_; }
+  // Pixels of class `label` that were predicted as `prediction`.
+  std::int64_t count(int label, int prediction) const;
+  std::int64_t total() const;
+  Scores scores() const;
+
+ private:
+  int classes_;
+  std::vector<std::int64_t> counts_;  // [label, prediction]
+};
+
+// A table for the terminal: class, IoU, accuracy, share of pixels; then mIoU, mAcc, aAcc (percent).
+std::string scores_table(const ConfusionMatrix& matrix, const std::vector<std::string>& names);
+
+// {"mIoU", "mAcc", "aAcc", "pixels", "classes": [{"name", "iou", "accuracy", "pixels"}],
+// "confusion": [[...]]}; fractions in 0..1, null where absent, rows = labels.
+nlohmann::json scores_json(const ConfusionMatrix& matrix, const std::vector<std::string>& names);
+
+}  // namespace nextgrad

@@ -1,0 +1,36 @@
+// The .safetensors format (huggingface.co/docs/safetensors): 8 bytes little-endian length, a JSON
+// header {name: {dtype, shape, data_offsets}, "__metadata__": {key: text}}, the numbers.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace nextgrad {
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+using Metadata = std::map<std::string, std::string>;
+
+struct SafeTensors {
+  std::vector<NamedTensor> tensors;  // in the order of the file's bytes
+  Metadata metadata;
+  const Tensor* find(const std::string& name) const;  // nullptr if there is none
+};
+
+// Writes F32, F64, BF16, I64, I32 and U8 tensors, atomically; from any device, any strides. Throws
+// Error for two equal names and data/file.h's errors.
+void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
+                       const Metadata& metadata = {});
+
+// Reads the same dtypes, and F16 as f32, to the CPU. Throws InputError that names the file for
+// anything damaged, truncated, contradictory or of another dtype, before allocating what a lying
+// header asks for.
+SafeTensors read_safetensors(const std::string& path);
+
+}  // namespace nextgrad

@@ -1,0 +1,27 @@
+// What a run needs beside its weights to continue bit for bit: one .safetensors file whose metadata
+// holds the scalars.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/safetensors.h"
+
+namespace nextgrad {
+
+struct TrainState {
+  std::int64_t iteration = 0;  // iterations done
+  std::uint64_t seed = 0;
+  double best = -1;                  // best validation mIoU so far; negative: none yet
+  std::string config;                // the run's resolved settings, TOML
+  std::vector<NamedTensor> tensors;  // weights, optimiser and average, as the trainer names them
+  Metadata extra;                    // anything else, as text
+};
+
+void save_train_state(const std::string& path, const TrainState& state);
+
+// Throws InputError for a file that is damaged or is no training state.
+TrainState load_train_state(const std::string& path);
+
+}  // namespace nextgrad

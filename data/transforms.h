@@ -1,0 +1,72 @@
+// From a picture and its label map to what the network eats: training augmentation in the order of
+// SegNeXt's published configuration (MMSegmentation), and the evaluation's preparation.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "data/image.h"
+#include "data/resize.h"
+#include "tensor/random.h"
+#include "tensor/tensor.h"
+
+namespace nextgrad {
+
+// (pixel - mean) / deviation per channel, RGB in 0..255.
+struct Normalize {
+  std::array<float, 3> mean{123.675f, 116.28f, 103.53f};
+  std::array<float, 3> deviation{58.395f, 57.12f, 57.375f};
+};
+
+// Photometric distortion as MMSegmentation's: each of brightness, contrast, saturation and hue with
+// probability `p`, contrast before or after the colours by a coin; 8-bit saturating arithmetic, HSV
+// as OpenCV's (hue in 0..179).
+struct Photometric {
+  bool enabled = true;
+  double p = 0.5;
+  double brightness = 32;                         // added: uniform in [-b, b]
+  double contrast_min = 0.5, contrast_max = 1.5;  // factor
+  double saturation_min = 0.5, saturation_max = 1.5;
+  int hue = 18;  // added: integer in [-h, h), of 180
+  void apply(Image& image, RandomStream& random) const;
+};
+
+// Training: scale, crop, flip, photometric distortion, normalise, pad, in this order.
+struct TrainTransform {
+  std::int64_t crop_h = 512, crop_w = 512;
+  // Keep-ratio resize before the random factor; 0: the picture's own size.
+  std::int64_t base_short = 0, base_long = 0;
+  double scale_min = 0.5, scale_max = 2.0;  // uniform
+  // The crop is drawn anew, up to 10 times, until it holds more than one class and none fills this
+  // share of its labelled pixels or more; 1 or more: the first crop is taken.
+  double cat_max_ratio = 0.75;
+  double flip = 0.5;  // probability of a left-right flip
+  Photometric photometric;
+  Normalize normalize;
+
+  // Throws Error unless the numbers make sense.
+  void validate() const;
+  // Writes the picture [crop_h,crop_w,3] and the labels [crop_h,crop_w]; what lies right of and
+  // below the picture becomes 0 and 255. All random numbers come from `key`. Throws Error if sizes
+  // disagree.
+  void apply(const Image& image, const LabelMap& label, const RandomKey& key,
+             std::span<float> out_image, std::span<std::int32_t> out_label) const;
+};
+
+// Evaluation: the whole picture, resized to height x width, or (if these are 0) by base_short and
+// base_long if given and then up to the next multiples of `multiple` (a resize, not a padding, as
+// in the published test pipeline; 1: as it is), normalised.
+struct EvalTransform {
+  std::int64_t height = 0, width = 0;
+  std::int64_t base_short = 0, base_long = 0;
+  std::int64_t multiple = 32;
+  Normalize normalize;
+
+  // Height and width the network sees for a picture of h x w.
+  std::pair<std::int64_t, std::int64_t> size_for(std::int64_t h, std::int64_t w) const;
+  Tensor apply(const Image& image) const;  // f32 [1,H,W,3] on the CPU
+};
+
+}  // namespace nextgrad
