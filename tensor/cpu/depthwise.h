@@ -1,0 +1,29 @@
+// Depth-wise convolution kernels on one image, used by depthwise.cpp.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/backend.h"
+
+namespace nextgrad::cpu {
+
+// Extents of one depth-wise convolution.
+struct DepthwiseShape {
+  std::int64_t n, h, w, c, oh, ow;
+  Window window;
+  std::int64_t taps() const { return std::int64_t{window.kh} * window.kw; }
+};
+
+// y = base + x * weight + bias; bias and base may be null.
+template <class T>
+void depthwise_forward(const DepthwiseShape& s, const T* x, const T* weight, const T* bias,
+                       const T* base, T* y);
+// dx of a window of any stride.
+template <class T>
+void depthwise_input_gradient(const DepthwiseShape& s, const T* dy, const T* weight, T* dx);
+// dweight [kh,kw,C] and dbias [C] (either may be null).
+template <class T>
+void depthwise_weight_gradient(const DepthwiseShape& s, const T* x, const T* dy, T* dweight,
+                               T* dbias);
+
+}  // namespace nextgrad::cpu
