@@ -37,7 +37,7 @@ inline double exp(double x) {
 }
 
 // erf(x): x P(x^2) / Q(x^2) (the rational approximation of XLA), +-1 from where float rounds it to
-// 1; absolute error below 2e-7.
+// 1; absolute error below 4e-7.
 inline float erf(float x) {
   constexpr float kOne = 3.832506856900711f;
   float a = x < -kOne ? -kOne : x;
