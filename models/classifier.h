@@ -8,14 +8,13 @@ namespace nextgrad {
 
 // The encoder's parameters come without a prefix, then `head.weight` and `head.bias`: the names of
 // the published ImageNet files.
-class MSCANClassifier : public Module {
+class MSCANClassifier : public MSCAN {
  public:
   MSCANClassifier(const MSCANConfig& config, int num_classes);
   // x [N,H,W,3] -> logits [N,classes]: mean over the pixels of stage 4, then one linear layer.
   Variable forward(const Variable& x) const override;
 
  private:
-  MSCAN encoder_;
   Linear& head_;
 };
 

@@ -19,7 +19,7 @@ struct DecompositionOptions {
   bool spatial = true;  // X is [channels / S, H W]; otherwise [H W, channels / S]
   int rank = 16;        // R
   int train_steps = 6, eval_steps = 7;
-  double inv_t = 1;   // inverse temperature of the softmax: 1 for nmf, 100 for vq and cd
+  double inv_t = 0;   // inverse temperature of the softmax; 0: as published, nmf 1, vq and cd 100
   double beta = 0.1;  // cd: ridge of the last least-squares fit
   // Learned bases: a buffer `bases` [S,D,R] that moves by eta towards each training batch's mean
   // bases and is normalised again. Random bases: drawn per sample in training, fixed and the same
@@ -29,7 +29,7 @@ struct DecompositionOptions {
   std::int64_t dimension = 0;  // D, needed for learned bases only
 };
 
-// Least singular choice of R, S and sizes is checked in forward; input of nmf must not be negative.
+// The input of nmf must not be negative. forward throws unless groups divides the channels.
 class MatrixDecomposition : public Module {
  public:
   explicit MatrixDecomposition(const DecompositionOptions& options);

@@ -55,7 +55,7 @@ class Module {
   bool training() const { return training_; }
 
   void to(DType dtype);    // parameters and floating buffers; f32 or f64
-  void to(Device device);  // everything
+  void to(Device device);  // parameters and floating buffers; counters stay on the host
   void zero_grad();        // forgets all gradients
   DType dtype() const;     // of the first parameter; f32 if there is none
   Device device() const;

@@ -14,8 +14,8 @@ struct NamedTensor {
 };
 using StateDict = std::vector<NamedTensor>;
 
-// Parameters and buffers in PyTorch's order, names and layout (copies, on the host). Includes the
-// i64 scalar num_batches_tracked of batch norms.
+// Parameters, then buffers, in PyTorch's names, order and layout (copies, on the host). Includes
+// the i64 scalar num_batches_tracked of batch norms.
 StateDict state_dict(const Module& module);
 
 struct LoadReport {

@@ -1,0 +1,70 @@
+#include "nn/conv.h"
+
+#include "autograd/activation.h"
+
+namespace nextgrad {
+
+Window same_window(int kernel, int stride) {
+  return {.kh = kernel,
+          .kw = kernel,
+          .stride_h = stride,
+          .stride_w = stride,
+          .pad_h = kernel / 2,
+          .pad_w = kernel / 2};
+}
+
+Window same_window_2d(int kh, int kw) {
+  return {.kh = kh, .kw = kw, .pad_h = kh / 2, .pad_w = kw / 2};
+}
+
+namespace {
+
+bool is_pointwise(const Conv2dOptions& o) {
+  const Window& w = o.window;
+  return w.kh == 1 && w.kw == 1 && w.stride_h == 1 && w.stride_w == 1 && w.pad_h == 0 &&
+         w.pad_w == 0 && o.groups == 1;
+}
+
+Variable activate(const Variable& x, Activation activation) {
+  switch (activation) {
+    case Activation::gelu:
+      return gelu(x);
+    case Activation::relu:
+      return relu(x);
+    case Activation::none:
+      break;
+  }
+  return x;
+}
+
+}  // namespace
+
+Conv2d::Conv2d(const Conv2dOptions& o)
+    : Conv2d(o, Init::fan_out(o.window.kh, o.window.kw, o.out_channels, o.groups)) {}
+
+Conv2d::Conv2d(const Conv2dOptions& o, const Init& weight_init) : options_(o) {
+  check(o.groups >= 1 && o.in_channels % o.groups == 0 && o.out_channels % o.groups == 0,
+        "Conv2d: {} groups must divide {} input and {} output channels", o.groups, o.in_channels,
+        o.out_channels);
+  const Shape shape{o.out_channels, o.window.kh, o.window.kw, o.in_channels / o.groups};
+  weight = parameter("weight", shape, weight_init, Layout::conv);
+  if (o.bias) bias = parameter("bias", {o.out_channels}, Init::constant(0));
+}
+
+Variable Conv2d::forward(const Variable& x, Activation activation) const {
+  if (is_pointwise(options_)) return conv1x1(x, weight, bias, activation);
+  return activate(conv2d(x, weight, bias, options_.window, options_.groups), activation);
+}
+
+DepthwiseConv2d::DepthwiseConv2d(std::int64_t channels, const Window& window, bool with_bias)
+    : window_(window) {
+  weight = parameter("weight", {window.kh, window.kw, channels},
+                     Init::fan_out(window.kh, window.kw, channels, channels), Layout::depthwise);
+  if (with_bias) bias = parameter("bias", {channels}, Init::constant(0));
+}
+
+Variable DepthwiseConv2d::accumulate(const Variable& base, const Variable& x) const {
+  return depthwise_conv2d(x, weight, bias, window_, base);
+}
+
+}  // namespace nextgrad

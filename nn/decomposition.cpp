@@ -1,0 +1,243 @@
+#include "nn/decomposition.h"
+
+#include <cmath>
+#include <utility>
+
+#include "autograd/arithmetic.h"
+#include "autograd/checkpoint.h"
+#include "autograd/matmul.h"
+#include "autograd/reduce.h"
+#include "autograd/shape_ops.h"
+#include "nn/random.h"
+
+namespace nextgrad {
+
+using Kind = DecompositionOptions::Kind;
+using Gradient = DecompositionOptions::Gradient;
+
+namespace {
+
+constexpr double kEps = 1e-6;  // of the published code, in every quotient
+// Of the bases in evaluation: any fixed number would do.
+constexpr RandomKey kEvaluationKey{.seed = 0x68616d627572676eu};
+
+// Non-negative uniform for nmf, normal directions for the others; columns of length 1.
+Tensor random_bases(Kind kind, const Shape& shape, DType dtype, Backend& backend,
+                    const RandomKey& key) {
+  const NoGrad guard;
+  const Tensor t = kind == Kind::nmf ? backend.random_uniform(shape, dtype, key)
+                                     : backend.random_normal(shape, dtype, key);
+  return normalize(Variable(t), 1).value();
+}
+
+// Coefficients that sum to 1 over the N points, for each of the R bases.
+Variable normalize_points(const Variable& coef) {
+  return coef / (sum(coef, {1}, true) + kEps);
+}
+
+// One multiplicative update of Lee and Seung (1999): f * numerator / denominator.
+Variable multiplicative(const Variable& f, const Variable& numerator, const Variable& denominator) {
+  return f * numerator / (denominator + kEps);
+}
+
+Variable update_coef(const Variable& rows, const Variable& bases, const Variable& coef) {
+  return multiplicative(coef, matmul(rows, bases), matmul(coef, matmul(bases, bases, true)));
+}
+
+}  // namespace
+
+Variable normalize(const Variable& x, int axis, double eps) {
+  // max(norm, eps) as sqrt(max(norm^2, eps^2)): its derivative exists at 0 too.
+  return x / sqrt(clamp_min(sum(square(x), {axis}, true), eps * eps));
+}
+
+namespace {
+
+// In place Gauss-Jordan with partial pivoting of one r x r matrix; returns the inverse.
+std::vector<double> invert(std::vector<double> a, std::size_t r) {
+  std::vector<double> inv(r * r, 0.0);
+  for (std::size_t i = 0; i < r; ++i) inv[i * r + i] = 1;
+  for (std::size_t col = 0; col < r; ++col) {
+    std::size_t pivot = col;
+    for (std::size_t i = col + 1; i < r; ++i) {
+      if (std::abs(a[i * r + col]) > std::abs(a[pivot * r + col])) pivot = i;
+    }
+    const double scale = a[pivot * r + col];
+    check(scale != 0 && std::isfinite(scale), "inverse: the {}x{} matrix is singular", r, r);
+    for (std::size_t j = 0; j < r; ++j) {
+      std::swap(a[pivot * r + j], a[col * r + j]);
+      std::swap(inv[pivot * r + j], inv[col * r + j]);
+      a[col * r + j] /= scale;
+      inv[col * r + j] /= scale;
+    }
+    for (std::size_t i = 0; i < r; ++i) {
+      const double factor = a[i * r + col];
+      if (i == col || factor == 0) continue;
+      for (std::size_t j = 0; j < r; ++j) {
+        a[i * r + j] -= factor * a[col * r + j];
+        inv[i * r + j] -= factor * inv[col * r + j];
+      }
+    }
+  }
+  return inv;
+}
+
+}  // namespace
+
+// Y = A^-1: dA = -Y^T dY Y^T.
+Variable inverse(const Variable& matrices) {
+  const Shape& shape = matrices.shape();
+  check(shape.size() == 3 && shape[1] == shape[2], "inverse: wants [B,R,R], got {}", shape.str());
+  const auto r = static_cast<std::size_t>(shape[1]);
+  const std::vector<double> host = matrices.value().to_vector<double>();
+  std::vector<double> result;
+  result.reserve(host.size());
+  for (std::size_t at = 0; at < host.size(); at += r * r) {
+    const auto begin = host.begin() + static_cast<std::ptrdiff_t>(at);
+    const auto inv = invert({begin, begin + static_cast<std::ptrdiff_t>(r * r)}, r);
+    result.insert(result.end(), inv.begin(), inv.end());
+  }
+  const Tensor& like = matrices.value();
+  Tensor y = Tensor::from(result, shape).to(like.dtype()).to(like.device());
+  const Saved saved(y);
+  return record("inverse", y, {matrices}, [saved](const Tensor& dy) -> std::vector<Tensor> {
+    Backend& backend = dy.backend();
+    const Tensor left = backend.matmul(saved.get(), dy.contiguous(), true, false);
+    const Tensor product = backend.matmul(left, saved.get(), false, true);
+    return {backend.unary(Unary::neg, product, 0)};
+  });
+}
+
+MatrixDecomposition::MatrixDecomposition(const DecompositionOptions& options) : options_(options) {
+  check(options_.groups >= 1 && options_.rank >= 1 && options_.train_steps >= 0 &&
+            options_.eval_steps >= 0,
+        "matrix decomposition: {} groups and rank {} must be positive", options_.groups,
+        options_.rank);
+  if (options_.inv_t == 0) options_.inv_t = options_.kind == Kind::nmf ? 1 : 100;
+  if (!options_.learned_bases) return;
+  check(options_.dimension > 0, "matrix decomposition: learned bases need `dimension`");
+  const Shape shape{options_.groups, options_.dimension, options_.rank};
+  learned_ = &buffer("bases", random_bases(options_.kind, shape, DType::f32, backend_of(Device{}),
+                                           kEvaluationKey));
+}
+
+Variable MatrixDecomposition::rows(const Variable& x) const {
+  const std::int64_t b = x.dim(0), pixels = x.dim(1) * x.dim(2), s = options_.groups;
+  check(x.dim(3) % s == 0, "matrix decomposition: {} groups must divide {} channels", s, x.dim(3));
+  const std::int64_t channels = x.dim(3) / s;
+  const Variable split = reshape(x, {b, pixels, s, channels});
+  if (options_.spatial) {
+    if (s == 1) return reshape(split, {b, pixels, channels});
+    return reshape(permute(split, {0, 2, 1, 3}), {b * s, pixels, channels});
+  }
+  return reshape(permute(split, {0, 2, 3, 1}), {b * s, channels, pixels});
+}
+
+Variable MatrixDecomposition::image(const Variable& rows, const Shape& shape) const {
+  const std::int64_t b = shape[0], pixels = shape[1] * shape[2], s = options_.groups;
+  const std::int64_t channels = shape[3] / s;
+  if (options_.spatial) {
+    if (s == 1) return reshape(rows, shape);
+    return reshape(permute(reshape(rows, {b, s, pixels, channels}), {0, 2, 1, 3}), shape);
+  }
+  return reshape(permute(reshape(rows, {b, s, channels, pixels}), {0, 3, 1, 2}), shape);
+}
+
+Variable MatrixDecomposition::initial_bases(const Variable& rows) const {
+  const std::int64_t batch = rows.dim(0), s = options_.groups;
+  const Shape shape{batch, rows.dim(2), options_.rank};
+  if (fixed_.defined()) {
+    check(fixed_.shape() == shape, "matrix decomposition: given bases are {}, needed {}",
+          fixed_.shape().str(), shape.str());
+    return Variable(fixed_.to(rows.dtype()));
+  }
+  if (training() && learned_ == nullptr) {
+    return Variable(
+        random_bases(options_.kind, shape, rows.dtype(), rows.backend(), next_random_key()));
+  }
+  const Shape one{s, shape[1], shape[2]};
+  const Tensor bases = learned_ != nullptr ? *learned_
+                                           : random_bases(options_.kind, one, rows.dtype(),
+                                                          rows.backend(), kEvaluationKey);
+  check(bases.shape() == one, "matrix decomposition: learned bases are {}, this input needs {}",
+        bases.shape().str(), one.str());
+  return Variable(
+      bases.unsqueeze(0).expand({batch / s, s, shape[1], shape[2]}).contiguous().reshape(shape));
+}
+
+MatrixDecomposition::Factors MatrixDecomposition::step(const Variable& rows,
+                                                       const Factors& f) const {
+  if (options_.kind == Kind::nmf) {
+    const Variable coef = update_coef(rows, f.bases, f.coef);
+    const Variable bases = multiplicative(f.bases, matmul(rows, coef, true),
+                                          matmul(f.bases, matmul(coef, coef, true)));
+    return {bases, coef};
+  }
+  // Soft assignment of every point to the bases by angle, then each basis is its points' mean.
+  const bool vq = options_.kind == Kind::vq;
+  const Variable directions = vq ? normalize(f.bases, 1, kEps) : f.bases;
+  const Variable cosine = matmul(normalize(rows, 2), directions);
+  const Variable coef = normalize_points(softmax(cosine * options_.inv_t));
+  const Variable means = matmul(rows, coef, true);
+  return {vq ? means : normalize(means, 1, kEps), coef};
+}
+
+MatrixDecomposition::Factors MatrixDecomposition::iterate(const Variable& rows,
+                                                          const Variable& bases) const {
+  Factors f{bases, softmax(matmul(rows, bases) * options_.inv_t)};
+  const int steps = training() ? options_.train_steps : options_.eval_steps;
+  for (int i = 0; i < steps; ++i) f = step(rows, f);
+  return f;
+}
+
+Variable MatrixDecomposition::coefficients(const Variable& rows, const Factors& f) const {
+  switch (options_.kind) {
+    case Kind::nmf:
+      return update_coef(rows, f.bases, f.coef);
+    case Kind::vq: {
+      // The published code holds the points' lengths constant here; unrolled differentiates all.
+      const Variable lengths = sqrt(sum(square(rows), {2}, true));
+      const bool constant = options_.gradient == Gradient::one_step;
+      const Variable points = rows / ((constant ? lengths.detach() : lengths) + kEps);
+      return softmax(matmul(points, normalize(f.bases, 1, kEps)) * options_.inv_t);
+    }
+    case Kind::cd: {
+      // Ridge regression of the points on the bases: X^T B (B^T B + beta I)^-1.
+      const std::int64_t r = options_.rank;
+      std::vector<double> eye(static_cast<std::size_t>(r * r), 0.0);
+      for (std::int64_t i = 0; i < r; ++i)
+        eye[static_cast<std::size_t>(i * (r + 1))] = options_.beta;
+      const Tensor ridge = Tensor::from(eye, {1, r, r}).to(rows.dtype()).to(rows.value().device());
+      const Variable gram = matmul(f.bases, f.bases, true) + Variable(ridge);
+      return matmul(matmul(rows, f.bases), inverse(gram));
+    }
+  }
+  fail("unknown matrix decomposition");
+}
+
+void MatrixDecomposition::update_learned(const Tensor& bases) const {
+  if (learned_ == nullptr || !training() || recomputing() || fixed_.defined()) return;
+  const NoGrad guard;
+  const Shape& s = learned_->shape();
+  const Variable batch_mean = mean(reshape(Variable(bases), {-1, s[0], s[1], s[2]}), {0});
+  const Variable old(*learned_);
+  *learned_ = normalize(old + (batch_mean - old) * options_.eta, 1).value();
+}
+
+Variable MatrixDecomposition::forward(const Variable& x) const {
+  check(x.ndim() == 4, "matrix decomposition: wants [N,H,W,C], got {}", x.shape().str());
+  const Variable points = rows(x);
+  const Variable bases = initial_bases(points);
+  Factors f;
+  if (options_.gradient == Gradient::one_step) {
+    const NoGrad guard;
+    f = iterate(points.detach(), bases);
+  } else {
+    f = iterate(points, bases);
+  }
+  update_learned(f.bases.value());
+  const Variable coef = coefficients(points, f);
+  return image(matmul(coef, f.bases, false, true), x.shape());
+}
+
+}  // namespace nextgrad

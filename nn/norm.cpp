@@ -1,0 +1,46 @@
+#include "nn/norm.h"
+
+#include "autograd/checkpoint.h"
+
+namespace nextgrad {
+
+BatchNorm2d::BatchNorm2d(std::int64_t channels, double eps, double momentum)
+    : weight(parameter("weight", {channels}, Init::constant(1))),
+      bias(parameter("bias", {channels}, Init::constant(0))),
+      running_mean(buffer("running_mean", Tensor::zeros({channels}))),
+      running_var(buffer("running_var", Tensor::full({channels}, 1))),
+      num_batches_tracked(buffer("num_batches_tracked", Tensor::zeros({}, DType::i64))),
+      eps_(eps),
+      momentum_(momentum) {}
+
+Variable BatchNorm2d::forward(const Variable& x) const {
+  if (!training()) return batch_norm_eval(x, weight, bias, running_mean, running_var, eps_);
+  const std::int64_t rows = x.value().numel() / x.dim(-1);
+  check(rows > 1,
+        "batch norm: input {} has one value per channel, which has no variance; train on larger "
+        "images or more of them",
+        x.shape().str());
+  Tensor mean, rstd;
+  Variable y = batch_norm(x, weight, bias, eps_, &mean, &rstd);
+  if (!recomputing()) {
+    x.backend().update_running(running_mean, running_var, mean, rstd, eps_, rows, momentum_);
+    num_batches_tracked.fill_(num_batches_tracked.item() + 1);
+  }
+  return y;
+}
+
+LayerNorm::LayerNorm(std::int64_t channels, double eps)
+    : weight(parameter("weight", {channels}, Init::constant(1))),
+      bias(parameter("bias", {channels}, Init::constant(0))),
+      eps_(eps) {}
+
+GroupNorm::GroupNorm(int groups, std::int64_t channels, double eps)
+    : weight(parameter("weight", {channels}, Init::constant(1))),
+      bias(parameter("bias", {channels}, Init::constant(0))),
+      groups_(groups),
+      eps_(eps) {
+  check(groups >= 1 && channels % groups == 0, "GroupNorm: {} groups must divide {} channels",
+        groups, channels);
+}
+
+}  // namespace nextgrad

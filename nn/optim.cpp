@@ -1,0 +1,138 @@
+#include "nn/optim.h"
+
+#include <cmath>
+#include <unordered_map>
+
+namespace nextgrad {
+
+std::vector<ParameterRule> segnext_rules(double head_lr) {
+  return {{.contains = "head", .lr_scale = head_lr}, {.contains = "norm", .decay_scale = 0}};
+}
+
+Optimizer::Optimizer(const std::vector<Parameter>& parameters,
+                     const std::vector<ParameterRule>& rules) {
+  for (const Parameter& p : parameters) {
+    Slot slot;
+    slot.parameter = p;
+    for (const ParameterRule& rule : rules) {
+      if (p.name.find(rule.contains) == std::string::npos) continue;
+      slot.lr_scale = rule.lr_scale;
+      slot.decay_scale = rule.decay_scale;
+      break;
+    }
+    slots_.push_back(std::move(slot));
+  }
+}
+
+void Optimizer::step(double lr) {
+  for (Slot& slot : slots_) {
+    const Tensor& grad = slot.parameter.value.grad();
+    if (!grad.defined()) continue;
+    Tensor value = slot.parameter.value.value();
+    if (slot.moments.empty()) {
+      for (std::size_t i = 0; i < moment_names().size(); ++i) {
+        slot.moments.push_back(Tensor::zeros(value.shape(), value.dtype(), value.device()));
+      }
+    }
+    ++slot.steps;
+    update(slot, value, grad.contiguous(), lr * slot.lr_scale);
+  }
+}
+
+void Optimizer::zero_grad() {
+  for (Slot& slot : slots_) slot.parameter.value.zero_grad();
+}
+
+StateDict Optimizer::state() const {
+  std::vector<std::int64_t> steps;
+  StateDict dict;
+  const std::vector<std::string> names = moment_names();
+  for (const Slot& slot : slots_) {
+    steps.push_back(slot.steps);
+    for (std::size_t i = 0; i < slot.moments.size(); ++i) {
+      dict.push_back({names[i] + "." + slot.parameter.name, slot.moments[i].to(Device{}).clone()});
+    }
+  }
+  dict.push_back({"step", Tensor::from(steps, {static_cast<std::int64_t>(steps.size())})});
+  return dict;
+}
+
+void Optimizer::load_state(const StateDict& state) {
+  std::unordered_map<std::string, const Tensor*> file;
+  for (const NamedTensor& t : state) file[t.name] = &t.value;
+  const auto find = [&](const std::string& name, const Shape& shape) -> const Tensor& {
+    const auto found = file.find(name);
+    if (found == file.end()) {
+      fail_input("optimiser state lacks {}; it belongs to another model or optimiser", name);
+    }
+    if (!(found->second->shape() == shape)) {
+      fail_input("optimiser state: {} is {}, the model needs {}", name,
+                 found->second->shape().str(), shape.str());
+    }
+    return *found->second;
+  };
+  const auto steps =
+      find("step", {static_cast<std::int64_t>(slots_.size())}).to_vector<std::int64_t>();
+  std::vector<Slot> loaded = slots_;
+  for (std::size_t i = 0; i < loaded.size(); ++i) {
+    Slot& slot = loaded[i];
+    slot.steps = steps[i];
+    slot.moments.clear();
+    if (slot.steps == 0) continue;
+    const Tensor& value = slot.parameter.value.value();
+    for (const std::string& name : moment_names()) {
+      const Tensor& t = find(name + "." + slot.parameter.name, value.shape());
+      slot.moments.push_back(t.to(value.dtype()).to(value.device()).clone());
+    }
+  }
+  slots_ = std::move(loaded);
+}
+
+AdamW::AdamW(const std::vector<Parameter>& parameters, const AdamWOptions& options,
+             const std::vector<ParameterRule>& rules)
+    : Optimizer(parameters, rules), options_(options) {}
+
+void AdamW::update(Slot& slot, Tensor& value, const Tensor& grad, double lr) {
+  const AdamWStep s{lr,
+                    options_.beta1,
+                    options_.beta2,
+                    options_.eps,
+                    options_.weight_decay * slot.decay_scale,
+                    slot.steps};
+  value.backend().adamw(value, slot.moments[0], slot.moments[1], grad, s);
+}
+
+SGD::SGD(const std::vector<Parameter>& parameters, const SGDOptions& options,
+         const std::vector<ParameterRule>& rules)
+    : Optimizer(parameters, rules), options_(options) {}
+
+void SGD::update(Slot& slot, Tensor& value, const Tensor& grad, double lr) {
+  value.backend().sgd(value, slot.moments[0], grad, lr, options_.momentum,
+                      options_.weight_decay * slot.decay_scale, options_.nesterov, slot.steps == 1);
+}
+
+void scale_grads(const std::vector<Parameter>& parameters, double factor) {
+  for (const Parameter& p : parameters) {
+    if (!p.value.grad().defined()) continue;
+    // In place only if no other variable holds the same numbers.
+    const bool own = p.value.grad().sole_owner() && p.value.grad().is_contiguous();
+    Tensor grad = own ? p.value.grad() : p.value.grad().clone();
+    grad.backend().scale(grad, factor);
+    if (!own) Variable(p.value).set_grad(grad);
+  }
+}
+
+double clip_grad_norm(const std::vector<Parameter>& parameters, double max_norm) {
+  double squares = 0;
+  for (const Parameter& p : parameters) {
+    const Tensor& grad = p.value.grad();
+    if (grad.defined()) squares += grad.backend().sum_of_squares(grad.contiguous());
+  }
+  const double norm = std::sqrt(squares);
+  if (max_norm > 0 && std::isfinite(norm) && norm > max_norm) {
+    scale_grads(parameters, max_norm / norm);
+  }
+  return norm;
+}
+
+}  // namespace nextgrad
