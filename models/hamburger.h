@@ -48,7 +48,7 @@ class LightHamHead : public Module {
   Hamburger& hamburger_;
   ConvNorm& align_;
   Conv2d& conv_seg_;
-  ChannelDropout dropout_;
+  ChannelDropout& dropout_;
 };
 
 }  // namespace nextgrad

@@ -31,6 +31,8 @@ class MSCA : public Module {
     DepthwiseConv2d& row;
     DepthwiseConv2d& column;
   };
+  Strip strip(int index, int kernel, int channels);
+
   DepthwiseConv2d& local_;
   std::vector<Strip> strips_;
   Conv2d& mix_;
@@ -83,7 +85,7 @@ class Block : public Module {
   Attention& attention_;
   BatchNorm2d& norm2_;
   FeedForward& feed_forward_;
-  DropPath drop_path_;
+  DropPath& drop_path_;
 };
 
 class MSCAN : public Module {

@@ -1,0 +1,14 @@
+#include "models/classifier.h"
+
+#include "autograd/pool.h"
+
+namespace nextgrad {
+
+MSCANClassifier::MSCANClassifier(const MSCANConfig& config, int num_classes)
+    : MSCAN(config), head_(child<Linear>("head", config.channels.back(), num_classes)) {}
+
+Variable MSCANClassifier::forward(const Variable& x) const {
+  return head_(global_average_pool(features(x).back()));
+}
+
+}  // namespace nextgrad
