@@ -1,0 +1,100 @@
+// Walking K tensors of one shape and any strides together: neighbouring axes are merged where all
+// strides allow, and the innermost axis comes as rows, so that no element costs a division.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "tensor/cpu/parallel.h"
+#include "tensor/shape.h"
+
+namespace nextgrad::cpu {
+
+// The merged axes, outermost first; at least one.
+template <int K>
+struct Strided {
+  int axes = 0;
+  std::array<std::int64_t, Shape::kMaxAxes> extent{};
+  std::array<std::array<std::int64_t, Shape::kMaxAxes>, K> stride{};  // in elements
+};
+
+template <int K>
+Strided<K> collapse(const Shape& shape, const std::array<Shape, K>& strides) {
+  Strided<K> s;
+  for (int axis = 0; axis < shape.size(); ++axis) {
+    const std::int64_t n = shape[axis];
+    if (n == 1) continue;
+    bool merges = s.axes > 0;
+    for (std::size_t k = 0; k < K && merges; ++k) {
+      merges = s.stride[k][static_cast<std::size_t>(s.axes - 1)] == strides[k][axis] * n;
+    }
+    if (!merges) ++s.axes;
+    const auto at = static_cast<std::size_t>(s.axes - 1);
+    s.extent[at] = merges ? s.extent[at] * n : n;
+    for (std::size_t k = 0; k < K; ++k) s.stride[k][at] = strides[k][axis];
+  }
+  if (s.axes == 0) {
+    s.axes = 1;
+    s.extent[0] = 1;
+    for (auto& stride : s.stride) stride[0] = 1;
+  }
+  return s;
+}
+
+// A position in the first `axes` axes of a Strided, and the offset of each tensor there.
+template <int K>
+class Odometer {
+ public:
+  Odometer(const Strided<K>& s, int axes, std::int64_t position)
+      : s_(s), axes_(static_cast<std::size_t>(axes)) {
+    for (std::size_t a = axes_; a-- > 0;) {
+      index_[a] = position % s.extent[a];
+      position /= s.extent[a];
+      for (std::size_t k = 0; k < K; ++k) offset[k] += index_[a] * s.stride[k][a];
+    }
+  }
+  void next() {
+    for (std::size_t a = axes_; a-- > 0;) {
+      for (std::size_t k = 0; k < K; ++k) offset[k] += s_.stride[k][a];
+      if (++index_[a] < s_.extent[a]) return;
+      index_[a] = 0;
+      for (std::size_t k = 0; k < K; ++k) offset[k] -= s_.extent[a] * s_.stride[k][a];
+    }
+  }
+  std::array<std::int64_t, K> offset{};
+
+ private:
+  const Strided<K>& s_;
+  std::size_t axes_;
+  std::array<std::int64_t, Shape::kMaxAxes> index_{};
+};
+
+// Calls fn(offsets, count) on pieces of rows along the innermost axis, in parallel.
+template <int K, class Fn>
+void for_rows(const Strided<K>& s, Fn&& fn) {
+  constexpr std::int64_t kPiece = 16384;
+  const auto last = static_cast<std::size_t>(s.axes - 1);
+  std::int64_t rows = 1;
+  for (std::size_t a = 0; a < last; ++a) rows *= s.extent[a];
+  const std::int64_t n = s.extent[last];
+  if (rows == 0 || n == 0) return;
+  const std::int64_t pieces = (n + kPiece - 1) / kPiece;
+  parallel_for(rows * pieces, std::max<std::int64_t>(1, 2 * kPiece / std::min(n, kPiece)),
+               [&](std::int64_t begin, std::int64_t end) {
+                 std::int64_t piece = begin % pieces;
+                 Odometer<K> row(s, s.axes - 1, begin / pieces);
+                 for (std::int64_t t = begin; t < end; ++t) {
+                   std::array<std::int64_t, K> offset = row.offset;
+                   for (std::size_t k = 0; k < K; ++k)
+                     offset[k] += piece * kPiece * s.stride[k][last];
+                   fn(offset, std::min(kPiece, n - piece * kPiece));
+                   if (++piece == pieces) {
+                     piece = 0;
+                     row.next();
+                   }
+                 }
+               });
+}
+
+}  // namespace nextgrad::cpu
