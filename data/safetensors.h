@@ -6,14 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "nn/state_dict.h"
 #include "tensor/tensor.h"
 
 namespace nextgrad {
-
-struct NamedTensor {
-  std::string name;
-  Tensor tensor;
-};
 
 using Metadata = std::map<std::string, std::string>;
 

@@ -1,0 +1,142 @@
+#include "data/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "tensor/error.h"
+
+namespace nextgrad {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+std::string lower(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
+}
+
+// The rename itself must survive a power cut.
+void sync_folder_of(const std::string& path) {
+  const fs::path folder = fs::path(path).parent_path();
+  const Descriptor d{::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY)};
+  if (d.fd >= 0) ::fsync(d.fd);
+}
+
+}  // namespace
+
+std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  if (file.fd < 0) fail_input("{}: cannot read: {}", path, std::strerror(errno));
+  struct stat info {};
+  if (::fstat(file.fd, &info) != 0) fail_input("{}: cannot read: {}", path, std::strerror(errno));
+  if (!S_ISREG(info.st_mode)) fail_input("{}: is not a regular file", path);
+  const auto size = static_cast<std::uint64_t>(info.st_size);
+  if (size > limit) fail_input("{}: has {} bytes, at most {} are read", path, size, limit);
+  std::vector<std::uint8_t> bytes(size);
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::read(file.fd, bytes.data() + done, bytes.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_input("{}: cannot read: {}", path, std::strerror(errno));
+    if (n == 0) fail_input("{}: became shorter while it was read", path);
+    done += static_cast<std::size_t>(n);
+  }
+  return bytes;
+}
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
+  static std::atomic<unsigned> counter{0};
+  do {
+    temporary_ = fmt::format("{}.{}.{}.tmp", path_, ::getpid(), counter++);
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (fd_ < 0 && errno == EEXIST);
+  if (fd_ < 0)
+    fail_input("{}: cannot write: {}; choose a folder that exists and is writable", path_,
+               std::strerror(errno));
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::give_up(const char* what) {
+  const int error = errno;
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = -1;
+  ::unlink(temporary_.c_str());
+  fail("{}: cannot {}: {}; what was there before is unchanged", path_, what, std::strerror(error));
+}
+
+void AtomicFile::write(const void* data, std::size_t bytes) {
+  check(fd_ >= 0, "{}: written after it was closed", path_);
+  const auto* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::write(fd_, next, bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) give_up("write");
+    next += n;
+    bytes -= static_cast<std::size_t>(n);
+  }
+}
+
+void AtomicFile::commit() {
+  check(fd_ >= 0, "{}: committed after it was closed", path_);
+  if (::fsync(fd_) != 0 && errno != EINVAL) give_up("flush");
+  const int closed = ::close(fd_);
+  fd_ = -1;
+  if (closed != 0) give_up("close");
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) give_up("rename the new file into place");
+  sync_folder_of(path_);
+}
+
+void write_file_atomic(const std::string& path, std::span<const std::uint8_t> bytes) {
+  AtomicFile file(path);
+  file.write(bytes.data(), bytes.size());
+  file.commit();
+}
+
+void write_file_atomic(const std::string& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text.data(), text.size());
+  file.commit();
+}
+
+std::vector<std::string> list_files(const std::string& folder,
+                                    const std::vector<std::string>& suffixes) {
+  std::error_code error;
+  fs::directory_iterator entries(folder, error);
+  if (error) fail_input("{}: cannot list the folder: {}", folder, error.message());
+  std::vector<std::string> paths;
+  for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
+    std::error_code ignored;
+    if (!entries->is_regular_file(ignored)) continue;
+    const std::string path = entries->path().string(), name = lower(path);
+    const bool wanted =
+        std::any_of(suffixes.begin(), suffixes.end(),
+                    [&](const std::string& suffix) { return name.ends_with(lower(suffix)); });
+    if (suffixes.empty() || wanted) paths.push_back(path);
+  }
+  if (error) fail_input("{}: cannot list the folder: {}", folder, error.message());
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+}  // namespace nextgrad

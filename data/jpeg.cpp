@@ -1,0 +1,198 @@
+// JPEG by libjpeg-turbo. Its errors leave through longjmp, so the functions that call it hold no
+// object with a destructor; the buffers belong to their callers.
+// clang-format off
+#include <cstdio>  // before jpeglib.h, which needs FILE and size_t
+#include <jpeglib.h>
+#include <jerror.h>
+// clang-format on
+
+#include <csetjmp>
+#include <cstdlib>
+#include <utility>
+
+#include "data/codecs.h"
+#include "tensor/error.h"
+
+namespace nextgrad {
+namespace {
+
+struct ErrorManager {
+  jpeg_error_mgr base;  // first, so that libjpeg's pointer to it is a pointer to this
+  std::jmp_buf jump;
+  char message[JMSG_LENGTH_MAX];
+};
+
+void on_error(j_common_ptr info) {
+  auto* manager = reinterpret_cast<ErrorManager*>(info->err);
+  manager->base.format_message(info, manager->message);
+  std::longjmp(manager->jump, 1);
+}
+
+// libjpeg continues after damaged data with grey; here that is an error. Harmless oddities of real
+// cameras are not.
+void on_message(j_common_ptr info, int level) {
+  if (level >= 0) return;
+  switch (info->err->msg_code) {
+    case JWRN_EXTRANEOUS_DATA:
+    case JWRN_ADOBE_XFORM:
+    case JWRN_JFIF_MAJOR:
+    case JWRN_TOO_MUCH_DATA:
+      return;
+    default:
+      on_error(info);
+  }
+}
+
+void no_output(j_common_ptr) {}
+
+// A progressive file of a few kilobytes can ask for hours of work by thousands of scans.
+void on_progress(j_common_ptr info) {
+  constexpr int kMaxScans = 500;
+  if (!info->is_decompressor) return;
+  auto* decompress = reinterpret_cast<j_decompress_ptr>(info);
+  if (decompress->input_scan_number > kMaxScans) ERREXIT(info, JERR_BAD_PROGRESSION);
+}
+
+void init(ErrorManager& manager) {
+  jpeg_std_error(&manager.base);
+  manager.base.error_exit = on_error;
+  manager.base.emit_message = on_message;
+  manager.base.output_message = no_output;
+  manager.message[0] = 0;
+}
+
+// Adobe's CMYK is stored inverted; others' is not.
+void cmyk_to_rgb(const std::vector<std::uint8_t>& row, bool inverted, std::uint8_t* out) {
+  for (std::size_t x = 0; x * 4 < row.size(); ++x) {
+    const int k = inverted ? row[4 * x + 3] : 255 - row[4 * x + 3];
+    for (std::size_t c = 0; c < 3; ++c) {
+      const int ink = inverted ? row[4 * x + c] : 255 - row[4 * x + c];
+      out[3 * x + c] = static_cast<std::uint8_t>((ink * k + 127) / 255);
+    }
+  }
+}
+
+struct Decoded {
+  Image image;
+  std::vector<std::uint8_t> row;
+  int orientation = 1;
+  bool too_large = false;
+};
+
+void read_orientation(const jpeg_decompress_struct& jpeg, Decoded& out) {
+  for (auto* marker = jpeg.marker_list; marker != nullptr; marker = marker->next) {
+    if (marker->marker != JPEG_APP0 + 1) continue;
+    const int orientation = codecs::exif_orientation({marker->data, marker->data_length});
+    if (orientation != 1) out.orientation = orientation;
+  }
+}
+
+void read_rows(jpeg_decompress_struct& jpeg, Decoded& out) {
+  const bool cmyk = jpeg.out_color_space == JCS_CMYK;
+  const std::size_t width = jpeg.output_width;
+  out.row.resize(width * static_cast<std::size_t>(jpeg.output_components));
+  // The pages of reserved memory are taken only as rows arrive: a short file costs little.
+  out.image.pixels.reserve(width * jpeg.output_height * 3);
+  while (jpeg.output_scanline < jpeg.output_height) {
+    JSAMPROW row = out.row.data();
+    jpeg_read_scanlines(&jpeg, &row, 1);
+    if (cmyk) {
+      out.image.pixels.resize(out.image.pixels.size() + width * 3);
+      cmyk_to_rgb(out.row, jpeg.saw_Adobe_marker,
+                  out.image.pixels.data() + out.image.pixels.size() - width * 3);
+    } else {
+      out.image.pixels.insert(out.image.pixels.end(), out.row.begin(), out.row.end());
+    }
+  }
+}
+
+// False after an error, described in `manager`.
+bool decode(codecs::Bytes bytes, ErrorManager& manager, Decoded& out) {
+  jpeg_decompress_struct jpeg{};
+  jpeg_progress_mgr progress{};
+  progress.progress_monitor = on_progress;
+  jpeg.err = &manager.base;
+  if (setjmp(manager.jump) != 0) {
+    jpeg_destroy_decompress(&jpeg);
+    return false;
+  }
+  jpeg_create_decompress(&jpeg);
+  jpeg.progress = &progress;
+  jpeg_mem_src(&jpeg, bytes.data(), bytes.size());
+  jpeg_save_markers(&jpeg, JPEG_APP0 + 1, 0xffff);
+  jpeg_read_header(&jpeg, TRUE);
+  out.image.width = jpeg.image_width;
+  out.image.height = jpeg.image_height;
+  out.too_large = std::uint64_t{jpeg.image_width} * jpeg.image_height > (1u << 28);
+  if (!out.too_large) {
+    read_orientation(jpeg, out);
+    const bool cmyk = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
+    jpeg.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
+    jpeg_start_decompress(&jpeg);
+    read_rows(jpeg, out);
+    jpeg_finish_decompress(&jpeg);
+  }
+  jpeg_destroy_decompress(&jpeg);
+  return true;
+}
+
+bool encode(const Image& image, int quality, ErrorManager& manager, unsigned char** buffer,
+            unsigned long* size) {
+  jpeg_compress_struct jpeg{};
+  jpeg.err = &manager.base;
+  if (setjmp(manager.jump) != 0) {
+    jpeg_destroy_compress(&jpeg);
+    return false;
+  }
+  jpeg_create_compress(&jpeg);
+  jpeg_mem_dest(&jpeg, buffer, size);
+  jpeg.image_width = static_cast<JDIMENSION>(image.width);
+  jpeg.image_height = static_cast<JDIMENSION>(image.height);
+  jpeg.input_components = 3;
+  jpeg.in_color_space = JCS_RGB;
+  jpeg_set_defaults(&jpeg);
+  jpeg_set_quality(&jpeg, quality, TRUE);
+  jpeg.comp_info[0].h_samp_factor = jpeg.comp_info[0].v_samp_factor = 1;
+  jpeg_start_compress(&jpeg, TRUE);
+  while (jpeg.next_scanline < jpeg.image_height) {
+    auto* row = const_cast<JSAMPROW>(image.pixels.data()) +
+                static_cast<std::size_t>(jpeg.next_scanline) * jpeg.image_width * 3;
+    jpeg_write_scanlines(&jpeg, &row, 1);
+  }
+  jpeg_finish_compress(&jpeg);
+  jpeg_destroy_compress(&jpeg);
+  return true;
+}
+
+}  // namespace
+
+Image codecs::decode_jpeg(Bytes bytes, const std::string& name) {
+  ErrorManager manager;
+  init(manager);
+  Decoded decoded;
+  if (!decode(bytes, manager, decoded))
+    fail_input("{}: damaged or truncated JPEG: {}", name, manager.message);
+  check_extent(static_cast<std::uint64_t>(decoded.image.width),
+               static_cast<std::uint64_t>(decoded.image.height), name);
+  return apply_orientation(std::move(decoded.image), decoded.orientation);
+}
+
+std::vector<std::uint8_t> encode_jpeg(const Image& image, int quality) {
+  check(image.width > 0 && image.height > 0 && image.width <= 65500 && image.height <= 65500,
+        "encode_jpeg: {} x {} pixels; 1 to 65500 a side can be written", image.width, image.height);
+  check(image.pixels.size() == static_cast<std::size_t>(image.width * image.height * 3),
+        "encode_jpeg: {} bytes for {} x {} RGB pixels", image.pixels.size(), image.width,
+        image.height);
+  check(quality >= 1 && quality <= 100, "encode_jpeg: quality {}, want 1..100", quality);
+  ErrorManager manager;
+  init(manager);
+  unsigned char* buffer = nullptr;
+  unsigned long size = 0;
+  const bool ok = encode(image, quality, manager, &buffer, &size);
+  std::vector<std::uint8_t> bytes(buffer, buffer + (ok ? size : 0));
+  std::free(buffer);
+  check(ok, "encode_jpeg: {}", manager.message);
+  return bytes;
+}
+
+}  // namespace nextgrad
