@@ -10,8 +10,8 @@
 namespace nextgrad {
 
 struct GradcheckResult {
-  double worst = 0;    // largest relative error over all elements of all inputs
-  std::string where;   // "input 1, element 17: analytic 0.5, numeric 0.4"
+  double worst = 0;   // largest relative error over all elements of all inputs
+  std::string where;  // "input 1, element 17: analytic 0.5, numeric 0.4"
   bool ok(double tolerance = 1e-6) const { return worst < tolerance; }
 };
 
@@ -20,7 +20,7 @@ struct GradcheckResult {
 // `most` per input, spread evenly) of every f64 input that requires a gradient. Relative error:
 // |a - n| / max(1, |a|, |n|).
 GradcheckResult gradcheck(const std::function<Variable(const std::vector<Variable>&)>& fn,
-                          const std::vector<Variable>& inputs, bool strided = true,
-                          double h = 1e-5, int most = 200);
+                          const std::vector<Variable>& inputs, bool strided = true, double h = 1e-5,
+                          int most = 200);
 
 }  // namespace nextgrad

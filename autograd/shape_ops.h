@@ -10,7 +10,7 @@ Variable slice(const Variable& x, int axis, std::int64_t begin, std::int64_t end
                std::int64_t step = 1);
 Variable permute(const Variable& x, const std::vector<int>& axes);
 Variable transpose(const Variable& x, int a, int b);
-Variable expand(const Variable& x, const Shape& shape);   // broadcast
+Variable expand(const Variable& x, const Shape& shape);  // broadcast
 Variable concat(const std::vector<Variable>& parts, int axis);
 // Constant padding of axis: `before` and `after` new elements of `value`.
 Variable pad(const Variable& x, int axis, std::int64_t before, std::int64_t after,

@@ -22,7 +22,7 @@ class Variable {
   explicit Variable(Tensor value, bool requires_grad = false);
 
   bool defined() const { return impl_ != nullptr; }
-  const Tensor& value() const;               // throws if undefined
+  const Tensor& value() const;  // throws if undefined
   const Shape& shape() const { return value().shape(); }
   std::int64_t dim(int axis) const { return value().dim(axis); }
   int ndim() const { return value().ndim(); }
@@ -30,16 +30,16 @@ class Variable {
   Backend& backend() const { return value().backend(); }
   double item() const { return value().item(); }
 
-  bool requires_grad() const;                // a leaf that asks for one, or computed from such
-  void set_requires_grad(bool on);           // leaves only
+  bool requires_grad() const;       // a leaf that asks for one, or computed from such
+  void set_requires_grad(bool on);  // leaves only
   bool is_leaf() const;
 
   // The accumulated gradient of a leaf (or of any variable after retain_grad()); undefined before
   // the first backward.
   const Tensor& grad() const;
   void set_grad(Tensor grad);
-  void zero_grad();                          // forgets it
-  void retain_grad() const;                  // keep this inner variable's gradient too
+  void zero_grad();          // forgets it
+  void retain_grad() const;  // keep this inner variable's gradient too
 
   // Gradients of this variable (times `seed`, which defaults to 1 for a single element) with
   // respect to every leaf it came from, added to theirs. The graph is freed as it goes unless
@@ -47,7 +47,7 @@ class Variable {
   // tensor changed in place since.
   void backward(const Tensor& seed = {}, bool retain_graph = false) const;
 
-  Variable detach() const;                   // same value, outside the graph
+  Variable detach() const;  // same value, outside the graph
   // Replaces the value of a leaf, in place where other handles see it: shape and dtype may change.
   void set_value(Tensor value) const;
 

@@ -1,0 +1,90 @@
+#include "autograd/checkpoint.h"
+
+#include <mutex>
+
+namespace nextgrad {
+
+namespace {
+
+thread_local bool in_second_run = false;
+
+std::vector<ReplayHook>& hooks() {
+  static auto* list = new std::vector<ReplayHook>;
+  return *list;
+}
+
+std::vector<std::uint64_t> save_all() {
+  std::vector<std::uint64_t> states;
+  for (const ReplayHook& hook : hooks()) states.push_back(hook.save());
+  return states;
+}
+
+void restore_all(const std::vector<std::uint64_t>& states) {
+  for (std::size_t i = 0; i < states.size(); ++i) hooks()[i].restore(states[i]);
+}
+
+// Puts the thread back into the state of the first run, and afterwards into the one it was in.
+class SecondRun {
+ public:
+  explicit SecondRun(const std::vector<std::uint64_t>& states) : now_(save_all()) {
+    restore_all(states);
+    in_second_run = true;
+  }
+  ~SecondRun() {
+    in_second_run = before_;
+    restore_all(now_);
+  }
+  SecondRun(const SecondRun&) = delete;
+  SecondRun& operator=(const SecondRun&) = delete;
+
+ private:
+  std::vector<std::uint64_t> now_;
+  bool before_ = in_second_run;
+};
+
+}  // namespace
+
+bool recomputing() {
+  return in_second_run;
+}
+
+void add_replay_hook(ReplayHook hook) {
+  hooks().push_back(std::move(hook));
+}
+
+Variable checkpoint(const std::function<Variable(const std::vector<Variable>&)>& fn,
+                    const std::vector<Variable>& inputs) {
+  if (!grad_enabled()) return fn(inputs);
+  const std::vector<std::uint64_t> states = save_all();
+  Tensor y;
+  {
+    const NoGrad first_run;
+    y = fn(inputs).value();
+  }
+  std::vector<Saved> saved;
+  std::vector<bool> needs;
+  for (const Variable& input : inputs) {
+    saved.emplace_back(input);
+    needs.push_back(input.requires_grad());
+  }
+  // fn may use parameters that are not among the inputs, so a node is needed in any case: an input
+  // that always requires a gradient stands for them.
+  std::vector<Variable> parents = inputs;
+  parents.emplace_back(Tensor::zeros({}, y.dtype(), y.device()), true);
+  return record("checkpoint", y, parents, [=](const Tensor& dy) -> std::vector<Tensor> {
+    std::vector<Variable> leaves;
+    for (std::size_t i = 0; i < saved.size(); ++i) leaves.emplace_back(saved[i].get(), needs[i]);
+    {
+      const SecondRun second(states);
+      const EnableGrad on;
+      const Variable again = fn(leaves);
+      if (again.requires_grad()) again.backward(dy.contiguous());
+    }
+    std::vector<Tensor> gradients;
+    for (const Variable& leaf : leaves) gradients.push_back(leaf.grad());
+    gradients.emplace_back();
+    return gradients;
+  });
+}
+
+}  // namespace nextgrad

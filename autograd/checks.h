@@ -1,0 +1,38 @@
+// What every op checks of its inputs before it calls the backend, and helpers of the backwards.
+#pragma once
+
+#include "autograd/variable.h"
+
+namespace nextgrad {
+
+inline void check_floating(const char* op, const Tensor& x) {
+  check(x.defined(), "{}: an input is undefined", op);
+  check(x.dtype() == DType::f32 || x.dtype() == DType::f64,
+        "{}: computes in f32 or f64, got {}; convert with to()", op, name_of(x.dtype()));
+}
+
+inline void check_same(const char* op, const Tensor& a, const Tensor& b) {
+  check(a.defined() && b.defined(), "{}: an input is undefined", op);
+  check(a.dtype() == b.dtype(), "{}: inputs are {} and {}; convert one with to()", op,
+        name_of(a.dtype()), name_of(b.dtype()));
+  check(a.device() == b.device(), "{}: inputs are on {} and {}; move one with to()", op,
+        a.device().str(), b.device().str());
+}
+
+// A parameter of `extent` elements like x, or undefined.
+inline void check_vector(const char* op, const char* what, const Tensor& x, const Variable& v,
+                         std::int64_t extent) {
+  if (!v.defined()) return;
+  check_same(op, x, v.value());
+  check(v.ndim() == 1 && v.dim(0) == extent, "{}: {} is {}, the input {} wants [{}]", op, what,
+        v.shape().str(), x.shape().str(), extent);
+}
+
+inline Tensor value_or_none(const Variable& v) {
+  return v.defined() ? v.value().contiguous() : Tensor();
+}
+
+// The gradient of a broadcast: sums g over the axes that `shape` does not have or has as 1.
+Tensor sum_to(const Tensor& g, const Shape& shape);
+
+}  // namespace nextgrad

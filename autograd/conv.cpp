@@ -1,0 +1,94 @@
+#include "autograd/conv.h"
+
+#include "autograd/checks.h"
+#include "autograd/matmul.h"
+#include "autograd/shape_ops.h"
+
+namespace nextgrad {
+
+namespace {
+
+void check_window(const char* op, const Tensor& x, const Window& w) {
+  check(w.stride_h > 0 && w.stride_w > 0 && w.dilation_h > 0 && w.dilation_w > 0 && w.pad_h >= 0 &&
+            w.pad_w >= 0,
+        "{}: strides and dilations must be positive, paddings not negative", op);
+  check(w.out_h(x.dim(1)) > 0 && w.out_w(x.dim(2)) > 0 &&
+            x.dim(1) + 2 * w.pad_h > std::int64_t{w.dilation_h} * (w.kh - 1) &&
+            x.dim(2) + 2 * w.pad_w > std::int64_t{w.dilation_w} * (w.kw - 1),
+        "{}: a {}x{} window (dilation {}x{}) does not fit the input {} padded by {}x{}", op, w.kh,
+        w.kw, w.dilation_h, w.dilation_w, x.shape().str(), w.pad_h, w.pad_w);
+}
+
+}  // namespace
+
+// y[p] = sum over taps t and channels i of W[t] x[stride p + dilation t - pad] + b;
+// dx, dW and db are its transposes applied to dy.
+Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias, Window window,
+                int groups) {
+  check_floating("conv2d", x.value());
+  check_same("conv2d", x.value(), weight.value());
+  check(x.ndim() == 4 && weight.ndim() == 4,
+        "conv2d: wants input [N,H,W,C] and weight [O,kh,kw,I], got {} and {}", x.shape().str(),
+        weight.shape().str());
+  window.kh = static_cast<int>(weight.dim(1));
+  window.kw = static_cast<int>(weight.dim(2));
+  check(groups > 0 && weight.dim(0) % groups == 0,
+        "conv2d: {} output channels do not split into {} groups", weight.dim(0), groups);
+  check(x.dim(3) == weight.dim(3) * groups,
+        "conv2d: input has {} channels, weight wants {} (weight {}, {} groups)", x.dim(3),
+        weight.dim(3) * groups, weight.shape().str(), groups);
+  check_vector("conv2d", "bias", x.value(), bias, weight.dim(0));
+  check_window("conv2d", x.value(), window);
+  const Tensor in = x.value().contiguous(), w = weight.value().contiguous();
+  const Needs needs{x.requires_grad(), weight.requires_grad(), bias.requires_grad()};
+  return record(
+      "conv2d", x.backend().conv2d(in, w, value_or_none(bias), window, groups), {x, weight, bias},
+      [=, in = Saved(in), w = Saved(w)](const Tensor& dy) -> std::vector<Tensor> {
+        ConvGradients d =
+            dy.backend().conv2d_backward(in.get(), w.get(), dy.contiguous(), window, groups, needs);
+        return {d.dx, d.dweight, d.dbias};
+      });
+}
+
+// One matrix product over all pixels: [N H W, I] x [O, I]^T.
+Variable conv1x1(const Variable& x, const Variable& weight, const Variable& bias,
+                 Activation activation) {
+  if (weight.ndim() == 2) return linear(x, weight, bias, activation);
+  check(weight.ndim() == 4 && weight.dim(1) == 1 && weight.dim(2) == 1,
+        "conv1x1: wants weight [O,1,1,I] or [O,I], got {}", weight.shape().str());
+  check(x.ndim() == 4 && x.dim(3) == weight.dim(3), "conv1x1: input {} does not fit weight {}",
+        x.shape().str(), weight.shape().str());
+  return linear(x, reshape(weight, {weight.dim(0), weight.dim(3)}), bias, activation);
+}
+
+// y[p, c] = base[p, c] + sum over taps t of W[t, c] x[stride p + dilation t - pad, c] + b[c]
+Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Variable& bias,
+                          Window window, const Variable& base) {
+  check_floating("depthwise_conv2d", x.value());
+  check_same("depthwise_conv2d", x.value(), weight.value());
+  check(x.ndim() == 4 && weight.ndim() == 3 && weight.dim(2) == x.dim(3),
+        "depthwise_conv2d: input {} does not fit weight {} (wants [N,H,W,C] and [kh,kw,C])",
+        x.shape().str(), weight.shape().str());
+  window.kh = static_cast<int>(weight.dim(0));
+  window.kw = static_cast<int>(weight.dim(1));
+  check_vector("depthwise_conv2d", "bias", x.value(), bias, x.dim(3));
+  check_window("depthwise_conv2d", x.value(), window);
+  if (base.defined()) {
+    const Shape out{x.dim(0), window.out_h(x.dim(1)), window.out_w(x.dim(2)), x.dim(3)};
+    check_same("depthwise_conv2d", x.value(), base.value());
+    check(base.shape() == out, "depthwise_conv2d: base {} is not the output's {}",
+          base.shape().str(), out.str());
+  }
+  const Tensor in = x.value().contiguous(), w = weight.value().contiguous();
+  const Needs needs{x.requires_grad(), weight.requires_grad(), bias.requires_grad()};
+  return record("depthwise_conv2d",
+                x.backend().depthwise(in, w, value_or_none(bias), value_or_none(base), window),
+                {x, weight, bias, base},
+                [=, in = Saved(in), w = Saved(w)](const Tensor& dy) -> std::vector<Tensor> {
+                  ConvGradients d = dy.backend().depthwise_backward(in.get(), w.get(),
+                                                                    dy.contiguous(), window, needs);
+                  return {d.dx, d.dweight, d.dbias, dy};
+                });
+}
+
+}  // namespace nextgrad

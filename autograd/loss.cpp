@@ -1,0 +1,61 @@
+#include "autograd/loss.h"
+
+#include "autograd/checks.h"
+
+namespace nextgrad {
+
+namespace {
+
+Tensor check_loss(const char* op, const Variable& logits, const Tensor& labels,
+                  const CrossEntropyOptions& options, const Tensor& weights) {
+  check_floating(op, logits.value());
+  check(logits.ndim() >= 1 && logits.value().numel() > 0, "{}: the logits {} are empty", op,
+        logits.shape().str());
+  check(labels.defined() && labels.dtype() == DType::i32, "{}: labels must be i32", op);
+  check(options.label_smoothing >= 0 && options.label_smoothing <= 1,
+        "{}: label smoothing {} is not in [0, 1]", op, options.label_smoothing);
+  check(!weights.defined() || (weights.numel() == logits.dim(-1)),
+        "{}: {} class weights for {} classes", op, weights.defined() ? weights.numel() : 0,
+        logits.dim(-1));
+  return weights.defined() ? weights.to(logits.dtype()).contiguous() : weights;
+}
+
+}  // namespace
+
+// loss = sum of w[l] (logsumexp(z) - z[l]) / normaliser: dz = w[l] (softmax(z) - onehot(l)) /
+// normaliser
+Variable cross_entropy(const Variable& logits, const Tensor& labels,
+                       const CrossEntropyOptions& options, const Tensor& class_weights) {
+  const Tensor weights = check_loss("cross_entropy", logits, labels, options, class_weights);
+  const std::int64_t k = logits.dim(-1), pixels = logits.value().numel() / k;
+  check(labels.numel() == pixels, "cross_entropy: labels {} for logits {}", labels.shape().str(),
+        logits.shape().str());
+  const Tensor z = logits.value().reshape({pixels, k}), l = labels.reshape({pixels});
+  const CrossEntropyResult r = z.backend().cross_entropy(z, l, weights, options);
+  return record("cross_entropy", r.loss, {logits},
+                [=, from = logits.shape(), z = Saved(z)](const Tensor& dy) -> std::vector<Tensor> {
+                  return {dy.backend()
+                              .cross_entropy_backward(z.get(), l, weights, options, r, dy.item())
+                              .reshape(from)};
+                });
+}
+
+// The same on z = upsample(logits): the upsampling's transpose is applied to each dz row at once.
+Variable upsample_cross_entropy(const Variable& logits, const Tensor& labels,
+                                const CrossEntropyOptions& options, const Tensor& class_weights) {
+  const Tensor weights =
+      check_loss("upsample_cross_entropy", logits, labels, options, class_weights);
+  check(logits.ndim() == 4 && labels.ndim() == 3 && labels.dim(0) == logits.dim(0) &&
+            labels.numel() > 0,
+        "upsample_cross_entropy: labels {} for logits {} (wants [N,H,W] and [N,h,w,K])",
+        labels.shape().str(), logits.shape().str());
+  const Tensor z = logits.value().contiguous(), l = labels.contiguous();
+  const CrossEntropyResult r = z.backend().upsample_cross_entropy(z, l, weights, options);
+  return record("upsample_cross_entropy", r.loss, {logits},
+                [=, z = Saved(z)](const Tensor& dy) -> std::vector<Tensor> {
+                  return {dy.backend().upsample_cross_entropy_backward(z.get(), l, weights, options,
+                                                                       r, dy.item())};
+                });
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,89 @@
+#include "autograd/matmul.h"
+
+#include "autograd/checks.h"
+
+namespace nextgrad {
+
+namespace {
+
+// [M,K] as a batch of one; batches stay.
+Tensor batched(const Tensor& x) {
+  return (x.ndim() == 2 ? x.unsqueeze(0) : x).contiguous();
+}
+
+// The gradient of an input that was broadcast over the batch is summed over it.
+Tensor like(const Tensor& g, const Shape& shape) {
+  if (shape.size() == 2) return sum_to(g, {1, g.dim(1), g.dim(2)}).reshape(shape);
+  return sum_to(g, shape);
+}
+
+}  // namespace
+
+// C = A B: dA = dC B^T, dB = A^T dC; with transposed inputs the products change places.
+Variable matmul(const Variable& a, const Variable& b, bool ta, bool tb) {
+  check_floating("matmul", a.value());
+  check_same("matmul", a.value(), b.value());
+  const auto wrong = [&] {
+    fail("matmul: {}{} and {}{} do not fit", a.shape().str(), ta ? "^T" : "", b.shape().str(),
+         tb ? "^T" : "");
+  };
+  if (a.ndim() < 2 || a.ndim() > 3 || b.ndim() < 2 || b.ndim() > 3) wrong();
+  const Tensor x = batched(a.value()), y = batched(b.value());
+  if (x.dim(ta ? 1 : 2) != y.dim(tb ? 2 : 1)) wrong();
+  if (x.dim(0) != y.dim(0) && x.dim(0) != 1 && y.dim(0) != 1) wrong();
+  Tensor c = x.backend().matmul(x, y, ta, tb);
+  const Shape result = c.shape();
+  if (a.ndim() == 2 && b.ndim() == 2) c = c.squeeze(0);
+  const bool da = a.requires_grad(), db = b.requires_grad();
+  return record("matmul", c, {a, b},
+                [=, sa = a.shape(), sb = b.shape(), x = Saved(x),
+                 y = Saved(y)](const Tensor& dy) -> std::vector<Tensor> {
+                  const Tensor g = dy.reshape(result);
+                  Backend& backend = g.backend();
+                  std::vector<Tensor> gradients(2);
+                  if (da)
+                    gradients[0] = like(ta ? backend.matmul(y.get(), g, tb, true)
+                                           : backend.matmul(g, y.get(), false, !tb),
+                                        sa);
+                  if (db)
+                    gradients[1] = like(tb ? backend.matmul(g, x.get(), true, ta)
+                                           : backend.matmul(x.get(), g, !ta, false),
+                                        sb);
+                  return gradients;
+                });
+}
+
+// y = f(z), z = x W^T + b: dz = dy f'(z), dx = dz W, dW = dz^T x, db = column sums of dz
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
+                Activation activation) {
+  check_floating("linear", x.value());
+  check_same("linear", x.value(), weight.value());
+  check(x.ndim() >= 1 && weight.ndim() == 2 && x.dim(-1) == weight.dim(1),
+        "linear: input {} does not fit weight {}", x.shape().str(), weight.shape().str());
+  check_vector("linear", "bias", x.value(), bias, weight.dim(0));
+  const std::int64_t in = weight.dim(1), out = weight.dim(0);
+  Shape shape = x.shape();
+  shape[x.ndim() - 1] = out;
+  const std::int64_t rows =
+      in > 0 ? x.value().numel() / in : shape.numel() / std::max<std::int64_t>(1, out);
+  const Tensor rows_in = x.value().reshape({rows, in}), w = weight.value().contiguous();
+  const bool records =
+      grad_enabled() && (x.requires_grad() || weight.requires_grad() || bias.requires_grad());
+  Tensor z;
+  Tensor y = x.backend().linear(rows_in, w, value_or_none(bias), activation,
+                                records && activation != Activation::none ? &z : nullptr);
+  const Needs needs{x.requires_grad(), weight.requires_grad(), bias.requires_grad()};
+  return record("linear", y.reshape(shape), {x, weight, bias},
+                [=, from = x.shape(), sx = Saved(needs.dweight ? rows_in : Tensor()), sw = Saved(w),
+                 sz = Saved(z)](const Tensor& dy) -> std::vector<Tensor> {
+                  Tensor g = dy.reshape({rows, out});
+                  if (activation != Activation::none)
+                    g = g.backend().unary_backward(
+                        activation == Activation::gelu ? Unary::gelu : Unary::relu, sz.get(),
+                        sz.get(), g, 0);
+                  ConvGradients d = g.backend().linear_backward(sx.get(), sw.get(), g, needs);
+                  return {d.dx.defined() ? d.dx.reshape(from) : d.dx, d.dweight, d.dbias};
+                });
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,97 @@
+#include "autograd/norm.h"
+
+#include "autograd/checks.h"
+
+namespace nextgrad {
+
+namespace {
+
+void check_norm(const char* op, const Variable& x, const Variable& gamma, const Variable& beta) {
+  check_floating(op, x.value());
+  check(x.ndim() >= 1 && x.value().numel() > 0, "{}: the input {} is empty", op, x.shape().str());
+  check(gamma.defined() && beta.defined(), "{}: wants gamma and beta", op);
+  check_vector(op, "gamma", x.value(), gamma, x.dim(-1));
+  check_vector(op, "beta", x.value(), beta, x.dim(-1));
+}
+
+}  // namespace
+
+// y = (x - m) r gamma + beta, r = 1 / sqrt(v + eps); with z = (x - m) r and averages <> over rows:
+// dx = gamma r (dy - <dy> - z <dy z>), dgamma = sum dy z, dbeta = sum dy
+Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps,
+                    Tensor* mean, Tensor* rstd) {
+  check_norm("batch_norm", x, gamma, beta);
+  const Tensor in = x.value().contiguous(), g = gamma.value().contiguous();
+  NormResult r = in.backend().batch_norm(in, g, beta.value().contiguous(), eps);
+  if (mean != nullptr) *mean = r.mean;
+  if (rstd != nullptr) *rstd = r.rstd;
+  return record("batch_norm", r.y, {x, gamma, beta},
+                [in = Saved(in), g = Saved(g), mean = Saved(r.mean),
+                 rstd = Saved(r.rstd)](const Tensor& dy) -> std::vector<Tensor> {
+                  NormGradients d = dy.backend().batch_norm_backward(in.get(), g.get(), mean.get(),
+                                                                     rstd.get(), dy.contiguous());
+                  return {d.dx, d.dgamma, d.dbeta};
+                });
+}
+
+// y = x s + (beta - m s), s = gamma r: dx = dy s, dgamma = r (sum dy x - m sum dy), dbeta = sum dy
+Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variable& beta,
+                         const Tensor& running_mean, const Tensor& running_var, double eps) {
+  check_norm("batch_norm_eval", x, gamma, beta);
+  check(running_mean.numel() == x.dim(-1) && running_var.numel() == x.dim(-1),
+        "batch_norm_eval: running statistics of {} channels for input {}", running_mean.numel(),
+        x.shape().str());
+  Backend& b = x.backend();
+  const Tensor in = x.value().contiguous();
+  const Tensor mean = running_mean.to(in.dtype());
+  const Tensor rstd =
+      b.unary(Unary::rsqrt, b.unary(Unary::add_scalar, running_var.to(in.dtype()), eps), 0);
+  const Tensor scale = b.binary(Binary::mul, gamma.value(), rstd);
+  const Tensor shift = b.binary(Binary::sub, beta.value(), b.binary(Binary::mul, mean, scale));
+  return record("batch_norm_eval", b.channel_affine(in, scale, shift), {x, gamma, beta},
+                [in = Saved(in), scale, mean, rstd](const Tensor& dy) -> std::vector<Tensor> {
+                  Backend& b = dy.backend();
+                  const Tensor g = dy.contiguous();
+                  const Tensor zero = Tensor::zeros(scale.shape(), scale.dtype(), scale.device());
+                  const Tensor dbeta = sum_to(g, scale.shape());
+                  const Tensor dyx = sum_to(b.binary(Binary::mul, g, in.get()), scale.shape());
+                  const Tensor dgamma =
+                      b.binary(Binary::mul, rstd,
+                               b.binary(Binary::sub, dyx, b.binary(Binary::mul, mean, dbeta)));
+                  return {b.channel_affine(g, scale, zero), dgamma, dbeta};
+                });
+}
+
+// As batch norm, with the averages over each row's channels.
+Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps) {
+  check_norm("layer_norm", x, gamma, beta);
+  const Tensor in = x.value().contiguous(), g = gamma.value().contiguous();
+  NormResult r = in.backend().layer_norm(in, g, beta.value().contiguous(), eps);
+  return record("layer_norm", r.y, {x, gamma, beta},
+                [in = Saved(in), g = Saved(g), mean = Saved(r.mean),
+                 rstd = Saved(r.rstd)](const Tensor& dy) -> std::vector<Tensor> {
+                  NormGradients d = dy.backend().layer_norm_backward(in.get(), g.get(), mean.get(),
+                                                                     rstd.get(), dy.contiguous());
+                  return {d.dx, d.dgamma, d.dbeta};
+                });
+}
+
+// As batch norm, with the averages over each image's group of channels and all its pixels.
+Variable group_norm(const Variable& x, const Variable& gamma, const Variable& beta, int groups,
+                    double eps) {
+  check_norm("group_norm", x, gamma, beta);
+  check(x.ndim() >= 2 && groups > 0 && x.dim(-1) % groups == 0,
+        "group_norm: {} channels of {} do not split into {} groups", x.dim(-1), x.shape().str(),
+        groups);
+  const Tensor in = x.value().contiguous(), g = gamma.value().contiguous();
+  NormResult r = in.backend().group_norm(in, g, beta.value().contiguous(), groups, eps);
+  return record("group_norm", r.y, {x, gamma, beta},
+                [groups, in = Saved(in), g = Saved(g), mean = Saved(r.mean),
+                 rstd = Saved(r.rstd)](const Tensor& dy) -> std::vector<Tensor> {
+                  NormGradients d = dy.backend().group_norm_backward(
+                      in.get(), g.get(), mean.get(), rstd.get(), dy.contiguous(), groups);
+                  return {d.dx, d.dgamma, d.dbeta};
+                });
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,112 @@
+#include "autograd/shape_ops.h"
+
+#include "autograd/checks.h"
+
+namespace nextgrad {
+
+// A view moves no numbers; its gradient is the same view undone. For slices the gradient is zero
+// outside, for broadcasts it is summed.
+
+Variable reshape(const Variable& x, const Shape& shape) {
+  return record(
+      "reshape", x.value().reshape(shape), {x},
+      [from = x.shape()](const Tensor& dy) -> std::vector<Tensor> { return {dy.reshape(from)}; });
+}
+
+Variable slice(const Variable& x, int axis, std::int64_t begin, std::int64_t end,
+               std::int64_t step) {
+  return record(
+      "slice", x.value().slice(axis, begin, end, step), {x},
+      [from = x.shape(), axis, begin, end, step](const Tensor& dy) -> std::vector<Tensor> {
+        Tensor dx = Tensor::zeros(from, dy.dtype(), dy.device());
+        dx.slice(axis, begin, end, step).copy_(dy);
+        return {dx};
+      });
+}
+
+Variable permute(const Variable& x, const std::vector<int>& axes) {
+  Tensor y = x.value().permute(axes);
+  std::vector<int> inverse(axes.size());
+  for (std::size_t i = 0; i < axes.size(); ++i)
+    inverse[static_cast<std::size_t>(x.shape().axis(axes[i]))] = static_cast<int>(i);
+  return record("permute", std::move(y), {x}, [inverse](const Tensor& dy) -> std::vector<Tensor> {
+    return {dy.permute(inverse)};
+  });
+}
+
+Variable transpose(const Variable& x, int a, int b) {
+  return record("transpose", x.value().transpose(a, b), {x},
+                [a, b](const Tensor& dy) -> std::vector<Tensor> { return {dy.transpose(a, b)}; });
+}
+
+Variable expand(const Variable& x, const Shape& shape) {
+  return record(
+      "expand", x.value().expand(shape), {x},
+      [from = x.shape()](const Tensor& dy) -> std::vector<Tensor> { return {sum_to(dy, from)}; });
+}
+
+Variable concat(const std::vector<Variable>& parts, int axis) {
+  check(!parts.empty(), "concat: nothing to concatenate");
+  Shape shape = parts[0].shape();
+  const int a = shape.axis(axis);
+  std::vector<std::int64_t> extents;
+  std::int64_t total = 0;
+  for (const Variable& part : parts) {
+    check_same("concat", parts[0].value(), part.value());
+    Shape like = part.shape();
+    check(like.size() == shape.size(), "concat: shapes {} and {} do not fit", shape.str(),
+          like.str());
+    extents.push_back(like[a]);
+    total += like[a];
+    like[a] = shape[a];
+    check(like == shape, "concat along axis {}: shapes {} and {} do not fit", a, shape.str(),
+          part.shape().str());
+  }
+  shape[a] = total;
+  Tensor y = Tensor::empty(shape, parts[0].dtype(), parts[0].value().device());
+  std::int64_t at = 0;
+  for (std::size_t i = 0; i < parts.size(); at += extents[i++])
+    y.slice(a, at, at + extents[i]).copy_(parts[i].value());
+  return record("concat", y, parts, [a, extents](const Tensor& dy) {
+    std::vector<Tensor> gradients;
+    std::int64_t from = 0;
+    for (const std::int64_t extent : extents) {
+      gradients.push_back(dy.slice(a, from, from + extent));
+      from += extent;
+    }
+    return gradients;
+  });
+}
+
+Variable pad(const Variable& x, int axis, std::int64_t before, std::int64_t after, double value) {
+  check(before >= 0 && after >= 0, "pad: {} and {} must not be negative", before, after);
+  Shape shape = x.shape();
+  const int a = shape.axis(axis);
+  const std::int64_t extent = shape[a];
+  shape[a] += before + after;
+  Tensor y = Tensor::full(shape, value, x.dtype(), x.value().device());
+  y.slice(a, before, before + extent).copy_(x.value());
+  return record("pad", y, {x}, [a, before, extent](const Tensor& dy) -> std::vector<Tensor> {
+    return {dy.slice(a, before, before + extent)};
+  });
+}
+
+Variable gather(const Variable& x, int axis, const Tensor& index) {
+  check_floating("gather", x.value());
+  const int a = x.shape().axis(axis);
+  check(index.dtype() == DType::i64, "gather: the index must be i64, got {}",
+        name_of(index.dtype()));
+  Shape fits = index.shape();
+  check(fits.size() == x.ndim(), "gather: index {} and input {} differ in axes", fits.str(),
+        x.shape().str());
+  fits[a] = x.dim(a);
+  check(fits == x.shape(), "gather along axis {}: index {} does not fit input {}", a,
+        index.shape().str(), x.shape().str());
+  const Tensor at = index.contiguous();
+  return record("gather", x.backend().gather(x.value().contiguous(), a, at), {x},
+                [a, from = x.shape(), at = Saved(at)](const Tensor& dy) -> std::vector<Tensor> {
+                  return {dy.backend().gather_backward(from, a, at.get(), dy.contiguous())};
+                });
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,218 @@
+#include "autograd/variable.h"
+
+#include <algorithm>
+#include <atomic>
+#include <queue>
+#include <unordered_set>
+
+namespace nextgrad {
+
+// A place in the graph. Inner nodes keep the nodes (not the values) of their inputs, so that a
+// value lives only as long as somebody uses it or a backward saved it.
+struct Node {
+  const char* name = "leaf";
+  std::uint64_t order = 0;  // of creation: inputs always have smaller ones
+  std::vector<std::shared_ptr<Node>> inputs;
+  Backward backward;  // empty for a leaf and once freed
+  Tensor grad;        // of a leaf, or of a node that retains it
+  Tensor pending;     // what has arrived during this backward
+  bool leaf = true, retain = false, freed = false;
+
+  // Chains of nodes are as deep as the net: unlink them one by one, not by recursion.
+  ~Node() {
+    std::vector<std::shared_ptr<Node>> stack = std::move(inputs);
+    while (!stack.empty()) {
+      const std::shared_ptr<Node> node = std::move(stack.back());
+      stack.pop_back();
+      if (node != nullptr && node.use_count() == 1) {
+        std::move(node->inputs.begin(), node->inputs.end(), std::back_inserter(stack));
+        node->inputs.clear();
+      }
+    }
+  }
+};
+
+struct Variable::Impl {
+  Tensor value;
+  std::shared_ptr<Node> node;  // null: needs no gradient
+};
+
+namespace {
+
+thread_local bool grad_on = true;
+
+std::uint64_t next_order() {
+  static std::atomic<std::uint64_t> counter{0};
+  return ++counter;
+}
+
+// sum += g. A tensor that nobody else holds is added to in place.
+void accumulate(Tensor& sum, Tensor g) {
+  if (!sum.defined()) {
+    sum = std::move(g);
+  } else if (sum.sole_owner()) {
+    sum.add_(g);
+  } else if (g.sole_owner()) {
+    g.add_(sum);
+    sum = std::move(g);
+  } else {
+    sum = sum.clone();
+    sum.add_(g);
+  }
+}
+
+struct Earlier {
+  bool operator()(const std::shared_ptr<Node>& a, const std::shared_ptr<Node>& b) const {
+    return a->order < b->order;
+  }
+};
+using Queue =
+    std::priority_queue<std::shared_ptr<Node>, std::vector<std::shared_ptr<Node>>, Earlier>;
+
+// Hands the gradients of one node to its inputs' nodes.
+void pass_on(Node& node, std::vector<Tensor> gradients, Queue& queue,
+             std::unordered_set<Node*>& queued) {
+  check(gradients.size() == node.inputs.size(), "{}: backward gave {} gradients for {} inputs",
+        node.name, gradients.size(), node.inputs.size());
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    const std::shared_ptr<Node>& input = node.inputs[i];
+    if (input == nullptr || !gradients[i].defined()) continue;
+    accumulate(input->pending, std::move(gradients[i]));
+    if (queued.insert(input.get()).second) queue.push(input);
+  }
+}
+
+void free_graph(Node& node) {
+  node.backward = nullptr;
+  node.inputs.clear();
+  node.freed = true;
+}
+
+}  // namespace
+
+Variable::Variable(Tensor value, bool requires_grad) : impl_(std::make_shared<Impl>()) {
+  impl_->value = std::move(value);
+  if (requires_grad) set_requires_grad(true);
+}
+
+const Tensor& Variable::value() const {
+  check(defined(), "an undefined variable was used");
+  return impl_->value;
+}
+
+bool Variable::requires_grad() const {
+  return defined() && impl_->node != nullptr;
+}
+
+void Variable::set_requires_grad(bool on) {
+  check(defined() && is_leaf(), "only a leaf can be told whether it requires a gradient");
+  check(!on || is_floating(dtype()), "a {} tensor has no gradient", name_of(dtype()));
+  if (on == requires_grad()) return;
+  impl_->node = on ? std::make_shared<Node>() : nullptr;
+  if (on) impl_->node->order = next_order();
+}
+
+bool Variable::is_leaf() const {
+  return !requires_grad() || impl_->node->leaf;
+}
+
+const Tensor& Variable::grad() const {
+  static const Tensor none;
+  return requires_grad() ? impl_->node->grad : none;
+}
+
+void Variable::set_grad(Tensor grad) {
+  check(requires_grad(), "set_grad: this variable requires no gradient");
+  impl_->node->grad = std::move(grad);
+}
+
+void Variable::zero_grad() {
+  if (requires_grad()) impl_->node->grad = Tensor();
+}
+
+void Variable::retain_grad() const {
+  check(requires_grad(), "retain_grad: this variable requires no gradient");
+  impl_->node->retain = true;
+}
+
+Variable Variable::detach() const {
+  return Variable(value());
+}
+
+void Variable::set_value(Tensor value) const {
+  check(defined() && is_leaf(), "set_value: only a leaf's value can be replaced");
+  impl_->value = std::move(value);
+}
+
+void Variable::backward(const Tensor& seed, bool retain_graph) const {
+  check(requires_grad(), "backward: this variable does not depend on anything with a gradient");
+  Tensor start = seed;
+  if (!start.defined()) {
+    check(value().numel() == 1, "backward of shape {} needs a seed gradient", shape().str());
+    start = Tensor::full(shape(), 1.0, dtype(), value().device());
+  }
+  check(start.shape() == shape() && start.dtype() == dtype(),
+        "backward: the seed is {} {}, the variable {} {}", name_of(start.dtype()),
+        start.shape().str(), name_of(dtype()), shape().str());
+  Queue queue;
+  std::unordered_set<Node*> queued{impl_->node.get()};
+  accumulate(impl_->node->pending, start);
+  queue.push(impl_->node);
+  try {
+    while (!queue.empty()) {
+      const std::shared_ptr<Node> node = queue.top();
+      queue.pop();
+      const Tensor gradient = std::exchange(node->pending, Tensor());
+      if (node->leaf || node->retain) accumulate(node->grad, gradient);
+      if (node->leaf) continue;
+      check(!node->freed,
+            "{}: a second backward through a graph that the first one freed; pass retain_graph "
+            "to the first, or add the losses before one backward",
+            node->name);
+      pass_on(*node, node->backward(gradient), queue, queued);
+      if (!retain_graph) free_graph(*node);
+    }
+  } catch (...) {
+    for (; !queue.empty(); queue.pop()) queue.top()->pending = Tensor();
+    throw;
+  }
+}
+
+Variable record(const char* name, Tensor value, const std::vector<Variable>& inputs,
+                Backward backward) {
+  Variable result(std::move(value));
+  const bool needed = grad_on && std::any_of(inputs.begin(), inputs.end(),
+                                             [](const Variable& v) { return v.requires_grad(); });
+  if (!needed) return result;
+  auto node = std::make_shared<Node>();
+  node->name = name;
+  node->order = next_order();
+  node->leaf = false;
+  node->backward = std::move(backward);
+  for (const Variable& input : inputs)
+    node->inputs.push_back(input.requires_grad() ? input.impl_->node : nullptr);
+  result.impl_->node = std::move(node);
+  return result;
+}
+
+const Tensor& Saved::get() const {
+  check(tensor_.version() == version_,
+        "a tensor {} that this backward needs was changed in place after it was used; clone it "
+        "before the change",
+        tensor_.shape().str());
+  return tensor_;
+}
+
+NoGrad::NoGrad() : before_(std::exchange(grad_on, false)) {}
+NoGrad::~NoGrad() {
+  grad_on = before_;
+}
+EnableGrad::EnableGrad() : before_(std::exchange(grad_on, true)) {}
+EnableGrad::~EnableGrad() {
+  grad_on = before_;
+}
+bool grad_enabled() {
+  return grad_on;
+}
+
+}  // namespace nextgrad
