@@ -1,0 +1,50 @@
+// Which two source positions an output position of a resize reads along one axis, and how much of
+// each: shared by resize.cpp and loss.cpp.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "tensor/backend.h"
+
+namespace nextgrad::cpu {
+
+// value = (1 - t) source[first] + t source[second]; second is first + 1, or first at the border.
+struct Tap {
+  std::int64_t first = 0, second = 0;
+  double t = 0;
+};
+
+// One tap per output position, `first` never falling; positions as in PyTorch's interpolate.
+inline std::vector<Tap> make_taps(std::int64_t in, std::int64_t out, Resize mode) {
+  std::vector<Tap> taps(static_cast<std::size_t>(out));
+  const double ratio = static_cast<double>(in) / static_cast<double>(out);
+  const double corner = out > 1 ? static_cast<double>(in - 1) / static_cast<double>(out - 1) : 0.0;
+  for (std::int64_t i = 0; i < out; ++i) {
+    Tap& tap = taps[static_cast<std::size_t>(i)];
+    const auto at = static_cast<double>(i);
+    if (mode == Resize::nearest) {
+      tap.first = tap.second = i * in / out;
+      continue;
+    }
+    const double source = mode == Resize::bilinear_align_corners
+                              ? at * corner
+                              : std::max(0.0, (at + 0.5) * ratio - 0.5);
+    tap.first = std::min(in - 1, static_cast<std::int64_t>(source));
+    tap.second = std::min(in - 1, tap.first + 1);
+    tap.t = tap.second == tap.first ? 0.0 : source - static_cast<double>(tap.first);
+  }
+  return taps;
+}
+
+// y = (1 - t) a + t b over n elements.
+template <class T>
+inline void blend(const T* a, const T* b, T t, T* y, std::int64_t n) {
+  const T s = T(1) - t;
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] = s * a[i] + t * b[i];
+}
+
+}  // namespace nextgrad::cpu
