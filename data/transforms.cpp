@@ -1,0 +1,140 @@
+#include "data/transforms.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tensor/error.h"
+
+namespace nextgrad {
+namespace {
+
+void check_pixels(const Image& image) {
+  check(image.height > 0 && image.width > 0 &&
+            image.pixels.size() == static_cast<std::size_t>(image.height * image.width * 3),
+        "transform: {} bytes for {} x {} RGB pixels", image.pixels.size(), image.width,
+        image.height);
+}
+
+// Whether one class fills `most` or more of the labelled pixels, or there is only one.
+bool one_class_rules(const LabelMap& label, double most) {
+  std::array<std::int64_t, 256> counts{};
+  for (const std::uint8_t value : label.values) ++counts[value];
+  counts[kIgnoreLabel] = 0;
+  std::int64_t sum = 0, largest = 0, present = 0;
+  for (const std::int64_t c : counts) {
+    sum += c;
+    largest = std::max(largest, c);
+    present += c > 0;
+  }
+  return present < 2 || static_cast<double>(largest) >= most * static_cast<double>(sum);
+}
+
+WindowOf draw_crop(std::int64_t full_h, std::int64_t full_w, std::int64_t crop_h,
+                   std::int64_t crop_w, RandomStream& random) {
+  WindowOf w{full_h, full_w, 0, 0, std::min(crop_h, full_h), std::min(crop_w, full_w)};
+  w.top =
+      static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(full_h - w.height + 1)));
+  w.left =
+      static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(full_w - w.width + 1)));
+  return w;
+}
+
+// Value v of channel c -> its normalised number.
+std::array<std::array<float, 256>, 3> normalize_tables(const Normalize& n) {
+  std::array<std::array<float, 256>, 3> tables{};
+  for (std::size_t c = 0; c < 3; ++c)
+    for (std::size_t v = 0; v < 256; ++v)
+      tables[c][v] = (static_cast<float>(v) - n.mean[c]) / n.deviation[c];
+  return tables;
+}
+
+}  // namespace
+
+void TrainTransform::validate() const {
+  check(crop_h > 0 && crop_w > 0 && crop_h < 65536 && crop_w < 65536, "crop of {} x {} pixels",
+        crop_w, crop_h);
+  check(scale_min > 0 && scale_min <= scale_max && scale_max <= 64, "random scale {} to {}",
+        scale_min, scale_max);
+  check(base_short >= 0 && base_long >= 0 && (base_short > 0) == (base_long > 0),
+        "base size: short side {}, long side {}; give both or none", base_short, base_long);
+  check(flip >= 0 && flip <= 1 && cat_max_ratio > 0, "flip {}, cat_max_ratio {}", flip,
+        cat_max_ratio);
+  for (const float d : normalize.deviation) check(d > 0, "deviation {} is not positive", d);
+}
+
+void TrainTransform::apply(const Image& image, const LabelMap& label, const RandomKey& key,
+                           std::span<float> out_image, std::span<std::int32_t> out_label) const {
+  check_pixels(image);
+  check(image.height == label.height && image.width == label.width &&
+            label.values.size() * 3 == image.pixels.size(),
+        "transform: image of {} x {} pixels, labels of {} x {}", image.width, image.height,
+        label.width, label.height);
+  const auto n = static_cast<std::size_t>(crop_h * crop_w);
+  check(out_image.size() == 3 * n && out_label.size() == n, "transform: room for {} and {} numbers",
+        out_image.size(), out_label.size());
+  RandomStream random(key);
+
+  const double ratio = random.uniform(scale_min, scale_max);
+  const auto short_side = base_short > 0 ? base_short : std::min(image.height, image.width);
+  const auto long_side = base_long > 0 ? base_long : std::max(image.height, image.width);
+  const auto [full_h, full_w] =
+      rescale_size(image.height, image.width, static_cast<double>(short_side) * ratio,
+                   static_cast<double>(long_side) * ratio);
+
+  // The labels decide where to crop; only that window of the picture is then computed.
+  WindowOf window = draw_crop(full_h, full_w, crop_h, crop_w, random);
+  LabelMap crop_label = resize_nearest(label, window);
+  for (int tries = 0; cat_max_ratio < 1 && tries < 10 && one_class_rules(crop_label, cat_max_ratio);
+       ++tries) {
+    window = draw_crop(full_h, full_w, crop_h, crop_w, random);
+    crop_label = resize_nearest(label, window);
+  }
+  Image crop = resize_bilinear(image, window);
+  const bool flipped = random.chance(flip);
+  photometric.apply(crop, random);
+
+  const auto tables = normalize_tables(normalize);
+  std::fill(out_image.begin(), out_image.end(), 0.0f);
+  std::fill(out_label.begin(), out_label.end(), kIgnoreLabel);
+  for (std::int64_t y = 0; y < crop.height; ++y)
+    for (std::int64_t x = 0; x < crop.width; ++x) {
+      const auto from =
+          static_cast<std::size_t>(y * crop.width + (flipped ? crop.width - 1 - x : x));
+      const auto to = static_cast<std::size_t>(y * crop_w + x);
+      out_label[to] = crop_label.values[from];
+      for (std::size_t c = 0; c < 3; ++c)
+        out_image[3 * to + c] = tables[c][crop.pixels[3 * from + c]];
+    }
+}
+
+std::pair<std::int64_t, std::int64_t> EvalTransform::size_for(std::int64_t h,
+                                                              std::int64_t w) const {
+  if (height > 0 && width > 0) return {height, width};
+  check(multiple >= 1, "evaluation size: multiple of {}", multiple);
+  if (base_short > 0 && base_long > 0)
+    std::tie(h, w) =
+        rescale_size(h, w, static_cast<double>(base_short), static_cast<double>(base_long));
+  const auto up = [&](std::int64_t n) { return (n + multiple - 1) / multiple * multiple; };
+  return {up(h), up(w)};
+}
+
+Tensor EvalTransform::apply(const Image& image) const {
+  check_pixels(image);
+  const auto [h, w] = size_for(image.height, image.width);
+  Image sized;
+  const Image* source = &image;
+  if (height <= 0 && base_short > 0 && base_long > 0) {
+    // The published pipeline resizes twice: to the base size, then to the multiple.
+    const auto [base_h, base_w] = rescale_size(
+        image.height, image.width, static_cast<double>(base_short), static_cast<double>(base_long));
+    sized = resize_bilinear(image, base_h, base_w);
+    source = &sized;
+  }
+  sized = resize_bilinear(*source, h, w);
+  const auto tables = normalize_tables(normalize);
+  std::vector<float> values(sized.pixels.size());
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = tables[i % 3][sized.pixels[i]];
+  return Tensor::from(values, {1, h, w, 3});
+}
+
+}  // namespace nextgrad
