@@ -1,0 +1,45 @@
+#include "apps/commands.h"
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "data/file.h"
+#include "tensor/error.h"
+
+namespace nextgrad {
+
+void add_size(CLI::App& app, const std::string& option, Size& size, const std::string& help) {
+  app.add_option(option, CLI::callback_t([&size, option](const CLI::results_t& texts) {
+                   size = parse_size(fmt::format("{}", fmt::join(texts, " ")), option);
+                   return true;
+                 }),
+                 help)
+      ->type_name("SIZE")
+      ->expected(1);
+}
+
+void add_data(CLI::App& app, DatasetConfig& data, std::string& split) {
+  app.add_option("--data", data.kind, "kind of data set: scenes (default), camvid, folder");
+  app.add_option("--data-root", data.root,
+                 "folder of camvid, or the TOML file that describes a data set of folders");
+  app.add_option("--split", split, "which part of it: train, val, test")->capture_default_str();
+}
+
+void write_output(const std::string& path, const std::string& text) {
+  std::error_code ignored;
+  const auto kind = std::filesystem::status(path, ignored).type();
+  using std::filesystem::file_type;
+  if (path != "-" && (kind == file_type::not_found || kind == file_type::regular))
+    return write_file_atomic(path, text);
+  if (kind == file_type::directory) fail_input("{}: is a folder; name a file", path);
+  std::FILE* file = path == "-" ? stdout : std::fopen(path.c_str(), "wb");
+  if (file == nullptr) fail_input("{}: {}; name a file you may write", path, std::strerror(errno));
+  bool ok = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  ok = std::fflush(file) == 0 && ok;
+  const int error = errno;
+  if (file != stdout) std::fclose(file);
+  if (!ok) fail("{}: {}; free some space or name another file", path, std::strerror(error));
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,30 @@
+// The subcommands of segnext, one file each.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "apps/config.h"
+#include "data/dataset.h"
+
+namespace nextgrad {
+
+struct Command {
+  CLI::App* app;
+  std::function<void()> run;  // once the arguments are parsed; throws Error or InputError
+};
+Command train_command(CLI::App& root);
+Command eval_command(CLI::App& root);
+Command predict_command(CLI::App& root);
+Command info_command(CLI::App& root);
+Command bench_command(CLI::App& root);
+
+// Registers an option whose text is parsed as a Size (a bad one throws InputError at parsing).
+void add_size(CLI::App& app, const std::string& option, Size& size, const std::string& help);
+// --data, --data-root and --split, for a data set that is only read.
+void add_data(CLI::App& app, DatasetConfig& data, std::string& split);
+// Text into a file the user named: atomically; into a device or pipe, directly. "-" is stdout.
+void write_output(const std::string& path, const std::string& text);
+
+}  // namespace nextgrad

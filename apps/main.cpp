@@ -1,0 +1,81 @@
+// segnext: exit code 0 = done (also when a signal asked to stop), 1 = failure at run time, 2 = bad
+// usage or input. Every error is one line on stderr.
+#include <signal.h>
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include "apps/commands.h"
+#include "tensor/error.h"
+
+namespace nextgrad {
+namespace {
+
+// The first line only: what() of a library may have more.
+std::string one_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
+
+int complain(int code, const std::string& text) {
+  std::fflush(stdout);
+  fmt::print(stderr, "segnext: {}\n", one_line(text));
+  return code;
+}
+
+std::string usage_error(const CLI::App& root, const CLI::ParseError& e) {
+  const CLI::App* app = &root;
+  for (const CLI::App* sub : root.get_subcommands()) app = sub;
+  std::string hint;
+  const std::string text = one_line(e.what());
+  // "The following argument was not expected: --lrr"
+  if (const auto at = text.rfind("--"); at != std::string::npos) {
+    std::vector<std::string> names;
+    for (const CLI::Option* o : app->get_options())
+      for (const auto& name : o->get_lnames()) names.push_back("--" + name);
+    const std::string word = text.substr(at, text.find_first_of(" =:", at) - at);
+    const std::string guess = nearest(word, names);
+    if (!guess.empty() && guess != word) hint = "; did you mean " + guess + "?";
+  }
+  const std::string name = app == &root ? "segnext" : "segnext " + app->get_name();
+  return fmt::format("{}{} (see {} --help)", text, hint, name);
+}
+
+int run(int argc, char** argv) {
+  CLI::App root{"SegNeXt: trains, scores and applies semantic segmentation", "segnext"};
+  root.require_subcommand(1);
+  root.footer("Start here:\n  segnext train --out run\n  segnext train --help");
+  const Command commands[] = {train_command(root), eval_command(root), predict_command(root),
+                              info_command(root), bench_command(root)};
+  try {
+    root.parse(argc, argv);
+  } catch (const CLI::Success& e) {  // --help
+    return root.exit(e);
+  } catch (const CLI::ParseError& e) {
+    return complain(2, usage_error(root, e));
+  }
+  for (const auto& command : commands)
+    if (command.app->parsed()) command.run();
+  return 0;
+}
+
+}  // namespace
+}  // namespace nextgrad
+
+int main(int argc, char** argv) {
+  using nextgrad::complain;
+  signal(SIGXFSZ, SIG_IGN);  // a file-size limit then is a write error like any other
+  int code = 1;
+  try {
+    code = nextgrad::run(argc, argv);
+  } catch (const nextgrad::InputError& e) {
+    return complain(2, e.what());
+  } catch (const std::bad_alloc&) {
+    return complain(1, "out of memory; choose a smaller --batch, --crop or --size");
+  } catch (const std::exception& e) {
+    return complain(1, e.what());
+  }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+    return complain(1, fmt::format("standard output: {}", std::strerror(errno)));
+  return code;
+}

@@ -1,0 +1,199 @@
+// segnext predict: pictures of what a model sees, for files or for images of a data set.
+#include <glob.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "apps/checkpoint.h"
+#include "apps/commands.h"
+#include "apps/evaluator.h"
+#include "apps/progress.h"
+#include "apps/trainer.h"
+#include "data/file.h"
+#include "data/palette.h"
+
+namespace nextgrad {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct PredictArguments {
+  std::vector<std::string> inputs;
+  std::string weights, variant, output = "predictions", device = "cpu";
+  std::optional<DatasetConfig> from_data;
+  DatasetConfig data;
+  std::string split = "val";
+  std::int64_t count = 8;
+  bool overlay = false, colour = false, index = false, overwrite = false;
+  double alpha = 0.5;
+  Size size;
+  int threads = 0;
+  std::vector<std::string> kinds() const {
+    std::vector<std::string> k;
+    if (overlay || !(colour || index)) k.push_back("overlay");
+    if (colour) k.push_back("colour");
+    if (index) k.push_back("index");
+    return k;
+  }
+};
+
+// A file is itself, a folder its images, a pattern what it matches.
+std::vector<std::string> expand(const std::string& input) {
+  if (fs::is_directory(input)) {
+    auto files = list_files(input, image_suffixes());
+    if (files.empty()) fail_input("{}: no images in this folder; give another", input);
+    return files;
+  }
+  if (fs::exists(input) || input.find_first_of("*?[") == std::string::npos) return {input};
+  glob_t matches{};
+  const int status = glob(input.c_str(), 0, nullptr, &matches);
+  std::vector<std::string> files(matches.gl_pathv, matches.gl_pathv + matches.gl_pathc);
+  globfree(&matches);
+  if (status != 0 || files.empty()) fail_input("{}: matches no file", input);
+  return files;
+}
+
+// Where an image comes from, and its name without folder and suffix.
+struct Source {
+  std::string name;
+  std::string path;  // "" for an image of the data set
+  std::int64_t index = 0;
+};
+
+std::vector<Source> sources_of(const PredictArguments& a, const Dataset* dataset) {
+  std::vector<Source> sources;
+  if (dataset != nullptr)
+    for (std::int64_t i = 0; i < std::min(a.count, dataset->size()); ++i)
+      sources.push_back({dataset->name(i), "", i});
+  for (const auto& input : a.inputs)
+    for (const auto& path : expand(input)) {
+      if (!fs::exists(path)) fail_input("{}: no such file; give a file, a folder or a glob", path);
+      sources.push_back({fs::path(path).stem().string(), path, 0});
+    }
+  // Two images of one name (a.jpg, a.png) keep their suffixes: a.jpg.png, a.png.png.
+  std::map<std::string, int> uses;
+  for (const auto& s : sources) ++uses[s.name];
+  for (auto& s : sources)
+    if (uses[s.name] > 1 && !s.path.empty()) s.name = fs::path(s.path).filename().string();
+  std::map<std::string, std::string> seen;
+  for (const auto& s : sources)
+    if (const auto [at, fresh] = seen.emplace(s.name, s.path); !fresh)
+      fail_input("{}: would be written over the result of {}; predict them into two folders",
+                 s.path, at->second);
+  return sources;
+}
+
+class Writer {
+ public:
+  // Every file that will be written is checked before the first is.
+  Writer(const PredictArguments& a, std::vector<std::string> kinds,
+         const std::vector<Source>& sources)
+      : folder_(a.output), nested_(kinds.size() > 1) {
+    for (const auto& kind : kinds)
+      for (const auto& s : sources)
+        if (fs::exists(path(kind, s.name)) && !a.overwrite)
+          fail_input("{}: exists; add --overwrite or choose another --output",
+                     path(kind, s.name).string());
+        else if (fs::exists(path(kind, s.name)) && !s.path.empty() &&
+                 fs::equivalent(path(kind, s.name), s.path))
+          fail_input("{}: is an input itself; choose another --output", s.path);
+    std::error_code error;
+    for (const auto& kind : kinds) {
+      const fs::path folder = nested_ ? folder_ / kind : folder_;
+      fs::create_directories(folder, error);
+      if (error || !fs::is_directory(folder))
+        fail_input("{}: cannot be made a folder: {}; choose another --output", folder.string(),
+                   error ? error.message() : "something else has this name");
+    }
+  }
+  fs::path path(const std::string& kind, const std::string& name) const {
+    return (nested_ ? folder_ / kind : folder_) / (name + ".png");
+  }
+
+ private:
+  fs::path folder_;
+  bool nested_;
+};
+
+void run_predict(const PredictArguments& a) {
+  const bool data_set = a.from_data.has_value();
+  if (data_set == !a.inputs.empty())
+    fail_input("predict: give images (files, a folder or a glob) or --data, one of the two");
+  set_num_threads(a.threads);
+  const LoadedModel loaded = load_weights(a.weights, a.variant, Device::parse(a.device));
+  std::unique_ptr<Dataset> dataset;
+  if (data_set) dataset = make_dataset(a.data, a.split);
+  const auto sources = sources_of(a, dataset.get());
+  auto kinds = a.kinds();
+  // From a data set there is more to look at: the image and the truth.
+  if (data_set) kinds.insert(kinds.end(), {"image", "truth"});
+  const Writer writer(a, kinds, sources);
+  const auto transform = eval_transform(a.size, {}, loaded.info.normalize);
+  const auto& palette = loaded.info.palette;
+  const Stopwatch clock;
+  ProgressLine progress(stderr);
+  std::size_t done = 0;
+  for (const auto& s : sources) {
+    const Sample sample =
+        s.path.empty() ? dataset->load(s.index) : Sample{s.name, read_image(s.path), {}};
+    const Image& image = sample.image;
+    const LabelMap label =
+        predict_labels(*loaded.model, transform, image, image.height, image.width);
+    for (const auto& kind : kinds) {
+      const std::string path = writer.path(kind, s.name).string();
+      if (kind == "overlay") write_png(path, overlay(image, label, palette, a.alpha));
+      if (kind == "colour") write_png(path, colorize(label, palette));
+      if (kind == "index") write_png(path, label);
+      if (kind == "image") write_png(path, image);
+      if (kind == "truth") write_png(path, colorize(sample.label, dataset->palette()));
+    }
+    ++done;
+    progress.update(fmt::format("{} of {} images  {:.1f} images/s", done, sources.size(),
+                                static_cast<double>(done) / clock.seconds()),
+                    done == sources.size());
+  }
+  progress.finish();
+  fmt::print("{} images in {}\n", sources.size(), a.output);
+}
+
+}  // namespace
+
+Command predict_command(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("predict", "Segment images");
+  auto a = std::make_shared<PredictArguments>();
+  app->add_option("images", a->inputs, "files, folders or globs in quotes");
+  app->add_option("--weights", a->weights, ".safetensors written by segnext train")->required();
+  app->add_option("--variant", a->variant, "only for weights that do not say it themselves");
+  app->add_option("--output", a->output, "folder of the results")->capture_default_str();
+  app->add_flag("--overlay", a->overlay, "image under its classes' colours (the default)");
+  app->add_flag("--colour,--color", a->colour, "the classes' colours alone");
+  app->add_flag("--index", a->index, "grey PNG whose values are the classes");
+  app->add_option("--alpha", a->alpha, "share of the colour in an overlay")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  add_size(*app, "--size", a->size,
+           "resize images to WIDTHxHEIGHT for the network; 0 (default) = up to multiples of 32");
+  add_data(*app, a->data, a->split);
+  app->add_option("--count", a->count, "how many images of the data set")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  app->add_flag("--overwrite", a->overwrite, "replace results that exist");
+  app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
+      ->check(CLI::Range(0, 1024));
+  app->add_option("--device", a->device, "where to compute")->capture_default_str();
+  app->footer(
+      "Results keep the images' names (as .png) and sizes; several kinds go into sub-folders.\n"
+      "Examples:\n"
+      "  segnext predict --weights run/best.safetensors photos/ --output seen\n"
+      "  segnext predict --weights run/best.safetensors 'a/*.jpg' --colour --index\n"
+      "  segnext predict --weights run/best.safetensors --data scenes --split test --count 4");
+  return {app, [a, app] {
+            if (app->count("--data") > 0) a->from_data = a->data;
+            run_predict(*a);
+          }};
+}
+
+}  // namespace nextgrad

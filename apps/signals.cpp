@@ -1,0 +1,30 @@
+#include "apps/signals.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+namespace nextgrad {
+namespace {
+
+volatile sig_atomic_t requests = 0;
+
+void on_signal(int) {
+  requests = requests + 1;
+  if (requests >= 3) _exit(130);
+}
+
+}  // namespace
+
+void install_signal_handlers() {
+  struct sigaction action = {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+bool stop_requested() {
+  return requests > 0;
+}
+
+}  // namespace nextgrad
