@@ -1,0 +1,154 @@
+// Gradchecks of arithmetic, activations, shapes, reductions and matrix products.
+#include "autograd/activation.h"
+#include "autograd/arithmetic.h"
+#include "autograd/matmul.h"
+#include "autograd/pool.h"
+#include "autograd/reduce.h"
+#include "autograd/residual.h"
+#include "autograd/resize.h"
+#include "autograd/shape_ops.h"
+#include "tests/autograd/check.h"
+
+using namespace nextgrad;
+using namespace nextgrad::test;
+using In = const std::vector<Variable>&;
+
+TEST_CASE("arithmetic with broadcasting") {
+  const Variable a = leaf({2, 3, 5}, 1), b = strided_leaf({3, 1}, 2), c = leaf({}, 3);
+  const Variable positive(Tensor::full({1, 5}, 2.0, DType::f64), true);
+  require_op([](In in) { return in[0] + in[1]; }, {a, b});
+  require_op([](In in) { return in[0] - in[1]; }, {b, a});
+  require_op([](In in) { return in[0] * in[1]; }, {a, b});
+  require_op([](In in) { return in[0] / in[1]; }, {a, positive});
+  require_op([](In in) { return (in[0] * in[1] + 2.0) / 3.0 - in[1]; }, {a, c});
+  require_op([](In in) { return maximum(in[0], in[1]); }, {a, b});
+  require_op([](In in) { return minimum(in[0], in[1]); }, {a, b});
+  require_op([](In in) { return where(greater(in[0].value(), in[1].value()), in[0], in[1]); },
+             {a, b});
+  CHECK_THROWS_AS(a + leaf({4}, 4), Error);
+  CHECK_THROWS_AS(a + Variable(normal({5}, 4, DType::f32)), Error);
+}
+
+TEST_CASE("elementwise functions") {
+  const Variable x = strided_leaf({3, 7}, 5);
+  const Variable positive(exp(leaf({3, 7}, 6).detach()).value(), true);
+  require_op([](In in) { return exp(in[0]); }, {x});
+  require_op([](In in) { return log(in[0]); }, {positive});
+  require_op([](In in) { return sqrt(in[0]); }, {positive});
+  require_op([](In in) { return rsqrt(in[0]); }, {positive});
+  require_op([](In in) { return square(in[0]); }, {x});
+  require_op([](In in) { return abs(in[0]); }, {x});
+  require_op([](In in) { return pow(in[0], 1.7); }, {positive});
+  require_op([](In in) { return clamp_min(in[0], 0.1); }, {x});
+  require_op([](In in) { return -in[0]; }, {x});
+}
+
+TEST_CASE("activations") {
+  for (const Shape& shape : {Shape{1}, Shape{3, 37}, Shape{2, 3, 4, 5}}) {
+    const Variable x = strided_leaf(shape, 7);
+    require_op([](In in) { return relu(in[0]); }, {x});
+    require_op([](In in) { return gelu(in[0]); }, {x});
+    require_op([](In in) { return sigmoid(in[0]); }, {x});
+    require_op([](In in) { return silu(in[0]); }, {x});
+    require_op([](In in) { return hardswish(in[0] * 2.0); }, {x});
+    require_op([](In in) { return tanh(in[0]); }, {x});
+  }
+}
+
+TEST_CASE("views, concatenation, padding, gathering") {
+  const Variable x = leaf({2, 3, 4}, 8);
+  require_op([](In in) { return reshape(in[0], {4, -1}); }, {x});
+  require_op([](In in) { return slice(in[0], 1, 1, 3); }, {x});
+  require_op([](In in) { return slice(in[0], -1, 0, 4, 3); }, {x});
+  require_op([](In in) { return permute(in[0], {2, 0, 1}); }, {x});
+  require_op([](In in) { return reshape(transpose(in[0], 0, 2), {-1}); }, {x});
+  require_op([](In in) { return expand(in[0], {5, 2, 3, 4}); }, {x});
+  require_op([](In in) { return concat({in[0], in[1], in[0]}, 1); }, {x, leaf({2, 1, 4}, 9)});
+  require_op([](In in) { return pad(in[0], 1, 2, 1, -3.0); }, {x});
+  const Tensor index = Tensor::from(std::vector<std::int64_t>{0, 2, 2, 1, 0, 0, 1, 1}, {2, 1, 4});
+  require_op([&](In in) { return gather(in[0], 1, index); }, {x});
+  CHECK_THROWS_AS(gather(x, 1, Tensor::from(std::vector<std::int64_t>(8, 3), {2, 1, 4})), Error);
+  CHECK_THROWS_AS(concat({x, leaf({2, 3, 5}, 9)}, 1), Error);
+  CHECK_THROWS_AS(slice(x, 0, 1, 3), Error);
+  CHECK_THROWS_AS(reshape(x, {5, -1}), Error);
+}
+
+TEST_CASE("reductions and softmax") {
+  const Variable x = strided_leaf({3, 4, 5}, 10);
+  for (const std::vector<int>& axes : std::vector<std::vector<int>>{{}, {0}, {1}, {-1}, {0, 2}}) {
+    require_op([&](In in) { return sum(in[0], axes); }, {x});
+    require_op([&](In in) { return mean(in[0], axes, true); }, {x});
+    require_op([&](In in) { return max(in[0], axes); }, {x});
+  }
+  require_op([](In in) { return softmax(in[0]); }, {x});
+  require_op([](In in) { return softmax(in[0], 1); }, {x});
+  require_op([](In in) { return log_softmax(in[0]); }, {x});
+  require_op([](In in) { return log_softmax(in[0], 0); }, {x});
+  const Tensor ties = Tensor::full({4}, 1.0, DType::f64);
+  const Variable t(ties, true);
+  sum(max(t)).backward();
+  CHECK(t.grad().to_vector<double>() == std::vector<double>(4, 0.25));
+}
+
+TEST_CASE("matrix products") {
+  for (const bool ta : {false, true})
+    for (const bool tb : {false, true}) {
+      const auto product = [=](In in) { return matmul(in[0], in[1], ta, tb); };
+      require_op(product, {strided_leaf(ta ? Shape{5, 3} : Shape{3, 5}, 11),
+                           leaf(tb ? Shape{4, 5} : Shape{5, 4}, 12)});
+      require_op(product, {leaf(ta ? Shape{2, 5, 3} : Shape{2, 3, 5}, 13),
+                           strided_leaf(tb ? Shape{2, 4, 5} : Shape{2, 5, 4}, 14)});
+      require_op(product, {leaf(ta ? Shape{2, 5, 3} : Shape{2, 3, 5}, 15),
+                           leaf(tb ? Shape{4, 5} : Shape{5, 4}, 16)});
+      require_op(product, {leaf(ta ? Shape{1, 5, 3} : Shape{1, 3, 5}, 17),
+                           leaf(tb ? Shape{2, 4, 5} : Shape{2, 5, 4}, 18)});
+    }
+  CHECK_THROWS_AS(matmul(leaf({2, 3}, 1), leaf({2, 3}, 2)), Error);
+}
+
+TEST_CASE("linear layer with every activation, with and without bias") {
+  const Variable x = strided_leaf({2, 3, 7}, 19), w = leaf({5, 7}, 20), b = leaf({5}, 21);
+  for (const Activation a : {Activation::none, Activation::gelu, Activation::relu}) {
+    require_op([=](In in) { return linear(in[0], in[1], in[2], a); }, {x, w, b});
+    require_op([=](In in) { return linear(in[0], in[1], {}, a); }, {x, w});
+  }
+  const Variable composed = gelu(matmul(reshape(x, {6, 7}), w, false, true) + b);
+  CHECK(difference(reshape(linear(x, w, b, Activation::gelu), {6, 5}).value(), composed.value()) <
+        1e-12);
+}
+
+TEST_CASE("pooling") {
+  const Variable x = leaf({2, 6, 7, 3}, 22);
+  for (const Window w : {Window{2, 2, 2, 2}, Window{3, 3, 2, 2, 1, 1}, Window{3, 2, 1, 2, 1, 0}}) {
+    require_op([=](In in) { return max_pool2d(in[0], w); }, {x});
+    require_op([=](In in) { return average_pool2d(in[0], w, true); }, {x});
+    require_op([=](In in) { return average_pool2d(in[0], w, false); }, {x});
+  }
+  require_op([](In in) { return global_average_pool(in[0]); }, {x});
+}
+
+TEST_CASE("resize") {
+  for (const Resize mode : {Resize::bilinear, Resize::bilinear_align_corners, Resize::nearest})
+    for (const auto& [h, w] : std::vector<std::pair<int, int>>{{8, 10}, {3, 2}, {1, 1}, {7, 5}})
+      require_op([=](In in) { return resize(in[0], h, w, mode); },
+                 {strided_leaf({2, 4, 5, 3}, 23)});
+  require_op([](In in) { return resize(in[0], 5, 3); }, {leaf({1, 1, 1, 2}, 24)});
+}
+
+TEST_CASE("residual, gate and masks") {
+  const Variable x = leaf({3, 2, 2, 5}, 25), y = strided_leaf({3, 2, 2, 5}, 26), s = leaf({5}, 27);
+  const Tensor mask = Tensor::from(std::vector<double>{0, 2, 1.25}, {3});
+  const Fn with_mask = [&](In in) { return residual(in[0], in[1], in[2], mask.to(in[0].dtype())); };
+  require_op(with_mask, {x, y, s});
+  require_op([](In in) { return residual(in[0], in[1], in[2]); }, {x, y, s});
+  require_op([](In in) { return residual(in[0], in[1]); }, {x, y});
+  const Variable composed = x + y * s * Variable(mask.reshape({3, 1, 1, 1}));
+  CHECK(difference(with_mask({x, y, s}).value(), composed.value()) < 1e-14);
+  require_op([](In in) { return gate(in[0], in[1]); }, {x, y});
+  CHECK(difference(gate(x, y).value(), (x * y).value()) == 0);
+  require_op(
+      [&](In in) {
+        return apply_mask(in[0], mask.to(in[0].dtype()).reshape({3, 1, 1, 1}));
+      },
+      {x});
+}

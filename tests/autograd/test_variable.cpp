@@ -1,0 +1,152 @@
+// The tape: what is recorded, freed, accumulated and refused.
+#include "autograd/arithmetic.h"
+#include "autograd/checkpoint.h"
+#include "autograd/matmul.h"
+#include "autograd/reduce.h"
+#include "tests/autograd/check.h"
+
+using namespace nextgrad;
+using namespace nextgrad::test;
+
+TEST_CASE("gradients of a sum of losses add up, and backward accumulates") {
+  const Variable x = leaf({3}, 1);
+  const Variable a = sum(square(x)), b = sum(x * 3.0);
+  (a + b).backward();
+  const auto v = x.value().to_vector<double>(), g = x.grad().to_vector<double>();
+  for (int i = 0; i < 3; ++i) CHECK(g[i] == doctest::Approx(2 * v[i] + 3));
+  sum(x * 3.0).backward();
+  const auto twice = x.grad().to_vector<double>();
+  for (int i = 0; i < 3; ++i) CHECK(twice[i] == doctest::Approx(2 * v[i] + 6));
+}
+
+TEST_CASE("a variable used many times collects from every use") {
+  const Variable x = leaf({2, 2}, 2);
+  const Variable y = x * x + x * x + x;
+  sum(y).backward();
+  const auto v = x.value().to_vector<double>(), g = x.grad().to_vector<double>();
+  for (std::size_t i = 0; i < 4; ++i) CHECK(g[i] == doctest::Approx(4 * v[i] + 1));
+}
+
+TEST_CASE("a second backward through a freed graph is refused, a retained one is not") {
+  const Variable x = leaf({2}, 3);
+  const Variable y = sum(exp(x));
+  y.backward({}, true);
+  const auto once = x.grad().to_vector<double>();
+  y.backward();
+  CHECK(x.grad().to_vector<double>()[0] == doctest::Approx(2 * once[0]));
+  CHECK_THROWS_AS(y.backward(), Error);
+  const auto kept = x.grad().to_vector<double>();
+  CHECK(kept[0] == doctest::Approx(2 * once[0]));  // the refused one left nothing behind
+}
+
+TEST_CASE("an in-place change of a saved tensor is refused") {
+  const Variable x = leaf({4}, 4);
+  const Variable y = exp(x);
+  const Variable z = sum(square(y));
+  Tensor value = y.value();
+  value.fill_(1);
+  CHECK_THROWS_WITH_AS(z.backward(), doctest::Contains("changed in place"), Error);
+  const Variable p = leaf({2, 2}, 5);
+  const Variable q = sum(matmul(p, p));
+  Tensor view = p.value().slice(0, 0, 1);  // a view shares the storage and its version
+  view.fill_(0);
+  CHECK_THROWS_AS(q.backward(), Error);
+}
+
+TEST_CASE("an in-place change nobody saved is harmless") {
+  const Variable x = leaf({4}, 6);
+  const Variable y = x + 1.0;
+  const Variable z = sum(x * 2.0 + x);
+  Tensor value = y.value();
+  value.fill_(7);
+  CHECK_NOTHROW(z.backward());
+}
+
+TEST_CASE("NoGrad records nothing and EnableGrad records inside it") {
+  const Variable x = leaf({2}, 7);
+  const NoGrad off;
+  CHECK_FALSE((x * 2.0).requires_grad());
+  {
+    const EnableGrad on;
+    CHECK((x * 2.0).requires_grad());
+  }
+  CHECK_FALSE((x * 2.0).requires_grad());
+}
+
+TEST_CASE("retain_grad keeps an inner gradient, detach cuts the graph") {
+  const Variable x = leaf({2}, 8);
+  const Variable y = x * 2.0;
+  y.retain_grad();
+  sum(square(y)).backward();
+  CHECK(difference(y.grad(), (y.detach() * 2.0).value()) < 1e-12);
+  CHECK_FALSE(y.detach().requires_grad());
+}
+
+TEST_CASE("backward wants a seed of the right shape") {
+  const Variable x = leaf({2, 3}, 9);
+  CHECK_THROWS_AS((x * 2.0).backward(), Error);
+  CHECK_THROWS_AS((x * 2.0).backward(Tensor::zeros({3, 2}, DType::f64)), Error);
+  CHECK_THROWS_AS(Variable(normal({1}, 1)).backward(), Error);
+}
+
+TEST_CASE("a graph of a hundred thousand nodes neither overflows the stack nor leaks") {
+  const std::size_t before = backend_of({}).memory().live;
+  {
+    const Variable x = leaf({1}, 10);
+    Variable y = x;
+    for (int i = 0; i < 100000; ++i) y = y + 1e-6;
+    sum(y).backward();
+    CHECK(x.grad().item() == doctest::Approx(1));
+    Variable dropped = x;
+    for (int i = 0; i < 100000; ++i) dropped = dropped + 1e-6;  // freed without a backward
+  }
+  CHECK(backend_of({}).memory().live == before);
+}
+
+TEST_CASE("backward frees what was saved") {
+  const Variable x = leaf({1000}, 11);
+  const std::size_t before = backend_of({}).memory().live;
+  Variable y = x;
+  for (int i = 0; i < 10; ++i) y = exp(y * 0.1);
+  const std::size_t during = backend_of({}).memory().live;
+  const Variable loss = sum(y);
+  y = Variable();
+  loss.backward();
+  CHECK(during > before + 10 * 8000);
+  CHECK(backend_of({}).memory().live < before + 3 * 8192);
+}
+
+TEST_CASE("checkpoint: same values and gradients, parameters outside its inputs included") {
+  const Variable x = leaf({3, 4}, 12), w = leaf({4, 4}, 13);
+  const Fn block = [&](const std::vector<Variable>& in) {
+    return exp(matmul(in[0], w) * 0.1) * in[0];
+  };
+  sum(block({x})).backward();
+  const Tensor dx = x.grad().clone(), dw = w.grad().clone();
+  Variable x2(x.value(), true);
+  Variable w2 = w;
+  w2.zero_grad();
+  const Variable y = checkpoint(block, {x2});
+  CHECK(difference(y.value(), block({x}).value()) == 0);
+  sum(y).backward();
+  CHECK(difference(x2.grad(), dx) == 0);
+  CHECK(difference(w.grad(), dw) == 0);
+  require_gradcheck([&](const std::vector<Variable>& in) { return checkpoint(block, in); }, {x2});
+}
+
+TEST_CASE("checkpoint: an input changed in place before the backward is refused") {
+  const Variable x = leaf({3, 4}, 14);
+  const Variable y =
+      sum(checkpoint([](const std::vector<Variable>& in) { return square(in[0]); }, {x}));
+  Tensor value = x.value();
+  value.fill_(0);
+  CHECK_THROWS_AS(y.backward(), Error);
+}
+
+TEST_CASE("gradcheck notices a wrong derivative") {
+  const auto wrong = [](const std::vector<Variable>& in) {
+    return record("wrong", square(in[0].detach()).value(), {in[0]},
+                  [](const Tensor& dy) -> std::vector<Tensor> { return {dy}; });
+  };
+  CHECK_FALSE(gradcheck(wrong, {leaf({3}, 15)}).ok());
+}
