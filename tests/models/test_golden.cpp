@@ -1,0 +1,237 @@
+// Every golden case, whatever variant, size, batch and label size it names, in f64 and f32.
+#include <doctest/doctest.h>
+#include <fmt/core.h>
+
+#include <map>
+
+#include "models/segnext.h"
+#include "nn/optim.h"
+#include "nn/random.h"
+#include "nn/state_dict.h"
+#include "tests/golden/formula.h"
+
+using namespace nextgrad;
+using nlohmann::json;
+
+namespace {
+
+struct Worst {
+  double error = 0;
+  std::string entry;
+  void see(double e, const std::string& name) {
+    if (!(e <= error)) {
+      error = e;
+      entry = name;
+    }
+  }
+};
+
+// One case at one dtype.
+struct Case {
+  const json& file;
+  DType dtype;
+  Worst worst = {};
+
+  std::int64_t number(const char* key) const { return file.at(key).get<std::int64_t>(); }
+  double tolerance() const { return dtype == DType::f64 ? 1e-9 : 1e-3; }
+
+  SegNeXtConfig config() const {
+    SegNeXtConfig c = segnext_config(file.at("variant").get<std::string>(),
+                                     static_cast<int>(number("num_classes")));
+    c.encoder.drop_path = 0;
+    c.dropout = 0;
+    return c;
+  }
+  void fill(SegNeXt& model) const {
+    StateDict dict;
+    for (const NamedTensor& t : state_dict(model)) {
+      const Shape& shape = t.value.shape();
+      const bool counter = t.value.dtype() == DType::i64;
+      dict.push_back({t.name, counter ? Tensor::zeros(shape, DType::i64)
+                                      : Tensor::from(golden::weights(t.name, shape), shape)});
+    }
+    load_state_dict(model, dict);
+    const SegNeXtConfig& c = model.config();
+    model.set_bases(Tensor::from(golden::bases(number("batch"), c.decoder_channels, c.rank, true),
+                                 {number("batch"), c.decoder_channels, c.rank})
+                        .to(dtype));
+  }
+  Variable image() const {
+    const Shape shape{number("batch"), 3, number("height"), number("width")};
+    std::vector<double> values = golden::signs("image", shape.numel());
+    for (double& v : values) v *= 2;
+    return Variable(golden::channels_last(values, shape).to(dtype));
+  }
+  Tensor labels() const {
+    const Shape shape{number("batch"), number("label_height"), number("label_width")};
+    const auto classes = static_cast<double>(number("num_classes"));
+    std::vector<std::int32_t> values;
+    for (const double u : golden::units("label", shape.numel())) {
+      const double label = std::floor(u * (classes + 1));
+      values.push_back(label == classes ? 255 : static_cast<std::int32_t>(label));
+    }
+    return Tensor::from(values, shape);
+  }
+
+  void compare_map(const Variable& ours, const json& section, const std::string& prefix,
+                   const std::string& key) {
+    if (!section.contains(key)) return;
+    const json& entry = section.at(key);
+    const std::string name = prefix + key;
+    const std::vector<double> values = golden::channels_first(ours.value());
+    const Shape& s = ours.shape();
+    CHECK_MESSAGE(entry.at("shape") == json({s[0], s[3], s[1], s[2]}), name);
+    worst.see(golden::digest_error(values, entry.at("digest"), name), name);
+    const double norm = entry.at("digest").at(1).get<double>();
+    for (const json& point : entry.at("points")) {
+      const double ours_at = values.at(point.at(0).get<std::size_t>());
+      worst.see(std::abs(ours_at - point.at(1).get<double>()) / norm, name + " points");
+    }
+  }
+  void compare_outputs(const SegNeXt::Output& out, const json& section, const std::string& prefix) {
+    for (std::size_t i = 0; i < out.stages.size(); ++i) {
+      compare_map(out.stages[i], section, prefix, "stage" + std::to_string(i + 1));
+    }
+    compare_map(out.logits, section, prefix, "logits");
+  }
+
+  void names_and_shapes(const SegNeXt& model) const {
+    if (file.contains("params")) CHECK(model.parameter_count() == number("params"));
+    const auto shape_of = [](const Shape& s) {
+      return json(std::vector<std::int64_t>(s.begin(), s.end()));
+    };
+    std::map<std::string, json> parameters, buffers;
+    for (const Parameter& p : model.named_parameters()) {
+      parameters[p.name] = shape_of(torch_shape(p.value.shape(), p.layout));
+    }
+    for (const Buffer& b : model.named_buffers()) buffers[b.name] = shape_of(b.value->shape());
+    if (file.contains("parameters")) CHECK(json(parameters) == file.at("parameters"));
+    if (file.contains("buffers")) CHECK(json(buffers) == file.at("buffers"));
+  }
+
+  void evaluation(SegNeXt& model) {
+    if (!file.contains("eval")) return;
+    const json& section = file.at("eval");
+    const NoGrad guard;
+    model.eval();
+    const SegNeXt::Output out = model.forward_stages(image());
+    compare_outputs(out, section, "eval.");
+    if (!section.contains("argmax_histogram")) return;
+    std::vector<std::int64_t> histogram(static_cast<std::size_t>(number("num_classes")), 0);
+    const Tensor predicted =
+        model.predict(out.logits, number("label_height"), number("label_width"));
+    for (const auto c : predicted.to_vector<std::int64_t>())
+      ++histogram.at(static_cast<std::size_t>(c));
+    std::int64_t moved = 0, all = 0;
+    for (std::size_t i = 0; i < histogram.size(); ++i) {
+      const auto theirs = section.at("argmax_histogram").at(i).get<std::int64_t>();
+      moved += std::abs(theirs - histogram[i]);
+      all += theirs;
+    }
+    // In f32 a pixel whose two best classes differ by rounding may go either way.
+    CHECK(moved <= (dtype == DType::f64 ? 0 : std::max<std::int64_t>(4, all / 500)));
+  }
+
+  // A bias right before a batch norm has no effect, so that its gradient is 0 in exact arithmetic
+  // and rounding noise in any other: its own norm says nothing. Such an entry is measured against
+  // the median gradient instead.
+  static bool is_noise(double norm, double median) { return norm < 1e-9 * median; }
+  double median_gradient() const {
+    std::vector<double> norms;
+    for (const json& digest : file.at("train").at("gradients"))
+      norms.push_back(digest.at(1).get<double>());
+    std::nth_element(norms.begin(), norms.begin() + static_cast<std::ptrdiff_t>(norms.size() / 2),
+                     norms.end());
+    return norms.at(norms.size() / 2);
+  }
+
+  void training(SegNeXt& model) {
+    if (!file.contains("train")) return;
+    const json& section = file.at("train");
+    model.train();
+    const SegNeXt::Output out = model.forward_stages(image());
+    compare_outputs(out, section, "train.");
+    const Variable loss = model.loss(out.logits, labels());
+    if (section.contains("loss")) {
+      const double theirs = section.at("loss").get<double>();
+      worst.see(std::abs(loss.item() - theirs) / std::abs(theirs), "loss");
+    }
+    loss.backward();
+    if (section.contains("gradients")) {
+      const double median = median_gradient();
+      CHECK(section.at("gradients").size() == model.named_parameters().size());
+      for (const Parameter& p : model.named_parameters()) {
+        const json& digest = section.at("gradients").at(p.name);
+        REQUIRE_MESSAGE(p.value.grad().defined(), p.name);
+        const auto ours = to_torch_layout(p.value.grad(), p.layout).to_vector<double>();
+        const double scale = is_noise(digest.at(1).get<double>(), median) ? median : 0;
+        worst.see(golden::digest_error(ours, digest, p.name, scale), "gradient of " + p.name);
+      }
+    }
+    if (!section.contains("running_statistics")) return;
+    std::size_t seen = 0;
+    for (const Buffer& b : model.named_buffers()) {
+      if (!section.at("running_statistics").contains(b.name)) continue;
+      ++seen;
+      const json& digest = section.at("running_statistics").at(b.name);
+      worst.see(golden::digest_error(b.value->to_vector<double>(), digest, b.name), b.name);
+    }
+    CHECK(seen == section.at("running_statistics").size());
+  }
+
+  void adamw(SegNeXt& model) {
+    if (!file.contains("adamw")) return;
+    const json& section = file.at("adamw");
+    AdamW optimizer(model.named_parameters(),
+                    {.weight_decay = section.at("weight_decay").get<double>()}, segnext_rules());
+    model.train();
+    for (const json& theirs : section.at("losses")) {
+      optimizer.zero_grad();
+      const Variable loss = model.loss(model(image()), labels());
+      const double error = std::abs(loss.item() - theirs.get<double>());
+      worst.see(error / theirs.get<double>(), "adamw loss");
+      loss.backward();
+      optimizer.step(section.at("base_lr").get<double>());
+    }
+    for (const Parameter& p : model.named_parameters()) {
+      // AdamW divides a gradient by its own size, noise too: in f32, where noise is not far below
+      // AdamW's eps, a bias before a batch norm takes random steps that change no output.
+      const double gradient = file.at("train").at("gradients").at(p.name).at(1).get<double>();
+      if (dtype == DType::f32 && is_noise(gradient, median_gradient())) continue;
+      const auto ours = to_torch_layout(p.value.value(), p.layout).to_vector<double>();
+      worst.see(golden::digest_error(ours, section.at("parameters_after").at(p.name), p.name),
+                "adamw " + p.name);
+    }
+  }
+
+  void run() {
+    SegNeXt model(config());
+    model.to(dtype);
+    names_and_shapes(model);
+    for (const auto part : {&Case::evaluation, &Case::training, &Case::adamw}) {
+      fill(model);
+      model.zero_grad();
+      (this->*part)(model);
+    }
+  }
+};
+
+}  // namespace
+
+TEST_CASE("golden cases") {
+  int count = 0;
+  for (const auto& path : golden::cases(golden::folder())) {
+    if (path.stem() == "matrix_decomposition") continue;
+    ++count;
+    const json file = golden::read(path);
+    std::string line = path.stem().string() + ":";
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      Case c{file, dtype};
+      c.run();
+      line += fmt::format("  {} worst {:.1e} ({})", name_of(dtype), c.worst.error, c.worst.entry);
+      CHECK_MESSAGE(c.worst.error <= c.tolerance(), path.string() << " " << line);
+    }
+    fmt::print("{}\n", line);
+  }
+  CHECK_MESSAGE(count > 0, "no golden case found");
+}

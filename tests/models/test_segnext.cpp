@@ -1,0 +1,221 @@
+// The models beyond the golden cases: all variants, odd sizes, recomputation, determinism, costs.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "autograd/reduce.h"
+#include "models/classifier.h"
+#include "models/cost.h"
+#include "models/published_names.h"
+#include "models/segnext.h"
+#include "nn/random.h"
+#include "nn/state_dict.h"
+
+using namespace nextgrad;
+
+namespace {
+
+Variable image(const Shape& shape, std::uint64_t seed = 1) {
+  return Variable(backend_of(Device{}).random_normal(shape, DType::f32, {.seed = seed}));
+}
+
+Tensor labels(const Shape& shape, int classes) {
+  std::vector<std::int32_t> v(static_cast<std::size_t>(shape.numel()));
+  for (std::size_t i = 0; i < v.size(); ++i) v[i] = static_cast<int>(i / 5) % classes;
+  v[0] = 255;
+  return Tensor::from(v, shape);
+}
+
+struct StepResult {
+  double loss;
+  std::vector<std::vector<double>> gradients, buffers;
+};
+
+StepResult step(const SegNeXtConfig& config, const Shape& input, DType dtype) {
+  SegNeXt model(config);
+  init_parameters(model, 1);
+  model.to(dtype);
+  const RandomScope scope(0, 0);
+  const Variable x(image(input).value().to(dtype));
+  const Variable logits = model(x);
+  const Variable loss =
+      model.loss(logits, labels({input[0], input[1], input[2]}, config.num_classes));
+  loss.backward();
+  StepResult result{loss.item(), {}, {}};
+  for (const Parameter& p : model.named_parameters()) {
+    REQUIRE(p.value.grad().defined());
+    result.gradients.push_back(p.value.grad().to_vector<double>());
+  }
+  for (const Buffer& b : model.named_buffers())
+    result.buffers.push_back(b.value->to_vector<double>());
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("every variant runs forward and backward on an odd size") {
+  for (const std::string& variant : segnext_variants()) {
+    CAPTURE(variant);
+    const SegNeXtConfig config = segnext_config(variant, 5);
+    const StepResult r = step(config, {2, 33, 47, 3}, DType::f32);
+    CHECK(r.loss == doctest::Approx(std::log(5)).epsilon(0.5));
+    for (const auto& g : r.gradients) {
+      for (const double v : g) REQUIRE(std::isfinite(v));
+    }
+  }
+}
+
+TEST_CASE("sizes of features and logits; what is refused") {
+  SegNeXt model(segnext_config("nano", 7));
+  init_parameters(model, 1);
+  model.eval();
+  const auto out = model.forward_stages(image({1, 33, 47, 3}));
+  CHECK(out.stages[0].shape() == Shape{1, 9, 12, 16});
+  CHECK(out.stages[1].shape() == Shape{1, 5, 6, 32});
+  CHECK(out.stages[2].shape() == Shape{1, 3, 3, 64});
+  CHECK(out.stages[3].shape() == Shape{1, 2, 2, 128});
+  CHECK(out.logits.shape() == Shape{1, 5, 6, 7});
+  CHECK(model.predict(out.logits, 33, 47).shape() == Shape{1, 33, 47});
+  CHECK(model(image({1, 32, 32, 3})).shape() == Shape{1, 4, 4, 7});
+  CHECK_THROWS_AS(model(image({1, 31, 64, 3})), Error);
+  CHECK_THROWS_AS(model(image({1, 64, 64, 4})), Error);
+  CHECK_THROWS_AS(segnext_config("huge", 7), InputError);
+  CHECK_THROWS_AS(segnext_config("tiny", 0), InputError);
+  CHECK(segnext_config("b", 3).variant == "base");
+  CHECK(segnext_config("t", 3).variant == "tiny");
+}
+
+TEST_CASE("initial values are the published ones") {
+  SegNeXt model(segnext_config("nano", 3));
+  init_parameters(model, 1);
+  for (const Parameter& p : model.named_parameters()) {
+    const auto v = p.value.value().to_vector<double>();
+    double squares = 0;
+    for (const double x : v) squares += x * x;
+    const double size = std::sqrt(squares / static_cast<double>(v.size()));
+    CAPTURE(p.name);
+    if (p.name.find("layer_scale") != std::string::npos) {
+      CHECK(size == doctest::Approx(0.01));
+    } else if (p.name.ends_with("bias")) {
+      CHECK(size == 0);
+    } else if (p.layout == Layout::plain) {
+      CHECK(size == doctest::Approx(1));  // norms
+    } else if (v.size() > 500) {
+      const Shape& s = p.value.shape();
+      const double fan = p.layout == Layout::depthwise ? static_cast<double>(s[0] * s[1])
+                                                       : static_cast<double>(s[0] * s[1] * s[2]);
+      CHECK(size == doctest::Approx(std::sqrt(2 / fan)).epsilon(0.15));
+    } else if (p.name == "decode_head.conv_seg.weight") {
+      CHECK(size == doctest::Approx(0.01).epsilon(0.3));
+    }
+  }
+}
+
+TEST_CASE("recomputation changes memory, not numbers") {
+  SegNeXtConfig config = segnext_config("nano", 4);
+  config.encoder.drop_path = 0.5;
+  const StepResult kept = step(config, {3, 41, 64, 3}, DType::f64);
+  config.encoder.recompute = true;
+  const StepResult again = step(config, {3, 41, 64, 3}, DType::f64);
+  CHECK(kept.loss == again.loss);
+  CHECK(kept.gradients == again.gradients);
+  CHECK(kept.buffers == again.buffers);
+}
+
+TEST_CASE("a step is a function of seed and iteration") {
+  SegNeXtConfig config = segnext_config("nano", 4);
+  const StepResult a = step(config, {2, 40, 40, 3}, DType::f32);
+  const StepResult b = step(config, {2, 40, 40, 3}, DType::f32);
+  CHECK(a.loss == b.loss);
+  CHECK(a.gradients == b.gradients);
+}
+
+TEST_CASE("a prediction does not depend on the other images of its batch") {
+  SegNeXt model(segnext_config("nano", 4));
+  init_parameters(model, 2);
+  model.to(DType::f64);
+  model.eval();
+  const NoGrad guard;
+  const Tensor both = image({2, 40, 56, 3}).value().to(DType::f64);
+  const auto logits = model(Variable(both)).value().slice(0, 1, 2).to_vector<double>();
+  const auto alone = model(Variable(both.slice(0, 1, 2).contiguous())).value().to_vector<double>();
+  double worst = 0;
+  for (std::size_t i = 0; i < alone.size(); ++i)
+    worst = std::max(worst, std::abs(alone[i] - logits[i]));
+  CHECK(worst < 1e-12);
+}
+
+TEST_CASE("drop path grows linearly over all blocks; evaluation draws nothing") {
+  const MSCAN encoder(segnext_config("tiny", 3).encoder);
+  std::vector<double> rates;
+  for (const auto& [name, module] : encoder.named_modules()) {
+    if (const auto* path = dynamic_cast<const DropPath*>(module)) rates.push_back(path->p());
+  }
+  REQUIRE(rates.size() == 13);
+  for (std::size_t i = 0; i < 13; ++i) {
+    CHECK(rates[i] == doctest::Approx(0.1 * static_cast<double>(i) / 12));
+  }
+}
+
+TEST_CASE("the classifier has the names of the ImageNet files") {
+  MSCANClassifier model(segnext_config("nano", 1).encoder, 10);
+  init_parameters(model, 1);
+  const auto parameters = model.named_parameters();
+  CHECK(parameters.front().name == "patch_embed1.proj.0.weight");
+  CHECK(parameters[parameters.size() - 2].name == "head.weight");
+  CHECK(parameters.back().name == "head.bias");
+  const Variable logits = model(image({2, 64, 48, 3}));
+  CHECK(logits.shape() == Shape{2, 10});
+  sum(logits).backward();
+  CHECK(parameters.front().value.grad().defined());
+
+  // Its weights start a SegNeXt: all of the encoder, nothing else.
+  SegNeXt segnext(segnext_config("nano", 4));
+  const LoadReport report =
+      load_state_dict(segnext, adapt_published_names(state_dict(model)), false);
+  CHECK(report.unexpected.empty());
+  CHECK(report.misshaped.empty());
+  for (const std::string& name : report.missing) CHECK(name.starts_with("decode_head."));
+  CHECK(report.matched.size() ==
+        model.named_parameters().size() - 2 + model.named_buffers().size());
+}
+
+TEST_CASE("published names") {
+  const Tensor t = Tensor::zeros({1});
+  const auto names = [](const StateDict& d) {
+    std::vector<std::string> all;
+    for (const NamedTensor& e : d) all.push_back(e.name);
+    return all;
+  };
+  CHECK(names(adapt_published_names({{"module.backbone.block1.0.mlp.dwconv.weight", t},
+                                     {"module.backbone.block1.1.mlp.dwconv.dwconv.bias", t},
+                                     {"auxiliary_head.conv.weight", t},
+                                     {"decode_head.conv_seg.bias", t}})) ==
+        std::vector<std::string>{"backbone.block1.0.mlp.dwconv.dwconv.weight",
+                                 "backbone.block1.1.mlp.dwconv.dwconv.bias",
+                                 "decode_head.conv_seg.bias"});
+  CHECK(names(adapt_published_names({{"norm1.weight", t}, {"head.weight", t}})) ==
+        std::vector<std::string>{"backbone.norm1.weight"});
+}
+
+TEST_CASE("costs agree with the models and the paper") {
+  for (const std::string& variant : segnext_variants()) {
+    CAPTURE(variant);
+    const SegNeXtConfig config = segnext_config(variant, 150);
+    const ModelCost cost = segnext_cost(config, 512, 512);
+    CHECK(cost.total.parameters == SegNeXt(config).parameter_count());
+    CHECK(cost.stages.size() == 5);
+    CHECK(cost.total.activation_bytes > 0);
+    if (variant == "nano") {
+      CHECK(cost.paper_parameters == 0);
+      continue;
+    }
+    const double tolerance = 0.05;
+    CHECK(static_cast<double>(cost.total.parameters) ==
+          doctest::Approx(cost.paper_parameters).epsilon(tolerance));
+    CHECK(static_cast<double>(cost.total.multiply_adds) ==
+          doctest::Approx(cost.paper_multiply_adds).epsilon(tolerance));
+    CHECK(cost_table(config, 512, 512).find("paper") != std::string::npos);
+  }
+  CHECK_THROWS_AS(segnext_cost(segnext_config("tiny", 2), 16, 64), InputError);
+}

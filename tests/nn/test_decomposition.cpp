@@ -1,0 +1,216 @@
+// NMF, VQ and CD against the golden file, and their derivatives against differences.
+#include <doctest/doctest.h>
+#include <fmt/core.h>
+
+#include "autograd/arithmetic.h"
+#include "autograd/gradcheck.h"
+#include "autograd/reduce.h"
+#include "nn/decomposition.h"
+#include "nn/random.h"
+#include "tests/golden/formula.h"
+
+using namespace nextgrad;
+using nlohmann::json;
+using Options = DecompositionOptions;
+
+namespace {
+
+Options options_of(const json& entry) {
+  Options o;
+  const auto kind = entry.at("decomposition").get<std::string>();
+  o.kind = kind == "nmf"  ? Options::Kind::nmf
+           : kind == "vq" ? Options::Kind::vq
+                          : Options::Kind::cd;
+  o.gradient = entry.at("gradient") == "unrolled" ? Options::Gradient::unrolled
+                                                  : Options::Gradient::one_step;
+  o.groups = entry.at("S").get<int>();
+  o.spatial = entry.at("spatial").get<bool>();
+  o.rank = entry.at("R").get<int>();
+  o.train_steps = entry.at("train_steps").get<int>();
+  o.eval_steps = entry.at("eval_steps").get<int>();
+  o.inv_t = entry.at("inv_t").get<double>();
+  return o;
+}
+
+double worst_seventh(const std::vector<double>& ours, const json& stored) {
+  CHECK(stored.size() == (ours.size() + 6) / 7);
+  double worst = 0;
+  for (std::size_t i = 0; i < stored.size(); ++i) {
+    worst = std::max(worst, std::abs(ours[7 * i] - stored[i].get<double>()));
+  }
+  return worst;
+}
+
+// Largest absolute error of an entry's outputs and input gradients.
+double run_entry(const json& entry) {
+  const auto extents = entry.at("shape").get<std::vector<std::int64_t>>();
+  const Shape nchw{std::span<const std::int64_t>(extents)};
+  const Options o = options_of(entry);
+  const bool positive = o.kind == Options::Kind::nmf;
+  MatrixDecomposition ham(o);
+  const std::int64_t d = o.spatial ? nchw[1] / o.groups : nchw[2] * nchw[3];
+  const std::int64_t batch = nchw[0] * o.groups;
+  ham.set_bases(Tensor::from(golden::bases(batch, d, o.rank, positive), {batch, d, o.rank}));
+  double worst = 0;
+  for (const char* mode : {"eval", "train"}) {
+    if (!entry.contains(mode)) continue;
+    const json& section = entry.at(mode);
+    ham.train(std::string(mode) == "train");
+    const Variable x(
+        golden::channels_last(
+            positive ? golden::units("x", nchw.numel()) : golden::signs("x", nchw.numel()), nchw),
+        true);
+    const Variable y = ham(x);
+    y.backward(golden::channels_last(golden::signs("cotangent", nchw.numel()), nchw));
+    worst = std::max(worst, worst_seventh(golden::channels_first(y.value()), section.at("output")));
+    worst = std::max(worst,
+                     worst_seventh(golden::channels_first(x.grad()), section.at("input_gradient")));
+  }
+  return worst;
+}
+
+Variable random_input(const Shape& shape, bool positive) {
+  const Tensor t = backend_of(Device{}).random_uniform(shape, DType::f64, {.seed = 11});
+  const NoGrad guard;
+  return Variable((positive ? Variable(t) + 0.1 : Variable(t) * 2 - 1).value(), true);
+}
+
+}  // namespace
+
+TEST_CASE("matrix decompositions agree with the golden file") {
+  const json file = golden::read(golden::folder() / "matrix_decomposition.json");
+  REQUIRE(!file.empty());
+  double worst = 0;
+  for (const json& entry : file) {
+    const double error = run_entry(entry);
+    worst = std::max(worst, error);
+    CHECK_MESSAGE(error < 1e-9, entry.at("decomposition"), " ", entry.at("gradient"),
+                  " S=", entry.at("S"), " spatial=", entry.at("spatial"), ": ", error);
+  }
+  fmt::print("matrix_decomposition:  f64 worst {:.1e} of {} entries\n", worst, file.size());
+}
+
+TEST_CASE("unrolled gradients of all three decompositions") {
+  for (const auto kind : {Options::Kind::nmf, Options::Kind::vq, Options::Kind::cd}) {
+    for (const int groups : {1, 2}) {
+      for (const bool spatial : {true, false}) {
+        // A soft softmax: at the published 100 the function is too steep for differences.
+        Options o{.kind = kind,
+                  .groups = groups,
+                  .spatial = spatial,
+                  .rank = 3,
+                  .train_steps = 2,
+                  .inv_t = 2};
+        MatrixDecomposition ham(o);
+        const bool positive = kind == Options::Kind::nmf;
+        const std::int64_t d = spatial ? 6 / groups : 15;
+        ham.set_bases(Tensor::from(golden::bases(2 * groups, d, 3, positive), {2 * groups, d, 3}));
+        const auto result = gradcheck([&](const std::vector<Variable>& in) { return ham(in[0]); },
+                                      {random_input({2, 3, 5, 6}, positive)});
+        CHECK_MESSAGE(result.ok(), static_cast<int>(kind), groups, spatial, " ", result.where);
+      }
+    }
+  }
+}
+
+TEST_CASE("inverse and normalize") {
+  const auto a = [&] {
+    std::vector<double> v = golden::signs("a", 2 * 4 * 4);
+    for (std::size_t i = 0; i < 8; ++i) v[(i / 4) * 16 + (i % 4) * 5] += 2;
+    return Variable(Tensor::from(v, {2, 4, 4}), true);
+  }();
+  CHECK(gradcheck([](const std::vector<Variable>& in) { return inverse(in[0]); }, {a}).ok());
+  const Tensor identity = a.backend().matmul(a.value(), inverse(a).value(), false, false);
+  const auto product = identity.to_vector<double>();
+  for (std::size_t i = 0; i < product.size(); ++i) {
+    CHECK(product[i] == doctest::Approx(i % 16 % 5 == 0 ? 1 : 0).epsilon(1e-12));
+  }
+  // A zero pivot at first needs a row exchange; a singular matrix is told.
+  const Variable swap(Tensor::from(std::vector<double>{0, 1, 1, 0}, {1, 2, 2}));
+  CHECK(inverse(swap).value().to_vector<double>() == std::vector<double>{0, 1, 1, 0});
+  CHECK_THROWS_AS(inverse(Variable(Tensor::zeros({1, 2, 2}, DType::f64))), Error);
+  CHECK_THROWS_AS(inverse(Variable(Tensor::zeros({2, 2}, DType::f64))), Error);
+
+  const Variable x(Tensor::from(golden::signs("x", 24), {2, 3, 4}), true);
+  CHECK(gradcheck([](const std::vector<Variable>& in) { return normalize(in[0], 1); }, {x}).ok());
+  CHECK(sum(normalize(Variable(Tensor::zeros({2, 3}, DType::f64)), 1)).item() == 0);
+}
+
+TEST_CASE("random bases: new each time in training, the same for every sample in evaluation") {
+  MatrixDecomposition ham({.rank = 4});
+  const Variable one = random_input({1, 4, 5, 8}, true);
+  Tensor twice = Tensor::empty({2, 4, 5, 8}, DType::f64);
+  twice.copy_(one.value());
+  const std::int64_t size = one.value().numel();
+  const auto halves_equal = [&](const Variable& y) {
+    const auto v = y.value().to_vector<double>();
+    return std::equal(v.begin(), v.begin() + size, v.begin() + size);
+  };
+  ham.eval();
+  const auto alone = ham(one).value().to_vector<double>();
+  const Variable both = ham(Variable(twice));
+  CHECK(halves_equal(both));
+  const auto first = both.value().to_vector<double>();
+  CHECK(std::equal(alone.begin(), alone.end(), first.begin(),
+                   [](double a, double b) { return std::abs(a - b) < 1e-14; }));
+  ham.train();
+  const auto run = [&](std::uint64_t iteration) {
+    const RandomScope scope(3, iteration);
+    return ham(Variable(twice));
+  };
+  CHECK_FALSE(halves_equal(run(0)));
+  CHECK(run(0).value().to_vector<double>() == run(0).value().to_vector<double>());
+  CHECK(run(0).value().to_vector<double>() != run(1).value().to_vector<double>());
+}
+
+TEST_CASE("learned bases follow the training batches and stay in evaluation") {
+  Options o{.kind = Options::Kind::vq,
+            .gradient = Options::Gradient::one_step,
+            .groups = 2,
+            .rank = 3,
+            .inv_t = 10,
+            .learned_bases = true,
+            .dimension = 4};
+  MatrixDecomposition ham(o);
+  ham.to(DType::f64);
+  REQUIRE(ham.named_buffers().size() == 1);
+  const Tensor* bases = ham.named_buffers()[0].value;
+  CHECK(ham.named_buffers()[0].name == "bases");
+  CHECK(bases->shape() == Shape{2, 4, 3});
+  const Variable x = random_input({3, 4, 4, 8}, false);
+  const auto before = bases->to_vector<double>();
+  ham.eval();
+  ham(x);
+  CHECK(bases->to_vector<double>() == before);
+  ham.train();
+  ham(x);
+  const auto after = bases->to_vector<double>();
+  CHECK(after != before);
+  for (std::size_t s = 0; s < 2; ++s) {
+    for (std::size_t r = 0; r < 3; ++r) {
+      double squares = 0;
+      for (std::size_t d = 0; d < 4; ++d) squares += std::pow(after[(s * 4 + d) * 3 + r], 2);
+      CHECK(squares == doctest::Approx(1));
+    }
+  }
+  // Reconstructing a repeated batch gets better as the bases are learned.
+  const auto error = [&] {
+    ham.eval();
+    const double e = sum(square(ham(x) - x)).item();
+    ham.train();
+    return e;
+  };
+  const double first = error();
+  for (int i = 0; i < 10; ++i) ham(x);
+  CHECK(error() <= first * 1.001);
+}
+
+TEST_CASE("wrong use of a decomposition is told") {
+  MatrixDecomposition ham({.groups = 3});
+  CHECK_THROWS_AS(ham(random_input({1, 2, 2, 8}, true)), Error);
+  CHECK_THROWS_AS(ham(random_input({2, 2, 9}, true)), Error);
+  CHECK_THROWS_AS(MatrixDecomposition({.rank = 0}), Error);
+  CHECK_THROWS_AS(MatrixDecomposition({.learned_bases = true}), Error);
+  ham.set_bases(Tensor::zeros({1, 2, 2}, DType::f64));
+  CHECK_THROWS_AS(ham(random_input({1, 2, 2, 9}, true)), Error);
+}
