@@ -1,0 +1,57 @@
+#include "tests/tensor/kernel_test.h"
+
+using namespace nextgrad;
+using namespace nextgrad::test;
+
+TEST_CASE_TEMPLATE("optimizer: AdamW over three steps", T, float, double) {
+  for (const std::int64_t n : {1, 7, 40003}) {
+    Tensor p = random_tensor<T>({n}, 1);
+    Tensor m = Tensor::zeros({n}, dtype_of<T>), v = Tensor::zeros({n}, dtype_of<T>);
+    Doubles wp = numbers(p), wm(at(n)), wv(at(n));
+    for (int step = 1; step <= 3; ++step) {
+      const Tensor grad = random_tensor<T>({n}, 10 + static_cast<std::uint64_t>(step), -0.1, 0.1);
+      const Doubles g = numbers(grad);
+      const double lr = 0.01 * step, b1 = 0.9, b2 = 0.999, eps = 1e-8, decay = 0.05;
+      for (std::size_t i = 0; i < g.size(); ++i) {
+        wp[i] -= lr * decay * wp[i];
+        wm[i] = b1 * wm[i] + (1 - b1) * g[i];
+        wv[i] = b2 * wv[i] + (1 - b2) * g[i] * g[i];
+        const double mean = wm[i] / (1 - std::pow(b1, step));
+        const double square = wv[i] / (1 - std::pow(b2, step));
+        wp[i] -= lr * mean / (std::sqrt(square) + eps);
+      }
+      const auto version = p.version();
+      cpu().adamw(p, m, v, grad, {lr, b1, b2, eps, decay, step});
+      CHECK(p.version() > version);
+    }
+    CHECK(worst(p, wp) < tolerance<T>());
+    CHECK(worst(m, wm) < tolerance<T>());
+    CHECK(worst(v, wv) < tolerance<T>());
+  }
+}
+
+TEST_CASE_TEMPLATE("optimizer: SGD with momentum, Nesterov and decay", T, float, double) {
+  for (const bool nesterov : {false, true}) {
+    const std::int64_t n = 40003;
+    Tensor p = random_tensor<T>({n}, 1);
+    Tensor buffer =
+        Tensor::full({n}, std::nan(""), dtype_of<T>);  // the first step does not read it
+    Doubles wp = numbers(p), wb(at(n));
+    for (int step = 0; step < 3; ++step) {
+      const Tensor grad = random_tensor<T>({n}, 20 + static_cast<std::uint64_t>(step));
+      const Doubles g = numbers(grad);
+      for (std::size_t i = 0; i < g.size(); ++i) {
+        const double d = g[i] + 0.01 * wp[i];
+        wb[i] = step == 0 ? d : 0.9 * wb[i] + d;
+        wp[i] -= 0.1 * (nesterov ? d + 0.9 * wb[i] : wb[i]);
+      }
+      cpu().sgd(p, buffer, grad, 0.1, 0.9, 0.01, nesterov, step == 0);
+    }
+    CHECK(worst(p, wp) < tolerance<T>());
+    CHECK(worst(buffer, wb) < tolerance<T>());
+  }
+  // Without a buffer: plain gradient descent.
+  Tensor p = Tensor::full({3}, 1.0, dtype_of<T>), none;
+  cpu().sgd(p, none, Tensor::full({3}, 2.0, dtype_of<T>), 0.25, 0, 0, false, true);
+  CHECK(worst(p, {0.5, 0.5, 0.5}) == 0);
+}

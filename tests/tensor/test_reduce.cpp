@@ -1,0 +1,126 @@
+#include "tests/tensor/kernel_test.h"
+
+using namespace nextgrad;
+using namespace nextgrad::test;
+
+namespace {
+
+double apply(Reduce op, double a, double b) {
+  return op == Reduce::max ? std::max(a, b) : op == Reduce::min ? std::min(a, b) : a + b;
+}
+
+// Over the axes, one element at a time.
+Doubles plain_reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
+  Shape shape = x.shape();
+  double count = 1;
+  for (const int a : axes) {
+    count *= static_cast<double>(shape[a]);
+    shape[a] = 1;
+  }
+  const Shape in = contiguous_strides(x.shape()), out = contiguous_strides(shape);
+  const double start = op == Reduce::max ? -1e300 : op == Reduce::min ? 1e300 : 0.0;
+  Doubles y(at(shape.numel()), start);
+  const Doubles v = numbers(x);
+  for (std::int64_t i = 0; i < x.numel(); ++i) {
+    std::int64_t rest = i, to = 0;
+    for (int a = 0; a < shape.size(); ++a) {
+      if (shape[a] > 1) to += rest / in[a] * out[a];
+      rest %= in[a];
+    }
+    y[at(to)] = apply(op, y[at(to)], v[at(i)]);
+  }
+  if (op == Reduce::mean) {
+    for (double& s : y) s /= count;
+  }
+  return y;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("reduce: every set of axes of an odd shape", T, float, double) {
+  const Tensor x = random_tensor<T>({3, 5, 7, 11}, 1);
+  for (int set = 0; set < 16; ++set) {
+    std::vector<int> axes;
+    for (int a = 0; a < 4; ++a) {
+      if ((set >> a & 1) != 0) axes.push_back(a);
+    }
+    for (const Reduce op : {Reduce::sum, Reduce::mean, Reduce::max, Reduce::min}) {
+      CAPTURE(set);
+      const Tensor y = cpu().reduce(op, x, axes);
+      CHECK(y.ndim() == 4);
+      CHECK(worst(y, plain_reduce(op, x, axes)) < tolerance<T>());
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("reduce: long, wide and single", T, float, double) {
+  for (const Shape& shape : {Shape{1, 1}, Shape{70001, 1}, Shape{1, 70001}, Shape{5003, 3},
+                             Shape{3, 1100}, Shape{700, 600}}) {
+    const Tensor x = random_tensor<T>(shape, 2);
+    for (const std::vector<int>& axes : {std::vector<int>{0}, {1}, {0, 1}}) {
+      for (const Reduce op : {Reduce::sum, Reduce::mean, Reduce::max, Reduce::min}) {
+        const auto [one, three] = with_threads([&] { return cpu().reduce(op, x, axes); });
+        CHECK(worst(one, plain_reduce(op, x, axes)) < tolerance<T>());
+        CHECK(numbers(one) == numbers(three));
+      }
+    }
+  }
+}
+
+TEST_CASE("reduce: a million f32 ones and tenths stay exact to 1e-6") {
+  const std::int64_t n = 3000001;
+  const Tensor x = Tensor::full({n, 1}, 0.1);
+  const double want = static_cast<double>(n) * static_cast<double>(0.1f);
+  CHECK(std::abs(cpu().reduce(Reduce::sum, x, {0}).item() / want - 1) < 1e-6);
+  const Tensor y = Tensor::full({n / 3, 3}, 0.1);
+  CHECK(std::abs(numbers(cpu().reduce(Reduce::sum, y, {0}))[1] / (want / 3) - 1) < 2e-6);
+}
+
+TEST_CASE("reduce: NaN wins, empty sums are 0 and empty maxima throw") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Tensor x = Tensor::from(std::vector<float>{1, nan, 3, 4, 5, 6}, {2, 3});
+  CHECK(worst(cpu().reduce(Reduce::max, x, {0}), {4, nan, 6}) == 0);
+  CHECK(worst(cpu().reduce(Reduce::min, x, {1}), {nan, 4}) == 0);
+  const Tensor empty = Tensor::empty({0, 2});
+  CHECK(numbers(cpu().reduce(Reduce::sum, empty, {0})) == Doubles{0, 0});
+  CHECK_THROWS_AS(cpu().reduce(Reduce::max, empty, {0}), Error);
+}
+
+TEST_CASE_TEMPLATE("reduce: argmax takes the first of equals, and NaN", T, float, double) {
+  const T nan = std::numeric_limits<T>::quiet_NaN();
+  const Tensor x = Tensor::from(std::vector<T>{1, 3, 3, 2, 2, 2, nan, 5, nan}, {3, 3});
+  CHECK(cpu().argmax(x, 1).to_vector<std::int64_t>() == std::vector<std::int64_t>{1, 0, 0});
+  CHECK(cpu().argmax(x, 0).to_vector<std::int64_t>() == std::vector<std::int64_t>{2, 2, 2});
+  const Tensor z = random_tensor<T>({4, 9, 5}, 3);
+  const Tensor best = cpu().argmax(z, 1);
+  CHECK(best.shape() == Shape{4, 5});
+  const Doubles v = numbers(z);
+  const auto got = best.to_vector<std::int64_t>();
+  for (std::int64_t a = 0; a < 4; ++a) {
+    for (std::int64_t c = 0; c < 5; ++c) {
+      for (std::int64_t r = 0; r < 9; ++r) {
+        CHECK(v[at((a * 9 + got[at(a * 5 + c)]) * 5 + c)] >= v[at((a * 9 + r) * 5 + c)]);
+      }
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("reduce: sum of squares and all_finite", T, float, double) {
+  for (const std::int64_t n : {1, 7, 65536, 65537, 200003}) {
+    const Tensor x = random_tensor<T>({n}, 4);
+    double want = 0;
+    for (const double v : numbers(x)) want += v * v;
+    const auto [one, three] = with_threads([&] { return cpu().sum_of_squares(x); });
+    CHECK(one == doctest::Approx(want).epsilon(1e-12));
+    CHECK(one == three);
+    CHECK(cpu().all_finite(x));
+    for (const double bad : {std::numeric_limits<double>::infinity(),
+                             -std::numeric_limits<double>::infinity(), std::nan("")}) {
+      Tensor y = x.clone();
+      y.slice(0, n - 1, n).fill_(bad);
+      CHECK_FALSE(cpu().all_finite(y));
+    }
+  }
+  CHECK(cpu().all_finite(
+      Tensor::full({3}, static_cast<double>(std::numeric_limits<T>::max()), dtype_of<T>)));
+}
