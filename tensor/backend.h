@@ -216,7 +216,7 @@ class Backend {
   virtual Tensor residual(const Tensor& x, const Tensor& branch, const Tensor& s,
                           const Tensor& mask) = 0;
   struct ResidualGradients {
-    Tensor dbranch, ds;  // dx is dy itself
+    Tensor dbranch, ds;  // dx is dy itself; branch may be undefined if ds is not needed
   };
   virtual ResidualGradients residual_backward(const Tensor& branch, const Tensor& s,
                                               const Tensor& mask, const Tensor& dy,

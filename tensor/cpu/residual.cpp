@@ -84,7 +84,8 @@ template <class T>
 void residual_backward_all(const Tensor& branch, const Tensor& s, const Tensor& mask,
                            const Tensor& dy, const Extents& e, Tensor& dbranch, Tensor& ds) {
   const std::vector<T> scale = coefficients<T>(s, mask, e);
-  const T *pb = branch.data<T>(), *pd = dy.data<T>();
+  const T* pd = dy.data<T>();
+  const T* pb = ds.defined() ? branch.data<T>() : pd;  // not read unless ds is wanted
   T* to = dbranch.data<T>();
   std::vector<double> sums(ds.defined() ? static_cast<std::size_t>(e.images * e.chunks * e.c)
                                         : std::size_t{0});
