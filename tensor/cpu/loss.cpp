@@ -242,23 +242,16 @@ void upsampled_gradient(const T* logits, const std::int32_t* labels, const T* lo
         const std::int64_t at = (image * e.oh + o) * e.ow;
         blend_row(logits + image * e.h * wide, ty, e, scratch.row.data());
         row_gradient(labels + at, log_sum + at, up, e, target, ignore, scale, scratch);
-        const T t = static_cast<T>(ty.t), s = T(1) - t;
-        const T* g = scratch.gradient.data();
-#pragma omp simd
-        for (std::int64_t i = 0; i < wide; ++i) {
-          upper[i] += s * g[i];
-          lower[i] += t * g[i];
-        }
+        const T t = static_cast<T>(ty.t);
+        accumulate(scratch.gradient.data(), T(1) - t, upper, wide);
+        accumulate(scratch.gradient.data(), t, lower, wide);
       }
     }
   });
   parallel_for(e.n * e.h, 8, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
       if (task % e.h == 0) continue;
-      T* to = dlogits + task * wide;
-      const T* from = below + (task - 1) * wide;
-#pragma omp simd
-      for (std::int64_t i = 0; i < wide; ++i) to[i] += from[i];
+      accumulate(below + (task - 1) * wide, T(1), dlogits + task * wide, wide);
     }
   });
 }

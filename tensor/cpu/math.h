@@ -11,7 +11,7 @@ namespace nextgrad::cpu {
 
 // e^x: x = n ln 2 + r, a polynomial in r (Cephes, expf.c) times 2^n; relative error below 2e-7.
 // Overflows to infinity and underflows through the denormals to 0.
-inline float exp(float x) {
+[[gnu::always_inline]] inline float exp(float x) {
   float a = x < -104.0f ? -104.0f : x;
   a = a > 89.0f ? 89.0f : a;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
@@ -32,13 +32,13 @@ inline float exp(float x) {
   const auto exponent2 = static_cast<std::uint32_t>(m) - static_cast<std::uint32_t>(half) + 127u;
   return p * std::bit_cast<float>(exponent1 << 23) * std::bit_cast<float>(exponent2 << 23);
 }
-inline double exp(double x) {
+[[gnu::always_inline]] inline double exp(double x) {
   return std::exp(x);
 }
 
 // erf(x): x P(x^2) / Q(x^2) (the rational approximation of XLA), +-1 from where float rounds it to
 // 1; absolute error below 4e-7.
-inline float erf(float x) {
+[[gnu::always_inline]] inline float erf(float x) {
   constexpr float kOne = 3.832506856900711f;
   float a = x < -kOne ? -kOne : x;
   a = a > kOne ? kOne : a;
@@ -60,36 +60,36 @@ inline float erf(float x) {
   const float low = x <= -kOne ? -1.0f : y;
   return x >= kOne ? 1.0f : low;
 }
-inline double erf(double x) {
+[[gnu::always_inline]] inline double erf(double x) {
   return std::erf(x);
 }
 
 // Phi(x), the normal distribution function.
 template <class T>
-inline T normal_cdf(T x) {
+[[gnu::always_inline]] inline T normal_cdf(T x) {
   return T(0.5) * (T(1) + erf(x * T(0.70710678118654752440)));
 }
 
 // GELU: x Phi(x); absolute error below 1e-6 in float.
 template <class T>
-inline T gelu(T x) {
+[[gnu::always_inline]] inline T gelu(T x) {
   return x * normal_cdf(x);
 }
 
 // d GELU / dx = Phi(x) + x phi(x), phi the normal density.
 template <class T>
-inline T gelu_grad(T x) {
+[[gnu::always_inline]] inline T gelu_grad(T x) {
   return normal_cdf(x) + x * (T(0.39894228040143267794) * exp(T(-0.5) * x * x));
 }
 
 // 1 / (1 + e^-x).
 template <class T>
-inline T sigmoid(T x) {
+[[gnu::always_inline]] inline T sigmoid(T x) {
   return T(1) / (T(1) + exp(-x));
 }
 
 // tanh(x): an odd polynomial (Cephes, tanhf.c) below 0.625, 1 - 2 / (e^2|x| + 1) above.
-inline float tanh(float x) {
+[[gnu::always_inline]] inline float tanh(float x) {
   const float a = x < 0.0f ? -x : x;
   const float s = x * x;
   float p = -5.70498872745e-3f;
@@ -102,7 +102,7 @@ inline float tanh(float x) {
   const float signed_large = x < 0.0f ? -large : large;
   return a < 0.625f ? small : signed_large;
 }
-inline double tanh(double x) {
+[[gnu::always_inline]] inline double tanh(double x) {
   return std::tanh(x);
 }
 

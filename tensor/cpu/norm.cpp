@@ -155,6 +155,28 @@ void normalise_rows(const T* x, T* y, std::int64_t rows, std::int64_t c, const T
   }
 }
 
+// dx = a dy - (x - mean) b - c, the coefficients a, b, c per channel one after the other in `of`.
+template <class T>
+void gradient_rows(const T* x, const T* dy, const T* mean, const T* of, std::int64_t rows,
+                   std::int64_t c, T* dx) {
+  for (std::int64_t r = 0; r < rows; ++r, x += c, dy += c, dx += c) {
+#pragma omp simd
+    for (std::int64_t k = 0; k < c; ++k) {
+      dx[k] = of[k] * dy[k] - (x[k] - mean[k]) * of[c + k] - of[2 * c + k];
+    }
+  }
+}
+
+// y = x scale + shift per channel.
+template <class T>
+void affine_rows(const T* x, T* y, std::int64_t rows, std::int64_t c, const T* scale,
+                 const T* shift) {
+  for (std::int64_t r = 0; r < rows; ++r, x += c, y += c) {
+#pragma omp simd
+    for (std::int64_t k = 0; k < c; ++k) y[k] = x[k] * scale[k] + shift[k];
+  }
+}
+
 template <class T>
 void norm_forward(const T* x, const T* gamma, const T* beta, const Extents& e, double eps, T* y,
                   T* mean, T* rstd) {
@@ -224,16 +246,9 @@ void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, con
     dbeta[k] = static_cast<T>(db[static_cast<std::size_t>(k)]);
   }
   for_chunks(e, [&](std::int64_t, std::int64_t image, std::int64_t first, std::int64_t rows) {
-    const T *of = coefficients.data() + image * 3 * c, *m = means.data() + image * c;
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const std::int64_t at = (image * e.rows + first + r) * c;
-      const T *px = x + at, *pd = dy + at;
-      T* to = dx + at;
-#pragma omp simd
-      for (std::int64_t k = 0; k < c; ++k) {
-        to[k] = of[k] * pd[k] - (px[k] - m[k]) * of[c + k] - of[2 * c + k];
-      }
-    }
+    const std::int64_t at = (image * e.rows + first) * c;
+    gradient_rows(x + at, dy + at, means.data() + image * c, coefficients.data() + image * 3 * c,
+                  rows, c, dx + at);
   });
 }
 
@@ -396,10 +411,7 @@ Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Te
     const T *px = x.data<T>(), *a = scale.data<T>(), *b = shift.data<T>();
     T* py = y.data<T>();
     for_chunks(e, [&](std::int64_t, std::int64_t, std::int64_t first, std::int64_t rows) {
-      for (std::int64_t r = first; r < first + rows; ++r) {
-#pragma omp simd
-        for (std::int64_t k = 0; k < e.c; ++k) py[r * e.c + k] = px[r * e.c + k] * a[k] + b[k];
-      }
+      affine_rows(px + first * e.c, py + first * e.c, rows, e.c, a, b);
     });
   });
   return y;

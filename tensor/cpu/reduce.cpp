@@ -137,6 +137,23 @@ void argmax_middle(const T* x, std::int64_t* y, std::int64_t outer, std::int64_t
   });
 }
 
+template <class T>
+double squares(const T* x, std::int64_t n) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return sum;
+}
+
+// 0 if all are finite, else NaN: 0 times infinity or NaN is NaN.
+template <class T>
+double zeros(const T* x, std::int64_t n) {
+  T bad = 0;
+#pragma omp simd reduction(+ : bad)
+  for (std::int64_t i = 0; i < n; ++i) bad += x[i] * T(0);
+  return static_cast<double>(bad);
+}
+
 // The sum over chunks of [0, n) of fn(begin, end), chunks in order.
 template <class Fn>
 double sum_of_chunks(std::int64_t n, Fn&& fn) {
@@ -226,12 +243,7 @@ double CpuBackend::sum_of_squares(const Tensor& x) {
   return dispatch_float(x.dtype(), "sum_of_squares", [&](auto zero) {
     const auto* p = x.data<decltype(zero)>();
     return sum_of_chunks(x.numel(), [p](std::int64_t begin, std::int64_t end) {
-      double sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (std::int64_t i = begin; i < end; ++i) {
-        sum += static_cast<double>(p[i]) * static_cast<double>(p[i]);
-      }
-      return sum;
+      return squares(p + begin, end - begin);
     });
   });
 }
@@ -242,10 +254,7 @@ bool CpuBackend::all_finite(const Tensor& x) {
     using T = decltype(zero);
     const T* p = x.data<T>();
     return sum_of_chunks(x.numel(), [p](std::int64_t begin, std::int64_t end) {
-      T bad = 0;  // 0 times infinity or NaN is NaN
-#pragma omp simd reduction(+ : bad)
-      for (std::int64_t i = begin; i < end; ++i) bad += p[i] * T(0);
-      return static_cast<double>(bad);
+      return zeros(p + begin, end - begin);
     });
   });
   return sum == 0;

@@ -80,6 +80,25 @@ void backward_chunk(const T* branch, const T* dy, T* dbranch, const T* scale, st
   }
 }
 
+// y = x + scale branch.
+template <class T>
+void residual_rows(const T* x, const T* branch, const T* scale, std::int64_t rows, std::int64_t c,
+                   T* y) {
+  for (std::int64_t r = 0; r < rows; ++r, x += c, branch += c, y += c) {
+#pragma omp simd
+    for (std::int64_t k = 0; k < c; ++k) y[k] = x[k] + scale[k] * branch[k];
+  }
+}
+
+template <class T>
+void gate_gradients(const T* a, const T* u, const T* dy, std::int64_t n, T* da, T* du) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) {
+    da[i] = dy[i] * u[i];
+    du[i] = dy[i] * a[i];
+  }
+}
+
 template <class T>
 void residual_backward_all(const Tensor& branch, const Tensor& s, const Tensor& mask,
                            const Tensor& dy, const Extents& e, Tensor& dbranch, Tensor& ds) {
@@ -120,12 +139,8 @@ Tensor CpuBackend::residual(const Tensor& x, const Tensor& branch, const Tensor&
     T* py = y.data<T>();
     for_chunks(e, [&](std::int64_t, std::int64_t image, std::int64_t first, std::int64_t rows) {
       const T* scale = scales.data() + image * e.c;
-      for (std::int64_t r = first; r < first + rows; ++r) {
-        const T *from = px + r * e.c, *b = pb + r * e.c;
-        T* to = py + r * e.c;
-#pragma omp simd
-        for (std::int64_t k = 0; k < e.c; ++k) to[k] = from[k] + scale[k] * b[k];
-      }
+      const std::int64_t at = first * e.c;
+      residual_rows(px + at, pb + at, scale, rows, e.c, py + at);
     });
   });
   return y;
@@ -156,11 +171,7 @@ std::pair<Tensor, Tensor> CpuBackend::gate_backward(const Tensor& a, const Tenso
     const T *pa = a.data<T>(), *pu = u.data<T>(), *pd = dy.data<T>();
     T *pda = da.data<T>(), *pdu = du.data<T>();
     parallel_for(dy.numel(), 16384, [&](std::int64_t begin, std::int64_t end) {
-#pragma omp simd
-      for (std::int64_t i = begin; i < end; ++i) {
-        pda[i] = pd[i] * pu[i];
-        pdu[i] = pd[i] * pa[i];
-      }
+      gate_gradients(pa + begin, pu + begin, pd + begin, end - begin, pda + begin, pdu + begin);
     });
   });
   return {da, du};

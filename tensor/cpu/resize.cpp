@@ -108,10 +108,7 @@ void resize_backward_all(const T* dy, T* dx, const Extents& e, Resize mode) {
         const Tap& tap = rows[static_cast<std::size_t>(o)];
         const T weight =
             static_cast<T>((tap.first == y ? 1 - tap.t : 0.0) + (tap.second == y ? tap.t : 0.0));
-        const T* from = dy + (image * e.oh + o) * wide;
-        T* to = sum.data();
-#pragma omp simd
-        for (std::int64_t k = 0; k < wide; ++k) to[k] += weight * from[k];
+        accumulate(dy + (image * e.oh + o) * wide, weight, sum.data(), wide);
       }
       fold_row(sum.data(), columns, dx + r * e.w * e.c, e.c);
     }

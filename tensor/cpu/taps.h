@@ -47,4 +47,11 @@ inline void blend(const T* a, const T* b, T t, T* y, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = s * a[i] + t * b[i];
 }
 
+// y += t x over n elements.
+template <class T>
+inline void accumulate(const T* x, T t, T* y, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] += t * x[i];
+}
+
 }  // namespace nextgrad::cpu
