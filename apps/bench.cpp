@@ -172,6 +172,7 @@ json op_table(const std::map<std::string, OpCost>& ops, double total, const Peak
 
 void run_bench(const BenchArguments& a) {
   if (a.size.height == 0) fail_input("--size: must not be 0");
+  check_output(a.json_file);
   set_num_threads(a.threads);
   Bench bench(a);
   const Peak peak = measure_peak(bench.backend());

@@ -26,13 +26,25 @@ void add_data(CLI::App& app, DatasetConfig& data, std::string& split) {
   app.add_option("--split", split, "which part of it: train, val, test")->capture_default_str();
 }
 
-void write_output(const std::string& path, const std::string& text) {
+namespace {
+
+// Not a device, a pipe or "-": those cannot be replaced by a new file.
+bool is_plain(const std::string& path) {
+  using std::filesystem::file_type;
   std::error_code ignored;
   const auto kind = std::filesystem::status(path, ignored).type();
-  using std::filesystem::file_type;
-  if (path != "-" && (kind == file_type::not_found || kind == file_type::regular))
-    return write_file_atomic(path, text);
   if (kind == file_type::directory) fail_input("{}: is a folder; name a file", path);
+  return path != "-" && (kind == file_type::not_found || kind == file_type::regular);
+}
+
+}  // namespace
+
+void check_output(const std::string& path) {
+  if (!path.empty() && is_plain(path)) const AtomicFile probe(path);
+}
+
+void write_output(const std::string& path, const std::string& text) {
+  if (is_plain(path)) return write_file_atomic(path, text);
   std::FILE* file = path == "-" ? stdout : std::fopen(path.c_str(), "wb");
   if (file == nullptr) fail_input("{}: {}; name a file you may write", path, std::strerror(errno));
   bool ok = std::fwrite(text.data(), 1, text.size(), file) == text.size();

@@ -24,6 +24,8 @@ Command bench_command(CLI::App& root);
 void add_size(CLI::App& app, const std::string& option, Size& size, const std::string& help);
 // --data, --data-root and --split, for a data set that is only read.
 void add_data(CLI::App& app, DatasetConfig& data, std::string& split);
+// Throws InputError if write_output could not even begin, before hours are spent on the text.
+void check_output(const std::string& path);
 // Text into a file the user named: atomically; into a device or pipe, directly. "-" is stdout.
 void write_output(const std::string& path, const std::string& text);
 

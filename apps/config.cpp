@@ -260,7 +260,11 @@ ConfigOptions::ConfigOptions(CLI::App& app) {
       option->type_name(std::holds_alternative<std::string*>(s.target) ? "TEXT"
                         : std::holds_alternative<Size*>(s.target)      ? "SIZE"
                                                                        : "N");
-      option->expected(1, s.key == "crop" ? 2 : 1);
+      // Given twice, an option counts the last time; `--crop H W` is why crop cannot.
+      if (s.key == "crop")
+        option->expected(1, 2);
+      else
+        option->take_last();
     }
     options_.emplace_back(s.key, option);
   }
@@ -269,7 +273,9 @@ ConfigOptions::ConfigOptions(CLI::App& app) {
 std::map<std::string, std::string> ConfigOptions::given() const {
   std::map<std::string, std::string> texts;
   for (const auto& [key, option] : options_)
-    if (option->count() > 0) texts[key] = fmt::format("{}", fmt::join(option->results(), " "));
+    if (option->count() > 0)
+      texts[key] = key == "crop" ? fmt::format("{}", fmt::join(option->results(), " "))
+                                 : option->results().back();
   return texts;
 }
 

@@ -18,6 +18,7 @@ struct EvalArguments {
 };
 
 void run_eval(const EvalArguments& a) {
+  check_output(a.json);
   set_num_threads(a.threads);
   LoadedModel loaded = load_weights(a.weights, a.variant, Device::parse(a.device));
   const auto dataset = make_dataset(a.data, a.split);
@@ -26,7 +27,7 @@ void run_eval(const EvalArguments& a) {
   EvalResult result{ConfusionMatrix(dataset->num_classes()), {}, false};
   const Stopwatch clock;
   {
-    ProgressLine progress(stderr);
+    ProgressLine progress(stderr, 0);
     result = evaluate(*loaded.model, *dataset, transform, {}, [&](std::int64_t done) {
       progress.update(fmt::format("{} of {} images  {:.1f} images/s", done, dataset->size(),
                                   static_cast<double>(done) / clock.seconds()),

@@ -23,9 +23,18 @@ int complain(int code, const std::string& text) {
   return code;
 }
 
-std::string usage_error(const CLI::App& root, const CLI::ParseError& e) {
+// `word`: the first argument.
+std::string usage_error(CLI::App& root, const CLI::ParseError& e, const std::string& word) {
   const CLI::App* app = &root;
   for (const CLI::App* sub : root.get_subcommands()) app = sub;
+  if (app == &root && !word.empty() && word[0] != '-') {
+    std::vector<std::string> names;
+    for (const CLI::App* sub : root.get_subcommands({})) names.push_back(sub->get_name());
+    const std::string guess = nearest(word, names);
+    return fmt::format("unknown subcommand {}; {} (see segnext --help)", word,
+                       guess.empty() ? fmt::format("choose {}", fmt::join(names, ", "))
+                                     : "did you mean " + guess + "?");
+  }
   std::string hint;
   const std::string text = one_line(e.what());
   // "The following argument was not expected: --lrr"
@@ -33,9 +42,9 @@ std::string usage_error(const CLI::App& root, const CLI::ParseError& e) {
     std::vector<std::string> names;
     for (const CLI::Option* o : app->get_options())
       for (const auto& name : o->get_lnames()) names.push_back("--" + name);
-    const std::string word = text.substr(at, text.find_first_of(" =:", at) - at);
-    const std::string guess = nearest(word, names);
-    if (!guess.empty() && guess != word) hint = "; did you mean " + guess + "?";
+    const std::string option = text.substr(at, text.find_first_of(" =:", at) - at);
+    const std::string guess = nearest(option, names);
+    if (!guess.empty() && guess != option) hint = "; did you mean " + guess + "?";
   }
   const std::string name = app == &root ? "segnext" : "segnext " + app->get_name();
   return fmt::format("{}{} (see {} --help)", text, hint, name);
@@ -52,7 +61,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& e) {  // --help
     return root.exit(e);
   } catch (const CLI::ParseError& e) {
-    return complain(2, usage_error(root, e));
+    return complain(2, usage_error(root, e, argc > 1 ? argv[1] : ""));
   }
   for (const auto& command : commands)
     if (command.app->parsed()) command.run();

@@ -134,7 +134,7 @@ void run_predict(const PredictArguments& a) {
   const auto transform = eval_transform(a.size, {}, loaded.info.normalize);
   const auto& palette = loaded.info.palette;
   const Stopwatch clock;
-  ProgressLine progress(stderr);
+  ProgressLine progress(stdout);
   std::size_t done = 0;
   for (const auto& s : sources) {
     const Sample sample =

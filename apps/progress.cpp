@@ -20,6 +20,7 @@ ProgressLine::~ProgressLine() {
 }
 
 void ProgressLine::update(const std::string& line, bool force) {
+  if (!terminal_ && interval_ <= 0) return;
   const auto now = std::chrono::steady_clock::now();
   if (!force && !first_ && std::chrono::duration<double>(now - last_).count() < interval_) return;
   first_ = false;

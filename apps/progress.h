@@ -10,6 +10,7 @@ namespace nextgrad {
 
 class ProgressLine {
  public:
+  // plain_interval 0: nothing at all unless it is a terminal.
   explicit ProgressLine(std::FILE* stream, double plain_interval = 10.0);
   ~ProgressLine();  // leaves the line standing
   ProgressLine(const ProgressLine&) = delete;

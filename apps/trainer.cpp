@@ -167,15 +167,27 @@ double Trainer::step(double lr, double& grad_norm) {
   return loss;
 }
 
+void Trainer::fail_diverged(const std::string& what, std::int64_t iteration) const {
+  fail("{} at iteration {}; {}; lower --lr or set --clip-grad", what, iteration,
+       saved_ >= 0 ? fmt::format("{} of iteration {} is kept", folder_.state(), saved_)
+                   : "no checkpoint was written yet");
+}
+
+void Trainer::check_weights() const {
+  bool finite = true;
+  for (const auto& p : model_->named_parameters())
+    finite = finite && p.value.backend().all_finite(p.value.value());
+  for (const auto& b : model_->named_buffers())
+    if (is_floating(b.value->dtype())) finite = finite && b.value->backend().all_finite(*b.value);
+  if (!finite) fail_diverged("a weight is not finite", iteration_);
+}
+
 void Trainer::train_iteration() {
   const double lr = schedule_.lr(iteration_);
   double grad_norm = 0;
   const double loss = step(lr, grad_norm);
   if (!std::isfinite(loss))
-    fail("loss or gradient is {} at iteration {}; {}; lower --lr or set --clip-grad", loss,
-         iteration_ + 1,
-         saved_ >= 0 ? fmt::format("{} of iteration {} is kept", folder_.state(), saved_)
-                     : "no checkpoint was written yet");
+    fail_diverged(fmt::format("loss or gradient is {}", loss), iteration_ + 1);
   ++iteration_;
   const double seconds = std::max(window_.clock.seconds(), 1e-9);
   images_per_second_ =
@@ -207,6 +219,7 @@ void Trainer::show_progress(double loss, double lr) {
 }
 
 bool Trainer::validate() {
+  check_weights();
   std::optional<AveragedWeights> averaged;
   if (average_) averaged.emplace(*average_);
   std::set<std::int64_t> keep;
@@ -243,6 +256,7 @@ bool Trainer::validate() {
 // The state file holds all that a resumed run needs, weights too, so that a crash between the two
 // files does no harm.
 void Trainer::save() {
+  check_weights();
   TrainState state;
   state.iteration = iteration_;
   state.seed = static_cast<std::uint64_t>(config_.seed);

@@ -44,6 +44,8 @@ class Trainer {
   void restore(const TrainState& state);
   double step(double lr, double& grad_norm);
   void train_iteration();
+  void check_weights() const;  // throws Error if one is not finite: such weights are never saved
+  [[noreturn]] void fail_diverged(const std::string& what, std::int64_t iteration) const;
   void show_progress(double loss, double lr);
   bool validate();  // false: interrupted
   void save();

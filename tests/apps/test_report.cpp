@@ -1,0 +1,49 @@
+// The report stands alone, and says what happened.
+#include <doctest/doctest.h>
+
+#include "apps/report.h"
+
+using namespace nextgrad;
+
+TEST_CASE("report: base64") {
+  CHECK(data_uri("png", {}) == "data:image/png;base64,");
+  CHECK(data_uri("png", {'M'}) == "data:image/png;base64,TQ==");
+  CHECK(data_uri("png", {'M', 'a'}) == "data:image/png;base64,TWE=");
+  CHECK(data_uri("jpeg", {'M', 'a', 'n', 255}) == "data:image/jpeg;base64,TWFu/w==");
+}
+
+TEST_CASE("report: thinning keeps the mean and the order") {
+  Report::Curve curve;
+  for (int i = 0; i < 1000; ++i) curve.emplace_back(i, 2 * i);
+  const auto thin = thin_out(curve, 7);
+  REQUIRE(thin.size() == 7);
+  for (std::size_t i = 0; i < thin.size(); ++i) {
+    CHECK(thin[i].second == doctest::Approx(2 * thin[i].first));
+    if (i > 0) CHECK(thin[i].first > thin[i - 1].first);
+  }
+  CHECK(thin_out(curve, 5000).size() == 1000);
+}
+
+TEST_CASE("report: needs no other file, escapes names, survives absent classes") {
+  Report r;
+  r.title = "<a & b>";
+  r.classes = {"sky", "<script>", "tree"};
+  r.palette = {{1, 2, 3}, {4, 5, 6}, {255, 0, 16}};
+  r.loss = {{1, 2.5}, {2, 1.5}};
+  r.miou = {{2, 0.25}};
+  r.iou = {0.5, std::numeric_limits<double>::quiet_NaN(), 1.0};
+  r.accuracy = {0.75, std::numeric_limits<double>::quiet_NaN(), 1.0};
+  r.confusion = {3, 1, 0, 0, 0, 0, 0, 0, 7};
+  r.pictures = {{"x\"y", data_uri("jpeg", {1}), data_uri("png", {2}), data_uri("png", {3})}};
+  const std::string html = render_report(r);
+  CHECK(html.find("<script") == std::string::npos);
+  CHECK(html.find("http") == std::string::npos);
+  CHECK(html.find("url(") == std::string::npos);
+  CHECK(html.find("nan") == std::string::npos);
+  CHECK(html.find("absent") != std::string::npos);
+  CHECK(html.find("&lt;a &amp; b&gt;") != std::string::npos);
+  CHECK(html.find("sky as &lt;script&gt;: 25.00 % (1 pixels)") != std::string::npos);
+  for (auto at = html.find("src=\""); at != std::string::npos; at = html.find("src=\"", at + 1))
+    CHECK(html.compare(at + 5, 11, "data:image/") == 0);
+  CHECK_NOTHROW(render_report(Report{}));
+}
