@@ -39,7 +39,7 @@ inline void store(T* p, Vec<T> v) {
 }
 template <class T>
 inline Vec<T> splat(T x) {
-  return Vec<T>{} + x;
+  return x - Vec<T>{};  // not 0 + x, which would turn -0 into +0 and so cost an addition
 }
 
 }  // namespace nextgrad::cpu
