@@ -1,7 +1,7 @@
 // Cross entropy, plain and on bilinearly upsampled logits. The upsampled ones are blended
 // vertically into one [w, K] row, then pixel by pixel into K numbers. Backward: a task owns the
 // output rows between source rows y and y + 1 and sums its share of both, which a second pass adds
-// up.
+// up. In these buffers K is padded to whole vectors by a logit that has no probability.
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -16,6 +16,8 @@ namespace nextgrad::cpu {
 namespace {
 
 constexpr std::int64_t kChunk = 1024;  // pixels whose loss is summed by one task
+constexpr std::int64_t kLanes = 16;    // K is padded to a multiple of this
+constexpr double kPadding = -1e30;     // the logit of a padded class
 
 // The target distribution of a pixel: hot[label] on the label plus `smooth` on every class, class
 // weights included (PyTorch's CrossEntropyLoss).
@@ -27,7 +29,7 @@ struct Target {
 
   Target(std::int64_t k, const Tensor& weights, const CrossEntropyOptions& o)
       : hot(static_cast<std::size_t>(k)),
-        smooth(static_cast<std::size_t>(k)),
+        smooth(static_cast<std::size_t>(k + kLanes)),  // 0 on padded classes
         smoothed(o.label_smoothing != 0) {
     for (std::size_t c = 0; c < hot.size(); ++c) {
       const double w = weights.defined() ? static_cast<double>(weights.data<T>()[c]) : 1.0;
@@ -126,6 +128,7 @@ double loss_sum(const T* logits, const std::int32_t* labels, std::int64_t pixels
 
 struct Extents {
   std::int64_t n, h, w, k, oh, ow;
+  std::int64_t padded = (k + kLanes - 1) / kLanes * kLanes;
 };
 
 // The taps of both axes, and per source row the first output row of which it is the upper one.
@@ -143,10 +146,13 @@ struct Upsampling {
   }
 };
 
+// The vertically blended row [w, padded]; its padding is left as it is.
 template <class T>
 void blend_row(const T* image, const Tap& ty, const Extents& e, T* row) {
-  const std::int64_t wide = e.w * e.k;
-  blend(image + ty.first * wide, image + ty.second * wide, static_cast<T>(ty.t), row, wide);
+  const T *a = image + ty.first * e.w * e.k, *b = image + ty.second * e.w * e.k;
+  for (std::int64_t i = 0; i < e.w; ++i) {
+    blend(a + i * e.k, b + i * e.k, static_cast<T>(ty.t), row + i * e.padded, e.k);
+  }
 }
 
 template <class T>
@@ -155,7 +161,8 @@ double upsampled_loss_sum(const T* logits, const std::int32_t* labels, const Ext
   const Upsampling up(e);
   std::vector<double> partial(static_cast<std::size_t>(e.n * e.oh));
   parallel_for(e.n * e.oh, 1, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<T> row(static_cast<std::size_t>(e.w * e.k)), v(static_cast<std::size_t>(e.k));
+    std::vector<T> row(static_cast<std::size_t>(e.w * e.padded), T(kPadding));
+    std::vector<T> v(static_cast<std::size_t>(e.padded));
     for (std::int64_t r = begin; r < end; ++r) {
       blend_row(logits + r / e.oh * e.h * e.w * e.k, up.rows[static_cast<std::size_t>(r % e.oh)], e,
                 row.data());
@@ -165,9 +172,9 @@ double upsampled_loss_sum(const T* logits, const std::int32_t* labels, const Ext
         log_sum[pixel] = T(0);
         if (labels[pixel] == ignore) continue;
         const Tap& tx = up.columns[static_cast<std::size_t>(i)];
-        blend(row.data() + tx.first * e.k, row.data() + tx.second * e.k, static_cast<T>(tx.t),
-              v.data(), e.k);
-        log_sum[pixel] = log_sum_exp(v.data(), e.k);
+        blend(row.data() + tx.first * e.padded, row.data() + tx.second * e.padded,
+              static_cast<T>(tx.t), v.data(), e.padded);
+        log_sum[pixel] = log_sum_exp(v.data(), e.padded);
         sum += pixel_loss(v.data(), e.k, labels[pixel], log_sum[pixel], target);
       }
       partial[static_cast<std::size_t>(r)] = sum;
@@ -195,14 +202,16 @@ void pixel_gradient_folded(const T* v0, const T* v1, T t, std::int64_t k, std::i
   g1[at] -= t * static_cast<T>(scale * hot);
 }
 
-// Buffers of one thread.
+// Buffers of one thread: rows [w, padded] and the gradient that goes nowhere.
 template <class T>
 struct Scratch {
-  std::vector<T> row, gradient, unused;
+  std::vector<T> row, gradient, upper, lower, unused;
   explicit Scratch(const Extents& e)
-      : row(static_cast<std::size_t>(e.w * e.k)),
-        gradient(static_cast<std::size_t>(e.w * e.k)),
-        unused(static_cast<std::size_t>(e.k)) {}
+      : row(static_cast<std::size_t>(e.w * e.padded), T(kPadding)),
+        gradient(row.size()),
+        upper(row.size()),
+        lower(row.size()),
+        unused(static_cast<std::size_t>(e.padded)) {}
 };
 
 // The gradient of one output row with respect to its vertically blended row, in scratch.gradient.
@@ -217,9 +226,31 @@ void row_gradient(const std::int32_t* labels, const T* log_sum, const Upsampling
     if (labels[i] == ignore) continue;
     const Tap& tx = up.columns[static_cast<std::size_t>(i)];
     // At the border both columns are one and t = 0: the second share goes nowhere.
-    T* second = tx.second == tx.first ? scratch.unused.data() : gradient + tx.second * e.k;
-    pixel_gradient_folded(row + tx.first * e.k, row + tx.second * e.k, static_cast<T>(tx.t), e.k,
-                          labels[i], log_sum[i], target, scale, gradient + tx.first * e.k, second);
+    T* second = tx.second == tx.first ? scratch.unused.data() : gradient + tx.second * e.padded;
+    pixel_gradient_folded(row + tx.first * e.padded, row + tx.second * e.padded,
+                          static_cast<T>(tx.t), e.padded, labels[i], log_sum[i], target, scale,
+                          gradient + tx.first * e.padded, second);
+  }
+}
+
+// scratch.upper and lower: the shares of source rows y and y + 1 in the gradients of the output
+// rows between them.
+template <class T>
+void interval_gradient(const T* image, const std::int32_t* labels, const T* log_sum,
+                       const Upsampling& up, std::int64_t y, const Extents& e,
+                       const Target<T>& target, std::int64_t ignore, double scale,
+                       Scratch<T>& scratch) {
+  const std::int64_t wide = e.w * e.padded;
+  std::fill(scratch.upper.begin(), scratch.upper.end(), T(0));
+  std::fill(scratch.lower.begin(), scratch.lower.end(), T(0));
+  for (std::int64_t o = up.starts[static_cast<std::size_t>(y)];
+       o < up.starts[static_cast<std::size_t>(y + 1)]; ++o) {
+    const Tap& ty = up.rows[static_cast<std::size_t>(o)];
+    blend_row(image, ty, e, scratch.row.data());
+    row_gradient(labels + o * e.ow, log_sum + o * e.ow, up, e, target, ignore, scale, scratch);
+    const T t = static_cast<T>(ty.t);
+    accumulate(scratch.gradient.data(), T(1) - t, scratch.upper.data(), wide);
+    accumulate(scratch.gradient.data(), t, scratch.lower.data(), wide);
   }
 }
 
@@ -228,23 +259,18 @@ void upsampled_gradient(const T* logits, const std::int32_t* labels, const T* lo
                         const Extents& e, const Target<T>& target, std::int64_t ignore,
                         double scale, T* dlogits, T* below) {
   const Upsampling up(e);
-  const std::int64_t wide = e.w * e.k;
+  const std::int64_t wide = e.w * e.k, pixels = e.oh * e.ow;
   parallel_for(e.n * e.h, 1, [&](std::int64_t begin, std::int64_t end) {
     Scratch<T> scratch(e);
     for (std::int64_t task = begin; task < end; ++task) {
-      const std::int64_t image = task / e.h, y = task % e.h;
-      T *upper = dlogits + task * wide, *lower = below + task * wide;
-      std::fill_n(upper, wide, T(0));
-      std::fill_n(lower, wide, T(0));
-      for (std::int64_t o = up.starts[static_cast<std::size_t>(y)];
-           o < up.starts[static_cast<std::size_t>(y + 1)]; ++o) {
-        const Tap& ty = up.rows[static_cast<std::size_t>(o)];
-        const std::int64_t at = (image * e.oh + o) * e.ow;
-        blend_row(logits + image * e.h * wide, ty, e, scratch.row.data());
-        row_gradient(labels + at, log_sum + at, up, e, target, ignore, scale, scratch);
-        const T t = static_cast<T>(ty.t);
-        accumulate(scratch.gradient.data(), T(1) - t, upper, wide);
-        accumulate(scratch.gradient.data(), t, lower, wide);
+      const std::int64_t image = task / e.h;
+      interval_gradient(logits + image * e.h * wide, labels + image * pixels,
+                        log_sum + image * pixels, up, task % e.h, e, target, ignore, scale,
+                        scratch);
+      for (std::int64_t i = 0; i < e.w; ++i) {
+        const std::int64_t at = task * wide + i * e.k;
+        std::copy_n(scratch.upper.data() + i * e.padded, e.k, dlogits + at);
+        std::copy_n(scratch.lower.data() + i * e.padded, e.k, below + at);
       }
     }
   });
