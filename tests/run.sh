@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs what is missing (Debian packages; root or sudo), builds, runs every test, and ends with
+# one line: "N passed, N failed".
+#   tests/run.sh            the suite, optimised build
+#   tests/run.sh --asan     the suite under AddressSanitizer and UndefinedBehaviorSanitizer
+#   tests/run.sh --tsan     the threaded tests (loader) under ThreadSanitizer
+# BUILD=DIR chooses the build folder (default: build-tests, build-asan, build-tsan).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. apps/packages.sh
+
+case "${1:-}" in
+  "") build=${BUILD:-build-tests}; options=(); suites=() ;;
+  --asan) build=${BUILD:-build-asan}; suites=()
+    options=(-Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debugoptimized)
+    export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ;;
+  --tsan) build=${BUILD:-build-tsan}; suites=(data)
+    options=(-Db_sanitize=thread -Db_lundef=false -Dbuildtype=debugoptimized) ;;
+  -h|--help) sed -n '2,7p' "$0" | cut -c3-; exit 0 ;;
+  *) echo "tests/run.sh: unknown option $1; see --help" >&2; exit 2 ;;
+esac
+
+install_packages $BUILD_PACKAGES $TEST_PACKAGES
+[ -f "$build/build.ninja" ] || meson setup "$build" "${options[@]}"
+ninja -C "$build"
+structure=0
+sh tests/structure.sh || structure=1
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+meson test -C "$build" --no-rebuild --num-processes 1 --verbose "${suites[@]}" 2>&1 | tee "$log" || status=$?
+
+# doctest closes each suite with "[doctest] test cases: N | N passed | N failed | ..."
+passed=$(grep -o '\[doctest\] test cases: .*' "$log" | awk -F'|' '{split($2, a, " "); s += a[1]} END {print s + 0}')
+failed=$(grep -o '\[doctest\] test cases: .*' "$log" | awk -F'|' '{split($3, a, " "); s += a[1]} END {print s + 0}')
+# A suite that crashed closes with no such line: meson counts it.
+if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
+passed=$((passed + 1 - structure))
+failed=$((failed + structure))
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
