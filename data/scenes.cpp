@@ -87,8 +87,9 @@ class Scene {
   void choose_look() {
     horizon_ = random_.uniform(0.32, 0.58) * height_;
     wave_height_ = length(0, 0.035);
-    wave_length_ = length(0.5, 1.5);
-    wave_phase_ = random_.uniform(0, kTau);
+    const double wave_length = length(0.5, 1.5), phase = random_.uniform(0, kTau);
+    for (double x = 0; x <= width_; x += 1 / 3.0)
+      skyline_.push_back(horizon_ + wave_height_ * std::sin(kTau * x / wave_length + phase));
     near_air_ = air_color();
     far_air_ = mix(near_air_, air_color(), 0.5f);
     land_ = land_color();
@@ -96,8 +97,10 @@ class Scene {
     ripple_ = random_.chance(0.7) ? number(0.04f, 0.16f) : 0.0f;
   }
 
+  // Where the ground ends and the sky begins, tabulated at thirds of pixels.
   double skyline(double x) const {
-    return horizon_ + wave_height_ * std::sin(kTau * x / wave_length_ + wave_phase_);
+    const double at = std::clamp(3 * x, 0.0, static_cast<double>(skyline_.size() - 1));
+    return skyline_[static_cast<std::size_t>(at)];
   }
 
   // Bands of cloud and waves of water: one texture.
@@ -145,9 +148,10 @@ class Scene {
     const double rx = sea ? 10 * width_ : length(0.25, 0.6);
     const double ry = depth * random_.uniform(0.18, sea ? 0.6 : 0.35);
     const auto inside = [=, this](double x, double y) {
+      if (y <= skyline(x)) return false;
       const double shore = 0.12 * noise_(x / (0.1 * unit_), 7.5);
       const double dx = (x - cx) / rx, dy = (y - cy) / ry + (sea ? shore : 0);
-      return y > skyline(x) && dx * dx + dy * dy < 1 + (sea ? 0 : shore);
+      return dx * dx + dy * dy < 1 + (sea ? 0 : shore);
     };
     canvas_.paint({cx - 1.1 * rx, horizon_ - wave_height_, cx + 1.1 * rx, cy + 1.3 * ry}, kWater,
                   inside, [&](double x, double y) {
@@ -313,7 +317,8 @@ class Scene {
   Noise noise_;
   Canvas canvas_;
   double height_, width_, unit_;
-  double horizon_ = 0, wave_height_ = 0, wave_length_ = 1, wave_phase_ = 0, angle_ = 0;
+  double horizon_ = 0, wave_height_ = 0, angle_ = 0;
+  std::vector<double> skyline_;
   Rgb near_air_, far_air_, land_;
   float ripple_ = 0;
 };
