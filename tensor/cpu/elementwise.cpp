@@ -48,8 +48,8 @@ void copy_row(const From* x, std::int64_t sx, To* y, std::int64_t sy, std::int64
 }
 
 // y[i][j] = x[i][j], i along x's unit stride (second last axis of s), j along y's innermost.
-template <class To, class From>
-void copy_transposing(const Strided<2>& s, const From* x, To* y) {
+template <class T>
+void copy_transposing(const Strided<2>& s, const T* x, T* y) {
   constexpr std::int64_t kTile = 16;
   const auto axis_i = static_cast<std::size_t>(s.axes - 2), axis_j = axis_i + 1;
   const std::int64_t ni = s.extent[axis_i], nj = s.extent[axis_j];
@@ -58,10 +58,10 @@ void copy_transposing(const Strided<2>& s, const From* x, To* y) {
   const std::int64_t tiles = (ni + kTile - 1) / kTile;
   std::int64_t outer = 1;
   for (std::size_t a = 0; a < axis_i; ++a) outer *= s.extent[a];
-  const auto move = [&](const From* from, To* to, std::int64_t mi, std::int64_t mj) {
-    To tile[kTile][kTile];
+  const auto move = [&](const T* from, T* to, std::int64_t mi, std::int64_t mj) {
+    T tile[kTile][kTile];
     for (std::int64_t j = 0; j < mj; ++j) {
-      for (std::int64_t i = 0; i < mi; ++i) tile[i][j] = cast<To>(from[i * xi + j * xj]);
+      for (std::int64_t i = 0; i < mi; ++i) tile[i][j] = from[i * xi + j * xj];
     }
     for (std::int64_t i = 0; i < mi; ++i) {
       for (std::int64_t j = 0; j < mj; ++j) to[i * yi + j * yj] = tile[i][j];
@@ -105,7 +105,10 @@ void copy_any(const Tensor& source, Tensor& out) {
   Strided<2> s = collapse<2>(out.shape(), {source.strides(), out.strides()});
   const From* x = source.data<From>();
   To* y = out.data<To>();
-  if (order_for_copy(s)) return copy_transposing(s, x, y);
+  const bool transposes = order_for_copy(s);
+  if constexpr (std::is_same_v<To, From>) {  // not for all 36 pairs of types
+    if (transposes) return copy_transposing(s, x, y);
+  }
   const auto last = static_cast<std::size_t>(s.axes - 1);
   for_rows(s, [&](const auto& at, std::int64_t n) {
     copy_row(x + at[0], s.stride[0][last], y + at[1], s.stride[1][last], n);

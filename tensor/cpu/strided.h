@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <type_traits>
 
 #include "tensor/cpu/parallel.h"
 #include "tensor/shape.h"
@@ -70,9 +72,14 @@ class Odometer {
   std::array<std::int64_t, Shape::kMaxAxes> index_{};
 };
 
+// What for_rows calls: offsets of the K tensors and the count. Not a template parameter, so that
+// the walk is compiled once and not for every op and type.
+template <int K>
+using RowFunction = std::function<void(const std::array<std::int64_t, K>&, std::int64_t)>;
+
 // Calls fn(offsets, count) on pieces of rows along the innermost axis, in parallel.
-template <int K, class Fn>
-void for_rows(const Strided<K>& s, Fn&& fn) {
+template <int K>
+void for_rows(const Strided<K>& s, const std::type_identity_t<RowFunction<K>>& fn) {
   constexpr std::int64_t kPiece = 16384;
   const auto last = static_cast<std::size_t>(s.axes - 1);
   std::int64_t rows = 1;
