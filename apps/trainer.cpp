@@ -117,7 +117,7 @@ bool Trainer::run(const RunFolder& folder, const std::optional<TrainState>& stat
   stream.workers = static_cast<int>(config_.workers);
   loader_ = std::make_unique<Loader>(*train_set_, train_transform(config_), stream);
   model_->train();
-  window_.iteration = iteration_;
+  window_ = next_window_ = {Stopwatch(), 0, iteration_};
   // A stop between an iteration and its validation leaves the validation to the resumed run.
   const auto due = [&] {
     return iteration_ > validated_ &&
@@ -194,6 +194,10 @@ void Trainer::train_iteration() {
       static_cast<double>((iteration_ - window_.iteration) * config_.batch * config_.accumulate) /
       seconds;
   wait_share_ = (loader_->wait_seconds() - window_.waited) / seconds;
+  if (next_window_.clock.seconds() > 15) {
+    window_ = next_window_;
+    next_window_ = {Stopwatch(), loader_->wait_seconds(), iteration_};
+  }
   const auto peak = backend_of(model_->device()).memory().peak;
   log_->add({{"iteration", iteration_},
              {"loss", loss},
@@ -249,7 +253,7 @@ bool Trainer::validate() {
                                 100 * scores.all_accuracy, better ? "  (best so far)" : ""));
   save();
   write_report();
-  window_ = {Stopwatch(), loader_->wait_seconds(), iteration_};
+  window_ = next_window_ = {Stopwatch(), loader_->wait_seconds(), iteration_};
   return true;
 }
 

@@ -68,12 +68,14 @@ class Trainer {
   std::int64_t best_iteration_ = 0;
   double best_ = -1;
   std::vector<EvalResult::Picture> pictures_;
-  // Since when speed and waiting are measured: the last validation, or the start.
-  struct {
+  // Since when speed and waiting are measured: 15 to 30 seconds ago, but not before the last
+  // validation.
+  struct Mark {
     Stopwatch clock;
     double waited = 0;
     std::int64_t iteration = 0;
-  } window_;
+  };
+  Mark window_, next_window_;
   double images_per_second_ = 0, wait_share_ = 0;
 };
 
