@@ -1,0 +1,96 @@
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "data/file.h"
+#include "tests/data/encoders.h"
+#include "tests/data/support.h"
+
+using namespace nextgrad;
+using namespace nextgrad::testing;
+
+TEST_CASE("files are read whole, or the error names them") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.bin";
+  const FileBytes bytes{1, 2, 3, 0, 255};
+  write_file_atomic(path, bytes);
+  CHECK(read_file(path) == bytes);
+  CHECK(read_file(path, 5) == bytes);
+  CHECK(input_error([&] { read_file(path, 4); }).find(path) == 0);
+  CHECK(input_error([&] { read_file(folder / "none"); }).find(folder / "none") == 0);
+  CHECK(input_error([&] { read_file(folder.path()); }).find("not a regular file") !=
+        std::string::npos);
+  CHECK(!input_error([&] { read_file("/dev/zero"); }).empty());
+  write_file_atomic(path, std::string_view(""));
+  CHECK(read_file(path).empty());
+}
+
+TEST_CASE("an atomic file replaces all or nothing") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.txt";
+  write_file_atomic(path, std::string_view("old"));
+  {
+    AtomicFile file(path);
+    file.write("new and", 7);
+    CHECK(folder.files() == 2);
+  }  // no commit
+  CHECK(read_file(path) == bytes_of("old"));
+  CHECK(folder.files() == 1);
+  write_file_atomic(path, std::string_view("new"));
+  CHECK(read_file(path) == bytes_of("new"));
+  CHECK(folder.files() == 1);
+}
+
+TEST_CASE("what cannot be written is an error and leaves no trace") {
+  const TemporaryFolder folder;
+  CHECK(input_error([&] {
+          write_file_atomic(folder.path() + "/no/such/a.txt", std::string_view("x"));
+        }).find(folder.path() + "/no/such/a.txt") == 0);
+  // A folder stands where the file should go.
+  std::filesystem::create_directories(folder / "taken/inside");
+  CHECK_THROWS_AS(write_file_atomic(folder / "taken", std::string_view("x")), Error);
+  CHECK(folder.files() == 1);
+  if (::geteuid() != 0) {
+    const std::string closed = folder / "closed/a.txt";
+    ::chmod((folder.path() + "/closed").c_str(), 0500);
+    CHECK(!input_error([&] { write_file_atomic(closed, std::string_view("x")); }).empty());
+    ::chmod((folder.path() + "/closed").c_str(), 0700);
+  }
+}
+
+TEST_CASE("a disk that is full in the middle of a file leaves the old one") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.txt";
+  write_file_atomic(path, std::string_view("old"));
+  // A limit on the size of files fails a write half-way, as a full disk does.
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+  const rlimit tight{1000, before.rlim_max};
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &tight) == 0);
+  std::string message;
+  try {
+    write_file_atomic(path, FileBytes(5000, 7));
+  } catch (const Error& e) {
+    message = e.what();
+  }
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  CHECK(message.find(path) == 0);
+  CHECK(read_file(path) == bytes_of("old"));
+  CHECK(folder.files() == 1);
+}
+
+TEST_CASE("folders are listed by suffix, sorted") {
+  const TemporaryFolder folder;
+  for (const char* name : {"b.JPG", "a.png", "c.txt", "sub/d.png"})
+    write_file_atomic(folder / name, std::string_view("x"));
+  const std::vector<std::string> wanted{folder / "a.png", folder / "b.JPG"};
+  CHECK(list_files(folder.path(), {".png", ".jpg"}) == wanted);
+  CHECK(list_files(folder.path()).size() == 3);
+  CHECK(!input_error([&] { list_files(folder.path() + "/none"); }).empty());
+}

@@ -1,0 +1,123 @@
+// No picture file, however damaged, does worse than an InputError that names it.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "data/codecs.h"
+#include "data/image.h"
+#include "tests/data/encoders.h"
+#include "tests/data/support.h"
+
+using namespace nextgrad;
+using namespace nextgrad::testing;
+
+namespace {
+
+std::vector<FileBytes> samples() {
+  const Image image = noise_image(9, 11, 5), smooth = smooth_image(16, 24);
+  FileBytes ppm = bytes_of("P6 11 9 255\n");
+  ppm.insert(ppm.end(), image.pixels.begin(), image.pixels.end());
+  return {encode_png(image),
+          encode_png(noise_label(9, 11, 7, 1), Palette(7)),
+          png_file({13, 9, 8, 2, true}, FileBytes(13 * 9 * 3, 9)),
+          png_file({9, 4, 2, 0}, FileBytes(12, 0xb1)),
+          encode_jpeg(smooth),
+          jpeg_file({3, true}, 16, 24, smooth.pixels),
+          with_orientation(encode_jpeg(smooth), 6, true),
+          bmp_file(image, 24, false),
+          bmp_file(image, 8, true),
+          ppm};
+}
+
+// True if it decodes, false after an InputError; anything else fails the test.
+bool decodes(const FileBytes& bytes) {
+  try {
+    const Image image = decode_image(bytes, "picture");
+    CHECK(image.pixels.size() == static_cast<std::size_t>(image.height * image.width * 3));
+    return true;
+  } catch (const InputError& e) {
+    const std::string what = e.what();
+    CHECK(what.find("picture: ") == 0);
+    CHECK(what.find('\n') == std::string::npos);
+    return false;
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a picture cut at any length is an error, never half a picture") {
+  for (const FileBytes& file : samples()) {
+    REQUIRE(decodes(file));
+    for (std::size_t n = 0; n < file.size(); ++n) {
+      CAPTURE(n);
+      CAPTURE(file.size());
+      const FileBytes cut(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(n));
+      // A PNG may lack the last four bytes, the checksum of its empty end mark.
+      if (decodes(cut)) {
+        CHECK(n >= file.size() - 4);
+        CHECK(decode_image(cut, "x").pixels == decode_image(file, "x").pixels);
+      }
+    }
+  }
+}
+
+TEST_CASE("random damage never crashes") {
+  RandomStream random({7});
+  for (const FileBytes& file : samples())
+    for (int round = 0; round < 400; ++round) {
+      FileBytes damaged = file;
+      for (std::uint64_t n = 1 + random.below(4); n > 0; --n)
+        damaged[random.below(damaged.size())] = static_cast<std::uint8_t>(random.next());
+      decodes(damaged);
+      try {
+        decode_label(damaged, "picture");
+      } catch (const InputError&) {
+      }
+    }
+}
+
+TEST_CASE("absurd sizes are refused before memory is taken") {
+  CHECK_FALSE(decodes(bytes_of("P6 99999999 99999999 255\nx")));
+  CHECK_FALSE(decodes(bytes_of("P6 16000 16000 255\nx")));
+  CHECK_FALSE(decodes(bytes_of("P6 0 5 255\nx")));
+  CHECK_FALSE(decodes(bytes_of("P6 -3 5 255\nx")));
+  FileBytes png = encode_png(noise_image(3, 3, 1));
+  for (const std::size_t at : {16u, 20u}) {  // width and height; the checksum no longer fits either
+    FileBytes huge = png;
+    huge[at] = 0x7f;
+    CHECK_FALSE(decodes(huge));
+  }
+  FileBytes bmp = bmp_file(noise_image(3, 3, 1), 24, false);
+  bmp[21] = 0x80;  // the smallest width there is
+  CHECK_FALSE(decodes(bmp));
+  bmp[21] = 0x7f;
+  CHECK_FALSE(decodes(bmp));
+  FileBytes jpeg = encode_jpeg(smooth_image(8, 8));
+  for (std::size_t i = 0; i + 8 < jpeg.size(); ++i)
+    if (jpeg[i] == 0xff && jpeg[i + 1] == 0xc0) jpeg[i + 5] = jpeg[i + 7] = 0xff;
+  CHECK_FALSE(decodes(jpeg));
+}
+
+TEST_CASE("EXIF of any content gives an orientation") {
+  RandomStream random({9});
+  const FileBytes good = with_orientation({0xff, 0xd8}, 6, false);
+  const FileBytes app1(good.begin() + 6, good.end());
+  CHECK(codecs::exif_orientation(app1) == 6);
+  for (std::size_t n = 0; n < app1.size(); ++n) codecs::exif_orientation({app1.data(), n});
+  for (int round = 0; round < 2000; ++round) {
+    FileBytes damaged = app1;
+    damaged[6 + random.below(damaged.size() - 6)] = static_cast<std::uint8_t>(random.next());
+    const int orientation = codecs::exif_orientation(damaged);
+    CHECK(orientation >= 1);
+    CHECK(orientation <= 8);
+  }
+}
+
+TEST_CASE("files that are no pictures") {
+  CHECK_FALSE(decodes({}));
+  CHECK_FALSE(decodes(bytes_of("hello")));
+  CHECK_FALSE(decodes(bytes_of("GIF89a....")));
+  CHECK(input_error([] { read_image("/no/such/picture.png"); }).find("/no/such/picture.png") == 0);
+  const TemporaryFolder folder;
+  CHECK(input_error([&] { read_image(folder.path()); }).find(folder.path()) == 0);
+}

@@ -1,0 +1,153 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <numeric>
+#include <set>
+#include <thread>
+
+#include "data/loader.h"
+#include "tests/data/support.h"
+
+using namespace nextgrad;
+using namespace nextgrad::testing;
+
+namespace {
+
+// Picture i is of colour i everywhere; label i too. Loading takes uneven time.
+class Numbered : public Dataset {
+ public:
+  explicit Numbered(std::int64_t n, std::int64_t bad = -1) : n_(n), bad_(bad) {
+    classes_ = {"a"};
+    palette_ = {{0, 0, 0}};
+  }
+  std::int64_t size() const override { return n_; }
+  std::string name(std::int64_t i) const override { return std::to_string(i); }
+  Sample load(std::int64_t i) const override {
+    ++loads;
+    if (i == bad_) fail_input("sample {} is bad", i);
+    std::this_thread::sleep_for(std::chrono::microseconds(i * 37 % 5 * 100));
+    const auto v = static_cast<std::uint8_t>(i);
+    return {name(i),
+            {6, 6, std::vector<std::uint8_t>(108, v)},
+            {6, 6, std::vector<std::uint8_t>(36, v)}};
+  }
+  mutable std::atomic<int> loads{0};
+
+ private:
+  std::int64_t n_, bad_;
+};
+
+TrainTransform small() {
+  TrainTransform t;
+  t.crop_h = 5;
+  t.crop_w = 4;
+  t.cat_max_ratio = 1;
+  return t;
+}
+
+LoaderConfig config(int workers, std::int64_t begin, std::int64_t end, std::uint64_t seed = 1) {
+  LoaderConfig c;
+  c.batch = 3;
+  c.seed = seed;
+  c.start_iteration = begin;
+  c.end_iteration = end;
+  c.workers = workers;
+  c.depth = 2;
+  return c;
+}
+
+using Stream = std::vector<std::pair<std::vector<float>, std::vector<std::int32_t>>>;
+
+Stream stream(const Dataset& data, const LoaderConfig& c) {
+  Loader loader(data, small(), c);
+  Stream result;
+  for (std::int64_t i = c.start_iteration; !loader.done(); ++i) {
+    const Batch batch = loader.next();
+    CHECK(batch.iteration == i);
+    CHECK(batch.images.shape() == Shape{3, 5, 4, 3});
+    CHECK(batch.labels.shape() == Shape{3, 5, 4});
+    result.emplace_back(batch.images.to_vector<float>(), batch.labels.to_vector<std::int32_t>());
+  }
+  CHECK_THROWS_AS(loader.next(), Error);
+  CHECK(loader.wait_seconds() >= 0);
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("the stream is the same for any number of workers and after a restart") {
+  const Numbered data(11);
+  const Stream reference = stream(data, config(0, 0, 12));
+  CHECK(reference.size() == 12);
+  for (const int workers : {1, 3, 8}) CHECK(stream(data, config(workers, 0, 12)) == reference);
+  for (const std::int64_t at : {1, 5, 11, 12}) {
+    const Stream rest = stream(data, config(2, at, 12));
+    CHECK(rest == Stream(reference.begin() + at, reference.end()));
+  }
+  CHECK(stream(data, config(2, 0, 12, 2)) != reference);
+}
+
+TEST_CASE("every epoch shows every picture once, in another order") {
+  const Numbered data(7);
+  TrainTransform t = small();
+  t.scale_min = t.scale_max = 2;  // no padding: the label tells the picture
+  LoaderConfig c = config(2, 0, 7);
+  Loader loader(data, t, c);
+  std::vector<std::int32_t> seen;
+  for (int i = 0; i < 7; ++i) {
+    const auto labels = loader.next().labels.to_vector<std::int32_t>();
+    for (std::size_t k = 0; k < 3; ++k) seen.push_back(labels[k * 20]);
+  }
+  std::set<std::vector<std::int32_t>> orders;
+  for (int epoch = 0; epoch < 3; ++epoch) {
+    const std::vector<std::int32_t> order(seen.begin() + epoch * 7, seen.begin() + epoch * 7 + 7);
+    CHECK(std::set<std::int32_t>(order.begin(), order.end()).size() == 7);
+    orders.insert(order);
+  }
+  CHECK(orders.size() == 3);
+  CHECK(epoch_permutation(1, 0, 1) == std::vector<std::int64_t>{0});
+}
+
+TEST_CASE("a worker's exception comes out of next(), for the batch it belongs to") {
+  const Numbered data(9, 4);
+  for (const int workers : {0, 1, 3}) {
+    Loader loader(data, small(), config(workers, 0, 3));
+    std::int64_t delivered = 0;
+    const std::string message = input_error([&] {
+      for (;;) loader.next(), ++delivered;
+    });
+    CHECK(message == "sample 4 is bad");
+    const auto order = epoch_permutation(1, 0, 9);
+    CHECK(delivered == std::distance(order.begin(), std::find(order.begin(), order.end(), 4)) / 3);
+  }
+}
+
+TEST_CASE("the queue is bounded, and a loader can go at any time") {
+  const Numbered data(50);
+  for (int round = 0; round < 30; ++round) {
+    Loader loader(data, small(), config(1 + round % 4, 0, 1000000));
+    for (int i = 0; i < round % 3; ++i) loader.next();
+    if (round % 5 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  const Numbered counted(50);
+  {
+    Loader loader(counted, small(), config(3, 0, 1000000));
+    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    CHECK(counted.loads <= 6);  // 2 batches of 3
+    loader.next();
+  }
+  CHECK(counted.loads <= 12);
+}
+
+TEST_CASE("numbers that make no sense are refused") {
+  const Numbered data(5), empty(0);
+  CHECK_THROWS_AS(Loader(empty, small(), config(1, 0, 1)), Error);
+  LoaderConfig c = config(1, 0, 1);
+  c.batch = 0;
+  CHECK_THROWS_AS(Loader(data, small(), c), Error);
+  CHECK_THROWS_AS(Loader(data, small(), config(-1, 0, 1)), Error);
+  CHECK_THROWS_AS(Loader(data, small(), config(1, 2, 1)), Error);
+  Loader none(data, small(), config(1, 4, 4));
+  CHECK(none.done());
+}
