@@ -145,25 +145,16 @@ void map2(const T* x, const T* y, T* z, std::int64_t n, F f) {
   });
 }
 
-constexpr const char* kUnary[][2] = {{"neg", "neg_backward"},
-                                     {"exp", "exp_backward"},
-                                     {"log", "log_backward"},
-                                     {"sqrt", "sqrt_backward"},
-                                     {"rsqrt", "rsqrt_backward"},
-                                     {"square", "square_backward"},
-                                     {"reciprocal", "reciprocal_backward"},
-                                     {"abs", "abs_backward"},
-                                     {"sign", "sign_backward"},
-                                     {"relu", "relu_backward"},
-                                     {"gelu", "gelu_backward"},
-                                     {"sigmoid", "sigmoid_backward"},
-                                     {"silu", "silu_backward"},
-                                     {"hardswish", "hardswish_backward"},
-                                     {"tanh", "tanh_backward"},
-                                     {"pow", "pow_backward"},
-                                     {"clamp_min", "clamp_min_backward"},
-                                     {"add_scalar", "add_scalar_backward"},
-                                     {"mul_scalar", "mul_scalar_backward"}};
+constexpr const char* kUnary[] = {"neg",    "exp",        "log",        "sqrt",      "rsqrt",
+                                  "square", "reciprocal", "abs",        "sign",      "relu",
+                                  "gelu",   "sigmoid",    "silu",       "hardswish", "tanh",
+                                  "pow",    "clamp_min",  "add_scalar", "mul_scalar"};
+constexpr const char* kUnaryBackward[] = {
+    "neg_backward",       "exp_backward",        "log_backward",        "sqrt_backward",
+    "rsqrt_backward",     "square_backward",     "reciprocal_backward", "abs_backward",
+    "sign_backward",      "relu_backward",       "gelu_backward",       "sigmoid_backward",
+    "silu_backward",      "hardswish_backward",  "tanh_backward",       "pow_backward",
+    "clamp_min_backward", "add_scalar_backward", "mul_scalar_backward"};
 
 template <class T>
 T sign(T x) {
@@ -428,7 +419,7 @@ void CpuBackend::lerp(Tensor& y, const Tensor& x, double t) {
 }
 
 Tensor CpuBackend::unary(Unary op, const Tensor& x, double alpha) {
-  const char* name = kUnary[static_cast<std::size_t>(op)][0];
+  const char* name = kUnary[static_cast<std::size_t>(op)];
   OpScope scope(name, static_cast<double>(x.numel()), 2 * bytes_of(x));
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   dispatch_float(x.dtype(), name, [&](auto zero) {
@@ -441,7 +432,7 @@ Tensor CpuBackend::unary(Unary op, const Tensor& x, double alpha) {
 
 Tensor CpuBackend::unary_backward(Unary op, const Tensor& x, const Tensor& y, const Tensor& dy,
                                   double alpha) {
-  const char* name = kUnary[static_cast<std::size_t>(op)][1];
+  const char* name = kUnaryBackward[static_cast<std::size_t>(op)];
   OpScope scope(name, 2.0 * static_cast<double>(dy.numel()), 3 * bytes_of(dy));
   Tensor dx = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
   // y may be left undefined; it is computed again where the gradient needs it.
