@@ -101,8 +101,7 @@ void gather_columns(const ConvShape& s, const T* columns, std::int64_t channel, 
             if (ox < 0 || ox % k.stride_w != 0 || ox / k.stride_w >= s.ow) continue;
             const T* from = columns + (oy / k.stride_h * s.ow + ox / k.stride_w) * s.patch() +
                             (ky * k.kw + kx) * c;
-#pragma omp simd
-            for (std::int64_t i = 0; i < c; ++i) to[i] += from[i];
+            add_to(to, from, c);
           }
         }
       }

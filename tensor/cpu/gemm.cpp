@@ -171,11 +171,8 @@ void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const T* a
   if (pieces == 1) return;
   parallel_for(m * n, 4096, [&](std::int64_t begin, std::int64_t end) {
     std::copy(partial + begin, partial + end, c + begin);
-    for (std::int64_t piece = 1; piece < pieces; ++piece) {
-      const T* p = partial + piece * m * n;
-#pragma omp simd
-      for (std::int64_t i = begin; i < end; ++i) c[i] += p[i];
-    }
+    for (std::int64_t piece = 1; piece < pieces; ++piece)
+      add_to(c + begin, partial + piece * m * n + begin, end - begin);
   });
 }
 

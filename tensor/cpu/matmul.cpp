@@ -37,10 +37,8 @@ void column_sums(const T* dy, std::int64_t rows, std::int64_t c, T* out) {
   T* partial = buffer.data<T>();
   parallel_tasks(pieces, [&](std::int64_t piece) {
     T* sum = partial + piece * c;
-    for (std::int64_t r = piece * kPiece; r < std::min(rows, (piece + 1) * kPiece); ++r) {
-#pragma omp simd
-      for (std::int64_t j = 0; j < c; ++j) sum[j] += dy[r * c + j];
-    }
+    for (std::int64_t r = piece * kPiece; r < std::min(rows, (piece + 1) * kPiece); ++r)
+      add_to(sum, dy + r * c, c);
   });
   for (std::int64_t j = 0; j < c; ++j) {
     double total = 0;
