@@ -93,7 +93,7 @@ void run_train(const TrainArguments& a) {
     a.options->apply(config);
   }
   resolve_paths(config);
-  Trainer trainer(config);
+  Trainer trainer(config, state.has_value());
   if (resuming)
     remove_leftovers(run);
   else

@@ -60,7 +60,7 @@ EvalTransform eval_transform(const Size& size, const Size& base, const Normalize
   return t;
 }
 
-Trainer::Trainer(const TrainConfig& config) : config_(config) {
+Trainer::Trainer(const TrainConfig& config, bool has_state) : config_(config) {
   if (config.scale_min > config.scale_max)
     fail_input("--scale-min {} is above --scale-max {}; exchange them", config.scale_min,
                config.scale_max);
@@ -79,6 +79,8 @@ Trainer::Trainer(const TrainConfig& config) : config_(config) {
   info_.palette = train_set_->palette();
   model_ = std::make_unique<SegNeXt>(info_.config);
   init_parameters(*model_, static_cast<std::uint64_t>(config.seed));
+  if (!has_state && !config.pretrained.empty())
+    progress_.message("pretrained " + load_pretrained(*model_, config.pretrained));
   model_->to(device);
   schedule_.kind = parse_schedule(config.schedule);
   schedule_.base_lr = config.lr;
@@ -88,23 +90,22 @@ Trainer::Trainer(const TrainConfig& config) : config_(config) {
 }
 
 void Trainer::restore(const TrainState& state) {
-  load_state_dict(*model_, select(state.tensors, "model."));
-  optimizer_->load_state(select(state.tensors, "optimizer."));
-  if (average_) average_->load_state(select(state.tensors, "average."));
-  iteration_ = saved_ = state.iteration;
-  best_ = state.best;
   try {
+    load_state_dict(*model_, select(state.tensors, "model."));
+    optimizer_->load_state(select(state.tensors, "optimizer."));
+    if (average_) average_->load_state(select(state.tensors, "average."));
     validated_ = std::stoll(state.extra.at("validated"));
     best_iteration_ = std::stoll(state.extra.at("best_iteration"));
-  } catch (const std::exception&) {
-    fail_input("{}: was not written by this program; start anew with --overwrite", folder_.state());
+  } catch (const std::exception& e) {
+    fail_input("{}: is no state of the run in {} ({}); start anew with --overwrite",
+               folder_.state(), folder_.config(), e.what());
   }
+  iteration_ = saved_ = state.iteration;
+  best_ = state.best;
 }
 
 bool Trainer::run(const RunFolder& folder, const std::optional<TrainState>& state) {
   folder_ = folder;
-  if (!state && !config_.pretrained.empty())
-    progress_.message("pretrained " + load_pretrained(*model_, config_.pretrained));
   optimizer_ = make_optimizer(config_, *model_);
   if (config_.ema > 0) average_ = std::make_unique<WeightAverage>(*model_, config_.ema);
   if (state) restore(*state);

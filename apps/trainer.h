@@ -34,8 +34,9 @@ struct RunFolder {
 
 class Trainer {
  public:
-  // Opens the data and builds the model; writes nothing yet. Throws InputError.
-  explicit Trainer(const TrainConfig& config);
+  // Opens the data, builds the model and reads pretrained weights (unless run() will be given a
+  // state); writes nothing yet. Throws InputError.
+  Trainer(const TrainConfig& config, bool has_state);
   // Trains to the end, or until a signal asks to stop. With `state`, continues from it.
   // Returns false if it was stopped. Throws Error when the loss is not finite.
   bool run(const RunFolder& folder, const std::optional<TrainState>& state);

@@ -91,6 +91,7 @@ TEST_CASE_FIXTURE(Trained, "errors: a run is never clobbered") {
   const std::string before = slurp(folder / "run/last.safetensors");
   refused(folder, kTrain + "--out run", "--overwrite");
   refused(folder, kTrain + "--out run --overwrite --data-root no.toml", "no.toml");
+  refused(folder, kTrain + "--out run --overwrite --pretrained data.toml", "data.toml");
   refused(folder, "train --resume run --lr 0.5", "--lr: cannot change");
   refused(folder, "train --resume nowhere", "nowhere");
   refused(folder, kTrain + "--out data.toml", "data.toml");
