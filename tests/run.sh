@@ -12,10 +12,10 @@ cd "$(dirname "$0")/.."
 case "${1:-}" in
   "") build=${BUILD:-build-tests}; options=(); suites=() ;;
   --asan) build=${BUILD:-build-asan}; suites=()
-    options=(-Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debugoptimized)
+    options=(-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true)
     export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ;;
   --tsan) build=${BUILD:-build-tsan}; suites=(data)
-    options=(-Db_sanitize=thread -Db_lundef=false -Dbuildtype=debugoptimized) ;;
+    options=(-Db_sanitize=thread -Db_lundef=false -Doptimization=1 -Ddebug=true) ;;
   -h|--help) sed -n '2,7p' "$0" | cut -c3-; exit 0 ;;
   *) echo "tests/run.sh: unknown option $1; see --help" >&2; exit 2 ;;
 esac
