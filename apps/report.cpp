@@ -19,7 +19,7 @@ font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:1120px;margin:0 auto;padding:32px 20px 64px}h1{font-size:26px;margin:0 0 4px}
 h2{font-size:16px;margin:0 0 12px}p{margin:0 0 16px;color:var(--dim)}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:18px 20px;margin:16px 0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:12px;margin:20px 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:12px;margin:20px 0}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:12px 16px}
 .tile b{display:block;font-size:22px;font-variant-numeric:tabular-nums}.tile span{color:var(--dim);font-size:13px}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:16px}.two .card{margin:0}
@@ -72,7 +72,7 @@ std::string chart(const std::string& title, const Report::Curve& raw, const char
   std::string out = fmt::format("<div class=\"card\"><h2>{}</h2>", escape(title));
   const auto curve = thin_out(raw, 400);
   if (curve.empty()) return out + "<p>No values yet.</p></div>";
-  constexpr double kW = 520, kH = 260, kLeft = 52, kRight = 12, kTop = 10, kBottom = 30;
+  constexpr double kW = 520, kH = 260, kLeft = 52, kRight = 24, kTop = 10, kBottom = 30;
   double low = 0, high = 0;
   for (const auto& [x, y] : curve) high = std::max(high, y), low = std::min(low, y);
   if (percent) high = std::min(1.0, high * 1.1);
