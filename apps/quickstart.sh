@@ -7,34 +7,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 run=${1:-runs/quickstart}
 iterations=${QUICKSTART_ITERATIONS:-2000}
-packages=(g++ meson ninja-build pkg-config libeigen3-dev libfmt-dev doctest-dev libcli11-dev
-  libtomlplusplus-dev nlohmann-json3-dev libjpeg-dev libspng-dev)
+. apps/packages.sh
 
 say() { printf '\n== %s\n' "$*"; }
 
-installed() {
-  [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ||
-    { [ "$1" = libjpeg-dev ] && installed libjpeg62-turbo-dev; }
-}
-
-missing=()
-for package in "${packages[@]}"; do
-  installed "$package" || missing+=("$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-  say "installing ${missing[*]}"
-  sudo=
-  if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null ||
-      { echo "quickstart: as root, run: apt-get install ${missing[*]}" >&2; exit 1; }
-    sudo=sudo
-  fi
-  $sudo apt-get update -q
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
-fi
+# shellcheck disable=SC2086
+install_packages $BUILD_PACKAGES
 
 say "building"
-[ -f build/build.ninja ] || meson setup build
+[ -f build/build.ninja ] || meson setup build -Dtests=false
 ninja -C build apps/segnext
 segnext=build/apps/segnext
 
