@@ -24,7 +24,7 @@ if [ -f "$run/state.safetensors" ]; then
   "$segnext" train --resume "$run"
 else
   say "training nano on the embedded scenes, $iterations iterations (Ctrl-C saves; run me again to go on)"
-  "$segnext" train --variant nano --data scenes --iterations "$iterations" \
+  "$segnext" train --variant nano --data scenes --lr 2e-3 --iterations "$iterations" \
     --val-every $(((iterations + 3) / 4)) --out "$run" --overwrite
 fi
 [ -f "$run/best.safetensors" ] || exit 0 # stopped before the first validation
