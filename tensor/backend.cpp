@@ -42,9 +42,10 @@ Backend& backend_of(Device device) {
   Registry& r = registry();
   const std::scoped_lock lock(r.mutex);
   const auto kind = static_cast<std::size_t>(device.kind);
-  check(r.create[kind] != nullptr, "device {}: this build has no backend for it; use cpu",
-        device.str());
-  check(device.index >= 0 && device.index < kMaxDevices, "device {}: no such index", device.str());
+  if (r.create[kind] == nullptr)
+    fail_input("device {}: this build has no backend for it; use cpu", device.str());
+  if (device.index < 0 || device.index >= kMaxDevices)
+    fail_input("device {}: no such index", device.str());
   Backend*& backend = r.made[kind][static_cast<std::size_t>(device.index)];
   if (backend == nullptr) backend = r.create[kind](device.index);
   return *backend;
