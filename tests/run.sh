@@ -34,8 +34,9 @@ status=0
 meson test -C "$build" --no-rebuild --num-processes 1 --verbose "${suites[@]}" 2>&1 | tee "$log" || status=$?
 
 # doctest closes each suite with "[doctest] test cases: N | N passed | N failed | ..."
-passed=$(grep -o '\[doctest\] test cases: .*' "$log" | awk -F'|' '{split($2, a, " "); s += a[1]} END {print s + 0}')
-failed=$(grep -o '\[doctest\] test cases: .*' "$log" | awk -F'|' '{split($3, a, " "); s += a[1]} END {print s + 0}')
+count() { awk -F'|' -v field="$1" '/\[doctest\] test cases:/ {split($field, a, " "); s += a[1]} END {print s + 0}' "$log"; }
+passed=$(count 2)
+failed=$(count 3)
 # A suite that crashed closes with no such line: meson counts it.
 if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
 passed=$((passed + 1 - structure))
