@@ -86,4 +86,58 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
                 });
 }
 
+// y = base + m s (f(x) W^T + b) = base + m (f(x) V^T + c) with V = s W, c = s b, row by row:
+// dV = (m dy)^T f(x), dc = sum m dy, dx = m dy V f'(x), dbase = dy; dW = s dV, db = s dc, and, as
+// the branch is linear in V and c, ds = sum over inputs of W dV + b dc: the branch itself is never
+// needed.
+Variable linear_residual(const Variable& base, const Variable& x, const Variable& weight,
+                         const Variable& bias, Activation input, const Variable& scale,
+                         const Tensor& mask) {
+  const Shape& shape = base.shape();
+  check_floating("linear_residual", x.value());
+  check_same("linear_residual", x.value(), weight.value());
+  check_same("linear_residual", x.value(), base.value());
+  check(x.ndim() >= 2 && weight.ndim() == 2 && x.dim(-1) == weight.dim(1),
+        "linear_residual: input {} does not fit weight {}", x.shape().str(), weight.shape().str());
+  Shape out = x.shape();
+  out[x.ndim() - 1] = weight.dim(0);
+  check(shape == out, "linear_residual: base {} is not the output's {}", shape.str(), out.str());
+  check_vector("linear_residual", "bias", x.value(), bias, weight.dim(0));
+  check_vector("linear_residual", "scale", x.value(), scale, weight.dim(0));
+  check(
+      !mask.defined() || (mask.ndim() == 1 && mask.dim(0) == x.dim(0) && mask.dtype() == x.dtype()),
+      "linear_residual: the mask must be {} [{}]", name_of(x.dtype()), x.dim(0));
+  Backend& backend = x.backend();
+  const Tensor w = weight.value().contiguous(), b = value_or_none(bias);
+  const Tensor s = value_or_none(scale);
+  const Tensor rows = s.defined() ? s.unsqueeze(1) : s;
+  const Tensor v = s.defined() ? backend.binary(Binary::mul, w, rows) : w;
+  const Tensor c = s.defined() && b.defined() ? backend.binary(Binary::mul, b, s) : b;
+  const Tensor in = x.value().contiguous();
+  const bool ds = scale.requires_grad();
+  const Needs needs{x.requires_grad(), weight.requires_grad() || ds, bias.requires_grad() || ds};
+  return record(
+      "linear_residual", backend.linear_residual(base.value().contiguous(), in, v, c, input, mask),
+      {base, x, weight, bias, scale},
+      [=, in = Saved(in), w = Saved(w), b = Saved(b), s = Saved(s),
+       v = Saved(v)](const Tensor& dy) -> std::vector<Tensor> {
+        Backend& backend = dy.backend();
+        const Tensor g = dy.contiguous();
+        ConvGradients d =
+            backend.linear_residual_backward(in.get(), v.get(), input, mask, g, needs);
+        if (!s.get().defined()) return {g, d.dx, d.dweight, d.dbias, Tensor()};
+        Tensor dscale;
+        if (ds) {
+          dscale = backend.reduce(Reduce::sum, backend.binary(Binary::mul, w.get(), d.dweight), {1})
+                       .reshape({w.get().dim(0)});
+          if (b.get().defined())
+            backend.axpy(dscale, backend.binary(Binary::mul, b.get(), d.dbias), 1);
+        }
+        const Tensor rows = s.get().unsqueeze(1);
+        if (d.dweight.defined()) d.dweight = backend.binary(Binary::mul, d.dweight, rows);
+        if (d.dbias.defined()) d.dbias = backend.binary(Binary::mul, d.dbias, s.get());
+        return {g, d.dx, d.dweight, d.dbias, dscale};
+      });
+}
+
 }  // namespace nextgrad

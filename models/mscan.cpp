@@ -93,8 +93,10 @@ Attention::Attention(int channels)
       msca_(child<MSCA>("spatial_gating_unit", channels)),
       proj_2_(child<Conv2d>("proj_2", pointwise(channels, channels))) {}
 
-Variable Attention::forward(const Variable& x) const {
-  return x + proj_2_(msca_(proj_1_.forward(x, Activation::gelu)));
+Variable Attention::add_to(const Variable& base, const Variable& x, const Variable& scale,
+                           const Tensor& mask) const {
+  const Variable attended = msca_(proj_1_.forward(x, Activation::gelu));
+  return proj_2_.add_to(residual(base, x, scale, mask), attended, Activation::none, scale, mask);
 }
 
 FeedForward::FeedForward(int channels, int hidden)
@@ -102,8 +104,9 @@ FeedForward::FeedForward(int channels, int hidden)
       position_(child<PositionConv>("dwconv", hidden)),
       fc2_(child<Conv2d>("fc2", pointwise(hidden, channels))) {}
 
-Variable FeedForward::forward(const Variable& x) const {
-  return fc2_(gelu(position_(fc1_(x))));
+Variable FeedForward::add_to(const Variable& base, const Variable& x, const Variable& scale,
+                             const Tensor& mask) const {
+  return fc2_.add_to(base, position_(fc1_(x)), Activation::gelu, scale, mask);
 }
 
 Block::Block(int channels, int ratio, double drop_path)
@@ -116,8 +119,8 @@ Block::Block(int channels, int ratio, double drop_path)
       drop_path_(child<DropPath>("drop_path", drop_path)) {}
 
 Variable Block::forward(const Variable& x) const {
-  const Variable y = residual(x, attention_(norm1_(x)), layer_scale_1_, drop_path_.mask(x));
-  return residual(y, feed_forward_(norm2_(y)), layer_scale_2_, drop_path_.mask(y));
+  const Variable y = attention_.add_to(x, norm1_(x), layer_scale_1_, drop_path_.mask(x));
+  return feed_forward_.add_to(y, norm2_(y), layer_scale_2_, drop_path_.mask(y));
 }
 
 MSCAN::MSCAN(const MSCANConfig& config) : config_(config) {

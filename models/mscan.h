@@ -38,11 +38,20 @@ class MSCA : public Module {
   Conv2d& mix_;
 };
 
+// What a block adds to its input: scale[c] branch(x), dropped for some images by mask [N] or
+// undefined. A branch ends in a 1x1 convolution that does the adding.
+class Branch : public Module {
+ public:
+  virtual Variable add_to(const Variable& base, const Variable& x, const Variable& scale,
+                          const Tensor& mask) const = 0;
+};
+
 // 1x1, GELU, MSCA, 1x1, and the input added.
-class Attention : public Module {
+class Attention : public Branch {
  public:
   explicit Attention(int channels);
-  Variable forward(const Variable& x) const override;
+  Variable add_to(const Variable& base, const Variable& x, const Variable& scale,
+                  const Tensor& mask) const override;
 
  private:
   Conv2d& proj_1_;
@@ -62,10 +71,11 @@ class PositionConv : public Module {
 };
 
 // 1x1 to `hidden` channels, 3x3 depth-wise, GELU, 1x1 back.
-class FeedForward : public Module {
+class FeedForward : public Branch {
  public:
   FeedForward(int channels, int hidden);
-  Variable forward(const Variable& x) const override;
+  Variable add_to(const Variable& base, const Variable& x, const Variable& scale,
+                  const Tensor& mask) const override;
 
  private:
   Conv2d& fc1_;

@@ -1,6 +1,8 @@
 #include "nn/conv.h"
 
 #include "autograd/activation.h"
+#include "autograd/matmul.h"
+#include "autograd/shape_ops.h"
 
 namespace nextgrad {
 
@@ -54,6 +56,13 @@ Conv2d::Conv2d(const Conv2dOptions& o, const Init& weight_init) : options_(o) {
 Variable Conv2d::forward(const Variable& x, Activation activation) const {
   if (is_pointwise(options_)) return conv1x1(x, weight, bias, activation);
   return activate(conv2d(x, weight, bias, options_.window, options_.groups), activation);
+}
+
+Variable Conv2d::add_to(const Variable& base, const Variable& x, Activation input,
+                        const Variable& scale, const Tensor& mask) const {
+  check(is_pointwise(options_), "Conv2d: only a 1x1 convolution of stride 1 ends a branch");
+  return linear_residual(base, x, reshape(weight, {options_.out_channels, options_.in_channels}),
+                         bias, input, scale, mask);
 }
 
 DepthwiseConv2d::DepthwiseConv2d(std::int64_t channels, const Window& window, bool with_bias)

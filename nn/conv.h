@@ -25,6 +25,9 @@ class Conv2d : public Module {
   Conv2d(const Conv2dOptions& options, const Init& weight_init);
   Variable forward(const Variable& x) const override { return forward(x, Activation::none); }
   Variable forward(const Variable& x, Activation activation) const;  // activation(conv(x))
+  // The end of a residual branch, base + mask[n] scale[c] conv(input(x)), as one product: 1x1 only.
+  Variable add_to(const Variable& base, const Variable& x, Activation input, const Variable& scale,
+                  const Tensor& mask) const;
   const Conv2dOptions& options() const { return options_; }
 
   Variable weight, bias;  // bias undefined without

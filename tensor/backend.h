@@ -156,7 +156,7 @@ class Backend {
   // 0 with probability p, else 1 / (1 - p): a dropout mask.
   virtual Tensor dropout_mask(const Shape& shape, DType dtype, double p, const RandomKey& key) = 0;
 
-  // --- matrix products: gemm.cpp ---
+  // --- matrix products: matmul.cpp, linear.cpp ---
   // C[b] = op(A[b]) op(B[b]), A [B,M,K] (transposed: [B,K,M]), B [B,K,N] (transposed: [B,N,K]).
   // A batch extent of 1 in A or B is broadcast.
   virtual Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) = 0;
@@ -167,6 +167,14 @@ class Backend {
   // Gradients of x W^T + bias: dy [M, O].
   virtual ConvGradients linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                         Needs needs) = 0;
+  // The end of a residual branch, y = base + mask[n] (f(x) W^T + bias): x [N, ..., I], base and y
+  // [N, ..., O], mask [N] or undefined (1), f = `input`.
+  virtual Tensor linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
+                                 const Tensor& bias, Activation input, const Tensor& mask) = 0;
+  // Its gradients; that of base is dy itself.
+  virtual ConvGradients linear_residual_backward(const Tensor& x, const Tensor& weight,
+                                                 Activation input, const Tensor& mask,
+                                                 const Tensor& dy, Needs needs) = 0;
 
   // --- convolution: conv.cpp ---
   // x [N,H,W,I], weight [O,kh,kw,I/groups], bias [O] or undefined -> [N,OH,OW,O].

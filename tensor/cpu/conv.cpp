@@ -62,25 +62,22 @@ void patches(const ConvShape& s, const T* x, int group, std::int64_t begin, std:
           group * s.group_in(), out);
 }
 
+// Blocks of patches, made in scratch memory.
+template <class T>
+RowBlocks<T> patch_rows(const ConvShape& s, const T* x, int group) {
+  return [&s, x, group](std::int64_t first, std::int64_t rows) {
+    T* block = scratch<PatchScratch, T>(rows * s.patch());
+    patches(s, x, group, first, first + rows, block);
+    return MatrixView<T>{block, s.patch(), 1};
+  };
+}
+
 template <class T>
 void forward(const ConvShape& s, const T* x, const T* weight, const T* bias, T* y) {
   const std::int64_t k = s.patch(), n = s.group_out();
-  const std::int64_t panels = (n + kPanel<T> - 1) / kPanel<T>;
-  const Tensor buffer = Tensor::empty({packed_size<T>(k, n)}, dtype_of<T>);
-  T* packed = buffer.data<T>();
-  for (int g = 0; g < s.groups; ++g) {
-    pack_panels(weight + g * n * k, 1, k, k, n, packed, 0, panels);
-    parallel_for(
-        (s.pixels() + kRowBlock - 1) / kRowBlock, 1, [&](std::int64_t b0, std::int64_t b1) {
-          T* block = scratch<PatchScratch, T>(kRowBlock * k);
-          for (std::int64_t b = b0; b < b1; ++b) {
-            const std::int64_t p0 = b * kRowBlock, p1 = std::min(s.pixels(), p0 + kRowBlock);
-            patches(s, x, g, p0, p1, block);
-            gemm_rows(p1 - p0, n, k, block, k, 1, packed, bias ? bias + g * n : nullptr, false,
-                      y + p0 * s.out + g * n, s.out);
-          }
-        });
-  }
+  for (int g = 0; g < s.groups; ++g)
+    gemm<T>(s.pixels(), n, k, patch_rows(s, x, g), {weight + g * n * k, 1, k},
+            bias ? bias + g * n : nullptr, y + g * n, s.out);
 }
 
 // dx of one image and group from columns = dy W [OH*OW][kh][kw][I / groups].
@@ -115,7 +112,7 @@ void input_gradient(const ConvShape& s, const T* dy, const T* weight, T* dx) {
   T* columns = buffer.data<T>();
   for (std::int64_t image = 0; image < s.n; ++image)
     for (int g = 0; g < s.groups; ++g) {
-      gemm<T>(pixels, k, n, {dy + image * pixels * s.out + g * n, s.out, 1},
+      gemm<T>(pixels, k, n, rows_of<T>({dy + image * pixels * s.out + g * n, s.out, 1}),
               {weight + g * n * k, k, 1}, nullptr, columns, k);
       gather_columns(s, columns, g * s.group_in(), dx + image * s.h * s.w * s.in);
     }
@@ -125,14 +122,8 @@ template <class T>
 void weight_gradient(const ConvShape& s, const T* x, const T* dy, T* dweight) {
   const std::int64_t k = s.patch(), n = s.group_out();
   for (int g = 0; g < s.groups; ++g)
-    gemm_over_pixels<T>(
-        n, k, s.pixels(), dy + g * n, s.out,
-        [&](std::int64_t p0, std::int64_t p1, T* packed) {
-          T* block = scratch<PatchScratch, T>((p1 - p0) * k);
-          patches(s, x, g, p0, p1, block);
-          pack_panels<T>(block, k, 1, p1 - p0, k, packed, 0, (k + kPanel<T> - 1) / kPanel<T>);
-        },
-        dweight + g * n * k);
+    gemm_over_pixels<T>(n, k, s.pixels(), rows_of<T>({dy + g * n, s.out, 1}), patch_rows(s, x, g),
+                        dweight + g * n * k);
 }
 
 ConvShape shape_of(const Shape& x, const Shape& weight, const Window& window, int groups) {

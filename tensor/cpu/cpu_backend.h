@@ -51,6 +51,11 @@ class CpuBackend final : public Backend {
                 Tensor* pre_activation) override;
   ConvGradients linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                 Needs needs) override;
+  Tensor linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
+                         const Tensor& bias, Activation input, const Tensor& mask) override;
+  ConvGradients linear_residual_backward(const Tensor& x, const Tensor& weight, Activation input,
+                                         const Tensor& mask, const Tensor& dy,
+                                         Needs needs) override;
   Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Window& window,
                 int groups) override;
   ConvGradients conv2d_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,

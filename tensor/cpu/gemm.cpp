@@ -1,10 +1,10 @@
 #include "tensor/cpu/gemm.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/scratch.h"
-#include "tensor/tensor.h"
 
 namespace nextgrad::cpu {
 
@@ -12,12 +12,28 @@ namespace {
 
 struct PackA;
 struct PackB;
+struct SumOfStep;
 
-// The register tile: Rows x kPanel sums over k, then one store (of n <= kPanel columns).
+constexpr std::int64_t kChunk = 16;  // rows packed together
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Elements of B [K,N] packed: the last panel is padded with zeros.
+template <class T>
+std::int64_t packed_size(std::int64_t k, std::int64_t n) {
+  return ceil_div(n, kPanel<T>) * kPanel<T> * k;
+}
+
+// The register tile: Rows x kPanel sums over k, then one store (of n <= kPanel columns). Element
+// (i, p) of A is a[i * a_row + p * a_col].
 template <class T, int Rows>
 void tile(std::int64_t k, const T* a, std::int64_t a_row, std::int64_t a_col, const T* b,
           const T* bias, bool accumulate, T* c, std::int64_t ldc, std::int64_t n) {
   constexpr int L = kLanes<T>;
+#pragma GCC unroll 12
+  for (int i = 0; i < Rows; ++i) __builtin_prefetch(c + i * ldc, 1);
   Vec<T> sum[Rows][2] = {};
   for (std::int64_t p = 0; p < k; ++p, b += 2 * L, a += a_col) {
     const Vec<T> b0 = load(b), b1 = load(b + L);
@@ -48,145 +64,209 @@ void tile(std::int64_t k, const T* a, std::int64_t a_row, std::int64_t a_col, co
   }
 }
 
-template <class T, int Rows>
-void tile_of(int rows, std::int64_t k, const T* a, std::int64_t a_row, std::int64_t a_col,
+template <class T, int Rows = kRows>
+void tile_of(std::int64_t rows, std::int64_t k, const T* a, std::int64_t a_row, std::int64_t a_col,
              const T* b, const T* bias, bool accumulate, T* c, std::int64_t ldc, std::int64_t n) {
-  if (rows == Rows) return tile<T, Rows>(k, a, a_row, a_col, b, bias, accumulate, c, ldc, n);
+  if (rows >= Rows) return tile<T, Rows>(k, a, a_row, a_col, b, bias, accumulate, c, ldc, n);
   if constexpr (Rows > 1)
     tile_of<T, Rows - 1>(rows, k, a, a_row, a_col, b, bias, accumulate, c, ldc, n);
 }
 
-// Rows [k0, k1) of A^T as groups of kRows columns, contiguous over k.
+// Panels [begin, end) of B [K,N]. Rows are taken kChunk at a time, so that they are read from end
+// to end while their cache lines are there.
 template <class T>
-void pack_transposed(const T* a, std::int64_t a_row, std::int64_t m, std::int64_t k0,
-                     std::int64_t k1, T* packed) {
-  for (std::int64_t i = 0; i < m; i += kRows) {
-    const int rows = static_cast<int>(std::min<std::int64_t>(kRows, m - i));
-    for (std::int64_t k = k0; k < k1; ++k, packed += kRows)
-      for (int r = 0; r < rows; ++r) packed[r] = a[k * a_row + i + r];
+void pack_panels(MatrixView<T> b, std::int64_t k, std::int64_t n, std::int64_t begin,
+                 std::int64_t end, T* packed) {
+  constexpr int P = kPanel<T>, L = kLanes<T>;
+  for (std::int64_t p0 = 0; p0 < k; p0 += kChunk) {
+    const std::int64_t rows = std::min(kChunk, k - p0);
+    for (std::int64_t panel = begin; panel < end; ++panel) {
+      const std::int64_t width = std::min<std::int64_t>(P, n - panel * P);
+      const T* from = b.data + p0 * b.row + panel * P * b.col;
+      T* out = packed + panel * P * k + p0 * P;
+      if (b.col == 1 && width == P) {
+        for (std::int64_t p = 0; p < rows; ++p, from += b.row, out += P) {
+          store(out, load(from));
+          store(out + L, load(from + L));
+        }
+      } else {
+        if (width < P) std::fill_n(out, P * rows, T{0});
+        for (std::int64_t j = 0; j < width; ++j)
+          for (std::int64_t p = 0; p < rows; ++p) out[p * P + j] = from[p * b.row + j * b.col];
+      }
+    }
   }
 }
 
-// c += packed A^T x packed B over one block of k.
+// Columns [0, m) of A as groups of kRows, each contiguous over k: whole vectors are copied, whose
+// ends the next row's overwrite; `readable` elements of each row may be read.
 template <class T>
-void multiply_packed(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* b, T* c,
-                     bool accumulate) {
+void pack_columns(const T* a, std::int64_t a_row, std::int64_t m, std::int64_t readable,
+                  std::int64_t k, T* packed) {
+  constexpr int L = kLanes<T>, kVectors = (kRows + L - 1) / L;
+  for (std::int64_t p0 = 0; p0 < k; p0 += kChunk) {
+    const std::int64_t p1 = std::min(k, p0 + kChunk);
+    for (std::int64_t i = 0; i < m; i += kRows) {
+      T* out = packed + i * k;
+      const std::int64_t rows = std::min<std::int64_t>(kRows, m - i);
+      // Not the last row of a group, whose copy would end in the next group.
+      const std::int64_t whole = i + kVectors * L <= readable ? std::min(p1, k - 1) : p0;
+      for (std::int64_t p = p0; p < whole; ++p)
+        for (int v = 0; v < kVectors; ++v)
+          store(out + p * kRows + v * L, load(a + p * a_row + i + v * L));
+      for (std::int64_t p = whole; p < p1; ++p)
+        for (std::int64_t r = 0; r < rows; ++r) out[p * kRows + r] = a[p * a_row + i + r];
+    }
+  }
+}
+
+// C = A B + bias for the rows of one L2 block; b is packed.
+template <class T>
+void multiply_rows(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t a_row,
+                   const T* b, const T* bias, T* c, std::int64_t ldc) {
+  std::int64_t k0 = 0;
+  do {  // once if k is 0: C is the bias then
+    const std::int64_t depth = std::min(kDepth, k - k0);
+    for (std::int64_t j = 0; j < n; j += kPanel<T>) {
+      const T* panel = b + j * k + k0 * kPanel<T>;
+      for (std::int64_t i = 0; i < m; i += kRows)
+        tile_of(m - i, depth, a + i * a_row + k0, a_row, 1, panel, bias ? bias + j : nullptr,
+                k0 > 0, c + i * ldc + j, ldc, std::min<std::int64_t>(kPanel<T>, n - j));
+    }
+    k0 += kDepth;
+  } while (k0 < k);
+}
+
+// C (+)= A^T B over one block of k, both packed.
+template <class T>
+void multiply_packed(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* b,
+                     bool accumulate, T* c, std::int64_t ldc) {
   for (std::int64_t j = 0; j < n; j += kPanel<T>, b += k * kPanel<T>)
     for (std::int64_t i = 0; i < m; i += kRows)
-      tile_of<T, kRows>(static_cast<int>(std::min<std::int64_t>(kRows, m - i)), k, a + i * k, 1,
-                        kRows, b, nullptr, accumulate, c + i * n + j, n,
-                        std::min<std::int64_t>(kPanel<T>, n - j));
+      tile_of<T>(m - i, k, a + i * k, 1, kRows, b, nullptr, accumulate, c + i * ldc + j, ldc,
+                 std::min<std::int64_t>(kPanel<T>, n - j));
+}
+
+// sum[j] = the column sums of `rows` rows.
+template <class T>
+void column_sums(const T* __restrict a, std::int64_t a_row, std::int64_t rows, std::int64_t m,
+                 T* __restrict sum) {
+  std::fill_n(sum, m, T{0});
+  std::int64_t r = 0;
+  for (; r + 4 <= rows; r += 4, a += 4 * a_row) {
+#pragma omp simd
+    for (std::int64_t j = 0; j < m; ++j)
+      sum[j] += (a[j] + a[a_row + j]) + (a[2 * a_row + j] + a[3 * a_row + j]);
+  }
+  for (; r < rows; ++r, a += a_row) add_to(sum, a, m);
+}
+
+// How gemm_over_pixels() cuts its work: by the shapes alone, never by the threads.
+struct PixelPieces {
+  std::int64_t step;           // k of one packed block: A and B blocks stay in L2
+  std::int64_t pieces;         // of K, each with a C of its own
+  std::int64_t blocks, block;  // of columns of A
+  PixelPieces(std::int64_t m, std::int64_t n, std::int64_t k) {
+    const std::int64_t size = std::max<std::int64_t>(1, m * n);
+    blocks = size > 65536 ? ceil_div(m, 256) : 1;
+    block = ceil_div(ceil_div(m, blocks), kRows) * kRows;
+    blocks = ceil_div(m, block);
+    step = std::clamp<std::int64_t>(65536 / (block + n) / 8 * 8, 32, kDepth);
+    pieces = std::clamp<std::int64_t>(131072 / size, 4, 16);
+    pieces = std::clamp<std::int64_t>(ceil_div(k, step), 1, pieces);
+  }
+};
+
+// to = the sum of `pieces` arrays of n elements, in order.
+template <class T>
+void sum_pieces(const T* partial, std::int64_t pieces, std::int64_t n, T* to) {
+  parallel_for(n, 4096, [&](std::int64_t begin, std::int64_t end) {
+    std::copy(partial + begin, partial + end, to + begin);
+    for (std::int64_t piece = 1; piece < pieces; ++piece)
+      add_to(to + begin, partial + piece * n + begin, end - begin);
+  });
 }
 
 }  // namespace
 
 template <class T>
-void pack_panels(const T* b, std::int64_t row_stride, std::int64_t col_stride, std::int64_t k,
-                 std::int64_t n, T* packed, std::int64_t panel_begin, std::int64_t panel_end) {
-  constexpr int P = kPanel<T>;
-  for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
-    const std::int64_t j0 = panel * P, width = std::min<std::int64_t>(P, n - j0);
-    T* out = packed + panel * P * k;
-    if (width < P) std::fill_n(out, P * k, T{0});
-    if (col_stride == 1) {
-      for (std::int64_t p = 0; p < k; ++p) std::copy_n(b + p * row_stride + j0, width, out + p * P);
-    } else {
-      for (std::int64_t j = 0; j < width; ++j)
-        for (std::int64_t p = 0; p < k; ++p)
-          out[p * P + j] = b[p * row_stride + (j0 + j) * col_stride];
-    }
-  }
-}
-
-template <class T>
-void gemm_rows(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t a_row,
-               std::int64_t a_col, const T* packed_b, const T* bias, bool accumulate, T* c,
-               std::int64_t ldc) {
-  for (std::int64_t j = 0; j < n; j += kPanel<T>, packed_b += k * kPanel<T>)
-    for (std::int64_t i = 0; i < m; i += kRows)
-      tile_of<T, kRows>(static_cast<int>(std::min<std::int64_t>(kRows, m - i)), k, a + i * a_row,
-                        a_row, a_col, packed_b, bias ? bias + j : nullptr, accumulate,
-                        c + i * ldc + j, ldc, std::min<std::int64_t>(kPanel<T>, n - j));
-}
-
-template <class T>
-void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<T> a, MatrixView<T> b,
-          const T* bias, T* c, std::int64_t ldc,
-          const std::function<void(std::int64_t, std::int64_t)>& finish) {
+void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a, MatrixView<T> b,
+          const T* bias, T* c, std::int64_t ldc, const RowsDone& finish) {
   if (m == 0 || n == 0) return;
-  // Long sums of a transposed A: strided broadcasts would miss the cache, so both sides are packed.
-  if (a.col != 1 && a.row == 1 && bias == nullptr && finish == nullptr && ldc == n && k >= 64) {
-    return gemm_over_pixels<T>(
-        m, n, k, a.data, a.col,
-        [&](std::int64_t k0, std::int64_t k1, T* packed) {
-          const std::int64_t panels = (n + kPanel<T> - 1) / kPanel<T>;
-          pack_panels(b.data + k0 * b.row, b.row, b.col, k1 - k0, n, packed, 0, panels);
-        },
-        c);
-  }
   const Tensor buffer = Tensor::empty({packed_size<T>(k, n)}, dtype_of<T>);
   T* packed = buffer.data<T>();
-  const std::int64_t panels = (n + kPanel<T> - 1) / kPanel<T>;
-  parallel_for(panels, std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(1, k * kPanel<T>)),
-               [&](std::int64_t begin, std::int64_t end) {
-                 pack_panels(b.data, b.row, b.col, k, n, packed, begin, end);
-               });
-  const std::int64_t blocks = (m + kRowBlock - 1) / kRowBlock;
-  const std::int64_t grain =
-      std::max<std::int64_t>(1, 100000 / (kRowBlock * n * std::max<std::int64_t>(1, k)));
-  parallel_for(blocks, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t block = begin; block < end; ++block) {
-      const std::int64_t i = block * kRowBlock, rows = std::min(kRowBlock, m - i);
-      gemm_rows(rows, n, k, a.data + i * a.row, a.row, a.col, packed, bias, false, c + i * ldc,
-                ldc);
-      if (finish) finish(i, rows);
+  parallel_for(
+      ceil_div(n, kPanel<T>),
+      std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(1, k * kPanel<T>)),
+      [&](std::int64_t begin, std::int64_t end) { pack_panels(b, k, n, begin, end, packed); });
+  // Rows are computed one like another, so how many make a block may depend on the threads.
+  const std::int64_t share = ceil_div(m, std::int64_t{4} * num_threads());
+  const std::int64_t block =
+      std::clamp(ceil_div(share, kRows) * kRows, std::int64_t{kRows}, kRowBlock / kRows * kRows);
+  const auto run = [&](std::int64_t task) {
+    const std::int64_t first = task * block, rows = std::min(block, m - first);
+    const MatrixView<T> from = a(first, rows);
+    multiply_rows(rows, n, k, from.data, from.row, packed, bias, c + first * ldc, ldc);
+    if (finish) finish(first, rows);
+  };
+  const std::int64_t tasks = ceil_div(m, block);
+  if (m * n * k < 50000) {
+    for (std::int64_t task = 0; task < tasks; ++task) run(task);
+  } else {
+    parallel_tasks(tasks, run);
+  }
+}
+
+// One piece of K of gemm_over_pixels(): rows [i0, i0 + rows) of its own C, and of its sums.
+template <class T>
+void multiply_piece(const PixelPieces& p, std::int64_t m, std::int64_t n, std::int64_t begin,
+                    std::int64_t end, std::int64_t i0, const RowBlocks<T>& a, const RowBlocks<T>& b,
+                    T* c, double* sums) {
+  const std::int64_t rows = std::min(p.block, m - i0);
+  T* packed_a = scratch<PackA, T>(p.block * p.step + 2 * kLanes<T>);
+  T* packed_b = scratch<PackB, T>(packed_size<T>(p.step, n));
+  if (begin == end) std::fill_n(c, rows * n, T{0});
+  for (std::int64_t k0 = begin; k0 < end; k0 += p.step) {
+    const std::int64_t depth = std::min(p.step, end - k0);
+    const MatrixView<T> from = a(k0, depth);
+    pack_columns(from.data + i0, from.row, rows, m - i0, depth, packed_a);
+    if (sums != nullptr) {
+      T* step = scratch<SumOfStep, T>(p.block);
+      column_sums(from.data + i0, from.row, depth, rows, step);
+      for (std::int64_t i = 0; i < rows; ++i) sums[i] += static_cast<double>(step[i]);
     }
-  });
+    pack_panels(b(k0, depth), depth, n, 0, ceil_div(n, kPanel<T>), packed_b);
+    multiply_packed(rows, n, depth, packed_a, packed_b, k0 > begin, c, n);
+  }
 }
 
 template <class T>
-void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const T* a,
-                      std::int64_t a_row,
-                      const std::function<void(std::int64_t, std::int64_t, T*)>& fill_b, T* c) {
-  constexpr std::int64_t kStep = 256;  // k of one packed block: A and B blocks stay in L2
-  const std::int64_t steps = (k + kStep - 1) / kStep;
-  // Pieces depend on the shapes alone: at most 16, and at most 32 MiB of partial sums.
-  const std::int64_t fit = std::max<std::int64_t>(
-      1, (std::int64_t{32} << 20) / (m * n * static_cast<std::int64_t>(sizeof(T))));
-  const std::int64_t pieces = std::max<std::int64_t>(1, std::min({steps, std::int64_t{16}, fit}));
-  const Tensor buffer = Tensor::empty({pieces > 1 ? pieces * m * n : 0}, dtype_of<T>);
-  T* partial = pieces > 1 ? buffer.data<T>() : c;
-  parallel_tasks(pieces, [&](std::int64_t piece) {
-    T* out = partial + piece * m * n;
-    const std::int64_t first = steps * piece / pieces, last = steps * (piece + 1) / pieces;
-    for (std::int64_t step = first; step < last; ++step) {
-      const std::int64_t k0 = step * kStep, k1 = std::min(k, k0 + kStep);
-      T* packed_a = scratch<PackA, T>((m + kRows - 1) / kRows * kRows * kStep);
-      T* packed_b = scratch<PackB, T>(packed_size<T>(kStep, n));
-      pack_transposed(a, a_row, m, k0, k1, packed_a);
-      fill_b(k0, k1, packed_b);
-      multiply_packed(m, n, k1 - k0, packed_a, packed_b, out, step > first);
-    }
+void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a,
+                      const RowBlocks<T>& b, T* c, T* sums) {
+  const PixelPieces p(m, n, k);
+  const Tensor buffer = Tensor::empty({p.pieces > 1 ? p.pieces * m * n : 0}, dtype_of<T>);
+  T* partial = p.pieces > 1 ? buffer.data<T>() : c;
+  std::vector<double> partial_sums(static_cast<std::size_t>(sums ? p.pieces * m : 0));
+  parallel_tasks(p.pieces * p.blocks, [&](std::int64_t task) {
+    const std::int64_t piece = task / p.blocks, i0 = task % p.blocks * p.block;
+    multiply_piece(p, m, n, k * piece / p.pieces, k * (piece + 1) / p.pieces, i0, a, b,
+                   partial + (piece * m + i0) * n,
+                   sums ? partial_sums.data() + piece * m + i0 : nullptr);
   });
-  if (pieces == 1) return;
-  parallel_for(m * n, 4096, [&](std::int64_t begin, std::int64_t end) {
-    std::copy(partial + begin, partial + end, c + begin);
-    for (std::int64_t piece = 1; piece < pieces; ++piece)
-      add_to(c + begin, partial + piece * m * n + begin, end - begin);
-  });
+  if (p.pieces > 1) sum_pieces(partial, p.pieces, m * n, c);
+  for (std::int64_t i = 0; sums != nullptr && i < m; ++i) {
+    double sum = 0;
+    for (std::int64_t piece = 0; piece < p.pieces; ++piece)
+      sum += partial_sums[static_cast<std::size_t>(piece * m + i)];
+    sums[i] = static_cast<T>(sum);
+  }
 }
 
-#define NEXTGRAD_INSTANTIATE(T)                                                                  \
-  template void pack_panels<T>(const T*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, \
-                               T*, std::int64_t, std::int64_t);                                  \
-  template void gemm_rows<T>(std::int64_t, std::int64_t, std::int64_t, const T*, std::int64_t,   \
-                             std::int64_t, const T*, const T*, bool, T*, std::int64_t);          \
-  template void gemm<T>(std::int64_t, std::int64_t, std::int64_t, MatrixView<T>, MatrixView<T>,  \
-                        const T*, T*, std::int64_t,                                              \
-                        const std::function<void(std::int64_t, std::int64_t)>&);                 \
-  template void gemm_over_pixels<T>(                                                             \
-      std::int64_t, std::int64_t, std::int64_t, const T*, std::int64_t,                          \
-      const std::function<void(std::int64_t, std::int64_t, T*)>&, T*);
+#define NEXTGRAD_INSTANTIATE(T)                                                                    \
+  template void gemm<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&,             \
+                        MatrixView<T>, const T*, T*, std::int64_t, const RowsDone&);               \
+  template void gemm_over_pixels<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&, \
+                                    const RowBlocks<T>&, T*, T*);
 NEXTGRAD_INSTANTIATE(float)
 NEXTGRAD_INSTANTIATE(double)
 #undef NEXTGRAD_INSTANTIATE

@@ -10,8 +10,13 @@
 //       |      |      |        along kRows rows of A, which are read where they are
 //       +------+------+--
 //
-// A tile does kRows * kPanel multiply-adds for kRows + kPanel loads; 96 rows of A stay in L2 while
-// all panels pass over them. Sums always run over K in the same order, whatever the threads.
+// A tile does kRows * kPanel multiply-adds for kRows + kPanel loads. kDepth rows of a panel stay in
+// L1 while kRowBlock rows of A, in L2, pass over them. Sums always run over K in the same order,
+// whatever the threads.
+//
+// A comes in blocks of rows from a function, which may point into a tensor or make the rows in
+// scratch memory (patches of a convolution, an activation): what a product reads or writes is
+// changed while it is in L2 and never travels to memory for it.
 #pragma once
 
 #include <cstdint>
@@ -25,25 +30,8 @@ namespace nextgrad::cpu {
 template <class T>
 inline constexpr int kPanel = 2 * kLanes<T>;                   // columns of a register tile
 inline constexpr int kRows = kVectorRegisters == 32 ? 12 : 6;  // rows of a register tile
-inline constexpr std::int64_t kRowBlock = 96;                  // rows of A per L2 block
-
-// Elements of B [K,N] packed: the last panel is padded with zeros.
-template <class T>
-std::int64_t packed_size(std::int64_t k, std::int64_t n) {
-  return (n + kPanel<T> - 1) / kPanel<T> * kPanel<T> * k;
-}
-
-// Packs panels [panel_begin, panel_end) of B; element (k, n) of B is b[k * row_stride + n *
-// col_stride].
-template <class T>
-void pack_panels(const T* b, std::int64_t row_stride, std::int64_t col_stride, std::int64_t k,
-                 std::int64_t n, T* packed, std::int64_t panel_begin, std::int64_t panel_end);
-
-// C (+)= A B + bias for a few rows, one thread; element (i, k) of A is a[i * a_row + k * a_col].
-template <class T>
-void gemm_rows(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t a_row,
-               std::int64_t a_col, const T* packed_b, const T* bias, bool accumulate, T* c,
-               std::int64_t ldc);
+inline constexpr std::int64_t kRowBlock = 96;                  // most rows of A in an L2 block
+inline constexpr std::int64_t kDepth = 256;                    // rows of a panel in L1
 
 // A matrix by address and strides: element (i, j) is data[i * row + j * col].
 template <class T>
@@ -52,20 +40,33 @@ struct MatrixView {
   std::int64_t row, col;
 };
 
-// C [M,N] = A B + bias (bias may be null), all threads; `finish(c_row, first_row, rows)` is called
-// for each finished block of rows while it is still in cache (null: nothing).
+// Gives rows [first, first + rows) of a matrix, at most kRowBlock of them for gemm() and kDepth for
+// gemm_over_pixels(). What it points to must stay until this thread asks again.
 template <class T>
-void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<T> a, MatrixView<T> b,
-          const T* bias, T* c, std::int64_t ldc,
-          const std::function<void(std::int64_t first_row, std::int64_t rows)>& finish = nullptr);
+using RowBlocks = std::function<MatrixView<T>(std::int64_t first, std::int64_t rows)>;
 
-// C [M,N] = sum over k of A(k)^T B(k), for few rows and columns and very many k (weight gradients):
-// K is cut into a fixed number of pieces, summed in order. fill_b(k0, k1, packed) writes rows
-// [k0, k1) of B as panels. A^T is a[k * M + i].
+// Blocks that lie in the matrix itself.
 template <class T>
-void gemm_over_pixels(
-    std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t a_row,
-    const std::function<void(std::int64_t k0, std::int64_t k1, T* packed)>& fill_b, T* c);
+RowBlocks<T> rows_of(MatrixView<T> m) {
+  return [m](std::int64_t first, std::int64_t) {
+    return MatrixView<T>{m.data + first * m.row, m.row, m.col};
+  };
+}
+
+// Called for each finished block of rows of C while it is still in cache.
+using RowsDone = std::function<void(std::int64_t first, std::int64_t rows)>;
+
+// C [M,N] = A B + bias (bias [N] may be null), all threads. Rows of A must be contiguous (col 1).
+template <class T>
+void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a, MatrixView<T> b,
+          const T* bias, T* c, std::int64_t ldc, const RowsDone& finish = nullptr);
+
+// C [M,N] = A^T B, A [K,M] and B [K,N] given by blocks of rows, for few rows and columns and very
+// many k (weight gradients), all threads: K is cut into a fixed number of pieces, summed in order.
+// Rows of A must be contiguous. `sums` [M], if not null, receives the column sums of A.
+template <class T>
+void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a,
+                      const RowBlocks<T>& b, T* c, T* sums = nullptr);
 
 // Column sums of dy [..., C] -> [C], a bias gradient (matmul.cpp).
 Tensor sum_columns(const Tensor& dy);

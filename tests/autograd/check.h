@@ -66,6 +66,23 @@ inline void require_f32_like_f64(const Fn& fn, const std::vector<Variable>& inpu
       CHECK(difference(single[i].grad(), twice[i].grad()) < tolerance * 10);
 }
 
+// A fused op and the composition it stands for: the same value and gradients in f64.
+inline void require_same(const Fn& fused, const Fn& composed, const std::vector<Variable>& inputs,
+                         double tolerance = 1e-12) {
+  std::vector<Variable> mine, theirs;
+  for (const Variable& v : inputs) {
+    mine.emplace_back(v.value(), v.requires_grad());
+    theirs.emplace_back(v.value(), v.requires_grad());
+  }
+  const Variable a = fused(mine), b = composed(theirs);
+  CHECK(difference(a.value(), b.value()) < tolerance);
+  const Tensor seed = normal(a.shape(), 778);
+  a.backward(seed);
+  b.backward(seed);
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].requires_grad()) CHECK(difference(mine[i].grad(), theirs[i].grad()) < tolerance);
+}
+
 inline void require_op(const Fn& fn, const std::vector<Variable>& inputs) {
   require_gradcheck(fn, inputs);
   require_f32_like_f64(fn, inputs);

@@ -135,6 +135,33 @@ TEST_CASE("resize") {
   require_op([](In in) { return resize(in[0], 5, 3); }, {leaf({1, 1, 1, 2}, 24)});
 }
 
+TEST_CASE("the end of a residual branch equals its composition") {
+  const Tensor mask = Tensor::from(std::vector<double>{0, 1.25, 2}, {3});
+  for (const auto& [rows, in, out] :
+       std::vector<std::array<std::int64_t, 3>>{{1, 1, 1}, {5, 7, 3}, {4, 3, 19}}) {
+    const Variable base = strided_leaf({3, rows, out}, 30), x = strided_leaf({3, rows, in}, 31);
+    const Variable w = leaf({out, in}, 32), b = leaf({out}, 33), s = leaf({out}, 34);
+    for (const Activation f : {Activation::none, Activation::gelu, Activation::relu}) {
+      const auto activated = [f](const Variable& v) {
+        return f == Activation::gelu ? gelu(v) : f == Activation::relu ? relu(v) : v;
+      };
+      const Fn fused = [&](In v) {
+        return linear_residual(v[0], v[1], v[2], v[3], f, v[4], mask.to(v[0].dtype()));
+      };
+      const Fn composed = [&](In v) {
+        return residual(v[0], linear(activated(v[1]), v[2], v[3]), v[4], mask.to(v[0].dtype()));
+      };
+      require_op(fused, {base, x, w, b, s});
+      require_same(fused, composed, {base, x, w, b, s});
+      require_same([&](In v) { return linear_residual(v[0], v[1], v[2], {}, f); },
+                   [&](In v) { return v[0] + linear(activated(v[1]), v[2]); }, {base, x, w});
+      require_op([&](In v) { return linear_residual(v[0], v[1], v[2], {}, f, v[3]); },
+                 {base, x, w, s});
+    }
+  }
+  CHECK_THROWS_AS(linear_residual(leaf({2, 3}, 1), leaf({2, 4}, 2), leaf({5, 4}, 3)), Error);
+}
+
 TEST_CASE("residual, gate and masks") {
   const Variable x = leaf({3, 2, 2, 5}, 25), y = strided_leaf({3, 2, 2, 5}, 26), s = leaf({5}, 27);
   const Tensor mask = Tensor::from(std::vector<double>{0, 2, 1.25}, {3});
