@@ -1,4 +1,5 @@
-// segnext bench: where the time of a training step goes, and how near the machine's peak it is.
+// segnext bench: where the time of a prediction and of a training step goes, and how near the
+// machine's peak it is.
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -19,39 +20,13 @@ struct BenchArguments {
   std::string variant = "tiny", device = "cpu", json_file;
   Size size{512, 512};
   int classes = 150, batch = 2, runs = 5, threads = 0;
-  bool recompute = false;
-};
-
-struct Peak {
-  double flops = 0, bytes = 0;  // per second
+  bool recompute = false, scaling = false;
 };
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const std::size_t half = values.size() / 2;
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-// The best this backend does: a large matrix product, and a sum over arrays that no cache holds.
-Peak measure_peak(Backend& backend) {
-  Peak peak;
-  const RandomKey key{1, 0, 0, 0};
-  const std::int64_t n = 1024, m = 16 << 20;
-  const Tensor a = backend.random_uniform({1, n, n}, DType::f32, key);
-  const Tensor x = backend.random_uniform({m}, DType::f32, key);
-  Tensor y = backend.random_uniform({m}, DType::f32, key);
-  for (int i = 0; i < 6; ++i) {
-    Stopwatch gemm;
-    const Tensor c = backend.matmul(a, a, false, false);
-    backend.synchronize();
-    const auto cube = static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
-    peak.flops = std::max(peak.flops, 2.0 * cube / gemm.seconds());
-    Stopwatch stream;
-    backend.axpy(y, x, 0.5);
-    backend.synchronize();
-    peak.bytes = std::max(peak.bytes, 3.0 * 4.0 * static_cast<double>(m) / stream.seconds());
-  }
-  return peak;
 }
 
 class Bench {
@@ -67,6 +42,7 @@ class Bench {
         std::make_unique<AdamW>(model_->named_parameters(), AdamWOptions{}, segnext_rules());
     const Shape shape{a.batch, a.size.height, a.size.width, 3};
     images_ = backend_.random_normal(shape, DType::f32, {2, 0, 0, 0});
+    one_ = images_.slice(0, 0, 1).contiguous();
     RandomStream random({3, 0, 0, 0});
     std::vector<std::int32_t> labels(static_cast<std::size_t>(shape.numel() / 3));
     for (auto& l : labels)
@@ -74,11 +50,12 @@ class Bench {
     labels_ = Tensor::from(labels, {a.batch, a.size.height, a.size.width}, device_);
   }
 
-  double forward() {
+  // Seconds of a prediction of one image, or of all.
+  double forward(bool one) {
     const NoGrad no_grad;
     model_->eval();
     const Stopwatch clock;
-    model_->forward(Variable(images_));
+    model_->forward(Variable(one ? one_ : images_));
     backend_.synchronize();
     const double seconds = clock.seconds();
     model_->train();
@@ -103,31 +80,38 @@ class Bench {
   }
 
   json measure() {
-    std::vector<double> forwards;
+    std::vector<double> ones, forwards;
     std::array<std::vector<double>, 4> steps;
     for (int i = -1; i < runs_; ++i) {  // -1: warm-up
-      const double f = forward();
-      if (i >= 0) forwards.push_back(f);
+      const double one = forward(true), all = forward(false);
+      if (i < 0) continue;
+      ones.push_back(one);
+      forwards.push_back(all);
     }
     for (int i = -1; i < runs_; ++i) {
       if (i == 0) backend_.reset_peak();
       const auto s = step();
       for (std::size_t k = 0; k < 4 && i >= 0; ++k) steps[k].push_back(s[k]);
     }
-    return {{"forward_eval", median(forwards)},
-            {"forward_train", median(steps[0])},
-            {"backward", median(steps[1])},
-            {"optimizer", median(steps[2])},
-            {"step", median(steps[3])},
-            {"peak_bytes", backend_.memory().peak},
-            {"reserved_bytes", backend_.memory().reserved}};
+    return {{"forward_one", median(ones)},          {"forward_eval", median(forwards)},
+            {"forward_train", median(steps[0])},    {"backward", median(steps[1])},
+            {"optimizer", median(steps[2])},        {"step", median(steps[3])},
+            {"peak_bytes", backend_.memory().peak}, {"reserved_bytes", backend_.memory().reserved}};
   }
 
-  // Costs of one step, by op.
-  std::map<std::string, OpCost> profile(double& seconds) {
-    Profile profile;
-    seconds = step()[3];
-    return profile.ops();
+  struct Costs {
+    std::map<std::string, OpCost> ops;
+    double seconds = 0;
+  };
+  // Costs by op of the fastest run of one prediction, or of one training step.
+  Costs profile(bool training) {
+    Costs best;
+    for (int i = 0; i < runs_; ++i) {
+      const Profile profile;
+      const double seconds = training ? step()[3] : forward(true);
+      if (i == 0 || seconds < best.seconds) best = {profile.ops(), seconds};
+    }
+    return best;
   }
   Backend& backend() { return backend_; }
 
@@ -137,75 +121,111 @@ class Bench {
   Backend& backend_;
   std::unique_ptr<SegNeXt> model_;
   std::unique_ptr<AdamW> optimizer_;
-  Tensor images_, labels_;
+  Tensor images_, one_, labels_;  // one_: the first image
 };
 
-// Prints the table and returns it. "of peak": the larger of the shares of the peak arithmetic and
-// of the peak bandwidth; the smallest traffic is counted, so caches may exceed 100 %.
-json op_table(const std::map<std::string, OpCost>& ops, double total, const Peak& peak) {
-  std::vector<std::pair<std::string, OpCost>> sorted(ops.begin(), ops.end());
+// Prints the table and returns it. "least": the time that the peak arithmetic or the peak bandwidth
+// allows, whichever is longer; the fewest bytes are counted as if they came from memory, so what
+// caches hold can beat it.
+json op_table(const char* title, const Bench::Costs& costs, const Roofline& peak) {
+  std::vector<std::pair<std::string, OpCost>> sorted(costs.ops.begin(), costs.ops.end());
   std::sort(sorted.begin(), sorted.end(),
             [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
-  fmt::print("\n{:<32}{:>7}{:>11}{:>8}{:>10}{:>9}{:>9}\n", "op, one training step", "calls", "ms",
-             "share", "GFLOP/s", "GB/s", "of peak");
+  fmt::print("\n{:<32}{:>7}{:>10}{:>8}{:>10}{:>8}{:>10}{:>9}\n", title, "calls", "ms", "share",
+             "GFLOP/s", "GB/s", "least ms", "reached");
+  const auto line = [&](const std::string& name, std::int64_t calls, double seconds, double flops,
+                        double bytes, double least) {
+    const double s = std::max(seconds, 1e-12);
+    fmt::print("{:<32}{:>7}{:>10.2f}{:>7.1f}%{:>10.1f}{:>8.1f}{:>10.2f}{:>8.0f}%\n", name, calls,
+               1e3 * seconds, 100 * seconds / costs.seconds, flops / s / 1e9, bytes / s / 1e9,
+               1e3 * least, 100 * least / s);
+  };
   json table = json::array();
-  double known = 0;
+  double known = 0, all_flops = 0, all_bytes = 0, all_least = 0;
+  std::int64_t calls = 0;
   for (const auto& [name, cost] : sorted) {
-    const double s = std::max(cost.seconds, 1e-12);
-    const double flops = cost.flops / s, bytes = cost.bytes / s;
-    const double share = std::max(flops / peak.flops, bytes / peak.bytes);
+    const double least = std::max(cost.flops / peak.flops, cost.bytes / peak.bytes);
+    line(name, cost.calls, cost.seconds, cost.flops, cost.bytes, least);
     known += cost.seconds;
-    fmt::print("{:<32}{:>7}{:>11.2f}{:>7.1f}%{:>10.1f}{:>9.1f}{:>8.0f}%\n", name, cost.calls,
-               1e3 * cost.seconds, 100 * cost.seconds / total, flops / 1e9, bytes / 1e9,
-               100 * share);
+    all_flops += cost.flops;
+    all_bytes += cost.bytes;
+    all_least += least;
+    calls += cost.calls;
     table.push_back({{"op", name},
                      {"calls", cost.calls},
                      {"seconds", cost.seconds},
-                     {"gflops", flops / 1e9},
-                     {"gbytes", bytes / 1e9},
-                     {"of_peak", share}});
+                     {"flops", cost.flops},
+                     {"bytes", cost.bytes},
+                     {"least_seconds", least}});
   }
-  fmt::print("{:<32}{:>7}{:>11.2f}{:>7.1f}%\n", "between ops", "", 1e3 * (total - known),
-             100 * (total - known) / total);
+  line("between ops", 0, costs.seconds - known, 0, 0, 0);
+  line("all", calls, costs.seconds, all_flops, all_bytes, all_least);
   return table;
+}
+
+void print_times(const BenchArguments& a, const json& result) {
+  const auto line = [&](const std::string& label, const char* key, double images) {
+    const double seconds = result[key].get<double>();
+    fmt::print("{:<32}{:>10.1f} ms{:>10.2f} images/s\n", label, 1e3 * seconds, images / seconds);
+  };
+  line("prediction of one image", "forward_one", 1);
+  line(fmt::format("prediction of {}", a.batch), "forward_eval", a.batch);
+  line("training: forward and loss", "forward_train", a.batch);
+  line("training: backward", "backward", a.batch);
+  line("training: optimiser", "optimizer", a.batch);
+  line("training step", "step", a.batch);
+  fmt::print("{:<32}{:>13} tensors, {} whole process\n", "peak memory of a step",
+             format_bytes(result["peak_bytes"].get<double>()),
+             format_bytes(static_cast<double>(peak_resident_bytes())));
+}
+
+// Prediction of one image with 1, 2, 4, ... threads and at several sizes.
+void run_scaling(const BenchArguments& a) {
+  set_num_threads(a.threads);
+  const int most = num_threads();
+  fmt::print("{:<10}{:>8}{:>12}{:>12}{:>22}\n", "size", "threads", "ms", "speed-up",
+             "ms per million pixels");
+  for (const std::int64_t size : {256, 512, 1024, 2048}) {
+    BenchArguments one = a;
+    one.size = {size, size};
+    one.batch = 1;
+    double alone = 0;
+    for (int threads = 1; threads <= most;
+         threads = threads < most ? std::min(2 * threads, most) : most + 1) {
+      set_num_threads(threads);
+      Bench bench(one);
+      std::vector<double> seconds;
+      for (int i = -1; i < a.runs; ++i) {
+        const double s = bench.forward(true);
+        if (i >= 0) seconds.push_back(s);
+      }
+      const double s = median(seconds);
+      if (threads == 1) alone = s;
+      fmt::print("{:<10}{:>8}{:>12.1f}{:>11.2f}x{:>22.1f}\n", size, threads, 1e3 * s, alone / s,
+                 1e9 * s / static_cast<double>(size * size));
+      bench.backend().empty_cache();
+    }
+  }
 }
 
 void run_bench(const BenchArguments& a) {
   if (a.size.height == 0) fail_input("--size: must not be 0");
   check_output(a.json_file);
+  if (a.scaling) return run_scaling(a);
   set_num_threads(a.threads);
   Bench bench(a);
-  const Peak peak = measure_peak(bench.backend());
+  const Roofline peak = bench.backend().roofline();
   fmt::print("SegNeXt {}, {} classes, {} x {}x{}, on {}\n", a.variant, a.classes, a.batch,
              a.size.width, a.size.height, bench.backend().description());
-  json result = bench.measure();
-  const auto line = [&](const char* label, const char* key) {
-    fmt::print("{:<24}{:>10.1f} ms\n", label, 1e3 * result[key].get<double>());
-  };
-  line("forward, evaluation", "forward_eval");
-  line("forward, training", "forward_train");
-  line("backward", "backward");
-  line("optimiser", "optimizer");
-  line("training step", "step");
-  const double images = a.batch / result["step"].get<double>();
-  fmt::print("{:<24}{:>10.2f} images/s\n", "", images);
-  fmt::print("{:<24}{:>13} tensors, {} whole process\n", "peak memory of a step",
-             format_bytes(result["peak_bytes"].get<double>()),
-             format_bytes(static_cast<double>(peak_resident_bytes())));
-  double total = 0;
-  const auto ops = bench.profile(total);
-  double flops = 0;
-  for (const auto& [name, cost] : ops) flops += cost.flops;
-  const double rate = flops / result["step"].get<double>();
-  fmt::print("{:<24}{:>10.1f} GFLOP/s product of 1024x1024, {:.1f} GB/s y += a x\n",
+  fmt::print("{:<32}{:>10.1f} GFLOP/s f32 in registers, {:.1f} GB/s b = 1.5 a\n",
              "this machine's peak", peak.flops / 1e9, peak.bytes / 1e9);
-  fmt::print("{:<24}{:>10.1f} GFLOP/s = {:.0f} % of the peak\n", "the step", rate / 1e9,
-             100 * rate / peak.flops);
-  result["ops"] = op_table(ops, total, peak);
+  json result = bench.measure();
+  print_times(a, result);
+  result["forward_ops"] = op_table("op, prediction of one image", bench.profile(false), peak);
+  result["ops"] = op_table("op, training step", bench.profile(true), peak);
   result["peak_gflops"] = peak.flops / 1e9;
   result["peak_gbytes"] = peak.bytes / 1e9;
-  result["share_of_peak"] = rate / peak.flops;
-  result["images_per_second"] = images;
+  result["images_per_second"] = a.batch / result["step"].get<double>();
   result["peak_resident_bytes"] = peak_resident_bytes();
   result["backend"] = bench.backend().description();
   result["arguments"] = {{"variant", a.variant},
@@ -234,6 +254,8 @@ Command bench_command(CLI::App& root) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app->add_flag("--recompute", a->recompute, "recompute activations in the backward pass");
+  app->add_flag("--scaling", a->scaling,
+                "instead: prediction by 1, 2, 4, ... threads and at 256 to 2048 pixels square");
   app->add_option("--json", a->json_file, "also write all figures to this file");
   app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
       ->check(CLI::Range(0, 1024));

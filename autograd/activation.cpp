@@ -13,10 +13,14 @@ Variable activation(const char* name, Unary op, const Variable& x) {
   Tensor y = in.backend().unary(op, in, 0);
   // ReLU, sigmoid and tanh know their slope from y, the others from x: only that one is kept.
   const bool from_y = op == Unary::relu || op == Unary::sigmoid || op == Unary::tanh;
+  const Saved kept = from_y ? Saved(y) : Saved(x, in);
+  const Remake remake = [op, kept] { return kept.get().backend().unary(op, kept.get(), 0); };
   return record(
-      name, y, {x}, [op, kept = Saved(from_y ? y : in)](const Tensor& dy) -> std::vector<Tensor> {
+      name, y, {x},
+      [op, kept](const Tensor& dy) -> std::vector<Tensor> {
         return {dy.backend().unary_backward(op, kept.get(), kept.get(), dy.contiguous(), 0)};
-      });
+      },
+      from_y ? nullptr : remake);
 }
 
 }  // namespace

@@ -51,8 +51,8 @@ Variable choose(const char* name, Binary op, Compare chosen, const Variable& a, 
                 [chosen, sa = Saved(va), sb = Saved(vb)](const Tensor& dy) -> std::vector<Tensor> {
                   const Tensor mask = dy.backend().compare(chosen, sa.get(), sb.get());
                   const Tensor zero = Tensor::zeros({}, dy.dtype(), dy.device()).expand(dy.shape());
-                  return {sum_to(dy.backend().where(mask, dy, zero), sa.shape()),
-                          sum_to(dy.backend().where(mask, zero, dy), sb.shape())};
+                  return {sum_to(dy.backend().where(mask, dy, zero), sa.get().shape()),
+                          sum_to(dy.backend().where(mask, zero, dy), sb.get().shape())};
                 });
 }
 
@@ -81,9 +81,10 @@ Variable operator*(const Variable& a, const Variable& b) {
   check_pair("multiply", a, b);
   const bool da = a.requires_grad(), db = b.requires_grad();
   return record("multiply", binary(Binary::mul, a.value(), b.value()), {a, b},
-                [da, db, sa = Saved(a), sb = Saved(b)](const Tensor& dy) -> std::vector<Tensor> {
-                  return {da ? sum_to(binary(Binary::mul, dy, sb.get()), sa.shape()) : Tensor(),
-                          db ? sum_to(binary(Binary::mul, dy, sa.get()), sb.shape()) : Tensor()};
+                [da, db, to_a = a.shape(), to_b = b.shape(), sa = db ? Saved(a) : Saved(),
+                 sb = da ? Saved(b) : Saved()](const Tensor& dy) -> std::vector<Tensor> {
+                  return {da ? sum_to(binary(Binary::mul, dy, sb.get()), to_a) : Tensor(),
+                          db ? sum_to(binary(Binary::mul, dy, sa.get()), to_b) : Tensor()};
                 });
 }
 
@@ -96,8 +97,9 @@ Variable operator/(const Variable& a, const Variable& b) {
       "divide", y, {a, b},
       [db, sa = a.shape(), sb = Saved(b), sy = Saved(y)](const Tensor& dy) -> std::vector<Tensor> {
         const Tensor g = binary(Binary::div, dy, sb.get());
-        return {sum_to(g, sa),
-                db ? scaled(sum_to(binary(Binary::mul, g, sy.get()), sb.shape()), -1) : Tensor()};
+        return {
+            sum_to(g, sa),
+            db ? scaled(sum_to(binary(Binary::mul, g, sy.get()), sb.get().shape()), -1) : Tensor()};
       });
 }
 

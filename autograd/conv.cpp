@@ -43,7 +43,7 @@ Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias,
   const Needs needs{x.requires_grad(), weight.requires_grad(), bias.requires_grad()};
   return record(
       "conv2d", x.backend().conv2d(in, w, value_or_none(bias), window, groups), {x, weight, bias},
-      [=, in = Saved(in), w = Saved(w)](const Tensor& dy) -> std::vector<Tensor> {
+      [=, in = Saved(x, in), w = Saved(w)](const Tensor& dy) -> std::vector<Tensor> {
         ConvGradients d =
             dy.backend().conv2d_backward(in.get(), w.get(), dy.contiguous(), window, groups, needs);
         return {d.dx, d.dweight, d.dbias};
@@ -84,7 +84,7 @@ Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Varia
   return record("depthwise_conv2d",
                 x.backend().depthwise(in, w, value_or_none(bias), value_or_none(base), window),
                 {x, weight, bias, base},
-                [=, in = Saved(in), w = Saved(w)](const Tensor& dy) -> std::vector<Tensor> {
+                [=, in = Saved(x, in), w = Saved(w)](const Tensor& dy) -> std::vector<Tensor> {
                   ConvGradients d = dy.backend().depthwise_backward(in.get(), w.get(),
                                                                     dy.contiguous(), window, needs);
                   return {d.dx, d.dweight, d.dbias, dy};

@@ -69,21 +69,29 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
   const Tensor rows_in = x.value().reshape({rows, in}), w = weight.value().contiguous();
   const bool records =
       grad_enabled() && (x.requires_grad() || weight.requires_grad() || bias.requires_grad());
+  const bool gelu = activation == Activation::gelu;
   Tensor z;
   Tensor y = x.backend().linear(rows_in, w, value_or_none(bias), activation,
-                                records && activation != Activation::none ? &z : nullptr);
+                                records && gelu ? &z : nullptr);
   const Needs needs{x.requires_grad(), weight.requires_grad(), bias.requires_grad()};
-  return record("linear", y.reshape(shape), {x, weight, bias},
-                [=, from = x.shape(), sx = Saved(needs.dweight ? rows_in : Tensor()), sw = Saved(w),
-                 sz = Saved(z)](const Tensor& dy) -> std::vector<Tensor> {
-                  Tensor g = dy.reshape({rows, out});
-                  if (activation != Activation::none)
-                    g = g.backend().unary_backward(
-                        activation == Activation::gelu ? Unary::gelu : Unary::relu, sz.get(),
-                        sz.get(), g, 0);
-                  ConvGradients d = g.backend().linear_backward(sx.get(), sw.get(), g, needs);
-                  return {d.dx.defined() ? d.dx.reshape(from) : d.dx, d.dweight, d.dbias};
-                });
+  // GELU's slope is a function of z, from which y is made again; ReLU's is known from y.
+  const Saved kept(activation == Activation::relu ? y : z);
+  const auto remake = [=] {
+    return kept.get().backend().unary(Unary::gelu, kept.get(), 0).reshape(shape);
+  };
+  return record(
+      "linear", y.reshape(shape), {x, weight, bias},
+      [=, from = x.shape(), sx = needs.dweight ? Saved(x, rows_in) : Saved(),
+       sw = Saved(w)](const Tensor& dy) -> std::vector<Tensor> {
+        Tensor g = dy.reshape({rows, out});
+        if (activation != Activation::none)
+          g = g.backend().unary_backward(gelu ? Unary::gelu : Unary::relu, kept.get(), kept.get(),
+                                         g, 0);
+        const Tensor in_rows = needs.dweight ? sx.get().reshape({rows, in}) : Tensor();
+        ConvGradients d = g.backend().linear_backward(in_rows, sw.get(), g, needs);
+        return {d.dx.defined() ? d.dx.reshape(from) : d.dx, d.dweight, d.dbias};
+      },
+      gelu ? Remake(remake) : nullptr);
 }
 
 // y = base + m s (f(x) W^T + b) = base + m (f(x) V^T + c) with V = s W, c = s b, row by row:
@@ -119,7 +127,7 @@ Variable linear_residual(const Variable& base, const Variable& x, const Variable
   return record(
       "linear_residual", backend.linear_residual(base.value().contiguous(), in, v, c, input, mask),
       {base, x, weight, bias, scale},
-      [=, in = Saved(in), w = Saved(w), b = Saved(b), s = Saved(s),
+      [=, in = Saved(x, in), w = Saved(w), b = Saved(b), s = Saved(s),
        v = Saved(v)](const Tensor& dy) -> std::vector<Tensor> {
         Backend& backend = dy.backend();
         const Tensor g = dy.contiguous();

@@ -14,6 +14,15 @@ void check_norm(const char* op, const Variable& x, const Variable& gamma, const 
   check_vector(op, "beta", x.value(), beta, x.dim(-1));
 }
 
+// (x - mean) rstd gamma + beta as one pass.
+Tensor normalised(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+                  const Tensor& rstd) {
+  Backend& b = x.backend();
+  const Tensor scale = b.binary(Binary::mul, gamma, rstd);
+  return b.channel_affine(x, scale,
+                          b.binary(Binary::sub, beta, b.binary(Binary::mul, mean, scale)));
+}
+
 }  // namespace
 
 // y = (x - m) r gamma + beta, r = 1 / sqrt(v + eps); with z = (x - m) r and averages <> over rows:
@@ -25,13 +34,18 @@ Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& be
   NormResult r = in.backend().batch_norm(in, g, beta.value().contiguous(), eps);
   if (mean != nullptr) *mean = r.mean;
   if (rstd != nullptr) *rstd = r.rstd;
-  return record("batch_norm", r.y, {x, gamma, beta},
-                [in = Saved(in), g = Saved(g), mean = Saved(r.mean),
-                 rstd = Saved(r.rstd)](const Tensor& dy) -> std::vector<Tensor> {
-                  NormGradients d = dy.backend().batch_norm_backward(in.get(), g.get(), mean.get(),
-                                                                     rstd.get(), dy.contiguous());
-                  return {d.dx, d.dgamma, d.dbeta};
-                });
+  const Saved kept(x, in), kept_gamma(g), kept_mean(r.mean), kept_rstd(r.rstd);
+  const Remake remake = [=, beta = Saved(beta)] {
+    return normalised(kept.get(), kept_gamma.get(), beta.get(), kept_mean.get(), kept_rstd.get());
+  };
+  return record(
+      "batch_norm", r.y, {x, gamma, beta},
+      [=](const Tensor& dy) -> std::vector<Tensor> {
+        NormGradients d = dy.backend().batch_norm_backward(
+            kept.get(), kept_gamma.get(), kept_mean.get(), kept_rstd.get(), dy.contiguous());
+        return {d.dx, d.dgamma, d.dbeta};
+      },
+      remake);
 }
 
 // y = x s + (beta - m s), s = gamma r: dx = dy s, dgamma = r (sum dy x - m sum dy), dbeta = sum dy

@@ -20,7 +20,7 @@ Variable residual(const Variable& x, const Variable& branch, const Variable& sca
   const bool ds = scale.requires_grad();
   return record("residual", x.backend().residual(x.value().contiguous(), b, s, mask),
                 {x, branch, scale},
-                [ds, b = Saved(ds ? b : Tensor()), s = Saved(s),
+                [ds, b = ds ? Saved(branch, b) : Saved(), s = Saved(s),
                  mask](const Tensor& dy) -> std::vector<Tensor> {
                   const Tensor g = dy.contiguous();
                   auto d = g.backend().residual_backward(b.get(), s.get(), mask, g, ds);
@@ -35,7 +35,7 @@ Variable gate(const Variable& a, const Variable& u) {
   check(a.shape() == u.shape(), "gate: {} and {} differ", a.shape().str(), u.shape().str());
   const Tensor va = a.value().contiguous(), vu = u.value().contiguous();
   return record("gate", a.backend().binary(Binary::mul, va, vu), {a, u},
-                [va = Saved(va), vu = Saved(vu)](const Tensor& dy) -> std::vector<Tensor> {
+                [va = Saved(a, va), vu = Saved(u, vu)](const Tensor& dy) -> std::vector<Tensor> {
                   auto [da, du] = dy.backend().gate_backward(va.get(), vu.get(), dy.contiguous());
                   return {da, du};
                 });

@@ -35,6 +35,7 @@ struct Node {
 struct Variable::Impl {
   Tensor value;
   std::shared_ptr<Node> node;  // null: needs no gradient
+  Remake remake;               // of an inner node's value, or empty
 };
 
 namespace {
@@ -179,7 +180,7 @@ void Variable::backward(const Tensor& seed, bool retain_graph) const {
 }
 
 Variable record(const char* name, Tensor value, const std::vector<Variable>& inputs,
-                Backward backward) {
+                Backward backward, Remake remake) {
   Variable result(std::move(value));
   const bool needed = grad_on && std::any_of(inputs.begin(), inputs.end(),
                                              [](const Variable& v) { return v.requires_grad(); });
@@ -192,10 +193,24 @@ Variable record(const char* name, Tensor value, const std::vector<Variable>& inp
   for (const Variable& input : inputs)
     node->inputs.push_back(input.requires_grad() ? input.impl_->node : nullptr);
   result.impl_->node = std::move(node);
+  result.impl_->remake = std::move(remake);
   return result;
 }
 
+Saved::Saved(const Variable& v, const Tensor& used) {
+  if (v.defined() && v.impl_->remake) {
+    remake_ = v.impl_->remake;
+  } else {
+    *this = Saved(used);
+  }
+}
+
 const Tensor& Saved::get() const {
+  if (remake_ && !tensor_.defined()) {
+    tensor_ = remake_();
+    return tensor_;
+  }
+  if (remake_) return tensor_;
   check(tensor_.version() == version_,
         "a tensor {} that this backward needs was changed in place after it was used; clone it "
         "before the change",

@@ -55,7 +55,9 @@ class Variable {
 
  private:
   friend Variable record(const char*, Tensor, const std::vector<Variable>&,
-                         std::function<std::vector<Tensor>(const Tensor&)>);
+                         std::function<std::vector<Tensor>(const Tensor&)>,
+                         std::function<Tensor()>);
+  friend class Saved;
   std::shared_ptr<Impl> impl_;
 };
 
@@ -63,23 +65,31 @@ class Variable {
 // an undefined tensor means no gradient. Called once (unless the graph is retained).
 using Backward = std::function<std::vector<Tensor>(const Tensor& dy)>;
 
+// Makes a value again that is cheap to compute from what its own backward keeps anyway (a batch
+// norm's output, an activation's): later ops then keep this recipe instead of the value, which
+// saves memory for the time of one more pass in the backward.
+using Remake = std::function<Tensor()>;
+
 // Wraps the result of an op. If gradients are enabled and any input needs one, the result gets a
-// node that remembers the inputs' nodes (not their values) and `backward`.
+// node that remembers the inputs' nodes (not their values) and `backward`, and `remake` if given.
 Variable record(const char* name, Tensor value, const std::vector<Variable>& inputs,
-                Backward backward);
+                Backward backward, Remake remake = nullptr);
 
 // A tensor that a backward needs, with its version: get() throws if it was changed in place.
 class Saved {
  public:
   Saved() = default;
   explicit Saved(Tensor tensor) : tensor_(std::move(tensor)), version_(tensor_.version()) {}
-  explicit Saved(const Variable& v) : Saved(v.defined() ? v.value() : Tensor()) {}
+  explicit Saved(const Variable& v) : Saved(v, v.defined() ? v.value() : Tensor()) {}
+  // The value of v as the op uses it (contiguous, perhaps reshaped; get() gives the value in v's
+  // own shape if it was made again): kept, or made again when it is needed.
+  Saved(const Variable& v, const Tensor& used);
   const Tensor& get() const;
-  const Shape& shape() const { return tensor_.shape(); }
 
  private:
-  Tensor tensor_;
+  mutable Tensor tensor_;
   std::uint64_t version_ = 0;
+  Remake remake_;
 };
 
 // While one lives, ops of this thread record nothing.

@@ -93,6 +93,11 @@ struct CrossEntropyResult {
   double normaliser;  // what the sum was divided by (>= tiny: no valid pixel gives loss 0)
 };
 
+struct Roofline {
+  double flops;  // f32 multiply-adds in registers, two FLOPs each, per second
+  double bytes;  // b[i] = 1.5 a[i] on arrays that no cache holds: read plus written, per second
+};
+
 struct AdamWStep {
   double lr, beta1, beta2, eps, weight_decay;
   std::int64_t step;  // 1-based, for bias correction
@@ -113,6 +118,9 @@ class Backend {
   virtual void download(void* host, const void* source, std::size_t bytes) = 0;
   virtual void synchronize() {}
   virtual std::string description() const = 0;  // "AVX2, 2 threads"
+  // What this device can do at most, measured anew (about 0.3 s): no op is faster than its FLOPs or
+  // its bytes allow (Williams, Waterman and Patterson, "Roofline", 2009).
+  virtual Roofline roofline() = 0;
 
   // --- elementwise: elementwise.cpp, any strides and any dtype for fill and copy ---
   virtual void fill(Tensor& out, double value) = 0;

@@ -23,6 +23,7 @@ class CpuBackend final : public Backend {
   void upload(void* destination, const void* host, std::size_t bytes) override;
   void download(void* host, const void* source, std::size_t bytes) override;
   std::string description() const override;
+  Roofline roofline() override;
   void fill(Tensor& out, double value) override;
   void copy(const Tensor& source, Tensor& out) override;
   void axpy(Tensor& y, const Tensor& x, double alpha) override;

@@ -1,0 +1,73 @@
+// The machine's two limits: multiply-adds on values that never leave the registers, as many
+// independent ones as there is room for, and a loop over arrays that no cache holds.
+#include <algorithm>
+#include <chrono>
+
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/parallel.h"
+#include "tensor/cpu/simd.h"
+
+namespace nextgrad::cpu {
+
+namespace {
+
+constexpr int kChains = kVectorRegisters - 4;
+constexpr std::int64_t kSteps = 1'000'000;  // 5 to 10 ms
+constexpr int kRuns = 8;                    // the fastest counts
+
+// kSteps multiply-adds in each of kChains vectors; the sum is returned so that none is left out.
+float multiply_add_chains(float first, float factor) {
+  Vec<float> chain[kChains];
+  for (int i = 0; i < kChains; ++i) chain[i] = splat(first * static_cast<float>(i));
+  const Vec<float> a = splat(factor), b = splat(first);
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+#pragma GCC unroll 28
+    for (int i = 0; i < kChains; ++i) chain[i] = chain[i] * a + b;
+  }
+  float sum = 0;
+  for (int i = 0; i < kChains; ++i)
+    for (int lane = 0; lane < kLanes<float>; ++lane) sum += chain[i][lane];
+  return sum;
+}
+
+void scale_array(const float* __restrict a, float* __restrict b, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) b[i] = 1.5f * a[i];
+}
+
+// Seconds of the fastest run.
+template <class Fn>
+double fastest(Fn&& fn) {
+  using Clock = std::chrono::steady_clock;
+  double best = 1e30;
+  for (int run = 0; run < kRuns; ++run) {
+    const auto begin = Clock::now();
+    fn();
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return best;
+}
+
+}  // namespace
+
+Roofline CpuBackend::roofline() {
+  const std::int64_t threads = num_threads(), n = std::int64_t{16} << 20;
+  Tensor results = Tensor::zeros({threads}, DType::f32);
+  float* result = results.data<float>();
+  const double arithmetic = fastest([&] {
+    parallel_for(threads, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t) result[t] = multiply_add_chains(1e-3f, 0.999f);
+    });
+  });
+  const Tensor a = Tensor::full({n}, 1.0);
+  Tensor b = Tensor::zeros({n});
+  const double traffic = fastest([&] {
+    parallel_for(n, 1 << 16, [from = a.data<float>(), to = b.data<float>()](auto begin, auto end) {
+      scale_array(from + begin, to + begin, end - begin);
+    });
+  });
+  const double flops = 2.0 * kChains * kLanes<float> * static_cast<double>(kSteps * threads);
+  return {flops / arithmetic, 8.0 * static_cast<double>(n) / traffic};
+}
+
+}  // namespace nextgrad::cpu
