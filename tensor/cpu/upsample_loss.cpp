@@ -43,18 +43,6 @@ std::vector<ColumnRun> make_runs(const std::vector<Tap>& taps) {
   return runs;
 }
 
-// starts[y], one for each source position and the end: the first of `of` that begins there.
-template <class Of>
-std::vector<std::size_t> starts_of(const std::vector<Of>& of, std::int64_t n) {
-  std::vector<std::size_t> starts;
-  std::size_t i = 0;
-  for (std::int64_t y = 0; y <= n; ++y) {
-    while (i < of.size() && of[i].first < y) ++i;
-    starts.push_back(i);
-  }
-  return starts;
-}
-
 // All that a task reads.
 template <class T>
 struct Problem {
