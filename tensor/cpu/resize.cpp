@@ -115,39 +115,6 @@ void resize_backward_all(const T* dy, T* dx, const Extents& e, Resize mode) {
   });
 }
 
-// The first position of the largest of v; 0 if all are NaN.
-template <class T>
-std::int32_t first_largest(const T* v, std::int64_t n) {
-  T most = -std::numeric_limits<T>::infinity();
-#pragma omp simd reduction(max : most)
-  for (std::int64_t k = 0; k < n; ++k) most = v[k] > most ? v[k] : most;
-  for (std::int64_t k = 0; k < n; ++k) {
-    if (v[k] == most) return static_cast<std::int32_t>(k);
-  }
-  return 0;
-}
-
-template <class T>
-void resize_argmax_all(const T* x, std::int32_t* y, const Extents& e) {
-  const std::vector<Tap> rows = make_taps(e.h, e.oh, Resize::bilinear);
-  const std::vector<Tap> columns = make_taps(e.w, e.ow, Resize::bilinear);
-  parallel_for(e.n * e.oh, row_grain(e.ow * e.c), [&](std::int64_t begin, std::int64_t end) {
-    std::vector<T> row(static_cast<std::size_t>(e.w * e.c)), v(static_cast<std::size_t>(e.c));
-    for (std::int64_t r = begin; r < end; ++r) {
-      const Tap& ty = rows[static_cast<std::size_t>(r % e.oh)];
-      const T* image = x + r / e.oh * e.h * e.w * e.c;
-      blend(image + ty.first * e.w * e.c, image + ty.second * e.w * e.c, static_cast<T>(ty.t),
-            row.data(), e.w * e.c);
-      for (std::int64_t i = 0; i < e.ow; ++i) {
-        const Tap& tx = columns[static_cast<std::size_t>(i)];
-        blend(row.data() + tx.first * e.c, row.data() + tx.second * e.c, static_cast<T>(tx.t),
-              v.data(), e.c);
-        y[r * e.ow + i] = first_largest(v.data(), e.c);
-      }
-    }
-  });
-}
-
 Extents extents(const Shape& x, std::int64_t h, std::int64_t w) {
   check(x[1] > 0 && x[2] > 0 && h > 0 && w > 0, "resize: from {} to {} x {}", x.str(), h, w);
   return {x[0], x[1], x[2], x[3], h, w};
@@ -177,18 +144,6 @@ Tensor CpuBackend::resize_backward(const Shape& x_shape, const Tensor& dy, Resiz
     resize_backward_all(dy.data<T>(), dx.data<T>(), e, mode);
   });
   return dx;
-}
-
-Tensor CpuBackend::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) {
-  const Extents e = extents(x.shape(), h, w);
-  check(e.c > 0, "resize_argmax: no channels in {}", x.shape().str());
-  Tensor y = Tensor::empty({e.n, h, w}, DType::i32, x.device());
-  OpScope scope("resize_argmax", 4.0 * static_cast<double>(y.numel() * e.c),
-                static_cast<double>(x.nbytes() + y.nbytes()));
-  dispatch_float(x.dtype(), "resize_argmax", [&](auto zero) {
-    resize_argmax_all(x.data<decltype(zero)>(), y.data<std::int32_t>(), e);
-  });
-  return y;
 }
 
 }  // namespace nextgrad::cpu

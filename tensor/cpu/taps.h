@@ -1,5 +1,5 @@
 // Which two source positions an output position of a resize reads along one axis, and how much of
-// each: shared by resize.cpp and loss.cpp.
+// each: shared by resize*.cpp and upsample_loss.cpp.
 #pragma once
 
 #include <algorithm>
@@ -37,6 +37,19 @@ inline std::vector<Tap> make_taps(std::int64_t in, std::int64_t out, Resize mode
     tap.t = tap.second == tap.first ? 0.0 : source - static_cast<double>(tap.first);
   }
   return taps;
+}
+
+// starts[y], one for each source position and the end: the first of `of` (taps, or runs of
+// them) whose `first` is that or more.
+template <class Of>
+inline std::vector<std::size_t> starts_of(const std::vector<Of>& of, std::int64_t n) {
+  std::vector<std::size_t> starts;
+  std::size_t i = 0;
+  for (std::int64_t y = 0; y <= n; ++y) {
+    while (i < of.size() && of[i].first < y) ++i;
+    starts.push_back(i);
+  }
+  return starts;
 }
 
 // y = (1 - t) a + t b over n elements.
