@@ -28,9 +28,10 @@ Tensor CpuBackend::depthwise(const Tensor& x, const Tensor& weight, const Tensor
                 flops(s), static_cast<double>(x.nbytes() + y.nbytes() * (base.defined() ? 2 : 1)));
   dispatch_float(x.dtype(), "depthwise", [&](auto tag) {
     using T = decltype(tag);
-    depthwise_forward<T>(s, x.data<T>(), weight.data<T>(),
-                         bias.defined() ? bias.data<T>() : nullptr,
-                         base.defined() ? base.data<T>() : nullptr, y.data<T>());
+    const auto forward =
+        depthwise_square_fits<T>(s) ? depthwise_square_forward<T> : depthwise_forward<T>;
+    forward(s, x.data<T>(), weight.data<T>(), bias.defined() ? bias.data<T>() : nullptr,
+            base.defined() ? base.data<T>() : nullptr, y.data<T>());
   });
   return y;
 }
@@ -48,11 +49,15 @@ ConvGradients CpuBackend::depthwise_backward(const Tensor& x, const Tensor& weig
   if (needs.dbias) g.dbias = Tensor::empty({s.c}, x.dtype());
   dispatch_float(x.dtype(), "depthwise", [&](auto tag) {
     using T = decltype(tag);
-    if (needs.dx) depthwise_input_gradient<T>(s, dy.data<T>(), weight.data<T>(), g.dx.data<T>());
-    if (needs.dweight || needs.dbias)
-      depthwise_weight_gradient<T>(s, x.data<T>(), dy.data<T>(),
-                                   needs.dweight ? g.dweight.data<T>() : nullptr,
-                                   needs.dbias ? g.dbias.data<T>() : nullptr);
+    T* dx = needs.dx ? g.dx.data<T>() : nullptr;
+    T* dweight = needs.dweight ? g.dweight.data<T>() : nullptr;
+    T* dbias = needs.dbias ? g.dbias.data<T>() : nullptr;
+    if (depthwise_square_fits<T>(s))
+      return depthwise_square_backward<T>(s, x.data<T>(), weight.data<T>(), dy.data<T>(), dx,
+                                          dweight, dbias);
+    if (dx) depthwise_input_gradient<T>(s, dy.data<T>(), weight.data<T>(), dx);
+    if (dweight || dbias)
+      depthwise_weight_gradient<T>(s, x.data<T>(), dy.data<T>(), dweight, dbias);
   });
   return g;
 }

@@ -26,4 +26,16 @@ template <class T>
 void depthwise_weight_gradient(const DepthwiseShape& s, const T* x, const T* dy, T* dweight,
                                T* dbias);
 
+// The fast path of 3x3 and 5x5 (depthwise_square.cpp): stride 1, the size kept, channels in whole
+// cache lines. The functions above are for any window.
+template <class T>
+bool depthwise_square_fits(const DepthwiseShape& s);
+template <class T>
+void depthwise_square_forward(const DepthwiseShape& s, const T* x, const T* weight, const T* bias,
+                              const T* base, T* y);
+// dx, dweight and dbias in one pass; each may be null.
+template <class T>
+void depthwise_square_backward(const DepthwiseShape& s, const T* x, const T* weight, const T* dy,
+                               T* dx, T* dweight, T* dbias);
+
 }  // namespace nextgrad::cpu

@@ -27,15 +27,19 @@ using Vec = typename VecOf<T>::type;
 template <class T>
 inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
 
+// Unaligned loads and stores go through a vector type of T's alignment: with memcpy GCC 12 makes an
+// integer load of it, and under register pressure passes the value through the stack.
+template <class T>
+struct UnalignedVecOf {
+  typedef T type __attribute__((vector_size(kVectorBytes), aligned(sizeof(T)), may_alias));
+};
 template <class T>
 inline Vec<T> load(const T* p) {
-  Vec<T> v;
-  std::memcpy(&v, p, sizeof(v));  // unaligned load
-  return v;
+  return *reinterpret_cast<const typename UnalignedVecOf<T>::type*>(p);
 }
 template <class T>
 inline void store(T* p, Vec<T> v) {
-  std::memcpy(p, &v, sizeof(v));
+  *reinterpret_cast<typename UnalignedVecOf<T>::type*>(p) = v;
 }
 template <class T>
 inline Vec<T> splat(T x) {
