@@ -32,8 +32,6 @@ template <class T, int Rows>
 void tile(std::int64_t k, const T* a, std::int64_t a_row, std::int64_t a_col, const T* b,
           const T* bias, bool accumulate, T* c, std::int64_t ldc, std::int64_t n) {
   constexpr int L = kLanes<T>;
-#pragma GCC unroll 12
-  for (int i = 0; i < Rows; ++i) __builtin_prefetch(c + i * ldc, 1);
   Vec<T> sum[Rows][2] = {};
   for (std::int64_t p = 0; p < k; ++p, b += 2 * L, a += a_col) {
     const Vec<T> b0 = load(b), b1 = load(b + L);
@@ -129,9 +127,14 @@ void multiply_rows(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, s
     const std::int64_t depth = std::min(kDepth, k - k0);
     for (std::int64_t j = 0; j < n; j += kPanel<T>) {
       const T* panel = b + j * k + k0 * kPanel<T>;
-      for (std::int64_t i = 0; i < m; i += kRows)
+      for (std::int64_t i = 0; i < m; i += kRows) {
+        const std::int64_t at = i * ldc + j;
+        // The tile's lines of C are asked for before its sums begin.
+        for (std::int64_t r = 0; r < std::min<std::int64_t>(kRows, m - i); ++r)
+          __builtin_prefetch(c + at + r * ldc, 1);
         tile_of(m - i, depth, a + i * a_row + k0, a_row, 1, panel, bias ? bias + j : nullptr,
-                k0 > 0, c + i * ldc + j, ldc, std::min<std::int64_t>(kPanel<T>, n - j));
+                k0 > 0, c + at, ldc, std::min<std::int64_t>(kPanel<T>, n - j));
+      }
     }
     k0 += kDepth;
   } while (k0 < k);

@@ -36,24 +36,19 @@ namespace nextgrad::cpu {
 }
 
 // erf(x): x P(x^2) / Q(x^2) (the rational approximation of XLA), +-1 from where float rounds it to
-// 1; absolute error below 4e-7.
+// 1; absolute error below 4e-7. Terms are summed in pairs: so rounded, GELU stays within 1e-6.
 [[gnu::always_inline]] inline float erf(float x) {
   constexpr float kOne = 3.832506856900711f;
   float a = x < -kOne ? -kOne : x;
   a = a > kOne ? kOne : a;
-  const float s = a * a;
-  float p = 2.2905065861350646e-4f;
-  p = p * s + 3.4082910107109506e-3f;
-  p = p * s + 5.0955695062380861e-2f;
-  p = p * s + 1.8520832239976145e-1f;
-  p = p * s + 1.128379143519084f;
-  float q = -1.1791602954361697e-7f;
-  q = q * s + 2.3547966471313185e-5f;
-  q = q * s + 1.0179625278914885e-3f;
-  q = q * s + 1.4070470171167667e-2f;
-  q = q * s + 1.1098505178285362e-1f;
-  q = q * s + 4.9746925110067538e-1f;
-  q = q * s + 1.0f;
+  const float s = a * a, s2 = s * s, s4 = s2 * s2;
+  const float p =
+      2.2905065861350646e-4f * s4 + ((3.4082910107109506e-3f * s + 5.0955695062380861e-2f) * s2 +
+                                     (1.8520832239976145e-1f * s + 1.128379143519084f));
+  const float q =
+      (-1.1791602954361697e-7f * s2 + (2.3547966471313185e-5f * s + 1.0179625278914885e-3f)) * s4 +
+      ((1.4070470171167667e-2f * s + 1.1098505178285362e-1f) * s2 +
+       (4.9746925110067538e-1f * s + 1.0f));
   // Exactly +-1 at the ends, so that x Phi(x) vanishes for large negative x.
   const float y = a * p / q;
   const float low = x <= -kOne ? -1.0f : y;
@@ -75,10 +70,35 @@ template <class T>
   return x * normal_cdf(x);
 }
 
-// d GELU / dx = Phi(x) + x phi(x), phi the normal density.
-template <class T>
-[[gnu::always_inline]] inline T gelu_grad(T x) {
-  return normal_cdf(x) + x * (T(0.39894228040143267794) * exp(T(-0.5) * x * x));
+// e^x for x <= 0, without the cases that exp() must watch for; 2^-125 below -86.6.
+[[gnu::always_inline]] inline float exp_of_negative(float x) {
+  constexpr float kRound = 12582912.0f;
+  x = x < -86.6f ? -86.6f : x;
+  const float shifted = x * 1.44269504088896341f + kRound;
+  const float n = shifted - kRound;
+  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f, r2 = r * r;
+  const float p =
+      (1.9875691500e-4f * r + 1.3981999507e-3f) * (r2 * r2) +
+      ((8.3334519073e-3f * r + 4.1665795894e-2f) * r2 + (1.6666665459e-1f * r + 5.0000001201e-1f));
+  const float y = p * r2 + (r + 1.0f);
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(y) +
+                              (std::bit_cast<std::uint32_t>(shifted) << 23));
+}
+
+// d GELU / dx = Phi(x) + x phi(x), phi the normal density. In float both come from one e^(-x^2/2):
+// Phi(-|x|) = t P(t) e^(-x^2/2), t = 1 / (1 + p |x| / sqrt 2) (Abramowitz and Stegun 7.1.26);
+// absolute error below 4e-7.
+[[gnu::always_inline]] inline float gelu_grad(float x) {
+  const float e = exp_of_negative(-0.5f * x * x);
+  const float a = x < 0.0f ? -x : x;
+  const float t = 1.0f / (1.0f + a * 0.23164190f), t2 = t * t;
+  const float p =
+      (0.53070271f * t2 + (-0.72657601f * t + 0.71070687f)) * t2 + (-0.14224837f * t + 0.12741480f);
+  const float tail = p * t * e;
+  return (x < 0.0f ? tail : 1.0f - tail) + x * e * 0.39894228f;
+}
+[[gnu::always_inline]] inline double gelu_grad(double x) {
+  return normal_cdf(x) + x * (0.39894228040143267794 * exp(-0.5 * x * x));
 }
 
 // 1 / (1 + e^-x).
