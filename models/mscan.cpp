@@ -6,6 +6,7 @@
 #include "autograd/arithmetic.h"
 #include "autograd/checkpoint.h"
 #include "autograd/residual.h"
+#include "autograd/strips.h"
 
 namespace nextgrad {
 
@@ -83,9 +84,11 @@ MSCA::Strip MSCA::strip(int index, int kernel, int channels) {
 
 Variable MSCA::forward(const Variable& u) const {
   const Variable local = local_(u);
-  Variable context = local;
-  for (const auto& [row, column] : strips_) context = column.accumulate(context, row(local));
-  return gate(mix_(context), u);  // the attention is a convolution's output, nothing squashes it
+  std::vector<StripVariables> branches;
+  for (const auto& [row, column] : strips_)
+    branches.push_back({row.weight, row.bias, column.weight, column.bias});
+  return gate(mix_(strips(local, branches)),
+              u);  // the attention is a convolution's output, nothing squashes it
 }
 
 Attention::Attention(int channels)

@@ -78,6 +78,14 @@ struct Needs {  // which of ConvGradients to compute
   bool dx = true, dweight = true, dbias = true;
 };
 
+struct Strip {  // a k x k depth-wise kernel as 1 x k, then k x 1; a bias may be undefined
+  Tensor row, row_bias, column, column_bias;  // [1,k,C], [C], [k,1,C], [C]
+};
+struct StripsGradients {
+  Tensor dx;
+  std::vector<Strip> dstrips;  // biases undefined where the strip has none
+};
+
 // Options of cross entropy. loss = sum over pixels of weight[label] * nll / normaliser.
 struct CrossEntropyOptions {
   std::int64_t ignore_label = 255;
@@ -198,6 +206,13 @@ class Backend {
                            const Tensor& base, const Window& window) = 0;
   virtual ConvGradients depthwise_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                            const Window& window, Needs needs) = 0;
+
+  // --- multi-scale strips of MSCA: strips.cpp ---
+  // y = x + sum over strips of depthwise(depthwise(x, row) + row_bias, column) + column_bias, k
+  // odd, stride 1, zeros around the image at both steps; x [N,H,W,C]. The row results never exist.
+  virtual Tensor strips(const Tensor& x, const std::vector<Strip>& strips) = 0;
+  virtual StripsGradients strips_backward(const Tensor& x, const std::vector<Strip>& strips,
+                                          const Tensor& dy) = 0;
 
   // --- normalisation: norm.cpp. x [..., C]; gamma, beta [C] ---
   // Batch norm over all axes but the last, biased variance: y = (x - mean) rstd gamma + beta.

@@ -65,6 +65,9 @@ class CpuBackend final : public Backend {
                    const Window& window) override;
   ConvGradients depthwise_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                    const Window& window, Needs needs) override;
+  Tensor strips(const Tensor& x, const std::vector<Strip>& strips) override;
+  StripsGradients strips_backward(const Tensor& x, const std::vector<Strip>& strips,
+                                  const Tensor& dy) override;
   NormResult batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                         double eps) override;
   NormGradients batch_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
