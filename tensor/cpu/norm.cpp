@@ -1,11 +1,17 @@
-// Batch, group and layer norm. x is [images, rows, C]; rows are cut into chunks of a fixed number
-// of elements (the tasks of the threads), channels into blocks. Sums run over 64 rows in T, then in
+// Batch and group norm. x is [images, rows, C]; rows are cut into chunks of a fixed number of
+// elements (the tasks of the threads), channels into blocks. Sums run over 64 rows in T, then in
 // double; chunks are combined in order. Batch norm is group norm of one image, a channel a group.
+// One parallel region a call: a thread sums its chunks, then combines its share of the groups, then
+// writes its chunks from the last to the first, since the last are still in its cache.
+// Bound: memory; x is read twice and y written (backward: x and dy twice, dx written).
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/lanes.h"
 #include "tensor/cpu/parallel.h"
+#include "tensor/cpu/team.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
@@ -21,87 +27,103 @@ struct Extents {
     return std::max(kRun, kChunk / std::max<std::int64_t>(1, c) / kRun * kRun);
   }
   std::int64_t chunks() const { return (rows + chunk_rows() - 1) / chunk_rows(); }
+  std::int64_t tasks() const { return images * chunks(); }
+  // Tasks that make a thread worth waking.
+  std::int64_t grain() const {
+    return std::max<std::int64_t>(1, kChunk / 2 / std::max<std::int64_t>(1, rows * c));
+  }
   double group_size() const { return static_cast<double>(rows) * static_cast<double>(c / groups); }
 };
 
-// Calls fn(task, image, first row, rows) for each chunk of each image, in parallel.
-template <class Fn>
-void for_chunks(const Extents& e, Fn&& fn) {
-  const std::int64_t chunks = e.chunks(), chunk = e.chunk_rows();
-  const std::int64_t grain =
-      std::max<std::int64_t>(1, kChunk / 2 / std::max<std::int64_t>(1, e.rows * e.c));
-  parallel_for(e.images * chunks, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      const std::int64_t first = t % chunks * chunk;
-      fn(t, t / chunks, first, std::min(chunk, e.rows - first));
+// Where task t is: its image, its first element and its rows.
+struct Chunk {
+  std::int64_t image, at, rows;
+  Chunk(const Extents& e, std::int64_t t) : image(t / e.chunks()) {
+    const std::int64_t first = t % e.chunks() * e.chunk_rows();
+    at = (image * e.rows + first) * e.c;
+    rows = std::min(e.chunk_rows(), e.rows - first);
+  }
+};
+
+// s += x - shift, q += (x - shift)^2, summed over `kRows` rows of n channels.
+template <int kRows, class T>
+inline void add_moments(const T* x, const T* shift, std::int64_t c, std::int64_t n, T* s, T* q) {
+  for_lanes<T>(n, [&](std::int64_t k, auto zero) {
+    using V = decltype(zero);
+    const V m = get<V>(shift + k);
+    V sum[2] = {get<V>(s + k), V{}}, square[2] = {get<V>(q + k), V{}};
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const V d = get<V>(x + r * c + k) - m;
+      sum[r % 2] += d;
+      square[r % 2] += d * d;
     }
+    put<V>(s + k, sum[0] + sum[1]);
+    put<V>(q + k, square[0] + square[1]);
   });
 }
 
-// Adds to sum and square (double [n]) the sums of x - shift and (x - shift)^2 over rows, where
-// shift is the first row: the variance then does not cancel when the mean is large.
+template <class T>
+void add_to_double(const T* from, std::int64_t n, double* to) {
+#pragma omp simd
+  for (std::int64_t k = 0; k < n; ++k) to[k] += static_cast<double>(from[k]);
+}
+
+// sum and square (double [n]) of x - shift and (x - shift)^2 over rows, where shift is the first
+// row: the variance then does not cancel when the mean is large.
 template <class T>
 void moments_block(const T* x, std::int64_t rows, std::int64_t c, std::int64_t n, double* sum,
                    double* square) {
   T s[kBlock], q[kBlock];
+  std::fill_n(sum, n, 0.0);
+  std::fill_n(square, n, 0.0);
   for (std::int64_t begin = 0; begin < rows; begin += kRun) {
     const std::int64_t end = std::min(rows, begin + kRun);
     std::fill_n(s, n, T(0));
     std::fill_n(q, n, T(0));
     std::int64_t r = begin;
-    for (; r + 4 <= end; r += 4) {
-      const T *x0 = x + r * c, *x1 = x0 + c, *x2 = x1 + c, *x3 = x2 + c;
-#pragma omp simd
-      for (std::int64_t k = 0; k < n; ++k) {
-        const T d0 = x0[k] - x[k], d1 = x1[k] - x[k], d2 = x2[k] - x[k], d3 = x3[k] - x[k];
-        s[k] += (d0 + d1) + (d2 + d3);
-        q[k] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3);
-      }
-    }
-    for (; r < end; ++r) {
-#pragma omp simd
-      for (std::int64_t k = 0; k < n; ++k) {
-        const T d = x[r * c + k] - x[k];
-        s[k] += d;
-        q[k] += d * d;
-      }
-    }
-    for (std::int64_t k = 0; k < n; ++k) {
-      sum[k] += static_cast<double>(s[k]);
-      square[k] += static_cast<double>(q[k]);
-    }
+    for (; r + 8 <= end; r += 8) add_moments<8>(x + r * c, x, c, n, s, q);
+    for (; r < end; ++r) add_moments<1>(x + r * c, x, c, n, s, q);
+    add_to_double(s, n, sum);
+    add_to_double(q, n, square);
   }
 }
 
-// Adds to s1 and s2 (double [n]) the sums of dy and dy (x - mean) over rows.
+// a += dy, b += dy (x - mean), summed over `kRows` rows of n channels.
+template <int kRows, class T>
+inline void add_gradients(const T* x, const T* dy, const T* mean, std::int64_t c, std::int64_t n,
+                          T* a, T* b) {
+  for_lanes<T>(n, [&](std::int64_t k, auto zero) {
+    using V = decltype(zero);
+    const V m = get<V>(mean + k);
+    V s[2] = {get<V>(a + k), V{}}, t[2] = {get<V>(b + k), V{}};
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const V d = get<V>(dy + r * c + k);
+      s[r % 2] += d;
+      t[r % 2] += d * (get<V>(x + r * c + k) - m);
+    }
+    put<V>(a + k, s[0] + s[1]);
+    put<V>(b + k, t[0] + t[1]);
+  });
+}
+
+// s1 and s2 (double [n]): the sums of dy and dy (x - mean) over rows.
 template <class T>
 void gradient_block(const T* x, const T* dy, const T* mean, std::int64_t rows, std::int64_t c,
                     std::int64_t n, double* s1, double* s2) {
   T a[kBlock], b[kBlock];
+  std::fill_n(s1, n, 0.0);
+  std::fill_n(s2, n, 0.0);
   for (std::int64_t begin = 0; begin < rows; begin += kRun) {
     const std::int64_t end = std::min(rows, begin + kRun);
     std::fill_n(a, n, T(0));
     std::fill_n(b, n, T(0));
     std::int64_t r = begin;
-    for (; r + 2 <= end; r += 2) {
-      const T *x0 = x + r * c, *x1 = x0 + c, *d0 = dy + r * c, *d1 = d0 + c;
-#pragma omp simd
-      for (std::int64_t k = 0; k < n; ++k) {
-        a[k] += d0[k] + d1[k];
-        b[k] += d0[k] * (x0[k] - mean[k]) + d1[k] * (x1[k] - mean[k]);
-      }
-    }
-    for (; r < end; ++r) {
-#pragma omp simd
-      for (std::int64_t k = 0; k < n; ++k) {
-        a[k] += dy[r * c + k];
-        b[k] += dy[r * c + k] * (x[r * c + k] - mean[k]);
-      }
-    }
-    for (std::int64_t k = 0; k < n; ++k) {
-      s1[k] += static_cast<double>(a[k]);
-      s2[k] += static_cast<double>(b[k]);
-    }
+    for (; r + 4 <= end; r += 4) add_gradients<4>(x + r * c, dy + r * c, mean, c, n, a, b);
+    for (; r < end; ++r) add_gradients<1>(x + r * c, dy + r * c, mean, c, n, a, b);
+    add_to_double(a, n, s1);
+    add_to_double(b, n, s2);
   }
 }
 
@@ -116,84 +138,170 @@ struct Moments {  // count, mean and sum of squared deviations
   }
 };
 
-// mean and rstd [images, groups] of x.
+// Of group g of an image: mean and rstd from its chunks' sums [chunks, 2, C], and the coefficients
+// [2, C] of its channels, mean and rstd gamma.
 template <class T>
-void statistics(const T* x, const Extents& e, double eps, T* mean, T* rstd) {
-  const std::int64_t c = e.c, chunks = e.chunks(), chunk = e.chunk_rows();
-  std::vector<double> sums(static_cast<std::size_t>(e.images * chunks * 2 * c));
-  for_chunks(e, [&](std::int64_t t, std::int64_t image, std::int64_t first, std::int64_t rows) {
-    const T* from = x + (image * e.rows + first) * c;
-    double* to = sums.data() + t * 2 * c;
-    for (std::int64_t k = 0; k < c; k += kBlock) {
-      moments_block(from + k, rows, c, std::min(kBlock, c - k), to + k, to + c + k);
+void finish_group(const T* x, const double* sums, const T* gamma, const Extents& e, double eps,
+                  std::int64_t g, T* mean, T* rstd, T* coefficients) {
+  const std::int64_t width = e.c / e.groups, begin = g * width, chunk = e.chunk_rows();
+  Moments m;
+  for (std::int64_t j = 0; j < e.chunks(); ++j) {
+    const T* shift = x + j * chunk * e.c;
+    const double* s = sums + j * 2 * e.c;
+    const auto n = static_cast<double>(std::min(chunk, e.rows - j * chunk));
+    for (std::int64_t k = begin; k < begin + width; ++k) {
+      m.add(n, static_cast<double>(shift[k]) + s[k] / n, s[e.c + k] - s[k] * s[k] / n);
     }
-  });
-  const std::int64_t width = c / e.groups;
-  for (std::int64_t g = 0; g < e.images * e.groups; ++g) {
-    const std::int64_t image = g / e.groups, begin = g % e.groups * width;
-    Moments m;
-    for (std::int64_t j = 0; j < chunks; ++j) {
-      const T* shift = x + (image * e.rows + j * chunk) * c;
-      const double* s = sums.data() + (image * chunks + j) * 2 * c;
-      const auto n = static_cast<double>(std::min(chunk, e.rows - j * chunk));
-      for (std::int64_t k = begin; k < begin + width; ++k) {
-        m.add(n, static_cast<double>(shift[k]) + s[k] / n, s[c + k] - s[k] * s[k] / n);
-      }
-    }
-    mean[g] = static_cast<T>(m.mean);
-    rstd[g] = static_cast<T>(1.0 / std::sqrt(m.m2 / m.n + eps));
   }
+  *mean = static_cast<T>(m.mean);
+  *rstd = static_cast<T>(1.0 / std::sqrt(m.m2 / m.n + eps));
+  for (std::int64_t k = begin; k < begin + width; ++k) {
+    coefficients[k] = *mean;
+    coefficients[e.c + k] = *rstd * gamma[k];
+  }
+}
+
+constexpr int kTogether = 4;  // rows that share the loads of their coefficients
+
+// Calls fn(first row, rows) with kTogether rows (a std::integral_constant) while there are so many,
+// then with one.
+template <class Fn>
+inline void for_rows(std::int64_t rows, Fn&& fn) {
+  std::int64_t r = 0;
+  for (; r + kTogether <= rows; r += kTogether) fn(r, std::integral_constant<int, kTogether>{});
+  for (; r < rows; ++r) fn(r, std::integral_constant<int, 1>{});
 }
 
 // y = (x - mean) scale + shift, coefficients per channel.
 template <class T>
 void normalise_rows(const T* x, T* y, std::int64_t rows, std::int64_t c, const T* mean,
                     const T* scale, const T* shift) {
-  for (std::int64_t r = 0; r < rows; ++r, x += c, y += c) {
-#pragma omp simd
-    for (std::int64_t k = 0; k < c; ++k) y[k] = (x[k] - mean[k]) * scale[k] + shift[k];
-  }
+  for_rows(rows, [&](std::int64_t first, auto together) {
+    for_lanes<T>(c, [&](std::int64_t k, auto zero) {
+      using V = decltype(zero);
+      const V m = get<V>(mean + k), a = get<V>(scale + k), b = get<V>(shift + k);
+      for (int r = 0; r < together; ++r) {
+        const std::int64_t at = (first + r) * c + k;
+        put<V>(y + at, (get<V>(x + at) - m) * a + b);
+      }
+    });
+  });
 }
 
-// dx = a dy - (x - mean) b - c, the coefficients a, b, c per channel one after the other in `of`.
+// dx = a dy - (x - mean) b - d, the coefficients a, b, d per channel one after the other in `of`.
 template <class T>
 void gradient_rows(const T* x, const T* dy, const T* mean, const T* of, std::int64_t rows,
                    std::int64_t c, T* dx) {
-  for (std::int64_t r = 0; r < rows; ++r, x += c, dy += c, dx += c) {
-#pragma omp simd
-    for (std::int64_t k = 0; k < c; ++k) {
-      dx[k] = of[k] * dy[k] - (x[k] - mean[k]) * of[c + k] - of[2 * c + k];
-    }
-  }
+  for_rows(rows, [&](std::int64_t first, auto together) {
+    for_lanes<T>(c, [&](std::int64_t k, auto zero) {
+      using V = decltype(zero);
+      const V m = get<V>(mean + k), a = get<V>(of + k), b = get<V>(of + c + k);
+      const V d = get<V>(of + 2 * c + k);
+      for (int r = 0; r < together; ++r) {
+        const std::int64_t at = (first + r) * c + k;
+        put<V>(dx + at, a * get<V>(dy + at) - (get<V>(x + at) - m) * b - d);
+      }
+    });
+  });
 }
 
 // y = x scale + shift per channel.
 template <class T>
 void affine_rows(const T* x, T* y, std::int64_t rows, std::int64_t c, const T* scale,
                  const T* shift) {
-  for (std::int64_t r = 0; r < rows; ++r, x += c, y += c) {
-#pragma omp simd
-    for (std::int64_t k = 0; k < c; ++k) y[k] = x[k] * scale[k] + shift[k];
-  }
+  for_rows(rows, [&](std::int64_t first, auto together) {
+    for_lanes<T>(c, [&](std::int64_t k, auto zero) {
+      using V = decltype(zero);
+      const V a = get<V>(scale + k), b = get<V>(shift + k);
+      for (int r = 0; r < together; ++r) {
+        const std::int64_t at = (first + r) * c + k;
+        put<V>(y + at, get<V>(x + at) * a + b);
+      }
+    });
+  });
 }
 
 template <class T>
 void norm_forward(const T* x, const T* gamma, const T* beta, const Extents& e, double eps, T* y,
                   T* mean, T* rstd) {
-  statistics(x, e, eps, mean, rstd);
-  const std::int64_t width = e.c / e.groups;
-  std::vector<T> coefficients(static_cast<std::size_t>(e.images * 2 * e.c));
-  for (std::int64_t i = 0; i < e.images * e.c; ++i) {
-    const std::int64_t image = i / e.c, k = i % e.c, g = image * e.groups + k / width;
-    T* at = coefficients.data() + image * 2 * e.c + k;
-    at[0] = mean[g];
-    at[e.c] = rstd[g] * gamma[k];
-  }
-  for_chunks(e, [&](std::int64_t, std::int64_t image, std::int64_t first, std::int64_t rows) {
-    const std::int64_t at = (image * e.rows + first) * e.c;
-    const T* coefficient = coefficients.data() + image * 2 * e.c;
-    normalise_rows(x + at, y + at, rows, e.c, coefficient, coefficient + e.c, beta);
+  const std::int64_t c = e.c, sums_of_image = e.chunks() * 2 * c;
+  std::vector<double> sums(static_cast<std::size_t>(e.images * sums_of_image));
+  std::vector<T> coefficients(static_cast<std::size_t>(e.images * 2 * c));
+  parallel_team(e.tasks(), e.grain(), [&](const Team& team) {
+    const auto [begin, end] = team.share(e.tasks());
+    for (std::int64_t t = begin; t < end; ++t) {
+      const Chunk chunk(e, t);
+      double* to = sums.data() + t * 2 * c;
+      for (std::int64_t k = 0; k < c; k += kBlock) {
+        moments_block(x + chunk.at + k, chunk.rows, c, std::min(kBlock, c - k), to + k, to + c + k);
+      }
+    }
+    team.wait();
+    const auto [first, last] = team.share(e.images * e.groups);
+    for (std::int64_t g = first; g < last; ++g) {
+      const std::int64_t image = g / e.groups;
+      finish_group(x + image * e.rows * c, sums.data() + image * sums_of_image, gamma, e, eps,
+                   g % e.groups, mean + g, rstd + g, coefficients.data() + image * 2 * c);
+    }
+    team.wait();
+    for (std::int64_t t = end; t-- > begin;) {
+      const Chunk chunk(e, t);
+      const T* of = coefficients.data() + chunk.image * 2 * c;
+      normalise_rows(x + chunk.at, y + chunk.at, chunk.rows, c, of, of + c, beta);
+    }
   });
+}
+
+// What the backward of one call works with; vectors per image and channel.
+template <class T>
+struct Backward {
+  std::vector<T> means, coefficients;  // [images, C]; [images, 3, C]: of dy, of x - mean, and 1
+  std::vector<double> sums;            // [images, chunks, 2, C]
+  Backward(const Extents& e, const T* mean)
+      : means(static_cast<std::size_t>(e.images * e.c)),
+        coefficients(3 * means.size()),
+        sums(static_cast<std::size_t>(e.tasks() * 2 * e.c)) {
+    const std::int64_t width = e.c / e.groups;
+    for (std::int64_t i = 0; i < e.images * e.c; ++i) {
+      means[static_cast<std::size_t>(i)] = mean[i / e.c * e.groups + i % e.c / width];
+    }
+  }
+};
+
+// Of group g, over all images: the coefficients, dgamma and dbeta of its channels.
+template <class T>
+void finish_group_gradient(const T* gamma, const T* rstd, const Extents& e, std::int64_t g,
+                           Backward<T>& w, T* dgamma, T* dbeta) {
+  const std::int64_t c = e.c, begin = g * (c / e.groups), end = begin + c / e.groups;
+  for (std::int64_t image = 0; image < e.images; ++image) {
+    double* total = w.sums.data() + image * e.chunks() * 2 * c;
+    T* of = w.coefficients.data() + image * 3 * c;
+    const double r = static_cast<double>(rstd[image * e.groups + g]);
+    double a = 0, b = 0;
+    for (std::int64_t k = begin; k < end; ++k) {
+      for (std::int64_t j = 1; j < e.chunks(); ++j) {
+        total[k] += total[j * 2 * c + k];
+        total[c + k] += total[j * 2 * c + c + k];
+      }
+      a += static_cast<double>(gamma[k]) * total[k];
+      b += static_cast<double>(gamma[k]) * total[c + k];
+    }
+    for (std::int64_t k = begin; k < end; ++k) {
+      of[k] = static_cast<T>(r * static_cast<double>(gamma[k]));
+      of[c + k] = static_cast<T>(r * r * r * b / e.group_size());
+      of[2 * c + k] = static_cast<T>(r * a / e.group_size());
+    }
+  }
+  for (std::int64_t k = begin; k < end; ++k) {
+    double dg = 0, db = 0;
+    for (std::int64_t image = 0; image < e.images; ++image) {
+      const double* total = w.sums.data() + image * e.chunks() * 2 * c;
+      dg += static_cast<double>(rstd[image * e.groups + g]) * total[c + k];
+      db += total[k];
+    }
+    dgamma[k] = static_cast<T>(dg);
+    dbeta[k] = static_cast<T>(db);
+  }
 }
 
 // dx = rstd (gamma dy - A/m - (x - mean) rstd^2 B/m), A and B the sums over a group of m elements
@@ -201,125 +309,30 @@ void norm_forward(const T* x, const T* gamma, const T* beta, const Extents& e, d
 template <class T>
 void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, const T* dy,
                    const Extents& e, T* dx, T* dgamma, T* dbeta) {
-  const std::int64_t c = e.c, chunks = e.chunks(), width = c / e.groups;
-  std::vector<T> means(static_cast<std::size_t>(e.images * c));
-  for (std::int64_t image = 0; image < e.images; ++image) {
-    for (std::int64_t k = 0; k < c; ++k) {
-      means[static_cast<std::size_t>(image * c + k)] = mean[image * e.groups + k / width];
-    }
-  }
-  std::vector<double> sums(static_cast<std::size_t>(e.images * chunks * 2 * c));
-  for_chunks(e, [&](std::int64_t t, std::int64_t image, std::int64_t first, std::int64_t rows) {
-    const std::int64_t at = (image * e.rows + first) * c;
-    double* to = sums.data() + t * 2 * c;
-    for (std::int64_t k = 0; k < c; k += kBlock) {
-      gradient_block(x + at + k, dy + at + k, means.data() + image * c + k, rows, c,
-                     std::min(kBlock, c - k), to + k, to + c + k);
-    }
-  });
-  std::vector<double> dg(static_cast<std::size_t>(c)), db(static_cast<std::size_t>(c));
-  std::vector<T> coefficients(static_cast<std::size_t>(e.images * 3 * c));  // of dy, x - mean, 1
-  for (std::int64_t image = 0; image < e.images; ++image) {
-    double* total = sums.data() + image * chunks * 2 * c;
-    for (std::int64_t j = 1; j < chunks; ++j) {
-      for (std::int64_t k = 0; k < 2 * c; ++k) total[k] += total[j * 2 * c + k];
-    }
-    T* of = coefficients.data() + image * 3 * c;
-    for (std::int64_t g = 0; g < e.groups; ++g) {
-      const double r = static_cast<double>(rstd[image * e.groups + g]);
-      double a = 0, b = 0;
-      for (std::int64_t k = g * width; k < (g + 1) * width; ++k) {
-        a += static_cast<double>(gamma[k]) * total[k];
-        b += static_cast<double>(gamma[k]) * total[c + k];
-      }
-      for (std::int64_t k = g * width; k < (g + 1) * width; ++k) {
-        of[k] = static_cast<T>(r * static_cast<double>(gamma[k]));
-        of[c + k] = static_cast<T>(r * r * r * b / e.group_size());
-        of[2 * c + k] = static_cast<T>(r * a / e.group_size());
-        dg[static_cast<std::size_t>(k)] += r * total[c + k];
-        db[static_cast<std::size_t>(k)] += total[k];
-      }
-    }
-  }
-  for (std::int64_t k = 0; k < c; ++k) {
-    dgamma[k] = static_cast<T>(dg[static_cast<std::size_t>(k)]);
-    dbeta[k] = static_cast<T>(db[static_cast<std::size_t>(k)]);
-  }
-  for_chunks(e, [&](std::int64_t, std::int64_t image, std::int64_t first, std::int64_t rows) {
-    const std::int64_t at = (image * e.rows + first) * c;
-    gradient_rows(x + at, dy + at, means.data() + image * c, coefficients.data() + image * 3 * c,
-                  rows, c, dx + at);
-  });
-}
-
-template <class T>
-void layer_norm_row(const T* x, const T* gamma, const T* beta, std::int64_t c, double eps, T* y,
-                    T* mean, T* rstd) {
-  const T shift = x[0];
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t k = 0; k < c; ++k) sum += x[k] - shift;
-  const T m = shift + sum / static_cast<T>(c);
-  T square = 0;
-#pragma omp simd reduction(+ : square)
-  for (std::int64_t k = 0; k < c; ++k) square += (x[k] - m) * (x[k] - m);
-  const T r = T(1) / std::sqrt(square / static_cast<T>(c) + static_cast<T>(eps));
-#pragma omp simd
-  for (std::int64_t k = 0; k < c; ++k) y[k] = (x[k] - m) * r * gamma[k] + beta[k];
-  *mean = m;
-  *rstd = r;
-}
-
-// One row of the layer norm's backward; adds to the running sums dgamma and dbeta.
-template <class T>
-void layer_norm_backward_row(const T* x, const T* gamma, T mean, T rstd, const T* dy,
-                             std::int64_t c, T* dx, T* dgamma, T* dbeta) {
-  T a = 0, b = 0;
-#pragma omp simd reduction(+ : a, b)
-  for (std::int64_t k = 0; k < c; ++k) {
-    const T g = dy[k] * gamma[k];
-    a += g;
-    b += g * ((x[k] - mean) * rstd);
-  }
-  a /= static_cast<T>(c);
-  b /= static_cast<T>(c);
-#pragma omp simd
-  for (std::int64_t k = 0; k < c; ++k) {
-    const T hat = (x[k] - mean) * rstd;
-    dx[k] = rstd * (dy[k] * gamma[k] - a - hat * b);
-    dgamma[k] += dy[k] * hat;
-    dbeta[k] += dy[k];
-  }
-}
-
-template <class T>
-void layer_norm_backward_all(const T* x, const T* gamma, const T* mean, const T* rstd, const T* dy,
-                             const Extents& e, T* dx, T* dgamma, T* dbeta) {
   const std::int64_t c = e.c;
-  std::vector<double> sums(static_cast<std::size_t>(e.chunks() * 2 * c));
-  for_chunks(e, [&](std::int64_t t, std::int64_t, std::int64_t first, std::int64_t rows) {
-    std::vector<T> run(static_cast<std::size_t>(2 * c));
-    double* to = sums.data() + t * 2 * c;
-    for (std::int64_t begin = first; begin < first + rows; begin += kRun) {
-      std::fill(run.begin(), run.end(), T(0));
-      for (std::int64_t r = begin; r < std::min(begin + kRun, first + rows); ++r) {
-        layer_norm_backward_row(x + r * c, gamma, mean[r], rstd[r], dy + r * c, c, dx + r * c,
-                                run.data(), run.data() + c);
+  Backward<T> w(e, mean);
+  parallel_team(e.tasks(), e.grain(), [&](const Team& team) {
+    const auto [begin, end] = team.share(e.tasks());
+    for (std::int64_t t = begin; t < end; ++t) {
+      const Chunk chunk(e, t);
+      double* to = w.sums.data() + t * 2 * c;
+      for (std::int64_t k = 0; k < c; k += kBlock) {
+        gradient_block(x + chunk.at + k, dy + chunk.at + k, w.means.data() + chunk.image * c + k,
+                       chunk.rows, c, std::min(kBlock, c - k), to + k, to + c + k);
       }
-      for (std::int64_t k = 0; k < 2 * c; ++k) {
-        to[k] += static_cast<double>(run[static_cast<std::size_t>(k)]);
-      }
+    }
+    team.wait();
+    const auto [first, last] = team.share(e.groups);
+    for (std::int64_t g = first; g < last; ++g) {
+      finish_group_gradient(gamma, rstd, e, g, w, dgamma, dbeta);
+    }
+    team.wait();
+    for (std::int64_t t = end; t-- > begin;) {
+      const Chunk chunk(e, t);
+      gradient_rows(x + chunk.at, dy + chunk.at, w.means.data() + chunk.image * c,
+                    w.coefficients.data() + chunk.image * 3 * c, chunk.rows, c, dx + chunk.at);
     }
   });
-  for (std::int64_t k = 0; k < c; ++k) {
-    double dg = 0, db = 0;
-    for (std::int64_t j = 0; j < e.chunks(); ++j) {
-      dg += sums[static_cast<std::size_t>(j * 2 * c + k)];
-      db += sums[static_cast<std::size_t>(j * 2 * c + c + k)];
-    }
-    dgamma[k] = static_cast<T>(dg);
-    dbeta[k] = static_cast<T>(db);
-  }
 }
 
 Extents batch_extents(const Tensor& x) {
@@ -348,17 +361,13 @@ NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, co
   return r;
 }
 
-NormGradients gradients_like(const Tensor& x, const Tensor& gamma) {
-  return {Tensor::empty(x.shape(), x.dtype(), x.device()),
-          Tensor::empty(gamma.shape(), x.dtype(), x.device()),
-          Tensor::empty(gamma.shape(), x.dtype(), x.device())};
-}
-
 NormGradients group_like_backward(const char* name, const Tensor& x, const Tensor& gamma,
                                   const Tensor& mean, const Tensor& rstd, const Tensor& dy,
                                   const Extents& e) {
   OpScope scope(name, 9.0 * static_cast<double>(x.numel()), 5.0 * static_cast<double>(x.nbytes()));
-  NormGradients g = gradients_like(x, gamma);
+  NormGradients g{Tensor::empty(x.shape(), x.dtype(), x.device()),
+                  Tensor::empty(gamma.shape(), x.dtype(), x.device()),
+                  Tensor::empty(gamma.shape(), x.dtype(), x.device())};
   dispatch_float(x.dtype(), name, [&](auto zero) {
     using T = decltype(zero);
     norm_backward(x.data<T>(), gamma.data<T>(), mean.data<T>(), rstd.data<T>(), dy.data<T>(), e,
@@ -410,49 +419,14 @@ Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Te
     using T = decltype(zero);
     const T *px = x.data<T>(), *a = scale.data<T>(), *b = shift.data<T>();
     T* py = y.data<T>();
-    for_chunks(e, [&](std::int64_t, std::int64_t, std::int64_t first, std::int64_t rows) {
-      affine_rows(px + first * e.c, py + first * e.c, rows, e.c, a, b);
-    });
-  });
-  return y;
-}
-
-NormResult CpuBackend::layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                                  double eps) {
-  OpScope scope("layer_norm", 8.0 * static_cast<double>(x.numel()),
-                2.0 * static_cast<double>(x.nbytes()));
-  Shape rows_shape;
-  for (int a = 0; a + 1 < x.ndim(); ++a) rows_shape.push_back(x.shape()[a]);
-  const Extents e = batch_extents(x);
-  NormResult result{Tensor::empty(x.shape(), x.dtype(), x.device()),
-                    Tensor::empty(rows_shape, x.dtype(), x.device()),
-                    Tensor::empty(rows_shape, x.dtype(), x.device())};
-  dispatch_float(x.dtype(), "layer_norm", [&](auto zero) {
-    using T = decltype(zero);
-    const T *px = x.data<T>(), *pg = gamma.data<T>(), *pb = beta.data<T>();
-    T *py = result.y.data<T>(), *pm = result.mean.data<T>(), *pr = result.rstd.data<T>();
-    for_chunks(e, [&](std::int64_t, std::int64_t, std::int64_t first, std::int64_t rows) {
-      for (std::int64_t r = first; r < first + rows; ++r) {
-        layer_norm_row(px + r * e.c, pg, pb, e.c, eps, py + r * e.c, pm + r, pr + r);
+    parallel_for(e.tasks(), e.grain(), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t) {
+        const Chunk chunk(e, t);
+        affine_rows(px + chunk.at, py + chunk.at, chunk.rows, e.c, a, b);
       }
     });
   });
-  return result;
-}
-
-NormGradients CpuBackend::layer_norm_backward(const Tensor& x, const Tensor& gamma,
-                                              const Tensor& mean, const Tensor& rstd,
-                                              const Tensor& dy) {
-  OpScope scope("layer_norm_backward", 14.0 * static_cast<double>(x.numel()),
-                3.0 * static_cast<double>(x.nbytes()));
-  NormGradients g = gradients_like(x, gamma);
-  dispatch_float(x.dtype(), "layer_norm_backward", [&](auto zero) {
-    using T = decltype(zero);
-    layer_norm_backward_all(x.data<T>(), gamma.data<T>(), mean.data<T>(), rstd.data<T>(),
-                            dy.data<T>(), batch_extents(x), g.dx.data<T>(), g.dgamma.data<T>(),
-                            g.dbeta.data<T>());
-  });
-  return g;
+  return y;
 }
 
 NormResult CpuBackend::group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,

@@ -25,6 +25,7 @@
 #include <cstring>
 #include <limits>
 
+#include "tensor/cpu/lanes.h"
 #include "tensor/cpu/simd.h"
 
 namespace nextgrad::cpu {
@@ -157,10 +158,7 @@ inline void run_sums(const T* cell, std::int64_t padded, const Run<T>& run, T* w
       e *= ratio;
     }
   }
-  for (int j = 0; j < kRunPixels; ++j) {
-    sums[j] = 0;
-    for (int i = 0; i < kLanes<T>; ++i) sums[j] += sum[j][i];
-  }
+  for (int j = 0; j < kRunPixels; ++j) sums[j] = lane_sum<T>(sum[j]);
 }
 
 // A run and, per pixel, what its probabilities are worth in the gradients of the left and of the
