@@ -14,15 +14,6 @@ void check_norm(const char* op, const Variable& x, const Variable& gamma, const 
   check_vector(op, "beta", x.value(), beta, x.dim(-1));
 }
 
-// (x - mean) rstd gamma + beta as one pass.
-Tensor normalised(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
-                  const Tensor& rstd) {
-  Backend& b = x.backend();
-  const Tensor scale = b.binary(Binary::mul, gamma, rstd);
-  return b.channel_affine(x, scale,
-                          b.binary(Binary::sub, beta, b.binary(Binary::mul, mean, scale)));
-}
-
 }  // namespace
 
 // y = (x - m) r gamma + beta, r = 1 / sqrt(v + eps); with z = (x - m) r and averages <> over rows:
@@ -36,7 +27,9 @@ Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& be
   if (rstd != nullptr) *rstd = r.rstd;
   const Saved kept(x, in), kept_gamma(g), kept_mean(r.mean), kept_rstd(r.rstd);
   const Remake remake = [=, beta = Saved(beta)] {
-    return normalised(kept.get(), kept_gamma.get(), beta.get(), kept_mean.get(), kept_rstd.get());
+    Backend& b = kept.get().backend();
+    const Tensor scale = b.binary(Binary::mul, kept_rstd.get(), kept_gamma.get());
+    return b.channel_affine(kept.get(), scale, beta.get(), kept_mean.get());
   };
   return record(
       "batch_norm", r.y, {x, gamma, beta},
@@ -62,7 +55,7 @@ Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variabl
       b.unary(Unary::rsqrt, b.unary(Unary::add_scalar, running_var.to(in.dtype()), eps), 0);
   const Tensor scale = b.binary(Binary::mul, gamma.value(), rstd);
   const Tensor shift = b.binary(Binary::sub, beta.value(), b.binary(Binary::mul, mean, scale));
-  return record("batch_norm_eval", b.channel_affine(in, scale, shift), {x, gamma, beta},
+  return record("batch_norm_eval", b.channel_affine(in, scale, shift, {}), {x, gamma, beta},
                 [in = Saved(in), scale, mean, rstd](const Tensor& dy) -> std::vector<Tensor> {
                   Backend& b = dy.backend();
                   const Tensor g = dy.contiguous();
@@ -72,7 +65,7 @@ Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variabl
                   const Tensor dgamma =
                       b.binary(Binary::mul, rstd,
                                b.binary(Binary::sub, dyx, b.binary(Binary::mul, mean, dbeta)));
-                  return {b.channel_affine(g, scale, zero), dgamma, dbeta};
+                  return {b.channel_affine(g, scale, zero, {}), dgamma, dbeta};
                 });
 }
 

@@ -226,8 +226,10 @@ class Backend {
   virtual void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
                               const Tensor& rstd, double eps, std::int64_t rows,
                               double momentum) = 0;
-  // y = x scale + shift, per channel: x [..., C], scale and shift [C] (evaluation's batch norm).
-  virtual Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift) = 0;
+  // y = (x - centre) scale + shift, per channel: x [..., C], others [C], centre may be undefined
+  // (0). Rounded just as batch_norm() rounds it.
+  virtual Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
+                                const Tensor& centre) = 0;
   // Layer norm over the last axis; mean and rstd per row.
   virtual NormResult layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                 double eps) = 0;

@@ -74,7 +74,8 @@ class CpuBackend final : public Backend {
                                     const Tensor& rstd, const Tensor& dy) override;
   void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
                       const Tensor& rstd, double eps, std::int64_t rows, double momentum) override;
-  Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift) override;
+  Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
+                        const Tensor& centre) override;
   NormResult layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                         double eps) override;
   NormGradients layer_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,

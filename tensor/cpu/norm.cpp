@@ -410,7 +410,8 @@ void CpuBackend::update_running(Tensor& running_mean, Tensor& running_var, const
   running_var.bump_version();
 }
 
-Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift) {
+Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
+                                  const Tensor& centre) {
   OpScope scope("channel_affine", 2.0 * static_cast<double>(x.numel()),
                 2.0 * static_cast<double>(x.nbytes()));
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
@@ -418,11 +419,16 @@ Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Te
   dispatch_float(x.dtype(), "channel_affine", [&](auto zero) {
     using T = decltype(zero);
     const T *px = x.data<T>(), *a = scale.data<T>(), *b = shift.data<T>();
+    const T* mean = centre.defined() ? centre.data<T>() : nullptr;
     T* py = y.data<T>();
     parallel_for(e.tasks(), e.grain(), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const Chunk chunk(e, t);
-        affine_rows(px + chunk.at, py + chunk.at, chunk.rows, e.c, a, b);
+        if (mean == nullptr) {
+          affine_rows(px + chunk.at, py + chunk.at, chunk.rows, e.c, a, b);
+        } else {
+          normalise_rows(px + chunk.at, py + chunk.at, chunk.rows, e.c, mean, a, b);
+        }
       }
     });
   });

@@ -161,5 +161,5 @@ TEST_CASE_TEMPLATE("norm: running statistics and channel_affine", T, float, doub
   for (std::size_t i = 0; i < want.size(); ++i) {
     want[i] = want[i] * numbers(rstd)[i % 5] + numbers(mean)[i % 5];
   }
-  CHECK(worst(cpu().channel_affine(x, rstd, mean), want) < tolerance<T>());
+  CHECK(worst(cpu().channel_affine(x, rstd, mean, {}), want) < tolerance<T>());
 }
