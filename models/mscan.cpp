@@ -5,6 +5,7 @@
 #include "autograd/activation.h"
 #include "autograd/arithmetic.h"
 #include "autograd/checkpoint.h"
+#include "autograd/feed_forward.h"
 #include "autograd/residual.h"
 #include "autograd/strips.h"
 
@@ -87,8 +88,8 @@ Variable MSCA::forward(const Variable& u) const {
   std::vector<StripVariables> branches;
   for (const auto& [row, column] : strips_)
     branches.push_back({row.weight, row.bias, column.weight, column.bias});
-  return gate(mix_(strips(local, branches)),
-              u);  // the attention is a convolution's output, nothing squashes it
+  // The attention is a convolution's output: nothing squashes it.
+  return gate(mix_(strips(local, branches)), u);
 }
 
 Attention::Attention(int channels)
@@ -109,7 +110,10 @@ FeedForward::FeedForward(int channels, int hidden)
 
 Variable FeedForward::add_to(const Variable& base, const Variable& x, const Variable& scale,
                              const Tensor& mask) const {
-  return fc2_.add_to(base, position_(fc1_(x)), Activation::gelu, scale, mask);
+  const DepthwiseConv2d& position = position_.conv();
+  return feed_forward(
+      base, x, {fc1_.matrix(), fc1_.bias, position.weight, position.bias, fc2_.matrix(), fc2_.bias},
+      scale, mask);
 }
 
 Block::Block(int channels, int ratio, double drop_path)

@@ -65,6 +65,7 @@ class PositionConv : public Module {
   explicit PositionConv(int channels)
       : conv_(child<DepthwiseConv2d>("dwconv", channels, same_window(3))) {}
   Variable forward(const Variable& x) const override { return conv_(x); }
+  const DepthwiseConv2d& conv() const { return conv_; }
 
  private:
   DepthwiseConv2d& conv_;

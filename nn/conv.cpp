@@ -60,9 +60,12 @@ Variable Conv2d::forward(const Variable& x, Activation activation) const {
 
 Variable Conv2d::add_to(const Variable& base, const Variable& x, Activation input,
                         const Variable& scale, const Tensor& mask) const {
-  check(is_pointwise(options_), "Conv2d: only a 1x1 convolution of stride 1 ends a branch");
-  return linear_residual(base, x, reshape(weight, {options_.out_channels, options_.in_channels}),
-                         bias, input, scale, mask);
+  return linear_residual(base, x, matrix(), bias, input, scale, mask);
+}
+
+Variable Conv2d::matrix() const {
+  check(is_pointwise(options_), "Conv2d: only a 1x1 convolution of stride 1 is a matrix");
+  return reshape(weight, {options_.out_channels, options_.in_channels});
 }
 
 DepthwiseConv2d::DepthwiseConv2d(std::int64_t channels, const Window& window, bool with_bias)

@@ -28,6 +28,7 @@ class Conv2d : public Module {
   // The end of a residual branch, base + mask[n] scale[c] conv(input(x)), as one product: 1x1 only.
   Variable add_to(const Variable& base, const Variable& x, Activation input, const Variable& scale,
                   const Tensor& mask) const;
+  Variable matrix() const;  // the weight of a 1x1 convolution, [out, in]
   const Conv2dOptions& options() const { return options_; }
 
   Variable weight, bias;  // bias undefined without

@@ -192,6 +192,16 @@ class Backend {
                                                  Activation input, const Tensor& mask,
                                                  const Tensor& dy, Needs needs) = 0;
 
+  // --- MSCAN's feed-forward part, evaluation only: feed_forward.cpp ---
+  // y = base + contract gelu(taps * (expand x + expand_bias) + taps_bias) + contract_bias; taps is
+  // a depth-wise 3x3 padded by zeros. x [N,H,W,C], base and y [N,H,W,O]. Biases may be undefined.
+  struct FeedForward {
+    Tensor expand, expand_bias;      // [hidden, C], [hidden]
+    Tensor taps, taps_bias;          // [3, 3, hidden], [hidden]
+    Tensor contract, contract_bias;  // [O, hidden], [O]
+  };
+  virtual Tensor feed_forward(const Tensor& base, const Tensor& x, const FeedForward& f) = 0;
+
   // --- convolution: conv.cpp ---
   // x [N,H,W,I], weight [O,kh,kw,I/groups], bias [O] or undefined -> [N,OH,OW,O].
   virtual Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,

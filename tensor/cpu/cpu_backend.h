@@ -57,6 +57,7 @@ class CpuBackend final : public Backend {
   ConvGradients linear_residual_backward(const Tensor& x, const Tensor& weight, Activation input,
                                          const Tensor& mask, const Tensor& dy,
                                          Needs needs) override;
+  Tensor feed_forward(const Tensor& base, const Tensor& x, const FeedForward& f) override;
   Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Window& window,
                 int groups) override;
   ConvGradients conv2d_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,

@@ -37,5 +37,15 @@ void depthwise_square_forward(const DepthwiseShape& s, const T* x, const T* weig
 template <class T>
 void depthwise_square_backward(const DepthwiseShape& s, const T* x, const T* weight, const T* dy,
                                T* dx, T* dweight, T* dbias);
+// For kernels that hold a part of an image in cache: weights [taps][C] and bias as
+// depthwise_3x3_part() reads them, (taps + 1) C numbers in blocks of L = kLanes channels,
+// [C / L][taps + 1][L]; and outputs [y0, y1) x [x0, x1) of one image, stored where the image has
+// them.
+template <class T>
+void depthwise_square_pack(const T* weight, const T* bias, std::int64_t taps, std::int64_t c,
+                           T* packed);
+template <class T>
+void depthwise_3x3_part(const DepthwiseShape& s, std::int64_t y0, std::int64_t y1, std::int64_t x0,
+                        std::int64_t x1, const T* x, const T* packed, T* y);
 
 }  // namespace nextgrad::cpu

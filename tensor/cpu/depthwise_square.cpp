@@ -152,11 +152,10 @@ void backward_group(std::int64_t channels, const In& dy, const X& x, const T* pa
   }
 }
 
-// [taps][C] weights and bias -> [C / L][taps + 1][L]; `flip` reverses the taps.
 template <class T>
-const T* pack(const T* weight, const T* bias, std::int64_t taps, std::int64_t c, bool flip) {
+void pack_taps(const T* weight, const T* bias, std::int64_t taps, std::int64_t c, bool flip,
+               T* packed) {
   constexpr int L = kLanes<T>;
-  T* packed = scratch<PackScratch, T>((taps + 1) * c);
   for (std::int64_t block = 0; block < c / L; ++block) {
     T* out = packed + block * (taps + 1) * L;
     for (std::int64_t t = 0; t < taps; ++t)
@@ -167,6 +166,12 @@ const T* pack(const T* weight, const T* bias, std::int64_t taps, std::int64_t c,
       std::fill_n(out + taps * L, L, T{0});
     }
   }
+}
+
+template <class T>
+const T* pack(const T* weight, const T* bias, std::int64_t taps, std::int64_t c, bool flip) {
+  T* packed = scratch<PackScratch, T>((taps + 1) * c);
+  pack_taps(weight, bias, taps, c, flip, packed);
   return packed;
 }
 
@@ -324,12 +329,27 @@ void depthwise_square_backward(const DepthwiseShape& s, const T* x, const T* wei
   backward<5, T>(s, x, weight, dy, dx, dweight, dbias);
 }
 
+template <class T>
+void depthwise_square_pack(const T* weight, const T* bias, std::int64_t taps, std::int64_t c,
+                           T* packed) {
+  pack_taps(weight, bias, taps, c, false, packed);
+}
+
+template <class T>
+void depthwise_3x3_part(const DepthwiseShape& s, std::int64_t y0, std::int64_t y1, std::int64_t x0,
+                        std::int64_t x1, const T* x, const T* packed, T* y) {
+  forward_tile<3, T>(s, {0, y0, y1, x0, x1}, x, packed, nullptr, y);
+}
+
 #define NEXTGRAD_INSTANTIATE(T)                                                                   \
   template bool depthwise_square_fits<T>(const DepthwiseShape&);                                  \
   template void depthwise_square_forward<T>(const DepthwiseShape&, const T*, const T*, const T*,  \
                                             const T*, T*);                                        \
   template void depthwise_square_backward<T>(const DepthwiseShape&, const T*, const T*, const T*, \
-                                             T*, T*, T*);
+                                             T*, T*, T*);                                         \
+  template void depthwise_square_pack<T>(const T*, const T*, std::int64_t, std::int64_t, T*);     \
+  template void depthwise_3x3_part<T>(const DepthwiseShape&, std::int64_t, std::int64_t,          \
+                                      std::int64_t, std::int64_t, const T*, const T*, T*);
 NEXTGRAD_INSTANTIATE(float)
 NEXTGRAD_INSTANTIATE(double)
 #undef NEXTGRAD_INSTANTIATE

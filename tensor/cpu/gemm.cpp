@@ -20,12 +20,6 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
 }
 
-// Elements of B [K,N] packed: the last panel is padded with zeros.
-template <class T>
-std::int64_t packed_size(std::int64_t k, std::int64_t n) {
-  return ceil_div(n, kPanel<T>) * kPanel<T> * k;
-}
-
 // The register tile: Rows x kPanel sums over k, then one store (of n <= kPanel columns). Element
 // (i, p) of A is a[i * a_row + p * a_col].
 template <class T, int Rows>
@@ -124,18 +118,8 @@ void multiply_rows(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, s
                    const T* b, const T* bias, T* c, std::int64_t ldc) {
   std::int64_t k0 = 0;
   do {  // once if k is 0: C is the bias then
-    const std::int64_t depth = std::min(kDepth, k - k0);
-    for (std::int64_t j = 0; j < n; j += kPanel<T>) {
-      const T* panel = b + j * k + k0 * kPanel<T>;
-      for (std::int64_t i = 0; i < m; i += kRows) {
-        const std::int64_t at = i * ldc + j;
-        // The tile's lines of C are asked for before its sums begin.
-        for (std::int64_t r = 0; r < std::min<std::int64_t>(kRows, m - i); ++r)
-          __builtin_prefetch(c + at + r * ldc, 1);
-        tile_of(m - i, depth, a + i * a_row + k0, a_row, 1, panel, bias ? bias + j : nullptr,
-                k0 > 0, c + at, ldc, std::min<std::int64_t>(kPanel<T>, n - j));
-      }
-    }
+    multiply_block(m, n, std::min(kDepth, k - k0), a + k0, a_row, b + k0 * kPanel<T>, k * kPanel<T>,
+                   bias, k0 > 0, c, ldc);
     k0 += kDepth;
   } while (k0 < k);
 }
@@ -191,6 +175,26 @@ void sum_pieces(const T* partial, std::int64_t pieces, std::int64_t n, T* to) {
 }
 
 }  // namespace
+
+template <class T>
+void pack(MatrixView<T> b, std::int64_t k, std::int64_t n, T* packed) {
+  pack_panels(b, k, n, 0, ceil_div(n, kPanel<T>), packed);
+}
+
+template <class T>
+void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth, const T* a,
+                    std::int64_t a_row, const T* panels, std::int64_t panel_size, const T* bias,
+                    bool accumulate, T* c, std::int64_t ldc) {
+  for (std::int64_t j = 0; j < n; j += kPanel<T>, panels += panel_size)
+    for (std::int64_t i = 0; i < m; i += kRows) {
+      T* to = c + i * ldc + j;
+      // The tile's lines of C are asked for before its sums begin.
+      for (std::int64_t r = 0; r < std::min<std::int64_t>(kRows, m - i); ++r)
+        __builtin_prefetch(to + r * ldc, 1);
+      tile_of(m - i, depth, a + i * a_row, a_row, 1, panels, bias ? bias + j : nullptr, accumulate,
+              to, ldc, std::min<std::int64_t>(kPanel<T>, n - j));
+    }
+}
 
 template <class T>
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a, MatrixView<T> b,
@@ -266,6 +270,10 @@ void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowB
 }
 
 #define NEXTGRAD_INSTANTIATE(T)                                                                    \
+  template void pack<T>(MatrixView<T>, std::int64_t, std::int64_t, T*);                            \
+  template void multiply_block<T>(std::int64_t, std::int64_t, std::int64_t, const T*,              \
+                                  std::int64_t, const T*, std::int64_t, const T*, bool, T*,        \
+                                  std::int64_t);                                                   \
   template void gemm<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&,             \
                         MatrixView<T>, const T*, T*, std::int64_t, const RowsDone&);               \
   template void gemm_over_pixels<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&, \

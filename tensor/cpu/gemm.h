@@ -68,6 +68,21 @@ template <class T>
 void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a,
                       const RowBlocks<T>& b, T* c, T* sums = nullptr);
 
+// The parts of gemm(), for kernels that chain products inside a cache. pack() writes B [K,N] as
+// panels, packed_size() numbers; multiply_block() computes C (+)= A B [+ bias] on one thread for
+// rows k0 to k0 + depth of B: `panels` is the packed B plus k0 * kPanel, panel_size K * kPanel, and
+// columns begin at a multiple of kPanel if `panels` begins at that panel.
+template <class T>
+std::int64_t packed_size(std::int64_t k, std::int64_t n) {
+  return (n + kPanel<T> - 1) / kPanel<T> * kPanel<T> * k;
+}
+template <class T>
+void pack(MatrixView<T> b, std::int64_t k, std::int64_t n, T* packed);
+template <class T>
+void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth, const T* a,
+                    std::int64_t a_row, const T* panels, std::int64_t panel_size, const T* bias,
+                    bool accumulate, T* c, std::int64_t ldc);
+
 // Column sums of dy [..., C] -> [C], a bias gradient (matmul.cpp).
 Tensor sum_columns(const Tensor& dy);
 

@@ -1,6 +1,7 @@
 // Gradchecks of arithmetic, activations, shapes, reductions and matrix products.
 #include "autograd/activation.h"
 #include "autograd/arithmetic.h"
+#include "autograd/feed_forward.h"
 #include "autograd/matmul.h"
 #include "autograd/pool.h"
 #include "autograd/reduce.h"
@@ -160,6 +161,45 @@ TEST_CASE("the end of a residual branch equals its composition") {
     }
   }
   CHECK_THROWS_AS(linear_residual(leaf({2, 3}, 1), leaf({2, 4}, 2), leaf({5, 4}, 3)), Error);
+}
+
+TEST_CASE("feed-forward in one pass equals its parts") {
+  // Large enough for tiles, with odd edges; then narrow, and of channels that fill no vector.
+  for (const auto& [n, h, w, c, hidden] : std::vector<std::array<std::int64_t, 5>>{
+           {1, 67, 131, 8, 128}, {2, 41, 70, 5, 208}, {1, 3, 2, 4, 16}, {1, 5, 4, 3, 7}}) {
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      const auto value = [dtype](const Shape& shape, std::uint32_t use) {
+        return Variable(normal(shape, use, dtype));
+      };
+      const Variable base = value({n, h, w, c}, 40), x = value({n, h, w, c}, 41);
+      const FeedForwardVariables f{value({hidden, c}, 42),    value({hidden}, 43),
+                                   value({3, 3, hidden}, 44), value({hidden}, 45),
+                                   value({c, hidden}, 46),    value({c}, 47)};
+      const Variable s = value({c}, 48);
+      const Tensor one = Tensor::full({n}, 1.0, dtype);  // a mask: computed part by part
+      const double tolerance = dtype == DType::f32 ? 1e-4 : 1e-12;
+      const Tensor parts = feed_forward(base, x, f, s, one).value();
+      CHECK(difference(feed_forward(base, x, f, s, {}).value(), parts) < tolerance);
+      set_num_threads(3);
+      const auto three = feed_forward(base, x, f, s, {}).value().to_vector<double>();
+      set_num_threads(1);
+      CHECK(feed_forward(base, x, f, s, {}).value().to_vector<double>() == three);
+      set_num_threads(0);
+      FeedForwardVariables bare = f;
+      bare.expand_bias = bare.taps_bias = bare.contract_bias = Variable();
+      CHECK(difference(feed_forward(base, x, bare, {}, {}).value(),
+                       feed_forward(base, x, bare, {}, one).value()) < tolerance);
+    }
+  }
+  CHECK_THROWS_AS(feed_forward(leaf({1, 2, 2, 3}, 1).detach(), leaf({1, 2, 2, 4}, 1).detach(),
+                               {leaf({8, 3}, 2).detach(),
+                                {},
+                                leaf({3, 3, 8}, 3).detach(),
+                                {},
+                                leaf({3, 8}, 4).detach(),
+                                {}},
+                               {}, {}),
+                  Error);
 }
 
 TEST_CASE("residual, gate and masks") {

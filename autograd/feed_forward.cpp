@@ -1,0 +1,48 @@
+#include "autograd/feed_forward.h"
+
+#include "autograd/checks.h"
+#include "autograd/conv.h"
+#include "autograd/matmul.h"
+
+namespace nextgrad {
+
+// base + mask scale (W2 gelu(taps * (W1 x + b1) + tap_bias) + b2). Its gradient is that of the
+// parts; in evaluation scale is multiplied into W2 and b2.
+Variable feed_forward(const Variable& base, const Variable& x, const FeedForwardVariables& f,
+                      const Variable& scale, const Tensor& mask) {
+  const Window window{.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
+  const bool records =
+      grad_enabled() && (base.requires_grad() || x.requires_grad() || f.expand.requires_grad());
+  if (records || mask.defined()) {
+    const Variable hidden = linear(x, f.expand, f.expand_bias);
+    const Variable mixed = depthwise_conv2d(hidden, f.taps, f.taps_bias, window);
+    return linear_residual(base, mixed, f.contract, f.contract_bias, Activation::gelu, scale, mask);
+  }
+  check_floating("feed_forward", x.value());
+  check_same("feed_forward", x.value(), base.value());
+  check(x.ndim() == 4 && f.expand.ndim() == 2 && f.expand.dim(1) == x.dim(3),
+        "feed_forward: input {} does not fit the first weight {}", x.shape().str(),
+        f.expand.shape().str());
+  const std::int64_t hidden = f.expand.dim(0), out = f.contract.dim(0);
+  check(f.taps.shape() == Shape{3, 3, hidden} && f.contract.shape() == Shape{out, hidden},
+        "feed_forward: taps {} and second weight {} do not fit {} hidden channels",
+        f.taps.shape().str(), f.contract.shape().str(), hidden);
+  check(base.shape() == Shape{x.dim(0), x.dim(1), x.dim(2), out},
+        "feed_forward: base {} is not the output's shape", base.shape().str());
+  check_vector("feed_forward", "expand_bias", x.value(), f.expand_bias, hidden);
+  check_vector("feed_forward", "taps_bias", x.value(), f.taps_bias, hidden);
+  check_vector("feed_forward", "contract_bias", x.value(), f.contract_bias, out);
+  check_vector("feed_forward", "scale", x.value(), scale, out);
+  Backend& b = x.backend();
+  Tensor w2 = f.contract.value().contiguous(), b2 = value_or_none(f.contract_bias);
+  if (scale.defined()) {
+    w2 = b.binary(Binary::mul, w2, scale.value().unsqueeze(1));
+    if (b2.defined()) b2 = b.binary(Binary::mul, b2, scale.value());
+  }
+  return Variable(
+      b.feed_forward(base.value().contiguous(), x.value().contiguous(),
+                     {f.expand.value().contiguous(), value_or_none(f.expand_bias),
+                      f.taps.value().contiguous(), value_or_none(f.taps_bias), w2, b2}));
+}
+
+}  // namespace nextgrad
