@@ -1,12 +1,14 @@
 #include "apps/evaluator.h"
 
+#include "apps/pipeline.h"
+
 namespace nextgrad {
 
-LabelMap predict_labels(const SegNeXt& model, const EvalTransform& transform, const Image& image,
-                        std::int64_t height, std::int64_t width) {
+LabelMap predict_labels(const SegNeXt& model, const Tensor& input, std::int64_t height,
+                        std::int64_t width) {
   const NoGrad no_grad;
-  const Variable input(transform.apply(image).to(model.device()));
-  const Tensor labels = model.predict(model.forward(input), height, width);
+  const Variable x(input.to(model.device()));
+  const Tensor labels = model.predict(model.forward(x), height, width);
   return {height, width, labels.to_vector<std::uint8_t>()};
 }
 
@@ -20,10 +22,14 @@ EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const EvalTransform&
     bool before;
   } mode(model);
   EvalResult result{ConfusionMatrix(dataset.num_classes()), {}, false};
-  for (std::int64_t i = 0; i < dataset.size(); ++i) {
+  Ahead<Prepared> pictures(dataset.size(), [&](std::int64_t i) {
     Sample sample = dataset.load(i);
-    LabelMap prediction =
-        predict_labels(model, transform, sample.image, sample.label.height, sample.label.width);
+    Tensor input = transform.apply(sample.image);
+    return Prepared{std::move(sample), std::move(input)};
+  });
+  for (std::int64_t i = 0; i < dataset.size(); ++i) {
+    auto [sample, input] = pictures.next();
+    LabelMap prediction = predict_labels(model, input, sample.label.height, sample.label.width);
     result.matrix.add(sample.label, std::vector<std::int32_t>(prediction.values.begin(),
                                                               prediction.values.end()));
     if (keep.count(i) > 0) result.pictures.push_back({std::move(sample), std::move(prediction)});

@@ -10,6 +10,7 @@
 #include "apps/checkpoint.h"
 #include "apps/commands.h"
 #include "apps/evaluator.h"
+#include "apps/pipeline.h"
 #include "apps/progress.h"
 #include "apps/trainer.h"
 #include "data/file.h"
@@ -86,6 +87,32 @@ std::vector<Source> sources_of(const PredictArguments& a, const Dataset* dataset
   return sources;
 }
 
+// Makes folders, and takes those away again into which nothing was put.
+class OutputFolders {
+ public:
+  OutputFolders() = default;
+  OutputFolders(const OutputFolders&) = delete;
+  OutputFolders& operator=(const OutputFolders&) = delete;
+  ~OutputFolders() {
+    std::error_code not_empty;
+    for (auto path = made_.rbegin(); path != made_.rend(); ++path) fs::remove(*path, not_empty);
+  }
+  void make(const fs::path& path) {
+    std::error_code error;
+    std::vector<fs::path> missing;  // innermost first
+    for (fs::path p = path; !p.empty() && !fs::exists(p, error); p = p.parent_path())
+      missing.push_back(p);
+    made_.insert(made_.end(), missing.rbegin(), missing.rend());
+    fs::create_directories(path, error);
+    if (error || !fs::is_directory(path, error))
+      fail_input("{}: cannot be made a folder: {}; choose another --output", path.string(),
+                 error ? error.message() : "something else has this name");
+  }
+
+ private:
+  std::vector<fs::path> made_;
+};
+
 class Writer {
  public:
   // Every file that will be written is checked before the first is.
@@ -100,14 +127,7 @@ class Writer {
         else if (fs::exists(path(kind, s.name)) && !s.path.empty() &&
                  fs::equivalent(path(kind, s.name), s.path))
           fail_input("{}: is an input itself; choose another --output", s.path);
-    std::error_code error;
-    for (const auto& kind : kinds) {
-      const fs::path folder = nested_ ? folder_ / kind : folder_;
-      fs::create_directories(folder, error);
-      if (error || !fs::is_directory(folder))
-        fail_input("{}: cannot be made a folder: {}; choose another --output", folder.string(),
-                   error ? error.message() : "something else has this name");
-    }
+    for (const auto& kind : kinds) folders_.make(nested_ ? folder_ / kind : folder_);
   }
   fs::path path(const std::string& kind, const std::string& name) const {
     return (nested_ ? folder_ / kind : folder_) / (name + ".png");
@@ -116,7 +136,73 @@ class Writer {
  private:
   fs::path folder_;
   bool nested_;
+  OutputFolders folders_;
 };
+
+// All that is fixed before the first picture; read by several threads.
+struct Job {
+  const PredictArguments& arguments;
+  const LoadedModel& loaded;
+  const Dataset* dataset;
+  std::vector<Source> sources;
+  std::vector<std::string> kinds;
+  EvalTransform transform;
+
+  Prepared prepare(std::int64_t i) const {
+    const Source& s = sources[static_cast<std::size_t>(i)];
+    Sample sample =
+        s.path.empty() ? dataset->load(s.index) : Sample{s.name, read_image(s.path), {}};
+    Tensor input = transform.apply(sample.image);
+    return {std::move(sample), std::move(input)};
+  }
+  void write(const Writer& writer, const std::string& name, const Sample& sample,
+             const LabelMap& label) const {
+    const auto& palette = loaded.info.palette;
+    for (const auto& kind : kinds) {
+      const std::string path = writer.path(kind, name).string();
+      if (kind == "overlay")
+        write_png(path, overlay(sample.image, label, palette, arguments.alpha));
+      if (kind == "colour") write_png(path, colorize(label, palette));
+      if (kind == "index") write_png(path, label);
+      if (kind == "image") write_png(path, sample.image);
+      if (kind == "truth") write_png(path, colorize(sample.label, dataset->palette()));
+    }
+  }
+};
+
+// The network runs here; the next pictures are read and the last ones written beside it.
+void predict_all(const Job& job, const Writer& writer) {
+  const auto n = static_cast<std::int64_t>(job.sources.size());
+  const Stopwatch clock;
+  double network = 0;
+  ProgressLine progress(stdout);
+  Behind results;
+  Ahead<Prepared> pictures(n, [&](std::int64_t i) { return job.prepare(i); });
+  for (std::int64_t i = 0; i < n; ++i) {
+    Prepared p;
+    try {
+      p = pictures.next();
+    } catch (...) {
+      results.finish();  // whose error, if any, came first
+      throw;
+    }
+    const Stopwatch busy;
+    LabelMap label =
+        predict_labels(*job.loaded.model, p.input, p.sample.image.height, p.sample.image.width);
+    network += busy.seconds();
+    results.begin([&job, &writer, name = job.sources[static_cast<std::size_t>(i)].name,
+                   sample = std::move(p.sample),
+                   label = std::move(label)] { job.write(writer, name, sample, label); });
+    if (i + 1 == n) results.finish();
+    progress.update(fmt::format("{} of {} images  {:.1f} images/s", i + 1, n,
+                                static_cast<double>(i + 1) / clock.seconds()),
+                    i + 1 == n);
+  }
+  progress.finish();
+  fmt::print("{} images in {}: {:.1f} images/s, the network {:.0f} % of the time\n", n,
+             job.arguments.output, static_cast<double>(n) / clock.seconds(),
+             100 * network / clock.seconds());
+}
 
 void run_predict(const PredictArguments& a) {
   const bool data_set = a.from_data.has_value();
@@ -126,37 +212,16 @@ void run_predict(const PredictArguments& a) {
   const LoadedModel loaded = load_weights(a.weights, a.variant, Device::parse(a.device));
   std::unique_ptr<Dataset> dataset;
   if (data_set) dataset = make_dataset(a.data, a.split);
-  const auto sources = sources_of(a, dataset.get());
-  auto kinds = a.kinds();
+  Job job{a,
+          loaded,
+          dataset.get(),
+          sources_of(a, dataset.get()),
+          a.kinds(),
+          eval_transform(a.size, {}, loaded.info.normalize)};
   // From a data set there is more to look at: the image and the truth.
-  if (data_set) kinds.insert(kinds.end(), {"image", "truth"});
-  const Writer writer(a, kinds, sources);
-  const auto transform = eval_transform(a.size, {}, loaded.info.normalize);
-  const auto& palette = loaded.info.palette;
-  const Stopwatch clock;
-  ProgressLine progress(stdout);
-  std::size_t done = 0;
-  for (const auto& s : sources) {
-    const Sample sample =
-        s.path.empty() ? dataset->load(s.index) : Sample{s.name, read_image(s.path), {}};
-    const Image& image = sample.image;
-    const LabelMap label =
-        predict_labels(*loaded.model, transform, image, image.height, image.width);
-    for (const auto& kind : kinds) {
-      const std::string path = writer.path(kind, s.name).string();
-      if (kind == "overlay") write_png(path, overlay(image, label, palette, a.alpha));
-      if (kind == "colour") write_png(path, colorize(label, palette));
-      if (kind == "index") write_png(path, label);
-      if (kind == "image") write_png(path, image);
-      if (kind == "truth") write_png(path, colorize(sample.label, dataset->palette()));
-    }
-    ++done;
-    progress.update(fmt::format("{} of {} images  {:.1f} images/s", done, sources.size(),
-                                static_cast<double>(done) / clock.seconds()),
-                    done == sources.size());
-  }
-  progress.finish();
-  fmt::print("{} images in {}\n", sources.size(), a.output);
+  if (data_set) job.kinds.insert(job.kinds.end(), {"image", "truth"});
+  const Writer writer(a, job.kinds, job.sources);
+  predict_all(job, writer);
 }
 
 }  // namespace

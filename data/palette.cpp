@@ -82,14 +82,16 @@ Image overlay(const Image& image, const LabelMap& label, const Palette& palette,
         "overlay: image of {} x {}, labels of {} x {}", image.width, image.height, label.width,
         label.height);
   check(alpha >= 0 && alpha <= 1, "overlay: alpha {}, want 0..1", alpha);
+  std::array<double, 256> share{};  // of a pixel's old value, and what rounds it to nearest
+  for (std::size_t v = 0; v < share.size(); ++v)
+    share[v] = (1 - alpha) * static_cast<double>(v) + 0.5;
   Image out = image;
-  for (std::size_t i = 0; i < label.values.size(); ++i) {
+  std::uint8_t* pixel = out.pixels.data();
+  for (std::size_t i = 0; i < label.values.size(); ++i, pixel += 3) {
     if (label.values[i] >= palette.size()) continue;
-    for (std::size_t c = 0; c < 3; ++c) {
-      std::uint8_t& pixel = out.pixels[i * 3 + c];
-      pixel = static_cast<std::uint8_t>(
-          std::lround((1 - alpha) * pixel + alpha * palette[label.values[i]][c]));
-    }
+    const Color& color = palette[label.values[i]];
+    for (std::size_t c = 0; c < 3; ++c)
+      pixel[c] = static_cast<std::uint8_t>(share[pixel[c]] + alpha * color[c]);
   }
   return out;
 }

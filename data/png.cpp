@@ -63,6 +63,12 @@ std::vector<std::uint8_t> encode(const spng_ihdr& header, const Palette& palette
   check(context != nullptr, "encode_png: out of memory");
   const auto ok = [](int code) { check(code == 0, "encode_png: {}", spng_strerror(code)); };
   ok(spng_set_option(context.get(), SPNG_ENCODE_TO_BUFFER, 1));
+  if (header.color_type == SPNG_COLOR_TYPE_TRUECOLOR) {
+    // The largest cost of a prediction's picture. For an overlay of 480 x 360: 7.8 ms and 233 kB
+    // instead of the default's 63 ms and 207 kB; every filter at level 1 is 17 ms and 228 kB.
+    ok(spng_set_option(context.get(), SPNG_IMG_COMPRESSION_LEVEL, 1));
+    ok(spng_set_option(context.get(), SPNG_FILTER_CHOICE, SPNG_FILTER_CHOICE_UP));
+  }
   spng_ihdr copy = header;
   ok(spng_set_ihdr(context.get(), &copy));
   if (!palette.empty()) {

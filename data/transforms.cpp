@@ -133,7 +133,8 @@ Tensor EvalTransform::apply(const Image& image) const {
   sized = resize_bilinear(*source, h, w);
   const auto tables = normalize_tables(normalize);
   std::vector<float> values(sized.pixels.size());
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = tables[i % 3][sized.pixels[i]];
+  for (std::size_t i = 0; i < values.size(); i += 3)
+    for (std::size_t c = 0; c < 3; ++c) values[i + c] = tables[c][sized.pixels[i + c]];
   return Tensor::from(values, {1, h, w, 3});
 }
 

@@ -93,6 +93,31 @@ TEST_CASE("predict: files, folders and globs keep names and sizes") {
   CHECK(slurp(folder / "in/a.png") == input);
 }
 
+TEST_CASE("predict: stops at the first image it cannot read, keeps what came before") {
+  const TemporaryFolder folder;
+  make_weights(folder);
+  fs::create_directories(folder / "in");
+  for (const char* name : {"a", "b", "d", "e", "f"})
+    write_png(folder / fmt::format("in/{}.png", name), little_image(33, 47, 1));
+  spill(folder / "in/c.png", "no picture");
+  spill(folder / "in/e.png", "no picture either");
+  auto o = segnext(folder, "predict --weights w.safetensors in --output out");
+  CHECK(o.code == 2);
+  CHECK(o.err.find("c.png") != std::string::npos);
+  CHECK(fs::exists(folder / "out/a.png"));
+  CHECK(fs::exists(folder / "out/b.png"));
+  CHECK(std::distance(fs::directory_iterator(folder / "out"), {}) == 2);
+  // Nothing is left where nothing was made, but what was there stays.
+  o = segnext(folder,
+              "predict --weights w.safetensors in/c.png --output new/deep --index --colour");
+  CHECK(o.code == 2);
+  CHECK(!fs::exists(folder / "new"));
+  fs::create_directories(folder / "old");
+  o = segnext(folder, "predict --weights w.safetensors in/c.png --output old --index --colour");
+  CHECK(o.code == 2);
+  CHECK(fs::is_empty(folder / "old"));
+}
+
 TEST_CASE("predict: images of a data set come with their truth") {
   const TemporaryFolder folder;
   make_weights(folder);
