@@ -58,7 +58,7 @@ std::string usage_error(CLI::App& root, const CLI::ParseError& e, const std::str
 // main(), hence the second start.
 void let_threads_sleep(char** argv) {
   if (getenv("OMP_WAIT_POLICY") != nullptr || getenv("GOMP_SPINCOUNT") != nullptr) return;
-  if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
+  if (setenv("GOMP_SPINCOUNT", "20000", 1) == 0) execv("/proc/self/exe", argv);
 }
 
 int run(int argc, char** argv) {

@@ -1,12 +1,12 @@
 // The feed-forward part of MSCAN in evaluation, base + W2 gelu(taps * (W1 x + b1) + tap_bias) + b2,
 // in one pass: its hidden maps, 4 to 8 times as wide as x, never leave the L2 cache.
 //
-//     x [rows + 2][columns + 2][C]           A task is a tile of kTileRows x kTileColumns pixels
-//            | 1x1                           (fewer rows where C is large). kHidden hidden
-//     h [rows + 2][columns + 2][kHidden]     channels at a time it computes h with a border of one
-//            | 3x3, kBandRows rows           pixel (12 to 20 % of the first product are done twice
-//     z [band][columns + 2][kHidden]         for it), convolves and activates a band of rows, and
-//            | GELU, 1x1                     multiplies that into the tile's sums.
+//     x [rows + 2][columns + 2][C]           A task is a tile of kTileRows x kTileColumns pixels.
+//            | 1x1                           kHidden hidden channels at a time it computes h with a
+//     h [rows + 2][columns + 2][kHidden]     border of one pixel (a quarter of the first product
+//            | 3x3, kBandRows rows           is done twice for it), convolves and activates a band
+//     z [band][columns + 2][kHidden]         of rows, and multiplies that into the tile's sums.
+//            | GELU, 1x1
 //     y [rows][columns][C] +=
 //
 // Against the ops one by one this saves four passes over the hidden maps, which for the first two
@@ -29,13 +29,13 @@ struct HiddenScratch;
 struct BandScratch;
 struct SumScratch;
 
-constexpr std::int64_t kTileRows = 16, kTileColumns = 64, kBandRows = 4, kHidden = 32;
-constexpr std::int64_t kSums = 65536;  // most numbers of a tile's sums
+constexpr std::int64_t kTileRows = 8, kTileColumns = 64, kBandRows = 4, kHidden = 32;
+constexpr std::int64_t kMostChannels = 128;  // of y: the sums of a tile then fill half of L2
 
 // What all tiles share; weights are packed, biases may be null.
 template <class T>
 struct Job {
-  std::int64_t n, h, w, c, hidden, out, rows;  // rows: of a tile
+  std::int64_t n, h, w, c, hidden, out;
   const T *base, *x, *w1, *b1, *taps, *w2, *b2;
   T* y;
 };
@@ -49,11 +49,11 @@ struct Tile {
 template <class T>
 Tile tile_at(const Job<T>& j, std::int64_t index) {
   const std::int64_t across = (j.w + kTileColumns - 1) / kTileColumns;
-  const std::int64_t down = (j.h + j.rows - 1) / j.rows, column = index % across;
+  const std::int64_t down = (j.h + kTileRows - 1) / kTileRows, column = index % across;
   Tile t{};
   t.image = index / across / down;
-  t.y0 = index / across % down * j.rows;
-  t.y1 = std::min(j.h, t.y0 + j.rows);
+  t.y0 = index / across % down * kTileRows;
+  t.y1 = std::min(j.h, t.y0 + kTileRows);
   t.x0 = j.w * column / across;
   t.x1 = j.w * (column + 1) / across;
   t.top = std::max<std::int64_t>(0, t.y0 - 1);
@@ -102,7 +102,7 @@ template <class T>
 void run_tile(const Job<T>& j, const Tile& t) {
   T* h = scratch<HiddenScratch, T>((kTileRows + 2) * (kTileColumns + 2) * kHidden);
   T* z = scratch<BandScratch, T>((kBandRows + 2) * (kTileColumns + 2) * kHidden);
-  T* sums = scratch<SumScratch, T>(std::max(kSums, kTileColumns * j.out));
+  T* sums = scratch<SumScratch, T>(kTileRows * kTileColumns * j.out);
   for (std::int64_t first = 0; first < j.hidden; first += kHidden) {
     const std::int64_t width = std::min(kHidden, j.hidden - first);
     expand(j, t, first, width, h);
@@ -133,7 +133,7 @@ Tensor CpuBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedF
     return depthwise_square_fits<T>(shape) && hidden % kPanel<T> == 0;
   });
   // Small or narrow hidden maps stay in cache anyway, and a wide x leaves too few rows for a tile.
-  if (!fits || h * w * hidden < (1 << 20) || out > 128) {
+  if (!fits || h * w * hidden < (1 << 20) || out > kMostChannels) {
     const Tensor rows =
         linear(x.reshape({pixels, c}), f.expand, f.expand_bias, Activation::none, nullptr);
     const Tensor z =
@@ -153,25 +153,22 @@ Tensor CpuBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedF
     pack<T>({f.contract.data<T>(), 1, hidden}, hidden, out, w2.data<T>());
     depthwise_square_pack(f.taps.data<T>(), data_or_null<T>(f.taps_bias), 9, hidden,
                           taps.data<T>());
-    Job<T> job{n,
-               h,
-               w,
-               c,
-               hidden,
-               out,
-               0,
-               base.data<T>(),
-               x.data<T>(),
-               w1.data<T>(),
-               data_or_null<T>(f.expand_bias),
-               taps.data<T>(),
-               w2.data<T>(),
-               data_or_null<T>(f.contract_bias),
-               y.data<T>()};
-    job.rows = std::clamp<std::int64_t>(kSums / (kTileColumns * out) / kBandRows * kBandRows,
-                                        kBandRows, kTileRows);
+    const Job<T> job{n,
+                     h,
+                     w,
+                     c,
+                     hidden,
+                     out,
+                     base.data<T>(),
+                     x.data<T>(),
+                     w1.data<T>(),
+                     data_or_null<T>(f.expand_bias),
+                     taps.data<T>(),
+                     w2.data<T>(),
+                     data_or_null<T>(f.contract_bias),
+                     y.data<T>()};
     const std::int64_t tiles =
-        n * ((h + job.rows - 1) / job.rows) * ((w + kTileColumns - 1) / kTileColumns);
+        n * ((h + kTileRows - 1) / kTileRows) * ((w + kTileColumns - 1) / kTileColumns);
     parallel_tasks(tiles, [&](std::int64_t i) { run_tile(job, tile_at(job, i)); });
   });
   return y;

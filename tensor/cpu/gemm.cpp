@@ -112,16 +112,17 @@ void pack_columns(const T* a, std::int64_t a_row, std::int64_t m, std::int64_t r
   }
 }
 
-// C = A B + bias for the rows of one L2 block; b is packed.
+// C = A B + bias for the rows of one L2 block; b is packed. K is cut evenly, so that no cut is
+// short.
 template <class T>
 void multiply_rows(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t a_row,
                    const T* b, const T* bias, T* c, std::int64_t ldc) {
-  std::int64_t k0 = 0;
-  do {  // once if k is 0: C is the bias then
-    multiply_block(m, n, std::min(kDepth, k - k0), a + k0, a_row, b + k0 * kPanel<T>, k * kPanel<T>,
-                   bias, k0 > 0, c, ldc);
-    k0 += kDepth;
-  } while (k0 < k);
+  const std::int64_t cuts = std::max<std::int64_t>(1, ceil_div(k, kDepth));
+  for (std::int64_t cut = 0; cut < cuts; ++cut) {  // once if k is 0: C is the bias then
+    const std::int64_t k0 = k * cut / cuts, k1 = k * (cut + 1) / cuts;
+    multiply_block(m, n, k1 - k0, a + k0, a_row, b + k0 * kPanel<T>, k * kPanel<T>, bias, cut > 0,
+                   c, ldc);
+  }
 }
 
 // C (+)= A^T B over one block of k, both packed.
@@ -206,10 +207,10 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a,
       ceil_div(n, kPanel<T>),
       std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(1, k * kPanel<T>)),
       [&](std::int64_t begin, std::int64_t end) { pack_panels(b, k, n, begin, end, packed); });
-  // Rows are computed one like another, so how many make a block may depend on the threads.
-  const std::int64_t share = ceil_div(m, std::int64_t{4} * num_threads());
-  const std::int64_t block =
-      std::clamp(ceil_div(share, kRows) * kRows, std::int64_t{kRows}, kRowBlock / kRows * kRows);
+  // Rows are computed one like another, so how many make a block may depend on the threads: about
+  // ten blocks a thread, for an even end.
+  const std::int64_t share = m / (std::int64_t{10} * num_threads()) / kRows * kRows;
+  const std::int64_t block = std::clamp(share, std::int64_t{2 * kRows}, kRowBlock / kRows * kRows);
   const auto run = [&](std::int64_t task) {
     const std::int64_t first = task * block, rows = std::min(block, m - first);
     const MatrixView<T> from = a(first, rows);

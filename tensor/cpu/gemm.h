@@ -31,7 +31,7 @@ template <class T>
 inline constexpr int kPanel = 2 * kLanes<T>;                   // columns of a register tile
 inline constexpr int kRows = kVectorRegisters == 32 ? 12 : 6;  // rows of a register tile
 inline constexpr std::int64_t kRowBlock = 96;                  // most rows of A in an L2 block
-inline constexpr std::int64_t kDepth = 256;                    // rows of a panel in L1
+inline constexpr std::int64_t kDepth = 320;                    // most rows of a panel in L1
 
 // A matrix by address and strides: element (i, j) is data[i * row + j * col].
 template <class T>
