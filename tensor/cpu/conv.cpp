@@ -1,20 +1,32 @@
-// Convolution as matrix products on patches ("im2col"), 96 output pixels at a time: the patches of
-// a block [96][kh kw I] live in L2 and never exist as a whole. The weight gradient makes its
-// patches the same way; the input gradient gathers from dy W, one image at a time, so that no two
-// threads write the same pixel.
+// Convolution as matrix products on patches, made 96 pixels at a time (patches.h). The weight
+// gradient makes its patches the same way.
+//
+// The input gradient is a convolution too, of dy with the transposed weight. With a stride, which
+// taps reach a pixel depends only on its residues (y mod stride_h, x mod stride_w); along one axis,
+// for 3 taps at stride 2 and padding 1:
+//
+//      dy   o       o       o       even x: one tap (kx = 1), of the dy above it
+//           |\     /|\     /|
+//      dx   e   o   e   o   e       odd x:  two taps (kx = 2, 0), of the two dy beside it
+//
+// So each class of pixels is a product of its own, patches of dy times the class's taps of the
+// weight, together with not one multiplication more than the forward pass has, and each pixel of dx
+// is written once. (Columns dy W, to be summed into dx, are kh kw / stride^2 times as many numbers,
+// and went through memory.)
 #include <algorithm>
+#include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/gemm.h"
-#include "tensor/cpu/parallel.h"
-#include "tensor/cpu/scratch.h"
+#include "tensor/cpu/patches.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 
 namespace {
 
-struct PatchScratch;
+constexpr std::int64_t kProducts = 1
+                                   << 17;  // of the input gradient in cache before they are placed
 
 struct ConvShape {
   std::int64_t n, h, w, in, oh, ow, out;
@@ -27,103 +39,135 @@ struct ConvShape {
   double flops() const { return 2.0 * static_cast<double>(pixels() * out * patch()); }
 };
 
-// The patch of output pixel (image, oy, ox), channels of one group: [kh][kw][I / groups].
-template <class T>
-void patch(const ConvShape& s, const T* image, std::int64_t oy, std::int64_t ox,
-           std::int64_t channel, T* out) {
+// The patches that the forward pass multiplies, [kh][kw][I / groups].
+PatchGrid forward_grid(const ConvShape& s, int group) {
   const Window& k = s.window;
-  const std::int64_t c = s.group_in(), x0 = ox * k.stride_w - k.pad_w;
-  const bool whole_rows =
-      s.groups == 1 && k.dilation_w == 1 && x0 >= 0 && x0 + k.kw <= s.w;  // one run of kw * I
-  for (int ky = 0; ky < k.kh; ++ky) {
-    const std::int64_t y = oy * k.stride_h - k.pad_h + ky * k.dilation_h;
-    if (y < 0 || y >= s.h) {
-      out = std::fill_n(out, k.kw * c, T{0});
-      continue;
-    }
-    const T* row = image + y * s.w * s.in + channel;
-    if (whole_rows) {
-      out = std::copy_n(row + x0 * s.in, k.kw * c, out);
-      continue;
-    }
-    for (int kx = 0; kx < k.kw; ++kx) {
-      const std::int64_t x = x0 + kx * k.dilation_w;
-      out = x < 0 || x >= s.w ? std::fill_n(out, c, T{0}) : std::copy_n(row + x * s.in, c, out);
-    }
-  }
-}
-
-// Patches of output pixels [begin, end) over the whole batch.
-template <class T>
-void patches(const ConvShape& s, const T* x, int group, std::int64_t begin, std::int64_t end,
-             T* out) {
-  for (std::int64_t p = begin; p < end; ++p, out += s.patch())
-    patch(s, x + p / (s.oh * s.ow) * s.h * s.w * s.in, p / s.ow % s.oh, p % s.ow,
-          group * s.group_in(), out);
-}
-
-// Blocks of patches, made in scratch memory.
-template <class T>
-RowBlocks<T> patch_rows(const ConvShape& s, const T* x, int group) {
-  return [&s, x, group](std::int64_t first, std::int64_t rows) {
-    T* block = scratch<PatchScratch, T>(rows * s.patch());
-    patches(s, x, group, first, first + rows, block);
-    return MatrixView<T>{block, s.patch(), 1};
-  };
+  PatchGrid g{.h = s.h,
+              .w = s.w,
+              .channels = s.in,
+              .channel = group * s.group_in(),
+              .depth = s.group_in(),
+              .rows = s.oh,
+              .cols = s.ow,
+              .stride_h = k.stride_h,
+              .stride_w = k.stride_w,
+              .ys = {},
+              .xs = {}};
+  for (std::int64_t ky = 0; ky < k.kh; ++ky) g.ys.push_back(ky * k.dilation_h - k.pad_h);
+  for (std::int64_t kx = 0; kx < k.kw; ++kx) g.xs.push_back(kx * k.dilation_w - k.pad_w);
+  return g;
 }
 
 template <class T>
 void forward(const ConvShape& s, const T* x, const T* weight, const T* bias, T* y) {
   const std::int64_t k = s.patch(), n = s.group_out();
-  for (int g = 0; g < s.groups; ++g)
-    gemm<T>(s.pixels(), n, k, patch_rows(s, x, g), {weight + g * n * k, 1, k},
+  for (int g = 0; g < s.groups; ++g) {
+    const PatchGrid grid = forward_grid(s, g);
+    gemm<T>(s.pixels(), n, k, patch_rows(grid, x), {weight + g * n * k, 1, k},
             bias ? bias + g * n : nullptr, y + g * n, s.out);
+  }
 }
 
-// dx of one image and group from columns = dy W [OH*OW][kh][kw][I / groups].
+// The taps that reach the pixels of one residue along one axis: pixel residue + j * stride takes
+// tap[i] times dy[j + from[i]]. `from` ascends.
+struct AxisTaps {
+  std::int64_t residue, pixels;
+  std::vector<std::int64_t> tap = {}, from = {};
+  AxisTaps(std::int64_t r, std::int64_t size, int taps, int stride, int pad, int dilation)
+      : residue(r), pixels((size - r + stride - 1) / stride) {
+    for (std::int64_t k = taps - 1; k >= 0; --k) {
+      const std::int64_t at = r + pad - k * dilation;
+      if (at % stride != 0) continue;
+      tap.push_back(k);
+      from.push_back(at / stride);
+    }
+  }
+};
+
+// The patches of dy for one class of pixels, [taps][O / groups].
+PatchGrid backward_grid(const ConvShape& s, int group, const AxisTaps& ys, const AxisTaps& xs) {
+  return {.h = s.oh,
+          .w = s.ow,
+          .channels = s.out,
+          .channel = group * s.group_out(),
+          .depth = s.group_out(),
+          .rows = ys.pixels,
+          .cols = xs.pixels,
+          .stride_h = 1,
+          .stride_w = 1,
+          .ys = ys.from,
+          .xs = xs.from};
+}
+
+// The class's taps of the weight: [taps][O / groups][I / groups].
 template <class T>
-void gather_columns(const ConvShape& s, const T* columns, std::int64_t channel, T* dx) {
-  const Window& k = s.window;
+void class_weight(const ConvShape& s, const AxisTaps& ys, const AxisTaps& xs, const T* weight,
+                  T* to) {
+  const std::int64_t c = s.group_in(), n = s.group_out();
+  for (const std::int64_t ky : ys.tap)
+    for (const std::int64_t kx : xs.tap) {
+      copy_runs(weight + (ky * s.window.kw + kx) * c, s.patch(), n, c, to, c);
+      to += n * c;
+    }
+}
+
+// Products [pixels][I / groups] of the class's pixels from `first` on, to their places in dx.
+template <class T>
+void place(const ConvShape& s, int group, const AxisTaps& ys, const AxisTaps& xs, const T* products,
+           std::int64_t first, std::int64_t count, T* dx) {
   const std::int64_t c = s.group_in();
-  parallel_for(s.h, 1, [&](std::int64_t y0, std::int64_t y1) {
-    for (std::int64_t y = y0; y < y1; ++y)
-      for (std::int64_t x = 0; x < s.w; ++x) {
-        T* to = dx + (y * s.w + x) * s.in + channel;
-        std::fill_n(to, c, T{0});
-        for (int ky = 0; ky < k.kh; ++ky) {
-          const std::int64_t oy = y + k.pad_h - ky * k.dilation_h;
-          if (oy < 0 || oy % k.stride_h != 0 || oy / k.stride_h >= s.oh) continue;
-          for (int kx = 0; kx < k.kw; ++kx) {
-            const std::int64_t ox = x + k.pad_w - kx * k.dilation_w;
-            if (ox < 0 || ox % k.stride_w != 0 || ox / k.stride_w >= s.ow) continue;
-            const T* from = columns + (oy / k.stride_h * s.ow + ox / k.stride_w) * s.patch() +
-                            (ky * k.kw + kx) * c;
-            add_to(to, from, c);
-          }
-        }
-      }
-  });
+  const auto row = [&](const Pixel& p, std::int64_t done, std::int64_t n) {
+    const std::int64_t y = ys.residue + p.row * s.window.stride_h;
+    const std::int64_t x = xs.residue + p.col * s.window.stride_w;
+    copy_runs(products + done * c, c, n, c, dx + ((p.image * s.h + y) * s.w + x) * s.in + group * c,
+              s.window.stride_w * s.in);
+  };
+  for_rows(ys.pixels, xs.pixels, first, count, row);
+}
+
+// dx of one class of pixels and one group.
+template <class T>
+void input_gradient_of(const ConvShape& s, int group, const AxisTaps& ys, const AxisTaps& xs,
+                       const T* dy, const T* weight, T* dx) {
+  const PatchGrid grid = backward_grid(s, group, ys, xs);
+  const RowBlocks<T> patches = patch_rows(grid, dy);
+  const std::int64_t c = s.group_in(), pixels = s.n * ys.pixels * xs.pixels;
+  const std::int64_t most = std::min(pixels, std::max<std::int64_t>(kRowBlock, kProducts / c));
+  const Tensor taps = Tensor::empty({grid.size() * c}, dtype_of<T>);
+  const Tensor buffer = Tensor::empty({most * c}, dtype_of<T>);
+  T* products = buffer.data<T>();
+  class_weight(s, ys, xs, weight + group * s.group_out() * s.patch(), taps.data<T>());
+  for (std::int64_t begin = 0; begin < pixels; begin += most) {
+    const auto block = [&](std::int64_t first, std::int64_t rows) {
+      return patches(begin + first, rows);
+    };
+    const auto done = [&](std::int64_t first, std::int64_t rows) {
+      place(s, group, ys, xs, products + first * c, begin + first, rows, dx);
+    };
+    gemm<T>(std::min(most, pixels - begin), c, grid.size(), block, {taps.data<T>(), c, 1}, nullptr,
+            products, c, done);
+  }
 }
 
 template <class T>
 void input_gradient(const ConvShape& s, const T* dy, const T* weight, T* dx) {
-  const std::int64_t k = s.patch(), n = s.group_out(), pixels = s.oh * s.ow;
-  const Tensor buffer = Tensor::empty({pixels * k}, dtype_of<T>);
-  T* columns = buffer.data<T>();
-  for (std::int64_t image = 0; image < s.n; ++image)
-    for (int g = 0; g < s.groups; ++g) {
-      gemm<T>(pixels, k, n, rows_of<T>({dy + image * pixels * s.out + g * n, s.out, 1}),
-              {weight + g * n * k, k, 1}, nullptr, columns, k);
-      gather_columns(s, columns, g * s.group_in(), dx + image * s.h * s.w * s.in);
+  const Window& k = s.window;
+  for (std::int64_t ry = 0; ry < std::min<std::int64_t>(k.stride_h, s.h); ++ry)
+    for (std::int64_t rx = 0; rx < std::min<std::int64_t>(k.stride_w, s.w); ++rx) {
+      const AxisTaps ys(ry, s.h, k.kh, k.stride_h, k.pad_h, k.dilation_h);
+      const AxisTaps xs(rx, s.w, k.kw, k.stride_w, k.pad_w, k.dilation_w);
+      for (int g = 0; g < s.groups; ++g) input_gradient_of(s, g, ys, xs, dy, weight, dx);
     }
 }
 
 template <class T>
 void weight_gradient(const ConvShape& s, const T* x, const T* dy, T* dweight) {
   const std::int64_t k = s.patch(), n = s.group_out();
-  for (int g = 0; g < s.groups; ++g)
-    gemm_over_pixels<T>(n, k, s.pixels(), rows_of<T>({dy + g * n, s.out, 1}), patch_rows(s, x, g),
+  for (int g = 0; g < s.groups; ++g) {
+    const PatchGrid grid = forward_grid(s, g);
+    gemm_over_pixels<T>(n, k, s.pixels(), rows_of<T>({dy + g * n, s.out, 1}), patch_rows(grid, x),
                         dweight + g * n * k);
+  }
 }
 
 ConvShape shape_of(const Shape& x, const Shape& weight, const Window& window, int groups) {

@@ -112,30 +112,89 @@ TEST_CASE("long sums and products do not depend on the number of threads") {
       [&] { return backend().conv2d_backward(image, kernel, y, two, 1, {}).dx; });
 }
 
-TEST_CASE("conv2d against plain loops") {
-  const Shape xs{2, 11, 9, 6}, ws{8, 3, 2, 3};
-  const Window w{3, 2, 2, 1, 2, 1, 2, 3};
-  const int groups = 2;
-  for (const DType dtype : {DType::f32, DType::f64}) {
-    const Tensor x = random(xs, dtype, 9), k = random(ws, dtype, 10), b = random({8}, dtype, 11);
-    const Tensor y = backend().conv2d(x, k, b, w, groups);
-    const auto xv = x.to_vector<double>(), kv = k.to_vector<double>(), bv = b.to_vector<double>();
-    std::vector<double> expected;
-    for (std::int64_t n = 0; n < 2; ++n)
-      for (std::int64_t oy = 0; oy < w.out_h(11); ++oy)
-        for (std::int64_t ox = 0; ox < w.out_w(9); ++ox)
-          for (std::int64_t o = 0; o < 8; ++o) {
-            double s = bv[static_cast<std::size_t>(o)];
-            for (std::int64_t ky = 0; ky < 3; ++ky)
-              for (std::int64_t kx = 0; kx < 2; ++kx)
-                for (std::int64_t i = 0; i < 3; ++i) {
-                  const std::int64_t iy = oy * 2 - 2 + ky * 2, ix = ox - 1 + kx * 3;
-                  if (iy < 0 || iy >= 11 || ix < 0 || ix >= 9) continue;
-                  s += xv[static_cast<std::size_t>(((n * 11 + iy) * 9 + ix) * 6 + o / 4 * 3 + i)] *
-                       kv[static_cast<std::size_t>(((o * 3 + ky) * 2 + kx) * 3 + i)];
-                }
-            expected.push_back(s);
+namespace {
+
+struct ConvCase {
+  Shape x, w;
+  Window window;
+  int groups = 1;
+};
+
+// Calls fn(index in y, index in x, index in w) for each product of a convolution.
+template <class Fn>
+void for_each_product(const ConvCase& c, Fn&& fn) {
+  const auto& [n, h, w, in] = std::array{c.x[0], c.x[1], c.x[2], c.x[3]};
+  const auto& [out, kh, kw, depth] = std::array{c.w[0], c.w[1], c.w[2], c.w[3]};
+  const Window& k = c.window;
+  std::size_t y = 0;
+  for (std::int64_t image = 0; image < n; ++image)
+    for (std::int64_t oy = 0; oy < k.out_h(h); ++oy)
+      for (std::int64_t ox = 0; ox < k.out_w(w); ++ox)
+        for (std::int64_t o = 0; o < out; ++o, ++y)
+          for (std::int64_t t = 0; t < kh * kw * depth; ++t) {
+            const std::int64_t iy = oy * k.stride_h - k.pad_h + t / (kw * depth) * k.dilation_h;
+            const std::int64_t ix = ox * k.stride_w - k.pad_w + t / depth % kw * k.dilation_w;
+            const std::int64_t channel = o / (out / c.groups) * depth + t % depth;
+            if (iy < 0 || iy >= h || ix < 0 || ix >= w) continue;
+            fn(y, static_cast<std::size_t>(((image * h + iy) * w + ix) * in + channel),
+               static_cast<std::size_t>(o * kh * kw * depth + t));
           }
-    CHECK(worst(y, expected) < (dtype == DType::f32 ? 1e-4 : 1e-12));
-  }
+}
+
+void require_conv(ConvCase c, DType dtype) {
+  c.window.kh = static_cast<int>(c.w[1]);
+  c.window.kw = static_cast<int>(c.w[2]);
+  const double tolerance = dtype == DType::f32 ? 5e-4 : 1e-11;
+  const Tensor x = random(c.x, dtype, 9), w = random(c.w, dtype, 10),
+               b = random({c.w[0]}, dtype, 11);
+  const Tensor y = backend().conv2d(x, w, b, c.window, c.groups);
+  const Tensor dy = random(y.shape(), dtype, 12);
+  const auto xv = x.to_vector<double>(), wv = w.to_vector<double>(), bv = b.to_vector<double>(),
+             dyv = dy.to_vector<double>();
+  std::vector<double> yv(dyv.size()), dx(xv.size()), dw(wv.size());
+  for (std::size_t i = 0; i < yv.size(); ++i) yv[i] = bv[i % bv.size()];
+  for_each_product(c, [&](std::size_t iy, std::size_t ix, std::size_t iw) {
+    yv[iy] += xv[ix] * wv[iw];
+    dx[ix] += dyv[iy] * wv[iw];
+    dw[iw] += dyv[iy] * xv[ix];
+  });
+  const ConvGradients g = backend().conv2d_backward(x, w, dy, c.window, c.groups, {});
+  CHECK(worst(y, yv) < tolerance);
+  CHECK(worst(g.dx, dx) < tolerance);
+  CHECK(worst(g.dweight, dw) < tolerance);
+}
+
+}  // namespace
+
+TEST_CASE("conv2d and its gradients against plain loops") {
+  const Window two{.stride_h = 2, .stride_w = 2, .pad_h = 1, .pad_w = 1};
+  const std::vector<ConvCase> cases = {
+      {{2, 20, 18, 3}, {16, 3, 3, 3}, two},    // a run of 9 numbers
+      {{1, 13, 22, 7}, {33, 3, 3, 7}, two},    // of 21; odd sizes
+      {{2, 9, 11, 11}, {5, 3, 3, 11}, two},    // of 33
+      {{1, 16, 16, 40}, {17, 3, 3, 40}, two},  // of 120
+      {{1, 1, 30, 5}, {4, 3, 3, 5}, two},      // one row
+      {{3, 30, 1, 1}, {1, 3, 3, 1}, two},      // one column, one channel
+      {{1, 2, 2, 3}, {4, 7, 7, 3}, {.stride_h = 2, .stride_w = 3, .pad_h = 3, .pad_w = 4}},
+      {{2, 7, 8, 4}, {6, 1, 1, 4}, {.stride_h = 2, .stride_w = 3}},  // pixels that no tap reaches
+      {{1, 9, 10, 3}, {4, 2, 2, 3}, {.stride_h = 4, .stride_w = 4}},
+      {{2, 8, 9, 6}, {8, 3, 3, 6}, {.pad_h = 1, .pad_w = 1}},
+      {{1, 12, 14, 6}, {5, 3, 3, 6}, {.stride_h = 3, .stride_w = 2, .pad_h = 2, .pad_w = 5}},
+      {{1, 15, 13, 4},
+       {6, 3, 3, 4},
+       {.stride_h = 2, .stride_w = 2, .dilation_h = 2, .dilation_w = 2}},
+      {{2, 11, 9, 6}, {8, 3, 2, 3}, {3, 2, 2, 1, 2, 1, 2, 3}, 2},
+      {{1, 10, 11, 18}, {36, 3, 3, 9}, two, 2},
+  };
+  for (const ConvCase& c : cases)
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      CAPTURE(c.x[1]);
+      CAPTURE(c.x[3]);
+      require_conv(c, dtype);
+    }
+}
+
+TEST_CASE("the input gradient in more than one go") {
+  const ConvCase big{{1, 300, 290, 16}, {2, 3, 3, 16}, {.pad_h = 1, .pad_w = 1}};
+  require_conv(big, DType::f32);
 }
