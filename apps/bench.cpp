@@ -83,20 +83,25 @@ class Bench {
     std::vector<double> ones, forwards;
     std::array<std::vector<double>, 4> steps;
     for (int i = -1; i < runs_; ++i) {  // -1: warm-up
+      if (i == 0) backend_.reset_peak();
+      const auto s = step();
+      for (std::size_t k = 0; k < 4 && i >= 0; ++k) steps[k].push_back(s[k]);
+    }
+    const auto peak = backend_.memory().peak, resident = peak_resident_bytes();
+    for (int i = -1; i < runs_; ++i) {
       const double one = forward(true), all = forward(false);
       if (i < 0) continue;
       ones.push_back(one);
       forwards.push_back(all);
     }
-    for (int i = -1; i < runs_; ++i) {
-      if (i == 0) backend_.reset_peak();
-      const auto s = step();
-      for (std::size_t k = 0; k < 4 && i >= 0; ++k) steps[k].push_back(s[k]);
-    }
-    return {{"forward_one", median(ones)},          {"forward_eval", median(forwards)},
-            {"forward_train", median(steps[0])},    {"backward", median(steps[1])},
-            {"optimizer", median(steps[2])},        {"step", median(steps[3])},
-            {"peak_bytes", backend_.memory().peak}, {"reserved_bytes", backend_.memory().reserved}};
+    return {{"forward_one", median(ones)},
+            {"forward_eval", median(forwards)},
+            {"forward_train", median(steps[0])},
+            {"backward", median(steps[1])},
+            {"optimizer", median(steps[2])},
+            {"step", median(steps[3])},
+            {"peak_bytes", peak},
+            {"peak_resident_bytes", resident}};
   }
 
   struct Costs {
@@ -176,7 +181,7 @@ void print_times(const BenchArguments& a, const json& result) {
   line("training step", "step", a.batch);
   fmt::print("{:<32}{:>13} tensors, {} whole process\n", "peak memory of a step",
              format_bytes(result["peak_bytes"].get<double>()),
-             format_bytes(static_cast<double>(peak_resident_bytes())));
+             format_bytes(result["peak_resident_bytes"].get<double>()));
 }
 
 // Prediction of one image with 1, 2, 4, ... threads and at several sizes.
@@ -226,7 +231,6 @@ void run_bench(const BenchArguments& a) {
   result["peak_gflops"] = peak.flops / 1e9;
   result["peak_gbytes"] = peak.bytes / 1e9;
   result["images_per_second"] = a.batch / result["step"].get<double>();
-  result["peak_resident_bytes"] = peak_resident_bytes();
   result["backend"] = bench.backend().description();
   result["arguments"] = {{"variant", a.variant},
                          {"classes", a.classes},

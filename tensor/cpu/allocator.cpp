@@ -42,9 +42,13 @@ void* CachingAllocator::allocate(std::size_t bytes) {
   const std::size_t size = size_class(bytes);
   const std::scoped_lock lock(mutex_);
   void* block = nullptr;
-  if (const auto found = free_.find(size); found != free_.end() && !found->second.empty()) {
+  // A free block up to half as large again will do: steps of many shapes then need fewer blocks.
+  auto found = free_.lower_bound(size);
+  while (found != free_.end() && found->second.empty()) found = free_.erase(found);
+  if (found != free_.end() && found->first <= size + size / 2) {
     block = found->second.back();
     found->second.pop_back();
+    if (found->first != size) larger_[block] = found->first;
   } else {
     block = take(size);
     if (block == nullptr) {
@@ -64,7 +68,9 @@ void* CachingAllocator::allocate(std::size_t bytes) {
 void CachingAllocator::release(void* block, std::size_t bytes) {
   const std::size_t size = size_class(bytes);
   const std::scoped_lock lock(mutex_);
-  free_[size].push_back(block);
+  const auto larger = larger_.find(block);
+  free_[larger != larger_.end() ? larger->second : size].push_back(block);
+  if (larger != larger_.end()) larger_.erase(larger);
   stats_.live -= size;
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <map>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 #include "tensor/storage.h"
@@ -25,6 +26,7 @@ class CachingAllocator {
 
   mutable std::mutex mutex_;
   std::map<std::size_t, std::vector<void*>> free_;  // by size class
+  std::unordered_map<void*, std::size_t> larger_;  // blocks in use that are larger than their class
   MemoryStats stats_;
 };
 
