@@ -188,6 +188,7 @@ void print_times(const BenchArguments& a, const json& result) {
 void run_scaling(const BenchArguments& a) {
   set_num_threads(a.threads);
   const int most = num_threads();
+  json table = json::array();
   fmt::print("{:<10}{:>8}{:>12}{:>12}{:>22}\n", "size", "threads", "ms", "speed-up",
              "ms per million pixels");
   for (const std::int64_t size : {256, 512, 1024, 2048}) {
@@ -208,9 +209,11 @@ void run_scaling(const BenchArguments& a) {
       if (threads == 1) alone = s;
       fmt::print("{:<10}{:>8}{:>12.1f}{:>11.2f}x{:>22.1f}\n", size, threads, 1e3 * s, alone / s,
                  1e9 * s / static_cast<double>(size * size));
+      table.push_back({{"size", size}, {"threads", threads}, {"seconds", s}});
       bench.backend().empty_cache();
     }
   }
+  if (!a.json_file.empty()) write_output(a.json_file, json{{"scaling", table}}.dump(2) + "\n");
 }
 
 void run_bench(const BenchArguments& a) {

@@ -1,23 +1,14 @@
 #include "autograd/feed_forward.h"
 
 #include "autograd/checks.h"
-#include "autograd/conv.h"
-#include "autograd/matmul.h"
 
 namespace nextgrad {
 
-// base + mask scale (W2 gelu(taps * (W1 x + b1) + tap_bias) + b2). Its gradient is that of the
-// parts; in evaluation scale is multiplied into W2 and b2.
+// base + scale (W2 gelu(taps * (W1 x + b1) + tap_bias) + b2); scale is multiplied into W2 and b2.
 Variable feed_forward(const Variable& base, const Variable& x, const FeedForwardVariables& f,
-                      const Variable& scale, const Tensor& mask) {
-  const Window window{.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
-  const bool records =
-      grad_enabled() && (base.requires_grad() || x.requires_grad() || f.expand.requires_grad());
-  if (records || mask.defined()) {
-    const Variable hidden = linear(x, f.expand, f.expand_bias);
-    const Variable mixed = depthwise_conv2d(hidden, f.taps, f.taps_bias, window);
-    return linear_residual(base, mixed, f.contract, f.contract_bias, Activation::gelu, scale, mask);
-  }
+                      const Variable& scale) {
+  check(!grad_enabled() || !(base.requires_grad() || x.requires_grad() || f.expand.requires_grad()),
+        "feed_forward: has no backward; compute it in parts, or under NoGrad");
   check_floating("feed_forward", x.value());
   check_same("feed_forward", x.value(), base.value());
   check(x.ndim() == 4 && f.expand.ndim() == 2 && f.expand.dim(1) == x.dim(3),

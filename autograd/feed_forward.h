@@ -12,10 +12,11 @@ struct FeedForwardVariables {
   Variable contract, contract_bias;  // [O, hidden], [O]
 };
 
-// base + mask[n] scale[c] (contract gelu(taps * (expand x))), biases included: x [N,H,W,C], base
-// [N,H,W,O], scale [O] and mask [N] or undefined. Where no gradient is recorded and there is no
-// mask, it is one pass whose hidden maps never leave the cache.
+// base + scale[c] (contract gelu(taps * (expand x))), biases included, in one pass whose hidden
+// maps never leave the cache: x [N,H,W,C], base [N,H,W,O], scale [O] or undefined. For evaluation:
+// throws where a gradient would have to be recorded (linear, depthwise_conv2d and linear_residual
+// do that).
 Variable feed_forward(const Variable& base, const Variable& x, const FeedForwardVariables& f,
-                      const Variable& scale, const Tensor& mask);
+                      const Variable& scale = {});
 
 }  // namespace nextgrad

@@ -28,7 +28,7 @@ Variable strips(const Variable& x, const std::vector<StripVariables>& strips) {
   const Tensor in = x.value().contiguous();
   std::vector<Variable> inputs = {x};
   std::vector<Strip> values;
-  std::vector<Saved> saved = {Saved(in)};
+  std::vector<Saved> saved = {Saved(x, in)};
   for (const StripVariables& s : strips) {
     check_strip(x, s);
     values.push_back({s.row.value().contiguous(), value_or_none(s.row_bias),

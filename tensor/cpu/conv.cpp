@@ -25,8 +25,8 @@ namespace nextgrad::cpu {
 
 namespace {
 
-constexpr std::int64_t kProducts = 1
-                                   << 17;  // of the input gradient in cache before they are placed
+// Numbers of the input gradient in cache before they are placed.
+constexpr std::int64_t kProducts = 131072;
 
 struct ConvShape {
   std::int64_t n, h, w, in, oh, ow, out;
@@ -161,12 +161,12 @@ void input_gradient(const ConvShape& s, const T* dy, const T* weight, T* dx) {
 }
 
 template <class T>
-void weight_gradient(const ConvShape& s, const T* x, const T* dy, T* dweight) {
+void weight_gradient(const ConvShape& s, const T* x, const T* dy, T* dweight, T* dbias) {
   const std::int64_t k = s.patch(), n = s.group_out();
   for (int g = 0; g < s.groups; ++g) {
     const PatchGrid grid = forward_grid(s, g);
     gemm_over_pixels<T>(n, k, s.pixels(), rows_of<T>({dy + g * n, s.out, 1}), patch_rows(grid, x),
-                        dweight + g * n * k);
+                        dweight + g * n * k, dbias ? dbias + g * n : nullptr);
   }
 }
 
@@ -200,12 +200,15 @@ ConvGradients CpuBackend::conv2d_backward(const Tensor& x, const Tensor& weight,
   ConvGradients g;
   if (needs.dx) g.dx = Tensor::empty(x.shape(), x.dtype());
   if (needs.dweight) g.dweight = Tensor::empty(weight.shape(), x.dtype());
+  if (needs.dbias && needs.dweight) g.dbias = Tensor::empty({s.out}, x.dtype());
   dispatch_float(x.dtype(), "conv2d", [&](auto tag) {
     using T = decltype(tag);
     if (needs.dx) input_gradient<T>(s, dy.data<T>(), weight.data<T>(), g.dx.data<T>());
-    if (needs.dweight) weight_gradient<T>(s, x.data<T>(), dy.data<T>(), g.dweight.data<T>());
+    if (needs.dweight)
+      weight_gradient<T>(s, x.data<T>(), dy.data<T>(), g.dweight.data<T>(),
+                         data_or_null<T>(g.dbias));
   });
-  if (needs.dbias) g.dbias = sum_columns(dy);
+  if (needs.dbias && !needs.dweight) g.dbias = sum_columns(dy);
   return g;
 }
 

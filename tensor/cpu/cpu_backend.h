@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -11,6 +12,12 @@
 #include "tensor/cpu/allocator.h"
 
 namespace nextgrad::cpu {
+
+// The numbers of an optional tensor; null if it is undefined.
+template <class T>
+T* data_or_null(const Tensor& t) {
+  return t.defined() ? t.data<std::remove_const_t<T>>() : nullptr;
+}
 
 class CpuBackend final : public Backend {
  public:

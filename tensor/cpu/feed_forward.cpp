@@ -117,11 +117,6 @@ void run_tile(const Job<T>& j, const Tile& t) {
   }
 }
 
-template <class T>
-const T* data_or_null(const Tensor& t) {
-  return t.defined() ? t.data<T>() : nullptr;
-}
-
 }  // namespace
 
 Tensor CpuBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedForward& f) {
@@ -151,7 +146,7 @@ Tensor CpuBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedF
     const Tensor taps = Tensor::empty({10 * hidden}, x.dtype());
     pack<T>({f.expand.data<T>(), 1, c}, c, hidden, w1.data<T>());
     pack<T>({f.contract.data<T>(), 1, hidden}, hidden, out, w2.data<T>());
-    depthwise_square_pack(f.taps.data<T>(), data_or_null<T>(f.taps_bias), 9, hidden,
+    depthwise_square_pack(f.taps.data<T>(), data_or_null<const T>(f.taps_bias), 9, hidden,
                           taps.data<T>());
     const Job<T> job{n,
                      h,
@@ -162,10 +157,10 @@ Tensor CpuBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedF
                      base.data<T>(),
                      x.data<T>(),
                      w1.data<T>(),
-                     data_or_null<T>(f.expand_bias),
+                     data_or_null<const T>(f.expand_bias),
                      taps.data<T>(),
                      w2.data<T>(),
-                     data_or_null<T>(f.contract_bias),
+                     data_or_null<const T>(f.contract_bias),
                      y.data<T>()};
     const std::int64_t tiles =
         n * ((h + kTileRows - 1) / kTileRows) * ((w + kTileColumns - 1) / kTileColumns);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "tensor/cpu/simd.h"
 
@@ -13,13 +14,19 @@ namespace nextgrad::cpu {
 // V is Vec<T> or T itself.
 template <class V, class T>
 [[gnu::always_inline]] inline V get(const T* p) {
-  V v;
-  std::memcpy(&v, p, sizeof(v));
-  return v;
+  if constexpr (std::is_same_v<V, T>) {
+    return *p;
+  } else {
+    return load(p);
+  }
 }
 template <class V, class T>
 [[gnu::always_inline]] inline void put(T* p, V v) {
-  std::memcpy(p, &v, sizeof(v));
+  if constexpr (std::is_same_v<V, T>) {
+    *p = v;
+  } else {
+    store(p, v);
+  }
 }
 
 // Calls fn(k, V{}) for k in [0, n): with V = Vec<T> where a whole vector is left, else with T.

@@ -76,11 +76,6 @@ RowBlocks<T> masked_rows(const T* mask, std::int64_t pixels, const T* x, std::in
   };
 }
 
-template <class T>
-const T* data_or_null(const Tensor& t) {
-  return t.defined() ? t.data<T>() : nullptr;
-}
-
 // Column sums of dy [P, C], in pieces of a fixed number of rows, summed in order.
 template <class T>
 void column_sums(const T* dy, std::int64_t rows, std::int64_t c, T* out) {
@@ -100,27 +95,28 @@ void column_sums(const T* dy, std::int64_t rows, std::int64_t c, T* out) {
   }
 }
 
-// The gradients of f(x) W^T + bias; rows of dy come scaled by their image's mask.
+// The gradients of f(x) W^T + bias, that of the bias beside the weight's only; rows of dy come
+// scaled by their image's mask.
 template <class T>
-ConvGradients gradients(const Tensor& x, const Tensor& weight, const Tensor& dy,
+ConvGradients gradients(const Shape& x_shape, const T* x, const Tensor& weight, const Tensor& dy,
                         const RowBlocks<T>& dy_rows, Activation input, Needs needs) {
   const std::int64_t k = weight.dim(1), n = weight.dim(0), m = n > 0 ? dy.numel() / n : 0;
   ConvGradients g;
-  if (needs.dbias) g.dbias = Tensor::zeros({n}, dy.dtype());
   if (needs.dx) {
-    g.dx = Tensor::empty(x.shape(), dy.dtype());
+    g.dx = Tensor::empty(x_shape, dy.dtype());
     T* dx = g.dx.data<T>();
     RowsDone finish;
     if (input != Activation::none)
-      finish = [=, in = x.data<T>()](std::int64_t first, std::int64_t rows) {
-        activation_gradient(input, in + first * k, dx + first * k, rows * k);
+      finish = [=](std::int64_t first, std::int64_t rows) {
+        activation_gradient(input, x + first * k, dx + first * k, rows * k);
       };
     gemm<T>(m, k, n, dy_rows, {weight.data<T>(), k, 1}, nullptr, dx, k, finish);
   }
   if (needs.dweight) {
     g.dweight = Tensor::empty({n, k}, dy.dtype());
-    gemm_over_pixels<T>(n, k, m, dy_rows, activated_rows(input, x.data<T>(), k),
-                        g.dweight.data<T>(), needs.dbias ? g.dbias.data<T>() : nullptr);
+    if (needs.dbias) g.dbias = Tensor::empty({n}, dy.dtype());
+    gemm_over_pixels<T>(n, k, m, dy_rows, activated_rows(input, x, k), g.dweight.data<T>(),
+                        needs.dbias ? g.dbias.data<T>() : nullptr);
   }
   return g;
 }
@@ -158,7 +154,7 @@ Tensor CpuBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& b
         activate(activation, pre + row * n, out + row * n, rows * n);
       };
     gemm<T>(m, n, k, rows_of<T>({x.data<T>(), k, 1}), {weight.data<T>(), 1, k},
-            data_or_null<T>(bias), pre, n, finish);
+            data_or_null<const T>(bias), pre, n, finish);
     if (pre_activation && activation == Activation::none) std::copy_n(pre, m * n, out);
   });
   return y;
@@ -176,8 +172,8 @@ ConvGradients CpuBackend::linear_backward(const Tensor& x, const Tensor& weight,
   dispatch_float(dy.dtype(), "linear", [&](auto tag) {
     using T = decltype(tag);
     const RowBlocks<T> rows_of_dy = rows_of<T>({dy.data<T>(), n, 1});
-    const Tensor like = x.defined() ? x : Tensor::empty({dy.dim(0), k}, dy.dtype());
-    g = gradients<T>(like, weight, dy, rows_of_dy, Activation::none, needs);
+    g = gradients<T>({dy.dim(0), k}, data_or_null<const T>(x), weight, dy, rows_of_dy,
+                     Activation::none, needs);
   });
   if (needs.dbias && !needs.dweight) g.dbias = sum_columns(dy);
   return g;
@@ -193,14 +189,14 @@ Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Te
   dispatch_float(x.dtype(), "linear_residual", [&](auto tag) {
     using T = decltype(tag);
     T* out = y.data<T>();
-    const T *from = base.data<T>(), *factor = data_or_null<T>(mask);
+    const T *from = base.data<T>(), *factor = data_or_null<const T>(mask);
     const RowsDone finish = [=](std::int64_t first, std::int64_t rows) {
       if (factor == nullptr) return add_to(out + first * n, from + first * n, rows * n);
       for (std::int64_t r = first; r < first + rows; ++r)
         add_row(from + r * n, factor[r / pixels], out + r * n, n);
     };
     gemm<T>(m, n, k, activated_rows(input, x.data<T>(), k), {weight.data<T>(), 1, k},
-            data_or_null<T>(bias), out, n, finish);
+            data_or_null<const T>(bias), out, n, finish);
   });
   return y;
 }
@@ -217,9 +213,9 @@ ConvGradients CpuBackend::linear_residual_backward(const Tensor& x, const Tensor
   ConvGradients g;
   dispatch_float(dy.dtype(), "linear_residual", [&](auto tag) {
     using T = decltype(tag);
-    const RowBlocks<T> rows = masked_rows<T>(data_or_null<T>(mask), pixels, dy.data<T>(), n);
+    const RowBlocks<T> rows = masked_rows<T>(data_or_null<const T>(mask), pixels, dy.data<T>(), n);
     needs.dweight |= needs.dbias;  // its blocks are where the bias gradient is summed
-    g = gradients<T>(x, weight, dy, rows, input, needs);
+    g = gradients<T>(x.shape(), x.data<T>(), weight, dy, rows, input, needs);
   });
   return g;
 }

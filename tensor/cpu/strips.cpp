@@ -21,11 +21,6 @@ double flops(const Tensor& x, const std::vector<Strip>& strips) {
 }
 
 template <class T>
-T* data_or_null(const Tensor& t) {
-  return t.defined() ? t.data<std::remove_const_t<T>>() : nullptr;
-}
-
-template <class T>
 std::vector<StripOf<T>> pointers(const std::vector<Strip>& strips) {
   std::vector<StripOf<T>> p;
   for (const Strip& s : strips)

@@ -1,6 +1,7 @@
 // Gradchecks of arithmetic, activations, shapes, reductions and matrix products.
 #include "autograd/activation.h"
 #include "autograd/arithmetic.h"
+#include "autograd/conv.h"
 #include "autograd/feed_forward.h"
 #include "autograd/matmul.h"
 #include "autograd/pool.h"
@@ -176,19 +177,24 @@ TEST_CASE("feed-forward in one pass equals its parts") {
                                    value({3, 3, hidden}, 44), value({hidden}, 45),
                                    value({c, hidden}, 46),    value({c}, 47)};
       const Variable s = value({c}, 48);
-      const Tensor one = Tensor::full({n}, 1.0, dtype);  // a mask: computed part by part
+      const auto in_parts = [&](const FeedForwardVariables& v, const Variable& scale) {
+        const Window window{.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
+        const Variable mixed =
+            depthwise_conv2d(linear(x, v.expand, v.expand_bias), v.taps, v.taps_bias, window);
+        return linear_residual(base, mixed, v.contract, v.contract_bias, Activation::gelu, scale)
+            .value();
+      };
       const double tolerance = dtype == DType::f32 ? 1e-4 : 1e-12;
-      const Tensor parts = feed_forward(base, x, f, s, one).value();
-      CHECK(difference(feed_forward(base, x, f, s, {}).value(), parts) < tolerance);
+      const Tensor parts = in_parts(f, s);
+      CHECK(difference(feed_forward(base, x, f, s).value(), parts) < tolerance);
       set_num_threads(3);
-      const auto three = feed_forward(base, x, f, s, {}).value().to_vector<double>();
+      const auto three = feed_forward(base, x, f, s).value().to_vector<double>();
       set_num_threads(1);
-      CHECK(feed_forward(base, x, f, s, {}).value().to_vector<double>() == three);
+      CHECK(feed_forward(base, x, f, s).value().to_vector<double>() == three);
       set_num_threads(0);
       FeedForwardVariables bare = f;
       bare.expand_bias = bare.taps_bias = bare.contract_bias = Variable();
-      CHECK(difference(feed_forward(base, x, bare, {}, {}).value(),
-                       feed_forward(base, x, bare, {}, one).value()) < tolerance);
+      CHECK(difference(feed_forward(base, x, bare).value(), in_parts(bare, {})) < tolerance);
     }
   }
   CHECK_THROWS_AS(feed_forward(leaf({1, 2, 2, 3}, 1).detach(), leaf({1, 2, 2, 4}, 1).detach(),
@@ -198,8 +204,11 @@ TEST_CASE("feed-forward in one pass equals its parts") {
                                 {},
                                 leaf({3, 8}, 4).detach(),
                                 {}},
-                               {}, {}),
+                               {}),
                   Error);
+  const FeedForwardVariables learned{leaf({8, 3}, 2), {}, leaf({3, 3, 8}, 3), {},
+                                     leaf({3, 8}, 4), {}};
+  CHECK_THROWS_AS(feed_forward(leaf({1, 2, 2, 3}, 1), leaf({1, 2, 2, 3}, 5), learned), Error);
 }
 
 TEST_CASE("residual, gate and masks") {
