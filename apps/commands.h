@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-#include "apps/config.h"
+#include "apps/settings.h"
 #include "data/dataset.h"
 
 namespace nextgrad {

@@ -26,9 +26,9 @@ TrainConfig resumed_config(const RunFolder& run, const ConfigOptions& options) {
     fail_input("{}: no such file, so nothing to resume; start a run with --out {}", run.config(),
                run.path.string());
   TrainConfig before, after;
-  load_config(run.config(), before);
+  load_config(run.config(), settings_of(before));
   after = before;
-  options.apply(after);
+  options.apply(settings_of(after));
   const auto old_settings = settings_of(before), new_settings = settings_of(after);
   for (std::size_t i = 0; i < old_settings.size(); ++i)
     if (!new_settings[i].resumable && old_settings[i].str() != new_settings[i].str())
@@ -89,8 +89,8 @@ void run_train(const TrainArguments& a) {
     // Killed before its first checkpoint, a run starts again from nothing, which is the same.
     if (fs::exists(run.state())) state = load_train_state(run.state());
   } else {
-    if (!a.config.empty()) load_config(a.config, config);
-    a.options->apply(config);
+    if (!a.config.empty()) load_config(a.config, settings_of(config));
+    a.options->apply(settings_of(config));
   }
   resolve_paths(config);
   Trainer trainer(config, state.has_value());
@@ -113,7 +113,8 @@ Command train_command(CLI::App& root) {
   auto* resume = app->add_option("--resume", a->resume, "folder of a run to continue, bit for bit");
   auto* overwrite = app->add_flag("--overwrite", a->overwrite, "replace a run in --out");
   resume->excludes(out)->excludes(overwrite);
-  a->options = std::make_unique<ConfigOptions>(*app);
+  TrainConfig defaults;
+  a->options = std::make_unique<ConfigOptions>(*app, settings_of(defaults));
   app->footer(
       "Every option below --overwrite is also a key of the TOML file: `crop = 256`.\n"
       "Examples:\n"
