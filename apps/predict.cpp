@@ -220,6 +220,7 @@ void run_predict(const CLI::App& app, const PredictArguments& a) {
           sources_of(a, dataset.get()),
           a.kinds(),
           protocol_of(app, a.protocol, loaded.info.normalize)};
+  job.protocol.one_step = true;  // no pixel that one would see differs
   // From a data set there is more to look at: the image and the truth.
   if (data_set) job.kinds.insert(job.kinds.end(), {"image", "truth"});
   const Writer writer(a, job.kinds, job.sources);
