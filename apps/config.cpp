@@ -1,18 +1,20 @@
 #include "apps/config.h"
 
+#include "data/dataset.h"
+
 namespace nextgrad {
 
 Settings settings_of(TrainConfig& c) {
   const std::string or0 = "; 0 = ", or1 = "; 1 = the first crop is taken";
   return {
       {"data",
-       "kind of data set: scenes (drawn, needs no file), camvid, folder",
+       dataset_kinds_help(),
        &c.data,
        0,
        0,
-       {"scenes", "camvid", "folder"}},
+       dataset_kinds()},
       {"data-root",
-       "folder of camvid, or the TOML file that describes a data set of folders",
+       "the folder the data set was unpacked in, or the TOML file of a set of folders",
        &c.data_root,
        0,
        0,

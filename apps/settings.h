@@ -10,6 +10,8 @@
 #include <variant>
 #include <vector>
 
+#include "data/text.h"  // nearest
+
 namespace nextgrad {
 
 // Written 256 (square) or "480x352" (width x height); on the command line also as `H W`. 0 = none.
@@ -57,8 +59,5 @@ class ConfigOptions {
 
 // Sets what such texts say. Throws InputError that names the option.
 void apply_options(const std::map<std::string, std::string>& given, Settings settings);
-
-// The candidate with the fewest edits (Levenshtein distance) to `word`; "" when none is near.
-std::string nearest(const std::string& word, const std::vector<std::string>& candidates);
 
 }  // namespace nextgrad
