@@ -5,7 +5,7 @@
 #include "apps/commands.h"
 #include "apps/evaluator.h"
 #include "apps/progress.h"
-#include "apps/trainer.h"
+#include "apps/segmentation_task.h"
 
 namespace nextgrad {
 namespace {

@@ -12,7 +12,7 @@
 #include "apps/evaluator.h"
 #include "apps/pipeline.h"
 #include "apps/progress.h"
-#include "apps/trainer.h"
+#include "apps/segmentation_task.h"
 #include "data/file.h"
 #include "data/palette.h"
 
