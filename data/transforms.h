@@ -55,11 +55,6 @@ struct TrainTransform {
              std::span<float> out_image, std::span<std::int32_t> out_label) const;
 };
 
-// A rectangle of a picture, in pixels.
-struct Rectangle {
-  std::int64_t top = 0, left = 0, height = 0, width = 0;
-};
-
 // Evaluation: the picture resized to height x width, or (if these are 0) by base_short and
 // base_long if given and then up to the next multiples of `multiple` (a resize, not a padding, as
 // in the published test pipeline; 1: as it is), at least `least` a side; normalised. `scale`, of a
