@@ -199,10 +199,9 @@ std::map<std::string, std::string> ConfigOptions::given() const {
   return texts;
 }
 
-void ConfigOptions::apply(Settings settings) const {
-  const auto texts = given();
+void apply_options(const std::map<std::string, std::string>& given, Settings settings) {
   for (auto& s : settings)
-    if (const auto at = texts.find(s.key); at != texts.end()) s.set(at->second, "--" + s.key);
+    if (const auto at = given.find(s.key); at != given.end()) s.set(at->second, "--" + s.key);
 }
 
 }  // namespace nextgrad

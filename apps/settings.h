@@ -52,10 +52,12 @@ class ConfigOptions {
  public:
   ConfigOptions(CLI::App& app, const Settings& defaults);
   std::map<std::string, std::string> given() const;
-  void apply(Settings settings) const;  // throws InputError
 
  private:
   std::vector<std::pair<std::string, CLI::Option*>> options_;
 };
+
+// Sets what such texts say. Throws InputError that names the option.
+void apply_options(const std::map<std::string, std::string>& given, Settings settings);
 
 }  // namespace nextgrad

@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "apps/commands.h"
+#include "apps/presets.h"
 #include "apps/signals.h"
 #include "apps/trainer.h"
 #include "data/file.h"
@@ -15,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct TrainArguments {
-  std::string config, out = "run", resume;
+  std::string config, preset, out = "run", resume;
   bool overwrite = false;
   std::unique_ptr<ConfigOptions> options;
 };
@@ -28,13 +29,29 @@ TrainConfig resumed_config(const RunFolder& run, const ConfigOptions& options) {
   TrainConfig before, after;
   load_config(run.config(), settings_of(before));
   after = before;
-  options.apply(settings_of(after));
+  apply_options(options.given(), settings_of(after));
   const auto old_settings = settings_of(before), new_settings = settings_of(after);
   for (std::size_t i = 0; i < old_settings.size(); ++i)
     if (!new_settings[i].resumable && old_settings[i].str() != new_settings[i].str())
       fail_input("--{}: cannot change in a resumed run (it is {}); leave it out or start a new run",
                  old_settings[i].key, old_settings[i].str());
   return after;
+}
+
+// Defaults, then the preset, the file and the options.
+TrainConfig new_config(const TrainArguments& a) {
+  TrainConfig config;
+  if (!a.preset.empty()) config = preset_config(a.preset);
+  if (!a.config.empty()) load_config(a.config, settings_of(config));
+  auto given = a.options->given();
+  // A preset knows the kind of data: --data can only mean the folder then.
+  if (const auto data = given.find("data"); !a.preset.empty() && data != given.end())
+    if (fs::is_directory(data->second)) {
+      given["data-root"] = data->second;
+      given.erase(data);
+    }
+  apply_options(given, settings_of(config));
+  return config;
 }
 
 void resolve_paths(TrainConfig& config) {
@@ -89,8 +106,11 @@ void run_train(const TrainArguments& a) {
     // Killed before its first checkpoint, a run starts again from nothing, which is the same.
     if (fs::exists(run.state())) state = load_train_state(run.state());
   } else {
-    if (!a.config.empty()) load_config(a.config, settings_of(config));
-    a.options->apply(settings_of(config));
+    config = new_config(a);
+    if (!a.preset.empty() && config.pretrained.empty())
+      fmt::print(
+          "without --pretrained the encoder begins at random; the published figures begin "
+          "with ImageNet's weights\n");
   }
   resolve_paths(config);
   Trainer trainer(config, state.has_value());
@@ -109,10 +129,14 @@ Command train_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("train", "Train SegNeXt");
   auto a = std::make_shared<TrainArguments>();
   app->add_option("--config", a->config, "TOML file of settings; options win over it");
+  auto* preset =
+      app->add_option("--preset", a->preset,
+                      "recipe of the paper, such as ade20k-tiny (segnext preset list); a file and "
+                      "options win over it");
   auto* out = app->add_option("--out", a->out, "folder of the run")->capture_default_str();
   auto* resume = app->add_option("--resume", a->resume, "folder of a run to continue, bit for bit");
   auto* overwrite = app->add_flag("--overwrite", a->overwrite, "replace a run in --out");
-  resume->excludes(out)->excludes(overwrite);
+  resume->excludes(out)->excludes(overwrite)->excludes(preset);
   TrainConfig defaults;
   a->options = std::make_unique<ConfigOptions>(*app, settings_of(defaults));
   app->footer(
@@ -121,6 +145,8 @@ Command train_command(CLI::App& root) {
       "  segnext train --out runs/first\n"
       "  segnext train --data camvid --data-root camvid --variant tiny --crop 256 \\\n"
       "      --iterations 1000 --no-photometric --val-size 480x352 --out runs/camvid\n"
+      "  segnext train --preset ade20k-tiny --data ADEChallengeData2016 \\\n"
+      "      --pretrained mscan_t.pth --batch 4 --accumulate 4 --out runs/ade\n"
       "  segnext train --resume runs/camvid\n"
       "Writes config.toml, log.jsonl, last.safetensors and best.safetensors (PyTorch's names and\n"
       "layout), state.safetensors (to resume) and report.html. Ctrl-C saves and stops.");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/protocol.h"
 #include "apps/run_report.h"
 #include "apps/signals.h"
 #include "data/file.h"
@@ -46,17 +47,8 @@ TrainTransform train_transform(const TrainConfig& c) {
   t.scale_min = c.scale_min;
   t.scale_max = c.scale_max;
   t.flip = c.flip;
+  t.cat_max_ratio = c.cat_max_ratio;
   t.photometric.enabled = c.photometric;
-  return t;
-}
-
-EvalTransform eval_transform(const Size& size, const Size& base, const Normalize& normalize) {
-  EvalTransform t;
-  t.height = size.height;
-  t.width = size.width;
-  t.base_short = std::min(base.height, base.width);
-  t.base_long = std::max(base.height, base.width);
-  t.normalize = normalize;
   return t;
 }
 
@@ -87,6 +79,7 @@ Trainer::Trainer(const TrainConfig& config, bool has_state) : config_(config) {
   schedule_.iterations = config.iterations;
   schedule_.power = config.power;
   schedule_.warmup = config.warmup;
+  schedule_.warmup_ratio = config.warmup_ratio;
 }
 
 void Trainer::restore(const TrainState& state) {
@@ -231,12 +224,11 @@ bool Trainer::validate() {
   const std::int64_t n = val_set_->size(), shown = std::min(config_.pictures, n);
   for (std::int64_t i = 0; i < shown; ++i) keep.insert(i * n / shown);
   const EvalResult result =
-      evaluate(*model_, *val_set_, eval_transform(config_.val_size, config_.base_size, {}), keep,
-               [&](std::int64_t done) {
-                 progress_.update(fmt::format("{}/{}  validating {} of {}", iteration_,
-                                              config_.iterations, done, n));
-                 return !stop_requested();
-               });
+      evaluate(*model_, *val_set_, val_protocol(config_), keep, [&](std::int64_t done) {
+        progress_.update(
+            fmt::format("{}/{}  validating {} of {}", iteration_, config_.iterations, done, n));
+        return !stop_requested();
+      });
   if (result.stopped) return false;
   const Scores scores = result.matrix.scores();
   validated_ = iteration_;

@@ -81,6 +81,5 @@ class Trainer {
 };
 
 TrainTransform train_transform(const TrainConfig& config);
-EvalTransform eval_transform(const Size& size, const Size& base_size, const Normalize& normalize);
 
 }  // namespace nextgrad
