@@ -18,6 +18,7 @@ Command train_command(CLI::App& root);
 Command pretrain_command(CLI::App& root);
 Command eval_command(CLI::App& root);
 Command predict_command(CLI::App& root);
+Command preset_command(CLI::App& root);
 Command info_command(CLI::App& root);
 Command bench_command(CLI::App& root);
 

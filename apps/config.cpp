@@ -1,18 +1,15 @@
 #include "apps/config.h"
 
+#include "data/dataset.h"
+
 namespace nextgrad {
 
 Settings settings_of(TrainConfig& c) {
-  const std::string or0 = "; 0 = ";
+  const std::string or0 = "; 0 = ", or1 = "; 1 = the first crop is taken";
   return {
-      {"data",
-       "kind of data set: scenes (drawn, needs no file), camvid, folder",
-       &c.data,
-       0,
-       0,
-       {"scenes", "camvid", "folder"}},
+      {"data", dataset_kinds_help(), &c.data, 0, 0, dataset_kinds()},
       {"data-root",
-       "folder of camvid, or the TOML file that describes a data set of folders",
+       "the folder the data set was unpacked in, or the TOML file of a set of folders",
        &c.data_root,
        0,
        0,
@@ -51,6 +48,8 @@ Settings settings_of(TrainConfig& c) {
        {"poly", "cosine"}},
       {"power", "exponent of poly", &c.power, 0, 10},
       {"warmup", "iterations of linear warm-up", &c.warmup, 0, kUnlimited},
+      {"warmup-ratio", "share of the learning rate at which the warm-up begins", &c.warmup_ratio, 0,
+       1},
       {"clip-grad", "largest norm of the gradient" + or0 + "no limit", &c.clip_grad, 0, kUnlimited},
       {"ema", "decay of averaged weights, such as 0.999" + or0 + "no averaging", &c.ema, 0,
        0.999999},
@@ -61,6 +60,9 @@ Settings settings_of(TrainConfig& c) {
        &c.base_size, 0, kUnlimited},
       {"scale-min", "random scale, lower end", &c.scale_min, 0.05, 20},
       {"scale-max", "random scale, upper end", &c.scale_max, 0.05, 20},
+      {"cat-max-ratio",
+       "crops are drawn anew, 10 times at most, until no class fills this share" + or1,
+       &c.cat_max_ratio, 0.05, 1},
       {"flip", "probability of a horizontal flip", &c.flip, 0, 1},
       {"photometric", "random brightness, contrast, saturation and hue", &c.photometric},
       {"val-every",
@@ -71,8 +73,29 @@ Settings settings_of(TrainConfig& c) {
        {},
        true},
       {"val-size",
-       "validation images are resized to WIDTHxHEIGHT" + or0 + "up to multiples of 32",
+       "validation images are resized to WIDTHxHEIGHT" + or0 + "see val-multiple",
        &c.val_size,
+       0,
+       kUnlimited,
+       {},
+       true},
+      {"val-multiple",
+       "or up to multiples of this many pixels",
+       &c.val_multiple,
+       1,
+       1024,
+       {},
+       true},
+      {"val-window",
+       "validate by a sliding window of WIDTHxHEIGHT" + or0 + "whole images",
+       &c.val_window,
+       0,
+       kUnlimited,
+       {},
+       true},
+      {"val-stride",
+       "steps of that window" + or0 + "three quarters of it",
+       &c.val_stride,
        0,
        kUnlimited,
        {},

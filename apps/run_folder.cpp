@@ -50,11 +50,11 @@ void RunArguments::add_to(CLI::App& app, const Settings& defaults) {
   options = std::make_unique<ConfigOptions>(app, defaults);
 }
 
-void RunArguments::read(Settings settings) const {
+void RunArguments::read(Settings settings, const std::map<std::string, std::string>& given) const {
   const RunFolder run = folder();
   if (!resuming()) {
     if (!config.empty()) load_config(config, settings);
-    return options->apply(settings);
+    return apply_options(given, settings);
   }
   if (!fs::exists(run.config()))
     fail_input("{}: no such file, so nothing to resume; start a run with --out {}", run.config(),
@@ -62,7 +62,7 @@ void RunArguments::read(Settings settings) const {
   load_config(run.config(), settings);
   std::vector<std::string> before;
   for (const auto& s : settings) before.push_back(s.str());
-  options->apply(settings);
+  apply_options(given, settings);
   for (std::size_t i = 0; i < settings.size(); ++i)
     if (!settings[i].resumable && settings[i].str() != before[i])
       fail_input("--{}: cannot change in a resumed run (it is {}); leave it out or start a new run",

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,9 +32,9 @@ struct RunArguments {
   void add_to(CLI::App& app, const Settings& defaults);
   bool resuming() const { return !resume.empty(); }
   RunFolder folder() const { return {resuming() ? resume : out}; }
-  // Sets what the run's file (or --config) and the options say. Throws InputError: nothing to
-  // resume, a setting that cannot change on the way.
-  void read(Settings settings) const;
+  // Sets what the run's file (or --config) says, then what `given`, the options, do. Throws
+  // InputError: nothing to resume, a setting that cannot change on the way.
+  void read(Settings settings, const std::map<std::string, std::string>& given) const;
   // Where a resumed run stopped; nothing for a new one.
   std::optional<TrainState> state() const;
   // Makes the folder ready and writes config.toml: a former run's files are removed if that was

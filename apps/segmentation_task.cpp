@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "apps/progress.h"
+#include "apps/protocol.h"
 #include "apps/run_report.h"
 
 namespace nextgrad {
@@ -16,17 +17,8 @@ TrainTransform train_transform(const TrainConfig& c) {
   t.scale_min = c.scale_min;
   t.scale_max = c.scale_max;
   t.flip = c.flip;
+  t.cat_max_ratio = c.cat_max_ratio;
   t.photometric.enabled = c.photometric;
-  return t;
-}
-
-EvalTransform eval_transform(const Size& size, const Size& base, const Normalize& normalize) {
-  EvalTransform t;
-  t.height = size.height;
-  t.width = size.width;
-  t.base_short = std::min(base.height, base.width);
-  t.base_long = std::max(base.height, base.width);
-  t.normalize = normalize;
   return t;
 }
 
@@ -84,9 +76,8 @@ std::optional<Validation> SegmentationTask::validate(const More& more) {
   std::set<std::int64_t> keep;
   const std::int64_t n = val_set_->size(), shown = std::min(config_.pictures, n);
   for (std::int64_t i = 0; i < shown; ++i) keep.insert(i * n / shown);
-  EvalResult result =
-      evaluate(*model_, *val_set_, eval_transform(config_.val_size, config_.base_size, {}), keep,
-               [&](std::int64_t done) { return more(done, n); });
+  EvalResult result = evaluate(*model_, *val_set_, val_protocol(config_), keep,
+                               [&](std::int64_t done) { return more(done, n); });
   if (result.stopped) return std::nullopt;
   pictures_ = std::move(result.pictures);
   const Scores scores = result.matrix.scores();

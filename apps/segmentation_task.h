@@ -39,6 +39,5 @@ class SegmentationTask : public TrainTask {
 };
 
 TrainTransform train_transform(const TrainConfig& config);
-EvalTransform eval_transform(const Size& size, const Size& base_size, const Normalize& normalize);
 
 }  // namespace nextgrad

@@ -10,6 +10,8 @@
 #include <variant>
 #include <vector>
 
+#include "data/text.h"  // nearest
+
 namespace nextgrad {
 
 // Written 256 (square) or "480x352" (width x height); on the command line also as `H W`. 0 = none.
@@ -50,13 +52,12 @@ class ConfigOptions {
  public:
   ConfigOptions(CLI::App& app, const Settings& defaults);
   std::map<std::string, std::string> given() const;
-  void apply(Settings settings) const;  // throws InputError
 
  private:
   std::vector<std::pair<std::string, CLI::Option*>> options_;
 };
 
-// The candidate with the fewest edits (Levenshtein distance) to `word`; "" when none is near.
-std::string nearest(const std::string& word, const std::vector<std::string>& candidates);
+// Sets what such texts say. Throws InputError that names the option.
+void apply_options(const std::map<std::string, std::string>& given, Settings settings);
 
 }  // namespace nextgrad

@@ -19,6 +19,10 @@ struct LabelMap {
   std::vector<std::uint8_t> values;  // class indices, [H,W]; 255 = ignored in a data set's samples
 };
 
+struct Rectangle {  // a part of a picture, in pixels
+  std::int64_t top = 0, left = 0, height = 0, width = 0;
+};
+
 inline constexpr int kIgnoreLabel = 255;
 
 using Color = std::array<std::uint8_t, 3>;  // red, green, blue

@@ -9,10 +9,6 @@
 
 namespace nextgrad {
 
-struct Rectangle {  // in pixels
-  std::int64_t top, left, height, width;
-};
-
 // Bilinear: the triangle of support 1; bicubic: Keys' kernel with a = -0.5, support 2.
 enum class Filter { bilinear, bicubic };
 

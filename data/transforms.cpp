@@ -107,35 +107,75 @@ void TrainTransform::apply(const Image& image, const LabelMap& label, const Rand
     }
 }
 
-std::pair<std::int64_t, std::int64_t> EvalTransform::size_for(std::int64_t h,
-                                                              std::int64_t w) const {
-  if (height > 0 && width > 0) return {height, width};
-  check(multiple >= 1, "evaluation size: multiple of {}", multiple);
-  if (base_short > 0 && base_long > 0)
-    std::tie(h, w) =
-        rescale_size(h, w, static_cast<double>(base_short), static_cast<double>(base_long));
-  const auto up = [&](std::int64_t n) { return (n + multiple - 1) / multiple * multiple; };
+namespace {
+
+// `mmcv`'s sizes of a scaled test are whole numbers.
+double scaled(std::int64_t side, double scale) {
+  return std::floor(static_cast<double>(side) * scale);
+}
+
+// Height and width before the rounding up to multiples.
+std::pair<std::int64_t, std::int64_t> base_size(const EvalTransform& t, std::int64_t h,
+                                                std::int64_t w, double scale) {
+  if (t.height > 0 && t.width > 0)
+    return {static_cast<std::int64_t>(scaled(t.height, scale)),
+            static_cast<std::int64_t>(scaled(t.width, scale))};
+  if (t.base_short > 0 && t.base_long > 0)
+    return rescale_size(h, w, scaled(t.base_short, scale), scaled(t.base_long, scale));
+  if (scale == 1) return {h, w};
+  return rescale_size(h, w, scaled(std::min(h, w), scale), scaled(std::max(h, w), scale));
+}
+
+}  // namespace
+
+std::pair<std::int64_t, std::int64_t> EvalTransform::size_for(std::int64_t h, std::int64_t w,
+                                                              double scale) const {
+  check(multiple >= 1 && scale > 0, "evaluation size: multiple of {}, scale {}", multiple, scale);
+  std::tie(h, w) = base_size(*this, h, w, scale);
+  if (height > 0 && width > 0 && scale == 1) return {h, w};
+  const auto up = [&](std::int64_t n) {
+    return (std::max(n, least) + multiple - 1) / multiple * multiple;
+  };
   return {up(h), up(w)};
 }
 
-Tensor EvalTransform::apply(const Image& image) const {
+Image EvalTransform::resize(const Image& image, double scale) const {
   check_pixels(image);
-  const auto [h, w] = size_for(image.height, image.width);
-  Image sized;
-  const Image* source = &image;
-  if (height <= 0 && base_short > 0 && base_long > 0) {
-    // The published pipeline resizes twice: to the base size, then to the multiple.
-    const auto [base_h, base_w] = rescale_size(
-        image.height, image.width, static_cast<double>(base_short), static_cast<double>(base_long));
-    sized = resize_bilinear(image, base_h, base_w);
-    source = &sized;
-  }
-  sized = resize_bilinear(*source, h, w);
+  const auto [h, w] = size_for(image.height, image.width, scale);
+  const auto [base_h, base_w] = base_size(*this, image.height, image.width, scale);
+  const bool own = base_h == image.height && base_w == image.width;
+  if (own || (base_h == h && base_w == w)) return resize_bilinear(image, h, w);
+  // The published pipeline resizes twice: to the base size, then to the multiple.
+  return resize_bilinear(resize_bilinear(image, base_h, base_w), h, w);
+}
+
+Tensor EvalTransform::normalized(const Image& image, std::span<const Rectangle> windows,
+                                 bool flipped) const {
+  check_pixels(image);
+  check(!windows.empty(), "normalized: no window");
+  const std::int64_t h = windows.front().height, w = windows.front().width;
   const auto tables = normalize_tables(normalize);
-  std::vector<float> values(sized.pixels.size());
-  for (std::size_t i = 0; i < values.size(); i += 3)
-    for (std::size_t c = 0; c < 3; ++c) values[i + c] = tables[c][sized.pixels[i + c]];
-  return Tensor::from(values, {1, h, w, 3});
+  std::vector<float> values;
+  values.reserve(windows.size() * static_cast<std::size_t>(3 * h * w));
+  for (const Rectangle& r : windows) {
+    check(r.height == h && r.width == w && r.top >= 0 && r.left >= 0 && r.top + h <= image.height &&
+              r.left + w <= image.width,
+          "normalized: a window of {} x {} at ({}, {}) of {} x {} pixels", r.width, r.height,
+          r.left, r.top, image.width, image.height);
+    for (std::int64_t y = 0; y < h; ++y)
+      for (std::int64_t x = 0; x < w; ++x) {
+        const std::int64_t from = r.left + (flipped ? w - 1 - x : x);
+        const auto at = static_cast<std::size_t>(3 * ((r.top + y) * image.width + from));
+        for (std::size_t c = 0; c < 3; ++c) values.push_back(tables[c][image.pixels[at + c]]);
+      }
+  }
+  return Tensor::from(values, {static_cast<std::int64_t>(windows.size()), h, w, 3});
+}
+
+Tensor EvalTransform::apply(const Image& image) const {
+  const Image sized = resize(image);
+  const Rectangle all[] = {{0, 0, sized.height, sized.width}};
+  return normalized(sized, all);
 }
 
 }  // namespace nextgrad

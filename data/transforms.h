@@ -55,18 +55,27 @@ struct TrainTransform {
              std::span<float> out_image, std::span<std::int32_t> out_label) const;
 };
 
-// Evaluation: the whole picture, resized to height x width, or (if these are 0) by base_short and
+// Evaluation: the picture resized to height x width, or (if these are 0) by base_short and
 // base_long if given and then up to the next multiples of `multiple` (a resize, not a padding, as
-// in the published test pipeline; 1: as it is), normalised.
+// in the published test pipeline; 1: as it is), at least `least` a side; normalised. `scale`, of a
+// multi-scale test, multiplies the sizes named first: height and width, the base, or the picture's
+// own.
 struct EvalTransform {
   std::int64_t height = 0, width = 0;
   std::int64_t base_short = 0, base_long = 0;
-  std::int64_t multiple = 32;
+  std::int64_t multiple = 32, least = 1;
   Normalize normalize;
 
   // Height and width the network sees for a picture of h x w.
-  std::pair<std::int64_t, std::int64_t> size_for(std::int64_t h, std::int64_t w) const;
-  Tensor apply(const Image& image) const;  // f32 [1,H,W,3] on the CPU
+  std::pair<std::int64_t, std::int64_t> size_for(std::int64_t h, std::int64_t w,
+                                                 double scale = 1) const;
+  // The picture at that size.
+  Image resize(const Image& image, double scale = 1) const;
+  // Windows of one size of a resized picture, each mirrored if `flipped`: f32 [windows,h,w,3], on
+  // the CPU. Throws Error for a window that leaves the picture.
+  Tensor normalized(const Image& image, std::span<const Rectangle> windows,
+                    bool flipped = false) const;
+  Tensor apply(const Image& image) const;  // both, of the whole: [1,H,W,3]
 };
 
 }  // namespace nextgrad
