@@ -30,10 +30,10 @@ const Tensor* find(const StateDict& tensors, const std::string& name) {
 
 // What the metadata that save_classifier wrote says.
 void read_metadata(const std::string& path, const Metadata& metadata, ClassifierInfo& info) {
-  if (!metadata.contains("size")) return;
+  if (metadata.contains("variant")) info.variant = metadata.at("variant");
+  if (!metadata.contains("size")) return;  // another program's
   try {
     const auto get = [&](const char* key) { return nlohmann::json::parse(metadata.at(key)); };
-    info.variant = metadata.at("variant");
     get("classes").get_to(info.classes);
     get("mean").get_to(info.normalize.mean);
     get("std").get_to(info.normalize.deviation);

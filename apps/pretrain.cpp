@@ -30,7 +30,6 @@ TrainerOptions trainer_options(const PretrainConfig& c, const ClassificationTask
   o.schedule.base_lr = c.lr;
   o.schedule.min_lr = std::min(c.min_lr, c.lr);
   o.schedule.iterations = o.iterations;
-  // Warm-up never takes more than a tenth of a short run.
   o.schedule.warmup = std::min(task.iterations_of(c.warmup), o.iterations / 10);
   return o;
 }

@@ -41,7 +41,7 @@ Settings settings_of(PretrainConfig& c) {
       number("lr", "highest learning rate of AdamW (the paper's: 1e-3 for batches of 1024)", c.lr,
              0, 100),
       number("min-lr", "where the cosine ends", c.min_lr, 0, 100),
-      number("warmup", "epochs of linear warm-up", c.warmup, 0, 1e6),
+      number("warmup", "epochs of linear warm-up (a tenth of the run at most)", c.warmup, 0, 1e6),
       number("weight-decay", "on all weights but vectors (norms, biases, layer scales)",
              c.weight_decay, 0, 10),
       number("clip-grad", "largest norm of the gradient; 0 = no limit", c.clip_grad, 0, kUnlimited),
