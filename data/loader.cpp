@@ -25,8 +25,16 @@ std::vector<std::int64_t> epoch_permutation(std::uint64_t seed, std::int64_t epo
 
 void CropMaker::make(std::int64_t index, const RandomKey& key, std::span<float> image,
                      std::span<std::int32_t> label) const {
-  const Sample sample = dataset_.load(index);
-  transform_.apply(sample.image, sample.label, key, image, label);
+  // A picture that is drawn comes with its labels; of a file, the crop alone is decoded.
+  if (dataset_.image_path(index).empty()) {
+    const Sample sample = dataset_.load(index);
+    return transform_.apply(sample.image, sample.label, key, image, label);
+  }
+  const LabelMap map = dataset_.load_label(index);
+  const auto load = [&](const Rectangle& wanted, int reduce) {
+    return read_image_part(dataset_.image_path(index), wanted, map.height, map.width, reduce);
+  };
+  transform_.apply(map, load, key, image, label);
 }
 
 // Workers take samples in order and write them into the batch they belong to, one of `depth` slots
