@@ -114,23 +114,24 @@ void ClassTransform::apply(const Image& image, const RandomKey& key, std::span<f
   erasing.apply(out, size, size, random);
 }
 
-void ClassEvalTransform::apply(const Image& image, std::span<float> out) const {
+Image ClassEvalTransform::crop(const Image& image) const {
   check_picture(image);
   check(share > 0 && share <= 1, "evaluation: crop share {}", share);
   const auto target = static_cast<std::int64_t>(static_cast<double>(size) / share);
-  const auto other = [&](std::int64_t along, std::int64_t across) {
-    return target * along / across;
-  };
-  const bool tall = image.height > image.width;
-  const std::int64_t h = tall ? other(image.height, image.width) : target;
-  const std::int64_t w = tall ? target : other(image.width, image.height);
-  const Image sized = resample(image, {0, 0, image.height, image.width}, h, w, filter);
+  const auto [w, h] = std::pair(image.width, image.height);
+  const bool tall = h > w;
+  const std::int64_t height = tall ? target * h / w : target;
+  const std::int64_t width = tall ? target : target * w / h;
+  const Image sized = resample(image, {0, 0, h, w}, height, width, filter);
   // Half to even, as Python's round().
   const auto middle = [&](std::int64_t n) {
     return std::llrint(static_cast<double>(n - size) / 2);
   };
-  const Image crop = resample(sized, {middle(h), middle(w), size, size}, size, size, filter);
-  write_normalized(crop, normalize, out);
+  return resample(sized, {middle(height), middle(width), size, size}, size, size, filter);
+}
+
+void ClassEvalTransform::apply(const Image& image, std::span<float> out) const {
+  write_normalized(crop(image), normalize, out);
 }
 
 }  // namespace nextgrad

@@ -49,6 +49,7 @@ struct ClassEvalTransform {
   double share = 0.875;  // timm's crop_pct
   Filter filter = Filter::bicubic;
   Normalize normalize;
+  Image crop(const Image& image) const;  // [size,size,3]
   void apply(const Image& image, std::span<float> out) const;
 };
 
