@@ -18,6 +18,7 @@ Command train_command(CLI::App& root);
 Command eval_command(CLI::App& root);
 Command predict_command(CLI::App& root);
 Command info_command(CLI::App& root);
+Command convert_command(CLI::App& root);
 Command bench_command(CLI::App& root);
 
 // Registers an option whose text is parsed as a Size (a bad one throws InputError at parsing).

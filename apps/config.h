@@ -31,7 +31,7 @@ struct TrainConfig {
   double lr = 6e-4, weight_decay = 0.01, head_lr_multiplier = 1, power = 1, momentum = 0.9;
   double clip_grad = 0, ema = 0, drop_path = -1, dropout = 0.1, label_smoothing = 0;
   double scale_min = 0.5, scale_max = 2, flip = 0.5;
-  bool photometric = true, recompute = false;
+  bool photometric = true, recompute = false, reset_classifier = false;
 };
 
 // One setting: where its value is kept and what it may be.

@@ -80,7 +80,7 @@ Trainer::Trainer(const TrainConfig& config, bool has_state) : config_(config) {
   model_ = std::make_unique<SegNeXt>(info_.config);
   init_parameters(*model_, static_cast<std::uint64_t>(config.seed));
   if (!has_state && !config.pretrained.empty())
-    progress_.message("pretrained " + load_pretrained(*model_, config.pretrained));
+    progress_.message("pretrained " + load_pretrained(*model_, config.pretrained, config.reset_classifier));
   model_->to(device);
   schedule_.kind = parse_schedule(config.schedule);
   schedule_.base_lr = config.lr;

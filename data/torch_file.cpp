@@ -26,8 +26,9 @@ constexpr std::string_view kLegacyMagic("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa
 bool is_zip(std::string_view head) {
   return head.starts_with("PK\x03\x04");
 }
-bool is_legacy(std::string_view head) {
-  return head.size() >= 15 && head[0] == '\x80' && head.substr(2, 13) == kLegacyMagic;
+bool is_legacy(std::string_view head) {  // after the protocol, from 4 on also a frame
+  return head.starts_with('\x80') &&
+         head.substr(0, 32).find(kLegacyMagic) != std::string_view::npos;
 }
 bool is_tar(std::string_view head) {
   return head.size() >= 262 && head.substr(257, 5) == "ustar";

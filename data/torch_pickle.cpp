@@ -22,7 +22,11 @@ constexpr std::uint64_t kMaxElements = 1ull << 40;
 std::string name_of(const Pickle& pickle, const Node& node) {
   if (node.kind == Kind::global) return in_quotes(node.text);
   if (node.kind == Kind::persistent) return "a reference to something outside";
-  const Node& callee = pickle[node.items[0]];
+  const Node* named = &pickle[node.items[0]];
+  // Old files wrap a class with its source: persistent ("module", class, file, text).
+  if (named->kind == Kind::persistent && pickle[named->items[0]].items.size() > 1)
+    named = &pickle[pickle[named->items[0]].items[1]];
+  const Node& callee = *named;
   return callee.kind == Kind::global ? in_quotes(callee.text) : "something without a name";
 }
 
