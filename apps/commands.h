@@ -22,6 +22,7 @@ Command preset_command(CLI::App& root);
 Command data_command(CLI::App& root);
 Command prepare_command(CLI::App& root);
 Command info_command(CLI::App& root);
+Command convert_command(CLI::App& root);
 Command bench_command(CLI::App& root);
 
 // Registers an option whose text is parsed as a Size (a bad one throws InputError at parsing).

@@ -9,7 +9,7 @@
 #include "apps/pipeline.h"
 #include "apps/progress.h"
 #include "apps/signals.h"
-#include "apps/trainer.h"
+#include "apps/segmentation_task.h"
 #include "data/contact_sheet.h"
 #include "data/dataset_statistics.h"
 #include "tensor/error.h"

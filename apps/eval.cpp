@@ -54,8 +54,10 @@ void run_eval(const CLI::App& app, const EvalArguments& a) {
 Command eval_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("eval", "Score weights on a data set");
   auto a = std::make_shared<EvalArguments>();
-  app->add_option("--weights", a->weights, ".safetensors written by segnext train")->required();
-  app->add_option("--variant", a->variant, "only for weights that do not say it themselves");
+  app->add_option("--weights", a->weights,
+                  "weights written by segnext train, or others' .pth or .safetensors")
+      ->required();
+  app->add_option("--variant", a->variant, "only for weights whose shapes do not say it");
   add_data(*app, a->data, a->split);
   add_protocol(*app, a->protocol);
   app->add_option("--json", a->json, "also write the scores and exact counts to this file");

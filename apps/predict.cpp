@@ -233,8 +233,10 @@ Command predict_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("predict", "Segment images");
   auto a = std::make_shared<PredictArguments>();
   app->add_option("images", a->inputs, "files, folders or globs in quotes");
-  app->add_option("--weights", a->weights, ".safetensors written by segnext train")->required();
-  app->add_option("--variant", a->variant, "only for weights that do not say it themselves");
+  app->add_option("--weights", a->weights,
+                  "weights written by segnext train, or others' .pth or .safetensors")
+      ->required();
+  app->add_option("--variant", a->variant, "only for weights whose shapes do not say it");
   app->add_option("--output", a->output, "folder of the results")->capture_default_str();
   app->add_flag("--overlay", a->overlay, "image under its classes' colours (the default)");
   app->add_flag("--colour,--color", a->colour, "the classes' colours alone");

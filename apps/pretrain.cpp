@@ -36,7 +36,7 @@ TrainerOptions trainer_options(const PretrainConfig& c, const ClassificationTask
 
 void run_pretrain(const PretrainArguments& a) {
   PretrainConfig config;
-  a.read(settings_of(config));
+  a.read(settings_of(config), a.options->given());
   const auto state = a.state();
   make_absolute(config.data_root);
   make_absolute(config.pretrained);
@@ -65,7 +65,7 @@ void check_classes(const LoadedClassifier& loaded, const std::string& weights,
 void run_eval_only(const PretrainArguments& a) {
   check_output(a.json);
   PretrainConfig config;
-  a.read(settings_of(config));
+  a.read(settings_of(config), a.options->given());
   const auto given = a.options->given();
   set_num_threads(static_cast<int>(config.threads));
   const auto loaded = load_classifier(a.weights, given.contains("variant") ? config.variant : "",

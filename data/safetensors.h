@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "data/element_type.h"
 #include "nn/state_dict.h"
 #include "tensor/tensor.h"
 
@@ -16,17 +17,21 @@ using Metadata = std::map<std::string, std::string>;
 struct SafeTensors {
   std::vector<NamedTensor> tensors;  // in the order of the file's bytes
   Metadata metadata;
+  std::vector<ElementType> types = {};                // of each tensor in the file
   const Tensor* find(const std::string& name) const;  // nullptr if there is none
 };
 
-// Writes F32, F64, BF16, I64, I32 and U8 tensors, atomically; from any device, any strides. Throws
-// Error for two equal names and data/file.h's errors.
+// Writes tensors as what they are (F32, F64, BF16, I64, I32, U8), atomically; from any device, any
+// strides. Throws Error for two equal names and data/file.h's errors.
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const Metadata& metadata = {});
+// Writes tensor i as types[i].
+void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
+                       const std::vector<ElementType>& types, const Metadata& metadata);
 
-// Reads the same dtypes, and F16 as f32, to the CPU. Throws InputError that names the file for
-// anything damaged, truncated, contradictory or of another dtype, before allocating what a lying
-// header asks for.
+// Reads every type of data/element_type.h to the CPU, each tensor's bytes once. Throws InputError
+// that names the file for anything damaged, truncated, contradictory or of another type, before
+// allocating what a lying header asks for.
 SafeTensors read_safetensors(const std::string& path);
 
 }  // namespace nextgrad

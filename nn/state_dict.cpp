@@ -51,6 +51,17 @@ std::string list(const char* title, const std::vector<std::string>& names) {
   return text + (names.size() > 3 ? ", ..." : "");
 }
 
+// "missing: 7: a, b, c, d, ...", or "missing: none".
+std::string group(const char* title, const std::vector<std::string>& names,
+                  const std::string& note = "") {
+  constexpr std::size_t kShown = 4;
+  std::string text =
+      names.empty() ? fmt::format("{}: none", title) : fmt::format("{}: {}: ", title, names.size());
+  for (std::size_t i = 0; i < names.size() && i < kShown; ++i)
+    text += (i > 0 ? ", " : "") + names[i];
+  return text + (names.size() > kShown ? ", ..." : "") + note;
+}
+
 }  // namespace
 
 StateDict state_dict(const Module& module) {
@@ -71,6 +82,21 @@ std::string LoadReport::summary() const {
   return fmt::format("{} of {} tensors matched", matched.size(), wanted) +
          list("missing", missing) + list("of another shape", misshaped) +
          list("unexpected", unexpected);
+}
+
+std::string LoadReport::lines() const {
+  std::vector<std::string> absent;
+  for (const std::string& name : missing)
+    if (!is_counter(name)) absent.push_back(name);
+  const std::size_t counters = missing.size() - absent.size();
+  return fmt::format("matched: {} of {} tensors\n", matched.size(),
+                     matched.size() + missing.size() + misshaped.size()) +
+         group("missing", absent,
+               counters > 0 ? fmt::format(" (and {} counters num_batches_tracked, which do not "
+                                          "matter)",
+                                          counters)
+                            : "") +
+         "\n" + group("unexpected", unexpected) + "\n" + group("mis-shaped", misshaped);
 }
 
 LoadReport load_state_dict(Module& module, const StateDict& tensors, bool strict) {

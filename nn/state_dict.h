@@ -27,6 +27,10 @@ struct LoadReport {
   bool complete() const;
   // "345 of 347 tensors matched; missing: a, b; unexpected: c" (at most three names each).
   std::string summary() const;
+  // The same as four lines, one for each group: "matched: 345 of 347 tensors", "missing: none",
+  // "unexpected: 2: a, b", "mis-shaped: none"; long lists are cut. Counters that are missing are
+  // said not to matter.
+  std::string lines() const;
 };
 
 // Copies every tensor whose name and shape agree, converting to the module's dtype and device. If

@@ -1,0 +1,332 @@
+// Checkpoints cut, damaged and built to do harm: an error in one line, in bounded memory and time.
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+
+#include <cstring>
+#include <fstream>
+#include <optional>
+
+#include "data/crc32.h"
+#include "data/file.h"
+#include "data/pickle.h"
+#include "data/torch_file.h"
+#include "tests/data/encoders.h"
+#include "tests/data/torch_builder.h"
+#include "tests/golden/formula.h"
+
+using namespace nextgrad;
+using namespace nextgrad::testing;
+
+namespace {
+
+std::string slurp(const std::string& path) {
+  const auto bytes = read_file(path);
+  return {bytes.begin(), bytes.end()};
+}
+
+// Thousands of files: not flushed to the disk one by one.
+void spill(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+// Every tensor in one string: name, shape and bits; nothing after an InputError, which must name
+// the file in one line.
+std::optional<std::string> read(const std::string& path) {
+  try {
+    const WeightsFile file = read_weights(path);
+    std::string all;
+    for (std::size_t i = 0; i < file.tensors.size(); ++i) {
+      const auto bytes = encode_elements(file.types[i], file.tensors[i].value);
+      all += file.tensors[i].name + file.tensors[i].value.shape().str() +
+             std::string(bytes.begin(), bytes.end());
+    }
+    return all;
+  } catch (const InputError& e) {
+    const std::string what = e.what();
+    CHECK(what.find(path) == 0);
+    CHECK(what.find('\n') == std::string::npos);
+    CHECK(what.size() < 1000);
+    return std::nullopt;
+  }
+}
+
+std::string error_of(const std::string& path) {
+  return input_error([&] { read_weights(path); });
+}
+
+long peak_kilobytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss;
+}
+
+const std::string kHooks = pk::call(pk::global("collections", "OrderedDict"), ")");
+
+std::string one_tensor(std::int64_t offset, const std::vector<std::int64_t>& size,
+                       const std::vector<std::int64_t>& stride) {
+  return pk::dict({{"w", pk::tensor(pk::storage("FloatStorage", "0", 6), offset, size, stride)}});
+}
+
+}  // namespace
+
+TEST_CASE("hostile checkpoints: cut after any byte") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "x";
+  write_pth(folder / "small", one_tensor(0, {2, 3}, {3, 1}), {{"0", floats({1, 2, 3, 4, 5, 6})}});
+  const std::string golden = (golden::folder() / "checkpoints" / "shared_storage.pth").string();
+  for (const std::string& source : {folder / "small", golden}) {
+    const std::string whole = slurp(source);
+    for (std::size_t n = 0; n < whole.size(); ++n) {
+      spill(path, whole.substr(0, n));
+      CHECK_FALSE(read(path).has_value());
+    }
+  }
+  // The older format: at every byte of its pickles' beginning, then now and then.
+  const std::string legacy = slurp((golden::folder() / "checkpoints" / "legacy.pth").string());
+  for (std::size_t n = 0; n < legacy.size(); n += n < 2000 ? 1 : 997) {
+    spill(path, legacy.substr(0, n));
+    CHECK_FALSE(read(path).has_value());
+  }
+}
+
+TEST_CASE("hostile checkpoints: any byte changed is an error or changes nothing") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "x";
+  write_pth(folder / "small", one_tensor(0, {2, 3}, {3, 1}), {{"0", floats({1, 2, 3, 4, 5, 6})}});
+  const std::string golden = (golden::folder() / "checkpoints" / "shared_storage.pth").string();
+  for (const std::string& source : {folder / "small", golden}) {
+    const std::string whole = slurp(source);
+    const std::string truth = read(source).value();
+    int accepted = 0;
+    for (std::size_t n = 0; n < whole.size(); ++n)
+      for (const int flip : {0x01, 0x80, 0xff}) {
+        std::string damaged = whole;
+        damaged[n] = static_cast<char>(damaged[n] ^ flip);
+        spill(path, damaged);
+        const auto result = read(path);
+        if (result.has_value()) {
+          CHECK(*result == truth);
+          ++accepted;
+        }
+      }
+    // Times, versions and padding do not matter; all else does.
+    CHECK(accepted < static_cast<int>(whole.size()));
+  }
+}
+
+TEST_CASE("hostile checkpoints: tensors beyond their storage") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "x";
+  const Parts storages{{"0", floats({1, 2, 3, 4, 5, 6})}};
+  using Numbers = std::vector<std::int64_t>;
+  constexpr std::int64_t huge = std::int64_t{1} << 62, big = std::int64_t{1} << 39;
+  const std::tuple<std::int64_t, Numbers, Numbers> bad[] = {{1, {6}, {1}},
+                                                            {0, {7}, {1}},
+                                                            {0, {2}, {6}},
+                                                            {-1, {2}, {1}},
+                                                            {0, {-2}, {1}},
+                                                            {3, {2}, {-1}},
+                                                            {0, {2, 3}, {1}},
+                                                            {0, {huge}, {0}},
+                                                            {huge, {1}, {1}},
+                                                            {0, {big, big}, {0, 0}},
+                                                            {0, {2}, {huge}},
+                                                            {0, {big, 2}, {big, big}},
+                                                            {0, Numbers(9, 1), Numbers(9, 1)},
+                                                            {7, {}, {}}};
+  for (const auto& [offset, size, stride] : bad) {
+    write_pth(path, one_tensor(offset, size, stride), storages);
+    CHECK_FALSE(read(path).has_value());
+  }
+  write_pth(path, one_tensor(5, {}, {}), storages);  // a scalar at the last place
+  CHECK(read(path).has_value());
+  write_pth(path, one_tensor(6, {0, 4}, {4, 1}), storages);  // nothing at the end
+  CHECK(read(path).has_value());
+  write_pth(path, one_tensor(0, {3, 4}, {0, 0}), storages);  // an expanded number
+  CHECK(read(path).has_value());
+  // The archive and the pickle must agree on the storage's size; its type must be known.
+  write_pth(path, one_tensor(0, {6}, {1}), {{"0", floats({1, 2, 3})}});
+  CHECK_FALSE(read(path).has_value());
+  write_pth(path, one_tensor(0, {6}, {1}), {{"1", floats({1, 2, 3, 4, 5, 6})}});
+  CHECK_FALSE(read(path).has_value());
+  write_pth(path,
+            pk::dict({{"w", pk::tensor(pk::storage("ComplexFloatStorage", "0", 3), 0, {3}, {1})}}),
+            storages);
+  CHECK(error_of(path).find("ComplexFloatStorage") != std::string::npos);
+  write_pth(path,
+            pk::dict({{"w", pk::tensor(pk::storage("FloatStorage", "0", 6), 0, {6}, {1})},
+                      {"v", pk::tensor(pk::storage("LongStorage", "0", 3), 0, {3}, {1})}}),
+            storages);
+  CHECK(error_of(path).find("two ways") != std::string::npos);
+}
+
+TEST_CASE("hostile checkpoints: memory and time stay in proportion to the file") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "x";
+  const long before = peak_kilobytes();
+  // A hundred thousand tensors that each show a storage of 1 MB, from the memo.
+  const std::string numbers(1 << 20, '\0');
+  std::string bomb = pk::dict({}) + "(";
+  const auto memo = [](std::uint32_t n) { return "j" + little_endian(n); };
+  bomb += pk::text("a") + pk::tensor(pk::storage("FloatStorage", "0", 1 << 18), 0, {1 << 18}, {1}) +
+          "r" + little_endian(0u);
+  for (int i = 0; i < 100000; ++i) bomb += pk::text(std::to_string(i)) + memo(0);
+  write_pth(path, bomb + "u", {{"0", numbers}});
+  CHECK(error_of(path).find("share") != std::string::npos);
+  // A number expanded to 2^39.
+  write_pth(path, one_tensor(0, {1 << 20, 1 << 19}, {0, 0}), {{"0", floats({1, 2, 3, 4, 5, 6})}});
+  CHECK(error_of(path).find("share") != std::string::npos);
+  // Names made long by repetition.
+  std::string names = "}" + pk::text(std::string(1 << 16, 'x')) + "r" + little_endian(1u) + "0(";
+  for (int i = 0; i < 20000; ++i) names += memo(1) + memo(1) + "\x93";
+  write_pth(path, names + "u");
+  CHECK_FALSE(read(path).has_value());
+  // OrderedDict of one long list, again and again.
+  std::string lists = "](";
+  for (int i = 0; i < 10000; ++i) lists += "N\x4e\x86";
+  lists += "er" + little_endian(2u) + "0]" + "(";
+  for (int i = 0; i < 10000; ++i)
+    lists += pk::global("collections", "OrderedDict") + memo(2) + "\x85R";
+  write_pth(path, lists + "e");
+  CHECK_FALSE(read(path).has_value());
+  // Millions of empty objects.
+  write_pth(path, "](" + std::string(5u << 20, ']') + "e");
+  CHECK(error_of(path).find("objects") != std::string::npos);
+  CHECK(peak_kilobytes() - before < 1000000);
+}
+
+TEST_CASE("hostile checkpoints: nesting and recursion") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "x";
+  const auto tensor = pk::tensor(pk::storage("FloatStorage", "0", 1), 0, {1}, {1});
+  const auto reads = [&](const std::string& meta, bool inside) {
+    const auto weights =
+        inside ? pk::dict({{"w", tensor}, {"v", meta}}) : pk::dict({{"w", tensor}});
+    write_pth(path, pk::dict({{"meta", inside ? "N" : meta}, {"state_dict", weights}}),
+              {{"0", floats({1})}});
+    return read(path).has_value();
+  };
+  constexpr int deep = 200000;
+  std::string tuples = "N", lists, marks(deep, '(');
+  for (int i = 0; i < deep; ++i) tuples += '\x85';
+  lists = std::string(deep, ']') + "N" + std::string(deep, 'a');
+  const std::string self_list =
+      "]q\x01h\x01"
+      "a";
+  const std::string self_dict = "}q\x01" + pk::text("k") + "h\x01s";
+  const std::string self_call = "]q\x01(" + pk::global("os", "system") + "h\x01\x85Re";
+  for (const auto& value : {tuples, lists, self_list, self_dict, self_call}) {
+    CHECK(reads(value, false));
+    CHECK(reads(value, true) == (value != self_call));
+  }
+  CHECK_FALSE(reads(marks, false));
+  // Parameters of parameters of ...
+  std::string nested = tensor;
+  for (int i = 0; i < 1000; ++i)
+    nested =
+        pk::global("torch._utils", "_rebuild_parameter") + "(" + nested + "\x88" + kHooks + "tR";
+  CHECK_FALSE(reads(nested, true));
+  // A parameter of itself.
+  CHECK_FALSE(reads(pk::global("torch._utils", "_rebuild_parameter") + "]q\x05h\x05"
+                                                                       "a(h\x05\x88tR",
+                    true));
+  // A state dict that contains itself.
+  write_pth(path, "}q\x01" + pk::text("state_dict") + "h\x01s");
+  CHECK_FALSE(read(path).has_value());
+}
+
+TEST_CASE("hostile checkpoints: damaged pickles") {
+  const auto fails = [](const std::string& code) {
+    const FileBytes bytes(code.begin(), code.end());
+    return !input_error([&] { parse_pickle("p", bytes); }).empty();
+  };
+  CHECK_FALSE(fails("N."));
+  CHECK_FALSE(fails("\x80\x05\x95" + little_endian(std::uint64_t{2}) + "N."));
+  for (const std::string& bad : {std::string(""),
+                                 std::string("."),
+                                 std::string("N"),
+                                 std::string("N.").substr(0, 1),
+                                 std::string("\x80\x06N."),
+                                 std::string("\x80"),
+                                 std::string("t."),
+                                 std::string("(a."),
+                                 std::string("N(.."),
+                                 std::string("NNs."),
+                                 std::string("}Ns."),
+                                 std::string("}(Nu."),
+                                 std::string("N(NNu."),
+                                 std::string("](NNs."),
+                                 std::string("h\x01."),
+                                 std::string("q\x01."),
+                                 std::string("R."),
+                                 std::string("NR."),
+                                 std::string("0."),
+                                 std::string("(1."),
+                                 std::string("\x86."),
+                                 std::string("N\x93."),
+                                 std::string("NN\x93."),
+                                 std::string("cos."),
+                                 std::string("cos\nsystem"),
+                                 std::string("I12x\n."),
+                                 std::string("I99999999999999999999999\n."),
+                                 std::string("Q."),
+                                 std::string("(o."),
+                                 std::string("ios\nsystem\n."),
+                                 std::string("\x82\x01."),
+                                 std::string("Pid\n."),
+                                 std::string("X\xff\xff\xff\xff."),
+                                 std::string("T\xff\xff\xff\xff."),
+                                 "\x8d" + little_endian(~std::uint64_t{0}) + ".",
+                                 "\x8d" + little_endian(std::uint64_t{1} << 63) + ".",
+                                 "\x8b" + little_endian(std::int32_t{-1}) + ".",
+                                 "\x95" + little_endian(~std::uint64_t{0}) + "N.",
+                                 std::string("S'a'\n."),
+                                 std::string("F1.x\n."),
+                                 std::string("N(N0."),
+                                 std::string("\x97.")}) {
+    CAPTURE(bad);
+    CHECK(fails(bad));
+  }
+  const auto value = [](const std::string& code) {
+    const FileBytes bytes(code.begin(), code.end());
+    const Pickle p = parse_pickle("p", bytes);
+    CHECK(p.bytes() == code.size());
+    return p[p.root()];
+  };
+  CHECK(value("K\xff.").integer == 255);
+  CHECK(value("J\xfe\xff\xff\xff.").integer == -2);
+  CHECK(value("M\x01\x02.").integer == 513);
+  CHECK(value(std::string("\x8a\x00.", 3)).integer == 0);
+  CHECK(value("\x8a\x01\x80.").integer == -128);
+  CHECK(value(std::string("\x8a\x02\xff\x00.", 5)).integer == 255);
+  CHECK(value("\x8a\x09" + std::string(9, '\x01') + ".").kind == Pickle::Kind::big);
+  CHECK(value("I01\n.").kind == Pickle::Kind::boolean);
+  CHECK(value("L-5L\n.").integer == -5);
+  CHECK(value("F-2.5\n.").real == -2.5);
+  CHECK(value(std::string("G\x40\x09\x21\xfb\x54\x44\x2d\x18.", 10)).real == M_PI);
+  CHECK(value("U\x01z.").text == "z");
+  CHECK(value("C\x01z.").kind == Pickle::Kind::bytes);
+  CHECK(value("\x8f(NN\x90.").items.size() == 2);
+  CHECK(value("(NNd.").kind == Pickle::Kind::dict);
+  CHECK(value("(NNl.").items.size() == 2);
+  CHECK(value("N(NN1.").kind == Pickle::Kind::none);
+  CHECK(value("N20.").kind == Pickle::Kind::none);
+  CHECK(value("]p7\n0g7\n.").kind == Pickle::Kind::list);
+  CHECK(value(std::string("]\x94"
+                          "0h\x00.",
+                          6))
+            .kind == Pickle::Kind::list);
+}
+
+TEST_CASE("crc32") {
+  const std::string digits = "123456789";
+  const auto bytes = bytes_of(digits);
+  CHECK(crc32(bytes) == 0xCBF43926u);  // the standard's check value
+  CHECK(crc32(std::span(bytes).subspan(4), crc32(std::span(bytes).first(4))) == 0xCBF43926u);
+  CHECK(crc32({}) == 0);
+  FileBytes many(1000);
+  for (std::size_t i = 0; i < many.size(); ++i) many[i] = static_cast<std::uint8_t>(i * 37 + 5);
+  std::uint32_t slow = 0;
+  for (const std::uint8_t b : many) slow = crc32(std::span(&b, 1), slow);
+  CHECK(crc32(many) == slow);
+}
