@@ -19,6 +19,8 @@ Command pretrain_command(CLI::App& root);
 Command eval_command(CLI::App& root);
 Command predict_command(CLI::App& root);
 Command preset_command(CLI::App& root);
+Command data_command(CLI::App& root);
+Command prepare_command(CLI::App& root);
 Command info_command(CLI::App& root);
 Command bench_command(CLI::App& root);
 

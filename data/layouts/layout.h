@@ -1,4 +1,4 @@
-// The published data sets: where their files lie and what their labels mean; for data/dataset.cpp.
+// The published data sets: where their files lie and what their labels mean; for data/*.cpp only.
 // One file each; the tables are those of the sets' authors, in MMSegmentation's order.
 #pragma once
 
