@@ -15,6 +15,7 @@ struct Command {
   std::function<void()> run;  // once the arguments are parsed; throws Error or InputError
 };
 Command train_command(CLI::App& root);
+Command pretrain_command(CLI::App& root);
 Command eval_command(CLI::App& root);
 Command predict_command(CLI::App& root);
 Command preset_command(CLI::App& root);

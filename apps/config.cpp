@@ -7,12 +7,7 @@ namespace nextgrad {
 Settings settings_of(TrainConfig& c) {
   const std::string or0 = "; 0 = ", or1 = "; 1 = the first crop is taken";
   return {
-      {"data",
-       dataset_kinds_help(),
-       &c.data,
-       0,
-       0,
-       dataset_kinds()},
+      {"data", dataset_kinds_help(), &c.data, 0, 0, dataset_kinds()},
       {"data-root",
        "the folder the data set was unpacked in, or the TOML file of a set of folders",
        &c.data_root,

@@ -1,10 +1,14 @@
 #include "apps/evaluator.h"
 
+#include "tensor/error.h"
+
 namespace nextgrad {
 
 EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& protocol,
                     const std::set<std::int64_t>& keep,
                     const std::function<bool(std::int64_t)>& more, std::size_t ahead) {
+  if (!dataset.has_labels())
+    fail_input("this split has no published labels: it can be predicted, not scored");
   struct EvalMode {  // also when an image throws
     explicit EvalMode(SegNeXt& m) : model(m), before(m.training()) { model.eval(); }
     ~EvalMode() { model.train(before); }

