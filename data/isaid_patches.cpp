@@ -1,8 +1,10 @@
 #include "data/isaid_patches.h"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <map>
+#include <memory>
 
 #include "data/color_labels.h"
 #include "data/image.h"
@@ -34,7 +36,8 @@ std::vector<fs::path> pngs_below(const fs::path& folder) {
     std::string suffix = at->path().extension().string();
     std::transform(suffix.begin(), suffix.end(), suffix.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    if (suffix == ".png" && at->is_regular_file()) files.push_back(at->path());
+    std::error_code ignored;
+    if (suffix == ".png" && at->is_regular_file(ignored)) files.push_back(at->path());
   }
   if (error) fail_input("{}: cannot list the folder: {}", folder.string(), error.message());
   std::sort(files.begin(), files.end());
@@ -138,7 +141,8 @@ void cut_label(Side& side, const std::string& path, const PatchOptions& options,
 std::vector<IsaidPicture> find_isaid_pictures(const std::string& root, const std::string& split,
                                               std::vector<std::string>& problems) {
   const fs::path folder = fs::path(root) / split;
-  if (!fs::is_directory(folder)) return {};
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored)) return {};
   std::map<std::string, IsaidPicture> found;
   for (const fs::path& path : pngs_below(folder)) {
     std::string stem = path.stem().string();
