@@ -34,7 +34,7 @@ std::vector<Task> find_tasks(const PrepareArguments& a, std::vector<std::string>
   for (const char* split : {"train", "val", "test"}) {
     any = any || fs::is_directory(fs::path(a.in) / split);
     for (IsaidPicture& picture : find_isaid_pictures(a.in, split, problems)) {
-      const auto bytes = static_cast<double>(fs::file_size(picture.image));
+      const double bytes = 1 + static_cast<double>(fs::file_size(picture.image));
       tasks.push_back({std::move(picture), split, bytes});
     }
   }
@@ -66,17 +66,28 @@ void check_same_cut(const PrepareArguments& a) {
                before.substr(0, before.find('\n')));
 }
 
-// The pictures cut so far, counted by several threads.
+// The pictures cut so far, counted and shown by the threads that cut them.
 class Cutting {
  public:
-  Cutting(const PrepareArguments& a, std::vector<std::string> problems)
-      : arguments_(a), problems_(std::move(problems)) {}
+  Cutting(const PrepareArguments& a, const std::vector<Task>& tasks,
+          std::vector<std::string> problems)
+      : arguments_(a), tasks_(tasks), problems_(std::move(problems)) {
+    for (const Task& task : tasks) bytes_ += task.bytes;
+    for (const std::string& problem : problems_) line_.message(problem);
+  }
 
   void cut(const Task& task) {
+    double before = 0;  // of this picture, in bytes
     PatchOptions options{arguments_.patch, arguments_.overlap,
                          (fs::path(arguments_.out) / "img_dir" / task.split).string(),
                          (fs::path(arguments_.out) / "ann_dir" / task.split).string(),
-                         [] { return stop_requested(); }};
+                         [&](double share) {
+                           const std::lock_guard lock(mutex_);
+                           bytes_done_ += share * task.bytes - before;
+                           before = share * task.bytes;
+                           show();
+                           return stop_requested();
+                         }};
     PatchCount count;
     std::string problem;
     try {
@@ -84,39 +95,42 @@ class Cutting {
     } catch (const InputError& e) {
       problem = e.what();
     }
+    const std::lock_guard lock(mutex_);
+    left_out_ += !problem.empty();
     if (count.unknown > 0)
       problem = fmt::format("{}: {} pixels have no class's colour; they are ignored",
                             task.picture.label, count.unknown);
-    const std::lock_guard lock(mutex_);
+    if (!problem.empty()) line_.message(problem);
     total_.written += count.written;
     total_.kept += count.kept;
-    left_out_ += !problem.empty() && count.unknown == 0;
-    if (!problem.empty()) problems_.push_back(std::move(problem));
     if (count.stopped) return;
     ++done_;
-    bytes_ += task.bytes;
+    bytes_done_ += task.bytes - before;
+    show();
   }
-  // The line of progress; problems that are new stay above it.
-  void show(ProgressLine& line, std::size_t tasks, double bytes, double seconds) {
-    const std::lock_guard lock(mutex_);
-    for (; shown_ < problems_.size(); ++shown_) line.message(problems_[shown_]);
-    const double rate = static_cast<double>(total_.written) / seconds;
-    const double left = bytes_ > 0 ? seconds * (bytes - bytes_) / bytes_ : 0;
-    line.update(fmt::format("{} of {} pictures  {} patches, {:.1f}/s  {} left", done_, tasks,
-                            total_.written + total_.kept, rate, format_duration(left)),
-                done_ == tasks);
-  }
+  void finish() { line_.finish(); }
   std::size_t done() const { return done_; }
-  std::size_t left_out() const { return left_out_; }
+  std::size_t left_out() const { return problems_.size() + left_out_; }
   const PatchCount& total() const { return total_; }
+  double seconds() const { return clock_.seconds(); }
 
  private:
+  void show() {
+    const double share = bytes_done_ / bytes_, seconds = clock_.seconds();
+    line_.update(fmt::format("{} of {} pictures  {:.1f} %  {:.1f} MB/s  {} left", done_,
+                             tasks_.size(), 100 * share, bytes_done_ / 1e6 / seconds,
+                             share > 0 ? format_duration(seconds * (1 - share) / share) : "?"),
+                 done_ == tasks_.size());
+  }
   const PrepareArguments& arguments_;
+  const std::vector<Task>& tasks_;
+  std::vector<std::string> problems_;  // of files that lack their partner
   std::mutex mutex_;
+  ProgressLine line_{stderr};
+  Stopwatch clock_;
   PatchCount total_;
-  std::size_t done_ = 0, left_out_ = 0, shown_ = 0;
-  double bytes_ = 0;
-  std::vector<std::string> problems_;
+  std::size_t done_ = 0, left_out_ = 0;
+  double bytes_ = 0, bytes_done_ = 0;
 };
 
 void run_isaid(const PrepareArguments& a) {
@@ -124,35 +138,30 @@ void run_isaid(const PrepareArguments& a) {
     fail_input("--overlap: {} is not below the patch's {} pixels", a.overlap, a.patch);
   std::vector<std::string> problems;
   const std::vector<Task> tasks = find_tasks(a, problems);
-  const std::size_t unpaired = problems.size();
   for (const Task& task : tasks) {
     make_folder(fs::path(a.out) / "img_dir" / task.split);
     if (task.split != "test") make_folder(fs::path(a.out) / "ann_dir" / task.split);
   }
   if (!tasks.empty()) check_same_cut(a);
   install_signal_handlers();
-  double bytes = 0;
-  for (const Task& task : tasks) bytes += task.bytes;
-  const Stopwatch clock;
-  Cutting cutting(a, std::move(problems));
+  Cutting cutting(a, tasks, std::move(problems));
   {
-    ProgressLine line(stderr);
     Behind under_way;
     for (const Task& task : tasks) {
       if (stop_requested()) break;
       under_way.begin([&cutting, &task] { cutting.cut(task); });
-      cutting.show(line, tasks.size(), bytes, clock.seconds());
     }
     under_way.finish();
-    cutting.show(line, tasks.size(), bytes, clock.seconds());
   }
+  cutting.finish();
   fmt::print("{}: {} patches written, {} were there, in {}; at most {} of memory\n", a.out,
-             cutting.total().written, cutting.total().kept, format_duration(clock.seconds()),
+             cutting.total().written, cutting.total().kept, format_duration(cutting.seconds()),
              format_bytes(static_cast<double>(peak_resident_bytes())));
   if (cutting.done() < tasks.size())
     fmt::print("Stopped after {} of {} pictures; the same command continues\n", cutting.done(),
                tasks.size());
-  if (const std::size_t n = unpaired + cutting.left_out(); n > 0)
+  std::fflush(stdout);
+  if (const std::size_t n = cutting.left_out(); n > 0)
     fail_input("{}: {} files were left out, each named above; the others are done", a.in, n);
 }
 

@@ -1,8 +1,10 @@
 #include "data/isaid_patches.h"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <map>
+#include <memory>
 
 #include "data/color_labels.h"
 #include "data/image.h"
@@ -34,7 +36,8 @@ std::vector<fs::path> pngs_below(const fs::path& folder) {
     std::string suffix = at->path().extension().string();
     std::transform(suffix.begin(), suffix.end(), suffix.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    if (suffix == ".png" && at->is_regular_file()) files.push_back(at->path());
+    std::error_code ignored;
+    if (suffix == ".png" && at->is_regular_file(ignored)) files.push_back(at->path());
   }
   if (error) fail_input("{}: cannot list the folder: {}", folder.string(), error.message());
   std::sort(files.begin(), files.end());
@@ -84,14 +87,24 @@ class Side {
   std::int64_t size_, missing_ = 0;
 };
 
-bool stopped(const PatchOptions& options) {
-  return options.stop && options.stop();
-}
+// Counts the rows of both sides for PatchOptions::step.
+class Steps {
+ public:
+  Steps(const PatchOptions& options, std::int64_t rows) : options_(options), rows_(rows) {}
+  bool stop() {
+    const double share = static_cast<double>(done_++) / static_cast<double>(rows_);
+    return options_.step && options_.step(share);
+  }
 
-void cut_image(Side& side, const PatchOptions& options, PatchCount& count) {
+ private:
+  const PatchOptions& options_;
+  std::int64_t rows_, done_ = 0;
+};
+
+void cut_image(Side& side, const PatchOptions& options, Steps& steps, PatchCount& count) {
   std::vector<std::uint8_t> rgb(static_cast<std::size_t>(side.rows().width() * 3));
   for (std::int64_t y = 0; y < side.rows().height(); ++y) {
-    if (stopped(options)) return void(count.stopped = true);
+    if (steps.stop()) return void(count.stopped = true);
     side.rows().next(rgb);
     count.written += side.push(rgb, [&](const std::string& path, std::vector<std::uint8_t> pixels) {
       write_png(path, Image{options.size, options.size, std::move(pixels)});
@@ -99,22 +112,22 @@ void cut_image(Side& side, const PatchOptions& options, PatchCount& count) {
   }
 }
 
-void cut_label(Side& side, const std::string& path, const PatchOptions& options,
+void cut_label(Side& side, const std::string& path, const PatchOptions& options, Steps& steps,
                PatchCount& count) {
   Palette palette;
   for (const auto& [color, k] : layouts::isaid_colors()) palette.push_back(color);
   const ColorLabels colors(layouts::isaid_colors());
   std::vector<std::uint8_t> rgb(static_cast<std::size_t>(side.rows().width() * 3));
   std::vector<std::uint8_t> classes(rgb.size() / 3);
-  // What is no label at all is seen before much of it is written: after a few rows.
+  // What is no label at all is seen before its first patches are whole.
+  const std::int64_t judged = std::min(side.rows().height(), options.size);
   std::int64_t pixels_read = 0, unknown = 0;
   for (std::int64_t y = 0; y < side.rows().height(); ++y) {
-    if (stopped(options)) return void(count.stopped = true);
+    if (steps.stop()) return void(count.stopped = true);
     side.rows().next(rgb);
     unknown += colors.convert(rgb, classes);
     pixels_read += side.rows().width();
-    if (2 * unknown > pixels_read && y + 1 >= std::min<std::int64_t>(side.rows().height(), 64))
-      colors.refuse(path);
+    if (y + 1 >= judged && 2 * unknown > pixels_read) colors.refuse(path);
     count.written +=
         side.push(classes, [&](const std::string& file, std::vector<std::uint8_t> values) {
           write_png(file, LabelMap{options.size, options.size, std::move(values)}, palette);
@@ -128,7 +141,8 @@ void cut_label(Side& side, const std::string& path, const PatchOptions& options,
 std::vector<IsaidPicture> find_isaid_pictures(const std::string& root, const std::string& split,
                                               std::vector<std::string>& problems) {
   const fs::path folder = fs::path(root) / split;
-  if (!fs::is_directory(folder)) return {};
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored)) return {};
   std::map<std::string, IsaidPicture> found;
   for (const fs::path& path : pngs_below(folder)) {
     std::string stem = path.stem().string();
@@ -175,10 +189,12 @@ PatchCount cut_isaid_picture(const IsaidPicture& picture, const PatchOptions& op
     if (label->rows().grey())
       fail_input("{}: is grey; give the semantic masks, which are painted in colours",
                  picture.label);
-    // The label first: without it the patches of the image would be of no use.
-    if (!label->complete()) cut_label(*label, picture.label, options, count);
   }
-  if (!image.complete() && !count.stopped) cut_image(image, options, count);
+  const bool want_label = label != nullptr && !label->complete(), want_image = !image.complete();
+  Steps steps(options, image.rows().height() * (want_label + want_image));
+  // The label first: without it the patches of the image would be of no use.
+  if (want_label) cut_label(*label, picture.label, options, steps, count);
+  if (want_image && !count.stopped) cut_image(image, options, steps, count);
   if (!count.stopped) count.kept = image.total() + (label ? label->total() : 0) - count.written;
   return count;
 }

@@ -23,8 +23,9 @@ std::vector<IsaidPicture> find_isaid_pictures(const std::string& root, const std
 
 struct PatchOptions {
   std::int64_t size = 896, overlap = 384;
-  std::string images, labels;       // folders, which exist, for the patches
-  std::function<bool()> stop = {};  // asked now and then: true ends the work early
+  std::string images, labels;  // folders, which exist, for the patches
+  // Called before each row with the share of the work that is done, 0 to 1; true ends it early.
+  std::function<bool(double)> step = {};
 };
 
 struct PatchCount {

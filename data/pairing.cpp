@@ -40,13 +40,13 @@ using ByName = std::map<std::string, std::string>;
 
 std::vector<std::string> files_of(const std::string& folder, bool nested,
                                   const std::vector<std::string>& suffixes) {
-  if (!fs::is_directory(folder))
+  std::error_code error;
+  if (!fs::is_directory(folder, error))
     fail_input("{}: no such folder; check the data set's root and split", folder);
   std::vector<std::string> files = list_files(folder, suffixes);
   if (!nested) return files;
-  std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    if (!entry.is_directory() || entry.path().filename().string().front() == '.') continue;
+    if (!entry.is_directory(error) || entry.path().filename().string().front() == '.') continue;
     const auto more = list_files(entry.path().string(), suffixes);
     files.insert(files.end(), more.begin(), more.end());
   }

@@ -1,9 +1,9 @@
 #include "tests/data/miniatures.h"
 
+#include <fstream>
 #include <functional>
 #include <map>
 
-#include "data/file.h"
 #include "data/image.h"
 #include "data/layouts/layout.h"
 #include "tensor/error.h"
@@ -37,7 +37,9 @@ Drawing draw(std::int64_t height, std::int64_t width, const std::vector<std::uin
 
 void put(const fs::path& path, const FileBytes& bytes) {
   fs::create_directories(path.parent_path());
-  write_file_atomic(path.string(), bytes);
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()),
+             static_cast<std::streamsize>(bytes.size()));
 }
 
 void put(const fs::path& path, const std::string& text) {

@@ -343,7 +343,7 @@ TEST_CASE("lists of names") {
   const TemporaryFolder folder;
   const std::string path = folder / "list.txt";
   const auto names = [&](std::string_view text) {
-    write_file_atomic(path, text);
+    scratch(path, bytes_of(std::string(text)));
     std::string all;
     for (const auto& [name, line] : read_list(path)) all += fmt::format("{}@{} ", name, line);
     return all;
@@ -453,12 +453,12 @@ TEST_CASE("damaged labels of any set are an error that names them, or a map of i
     for (std::int64_t i = 0; i < data->size(); ++i) {
       const std::string path = data->label_path(i);
       const FileBytes good = read_file(path);
-      for (int round = 0; round < 50; ++round) {
+      for (int round = 0; round < 150; ++round) {
         FileBytes bad = good;
         if (round % 3 == 0) bad.resize(random.below(bad.size()));
         for (int n = 0; n < 3 && !bad.empty(); ++n)
           bad[random.below(bad.size())] = static_cast<std::uint8_t>(random.next());
-        write_file_atomic(path, bad);
+        scratch(path, bad);
         const std::string error = input_error([&] {
           for (const std::uint8_t v : data->load_label(i).values)
             if (v >= data->num_classes() && v != kIgnoreLabel) FAIL("class " << int{v});
