@@ -109,7 +109,7 @@ TEST_CASE_FIXTURE(Fixture, "eval: weights that do not fit") {
   write_pth(folder / "encoder.pth", imagenet_weights("nano"));
   check_refused(kEval + "encoder.pth", "an encoder alone");
   StateDict weights = weights_of("nano", 3);
-  weights.pop_back();
+  weights.erase(weights.begin());
   write_pth(folder / "short.pth", weights);
   check_refused(kEval + "short.pth", "another model than nano");
   for (auto& t : weights) t.name = "x." + t.name;
