@@ -80,6 +80,7 @@ void run_convert(const ConvertArguments& a) {
   check_paths(a);
   WeightsFile file = read_weights(a.in);
   fmt::print("read {}\n", describe(a.in, file));
+  std::erase(file.beside, "meta");  // that is the metadata, which goes along
   if (!file.beside.empty())
     fmt::print("left out what lies beside the weights: {}\n", fmt::join(file.beside, ", "));
   const std::size_t before = file.tensors.size();

@@ -1,4 +1,5 @@
 // segnext info: what a model costs, beside the paper's figures; or what a file of weights holds.
+#include <algorithm>
 #include <map>
 #include <memory>
 
@@ -24,9 +25,12 @@ std::string fits(const WeightsFile& file) {
   return fmt::format("the encoder of {}", a.variant);
 }
 
+// In one line, as it is where that is plain.
 std::string shortened(const std::string& text) {
-  const std::string shown = in_quotes(text);
-  return text.size() > 80 ? fmt::format("{} ({} bytes)", shown.substr(0, 80), text.size()) : shown;
+  const bool plain =
+      std::all_of(text.begin(), text.end(), [](char c) { return c >= 32 && c < 127; });
+  const std::string shown = plain ? text.substr(0, 80) : in_quotes(text);
+  return text.size() > 80 ? fmt::format("{}... ({} bytes)", shown, text.size()) : shown;
 }
 
 void list_file(const std::string& path) {
