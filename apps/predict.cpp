@@ -28,12 +28,13 @@ struct PredictArguments {
   DatasetConfig data;
   std::string split = "val";
   std::int64_t count = 8;
-  bool overlay = false, colour = false, index = false, overwrite = false;
+  bool overlay = false, colour = false, index = false, overwrite = false, submission = false;
   double alpha = 0.5;
   ProtocolOptions protocol;
   int threads = 0;
   std::vector<std::string> kinds() const {
     std::vector<std::string> k;
+    if (submission) return {"submission"};
     if (overlay || !(colour || index)) k.push_back("overlay");
     if (colour) k.push_back("colour");
     if (index) k.push_back("index");
@@ -67,7 +68,8 @@ struct Source {
 std::vector<Source> sources_of(const PredictArguments& a, const Dataset* dataset) {
   std::vector<Source> sources;
   if (dataset != nullptr)
-    for (std::int64_t i = 0; i < std::min(a.count, dataset->size()); ++i)
+    for (std::int64_t i = 0;
+         i < (a.submission ? dataset->size() : std::min(a.count, dataset->size())); ++i)
       sources.push_back({dataset->name(i), "", i});
   for (const auto& input : a.inputs)
     for (const auto& path : expand(input)) {
@@ -116,9 +118,10 @@ class OutputFolders {
 class Writer {
  public:
   // Every file that will be written is checked before the first is.
+  // `suffix`: of the files' names.
   Writer(const PredictArguments& a, std::vector<std::string> kinds,
-         const std::vector<Source>& sources)
-      : folder_(a.output), nested_(kinds.size() > 1) {
+         const std::vector<Source>& sources, std::string suffix)
+      : folder_(a.output), suffix_(std::move(suffix)), nested_(kinds.size() > 1) {
     for (const auto& kind : kinds)
       for (const auto& s : sources)
         if (fs::exists(path(kind, s.name)) && !a.overwrite)
@@ -130,11 +133,12 @@ class Writer {
     for (const auto& kind : kinds) folders_.make(nested_ ? folder_ / kind : folder_);
   }
   fs::path path(const std::string& kind, const std::string& name) const {
-    return (nested_ ? folder_ / kind : folder_) / (name + ".png");
+    return (nested_ ? folder_ / kind : folder_) / (name + suffix_);
   }
 
  private:
   fs::path folder_;
+  std::string suffix_;
   bool nested_;
   OutputFolders folders_;
 };
@@ -165,6 +169,10 @@ struct Job {
       if (kind == "colour") write_png(path, colorize(label, palette));
       if (kind == "index") write_png(path, label);
       if (kind == "image") write_png(path, sample.image);
+      if (kind == "submission") {
+        const Submission& wanted = dataset->submission();
+        write_png(path, wanted.encode(label), wanted.palette);
+      }
       if (kind == "truth") write_png(path, colorize(sample.label, dataset->palette()));
     }
   }
@@ -208,6 +216,8 @@ void predict_all(const Job& job, const Writer& writer) {
 
 void run_predict(const CLI::App& app, const PredictArguments& a) {
   const bool data_set = a.from_data.has_value();
+  if (a.submission && !data_set)
+    fail_input("--submission wants --data: whose judges' format it is");
   if (data_set == !a.inputs.empty())
     fail_input("predict: give images (files, a folder or a glob) or --data, one of the two");
   set_num_threads(a.threads);
@@ -220,10 +230,16 @@ void run_predict(const CLI::App& app, const PredictArguments& a) {
           sources_of(a, dataset.get()),
           a.kinds(),
           protocol_of(app, a.protocol, loaded.info.normalize)};
-  job.protocol.one_step = true;  // no pixel that one would see differs
-  // From a data set there is more to look at: the image and the truth.
-  if (data_set) job.kinds.insert(job.kinds.end(), {"image", "truth"});
-  const Writer writer(a, job.kinds, job.sources);
+  if (a.submission) {
+    fmt::print("{}\n", dataset->submission().note);
+  } else {
+    job.protocol.one_step = true;  // no pixel that one would see differs
+    // From a data set there is more to look at: the image and the truth.
+    if (data_set) job.kinds.push_back("image");
+    if (data_set && dataset->has_labels()) job.kinds.push_back("truth");
+  }
+  const Writer writer(a, job.kinds, job.sources,
+                      a.submission ? dataset->submission().suffix : ".png");
   predict_all(job, writer);
 }
 
@@ -241,6 +257,8 @@ Command predict_command(CLI::App& root) {
   app->add_flag("--overlay", a->overlay, "image under its classes' colours (the default)");
   app->add_flag("--colour,--color", a->colour, "the classes' colours alone");
   app->add_flag("--index", a->index, "grey PNG whose values are the classes");
+  app->add_flag("--submission", a->submission,
+                "all images of the data set's split, as its evaluation server wants them");
   app->add_option("--alpha", a->alpha, "share of the colour in an overlay")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
@@ -258,7 +276,9 @@ Command predict_command(CLI::App& root) {
       "Examples:\n"
       "  segnext predict --weights run/best.safetensors photos/ --output seen\n"
       "  segnext predict --weights run/best.safetensors 'a/*.jpg' --colour --index\n"
-      "  segnext predict --weights run/best.safetensors --data scenes --split test --count 4");
+      "  segnext predict --weights run/best.safetensors --data scenes --split test --count 4\n"
+      "  segnext predict --weights city.pth --preset cityscapes-tiny --data cityscapes \\\n"
+      "      --split test --submission --output upload");
   return {app, [a, app] {
             if (app->count("--data") > 0) {
               use_preset_data(*app, a->protocol.preset, a->data);

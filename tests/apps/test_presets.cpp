@@ -10,6 +10,7 @@
 #include "nn/schedule.h"
 #include "tensor/error.h"
 #include "tests/apps/program.h"
+#include "tests/data/miniatures.h"
 
 using namespace nextgrad;
 
@@ -138,4 +139,86 @@ TEST_CASE("presets: the test protocol, and what options change of it") {
   CHECK_FALSE(own.flip);
   CHECK_THROWS_AS(protocol("--scales 1 --multi-scale"), InputError);
   CHECK_THROWS_AS(protocol("--stride 64"), InputError);
+}
+
+TEST_CASE("presets: every data set trains, validates, scores and submits on its miniature") {
+  for (const auto& [data, about] : preset_data()) {
+    CAPTURE(data);
+    const TemporaryFolder folder;
+    testing::make_miniature(data, folder / "set");
+    // All of the recipe but its size; nano learns as tiny does.
+    const auto run = segnext(
+        folder, fmt::format("train --preset {}-tiny --data set --variant nano --crop 32 --batch 2 "
+                            "--iterations 3 --workers 1 --base-size 64x48 --out run{}",
+                            data, data == "cityscapes" ? " --val-window 48 --val-stride 32" : ""));
+    INFO(run.err);
+    REQUIRE(run.code == 0);
+    CHECK(run.out.find("validation at 3: mIoU") != std::string::npos);
+    TrainConfig kept;
+    load_config(folder / "run/config.toml", settings_of(kept));
+    CHECK(kept.data == data);
+    CHECK(kept.lr == 6e-5);
+    CHECK(kept.warmup == 1500);
+    const auto scored = segnext(
+        folder, fmt::format("eval --weights run/last.safetensors --preset {}-tiny --data set "
+                            "--base-size 64x48 --window 40 --scales 0.75,1 --flip "
+                            "--json scores.json",
+                            data));
+    INFO(scored.err);
+    REQUIRE(scored.code == 0);
+    // The same whatever goes through the network together and is read ahead.
+    const auto again = segnext(
+        folder, fmt::format("eval --weights run/last.safetensors --preset {}-tiny --data set "
+                            "--base-size 64x48 --window 40 --scales 0.75,1 --flip "
+                            "--json again.json --batch 3 --workers 1",
+                            data));
+    REQUIRE(again.code == 0);
+    CHECK(again.out == scored.out);
+    const auto submitted = segnext(
+        folder, fmt::format("predict --weights run/last.safetensors --data {} --data-root set "
+                            "--base-size 64x48 --submission --output upload",
+                            data));
+    INFO(submitted.err);
+    REQUIRE(submitted.code == 0);
+    DatasetConfig config;
+    config.kind = data;
+    config.root = folder / "set";
+    const auto val = make_dataset(config, "val");
+    for (std::int64_t i = 0; i < val->size(); ++i) {
+      const Submission& s = val->submission();
+      const LabelMap map = read_label(folder / ("upload/" + s.file_name(val->name(i))));
+      CHECK(map.height == val->load_label(i).height);
+      for (const std::uint8_t v : map.values) {
+        bool known = false;
+        for (int k = 0; k < val->num_classes(); ++k)
+          known = known || s.values[static_cast<std::size_t>(k)] == v;
+        REQUIRE(known);
+      }
+    }
+  }
+}
+
+TEST_CASE("a split without labels is predicted, and not scored") {
+  const TemporaryFolder folder;
+  testing::make_miniature("cityscapes", folder / "set");
+  REQUIRE(segnext(folder,
+                  "train --preset cityscapes-tiny --data set --variant nano --crop 32 "
+                  "--batch 2 --iterations 1 --base-size 64x48 --val-window 0 --val-stride 0 "
+                  "--out run")
+              .code == 0);
+  const auto scored = segnext(folder,
+                              "eval --weights run/last.safetensors --data cityscapes "
+                              "--data-root set --split test");
+  CHECK(scored.code == 2);
+  CHECK(lines_of(scored.err) == 1);
+  CHECK(scored.err.find("no published labels") != std::string::npos);
+  CHECK(segnext(folder,
+                "predict --weights run/last.safetensors --data cityscapes --data-root set "
+                "--split test --submission --output upload")
+            .code == 0);
+  CHECK(segnext(folder,
+                "predict --weights run/last.safetensors --data cityscapes --data-root set "
+                "--split test --output seen")
+            .code == 0);
+  CHECK(segnext(folder, "predict --weights run/last.safetensors set --submission").code == 2);
 }

@@ -93,8 +93,7 @@ TEST_CASE("pretrain: a run leaves weights that are scored again, and start a seg
   INFO(segmentation.err);
   CHECK(segmentation.code == 0);
   const auto encoder = weights.tensors.size() - 2;  // without the classifier
-  CHECK(segmentation.out.find("encoder") != std::string::npos);
-  CHECK(segmentation.out.find(fmt::format("{} of ", encoder)) != std::string::npos);
+  CHECK(segmentation.out.find(fmt::format("matched: {} of ", encoder)) != std::string::npos);
 
   // Another set of classes, from these weights.
   const std::string next = "pretrain --pretrained run/best.safetensors --out next " + kLittle;
