@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <utility>
 
 #include "data/codecs.h"
 #include "tensor/error.h"
@@ -134,7 +135,8 @@ LabelMap codecs::decode_png_label(Bytes bytes, const std::string& name) {
   if (r.header.color_type != SPNG_COLOR_TYPE_INDEXED &&
       r.header.color_type != SPNG_COLOR_TYPE_GRAYSCALE)
     fail_input("{}: is a colour picture; convert it to class indices (grey or palette PNG)", name);
-  const std::vector<std::uint8_t> packed = decode(r, SPNG_FMT_RAW);
+  std::vector<std::uint8_t> packed = decode(r, SPNG_FMT_RAW);
+  if (bits == 8) return {r.header.height, r.header.width, std::move(packed)};
   LabelMap label{r.header.height, r.header.width, {}};
   label.values.resize(static_cast<std::size_t>(label.height * label.width));
   const std::int64_t stride = (label.width * bits + 7) / 8;
