@@ -64,7 +64,7 @@ ClassificationTask::ClassificationTask(const PretrainConfig& config, bool has_st
   init_parameters(*model_, static_cast<std::uint64_t>(config.seed));
   if (!has_state && !config.pretrained.empty())
     ProgressLine(stdout).message(
-        "pretrained " + start_classifier(*model_, config.pretrained, config.reset_classifier));
+        "pretrained " + load_pretrained(*model_, config.pretrained, config.reset_classifier));
   model_->to(device);
 }
 
