@@ -122,7 +122,9 @@ std::string load_into(const Target& target, const std::string& path, const Weigh
       return classifier;
     });
   const LoadReport report = load_state_dict(target.model, adapted, false);
-  std::string text = describe(path, file) + "\n" + report.lines();
+  std::string text = describe(path, file) +
+                     fmt::format("; encoder: {} of {} matched\n", overlap.found, overlap.wanted) +
+                     report.lines();
   if (!left_out.empty())
     text += fmt::format(
         "\nleft out: {}: {}{}", left_out.size(),

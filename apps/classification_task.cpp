@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/checkpoint.h"
 #include "apps/progress.h"
 #include "apps/run_report.h"
 #include "autograd/loss.h"
@@ -42,8 +43,7 @@ std::string summary_of(const ClassScores& scores) {
   return fmt::format("top-1 {:.2f}  top-5 {:.2f}", 100 * scores.top1(), 100 * scores.top5());
 }
 
-ClassificationTask::ClassificationTask(const PretrainConfig& config, bool has_state,
-                                       bool reset_classifier)
+ClassificationTask::ClassificationTask(const PretrainConfig& config, bool has_state)
     : config_(config) {
   if (config.scale_min > config.scale_max)
     fail_input("--scale-min {} is above --scale-max {}; exchange them", config.scale_min,
@@ -63,8 +63,8 @@ ClassificationTask::ClassificationTask(const PretrainConfig& config, bool has_st
   model_ = std::make_unique<MSCANClassifier>(encoder, classes);
   init_parameters(*model_, static_cast<std::uint64_t>(config.seed));
   if (!has_state && !config.pretrained.empty())
-    ProgressLine(stdout).message("pretrained " +
-                                 start_classifier(*model_, config.pretrained, reset_classifier));
+    ProgressLine(stdout).message(
+        "pretrained " + load_pretrained(*model_, config.pretrained, config.reset_classifier));
   model_->to(device);
 }
 

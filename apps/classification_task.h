@@ -17,7 +17,7 @@ class ClassificationTask : public TrainTask {
  public:
   // Opens the data, builds the model and reads weights to start from (unless a state will be
   // restored). Throws InputError.
-  ClassificationTask(const PretrainConfig& config, bool has_state, bool reset_classifier);
+  ClassificationTask(const PretrainConfig& config, bool has_state);
   // Steps in all, and steps of so many epochs.
   std::int64_t iterations() const;
   std::int64_t iterations_of(double epochs) const;

@@ -27,15 +27,10 @@ struct LoadedClassifier {
   ClassifierInfo info;
   int classes = 0;
 };
-// Opens weights written by `segnext pretrain`, or published ones if `variant` names their encoder
-// (the number of classes is then the classifier's). Throws InputError unless every tensor matches.
+// Opens weights written by `segnext pretrain`, or published ones (.pth too): the number of classes
+// is then the classifier's, the variant that of the shapes, unless `variant` says it. Throws
+// InputError unless every tensor matches.
 LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
                                  Device device);
-
-// Copies what fits into the model to go on from, returns what matched. Throws InputError when fewer
-// than nine tenths of the encoder did, and for a classifier of other classes unless
-// `reset_classifier`: that leaves the model's own as it is.
-std::string start_classifier(MSCANClassifier& model, const std::string& path,
-                             bool reset_classifier);
 
 }  // namespace nextgrad

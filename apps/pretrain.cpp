@@ -11,7 +11,7 @@ namespace nextgrad {
 namespace {
 
 struct PretrainArguments : RunArguments {
-  bool reset_classifier = false, eval_only = false;
+  bool eval_only = false;
   std::string weights, json;
 };
 
@@ -40,7 +40,7 @@ void run_pretrain(const PretrainArguments& a) {
   const auto state = a.state();
   make_absolute(config.data_root);
   make_absolute(config.pretrained);
-  ClassificationTask task(config, state.has_value(), a.reset_classifier);
+  ClassificationTask task(config, state.has_value());
   a.begin(config_text(config));
   install_signal_handlers();
   a.end(Trainer(task, trainer_options(config, task)).run(a.folder(), state), "segnext pretrain");
@@ -114,8 +114,6 @@ Command pretrain_command(CLI::App& root) {
   auto a = std::make_shared<PretrainArguments>();
   PretrainConfig defaults;
   a->add_to(*app, settings_of(defaults));
-  app->add_flag("--reset-classifier", a->reset_classifier,
-                "with --pretrained: begin with a new classifier");
   auto* only = app->add_flag("--eval-only", a->eval_only, "train nothing: score --weights");
   only->excludes("--resume")->excludes("--out");
   app->add_option("--weights", a->weights, "with --eval-only: weights of an encoder's classifier");
@@ -129,7 +127,7 @@ Command pretrain_command(CLI::App& root) {
       "  segnext pretrain --data-root imagenet --variant tiny --batch 128 --accumulate 8 \\\n"
       "      --lr 1e-3 --workers 16 --out runs/imagenet\n"
       "  segnext pretrain --resume runs/imagenet\n"
-      "  segnext pretrain --eval-only --weights mscan_t.safetensors --variant tiny \\\n"
+      "  segnext pretrain --eval-only --weights mscan_t.pth \\\n"
       "      --data-root imagenet --crop-share 0.9\n"
       "  segnext train --pretrained runs/imagenet/best.safetensors --variant tiny --data camvid "
       "...\n"

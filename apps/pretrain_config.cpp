@@ -30,6 +30,7 @@ Settings settings_of(PretrainConfig& c) {
       text("variant", "nano, tiny, small, base or large", c.variant,
            {"nano", "tiny", "small", "base", "large"}),
       text("pretrained", "weights to start from", c.pretrained, {}, kResumable),
+      {"reset-classifier", "with pretrained: begin with a new classifier", &c.reset_classifier},
       text("device", "where to compute", c.device, {}, kResumable),
       number("size", "pictures have this many pixels a side", c.size, 32, 4096),
       number("batch", "images per (micro-)batch", c.batch, 1, 8192),

@@ -20,7 +20,7 @@ struct PretrainConfig {
   double drop_path = -1, label_smoothing = 0.1, scale_min = 0.08, scale_max = 1, flip = 0.5;
   double magnitude = 9, magnitude_std = 0.5, jitter = 0, erasing = 0.25;
   double mixup = 0.8, cutmix = 1, mix_switch = 0.5, crop_share = 0.875;
-  bool recompute = false;
+  bool recompute = false, reset_classifier = false;
 };
 
 Settings settings_of(PretrainConfig& config);

@@ -42,7 +42,8 @@ SegmentationTask::SegmentationTask(const TrainConfig& config, bool has_state) : 
   model_ = std::make_unique<SegNeXt>(info_.config);
   init_parameters(*model_, static_cast<std::uint64_t>(config.seed));
   if (!has_state && !config.pretrained.empty())
-    ProgressLine(stdout).message("pretrained " + load_pretrained(*model_, config.pretrained, config.reset_classifier));
+    ProgressLine(stdout).message(
+        "pretrained " + load_pretrained(*model_, config.pretrained, config.reset_classifier));
   model_->to(device);
 }
 
