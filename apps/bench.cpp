@@ -4,6 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/bench_data.h"
 #include "apps/commands.h"
 #include "apps/progress.h"
 #include "models/segnext.h"
@@ -267,8 +268,11 @@ Command bench_command(CLI::App& root) {
   app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
       ->check(CLI::Range(0, 1024));
   app->add_option("--device", a->device, "where to compute")->capture_default_str();
-  app->footer("Example:\n  segnext bench --variant tiny --size 512 --batch 2");
-  return {app, [a] { run_bench(*a); }};
+  const Command data = data_bench_command(*app);
+  app->require_subcommand(0, 1);
+  app->footer(
+      "Examples:\n  segnext bench --variant tiny --size 512 --batch 2\n  segnext bench data");
+  return {app, [a, data] { data.app->parsed() ? data.run() : run_bench(*a); }};
 }
 
 }  // namespace nextgrad

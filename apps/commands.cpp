@@ -20,9 +20,9 @@ void add_size(CLI::App& app, const std::string& option, Size& size, const std::s
 }
 
 void add_data(CLI::App& app, DatasetConfig& data, std::string& split) {
-  app.add_option("--data", data.kind, "kind of data set: scenes (default), camvid, folder");
+  app.add_option("--data", data.kind, dataset_kinds_help());
   app.add_option("--data-root", data.root,
-                 "folder of camvid, or the TOML file that describes a data set of folders");
+                 "the folder the data set was unpacked in, or the TOML file of a set of folders");
   app.add_option("--split", split, "which part of it: train, val, test")->capture_default_str();
 }
 

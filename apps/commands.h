@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-#include "apps/config.h"
+#include "apps/settings.h"
 #include "data/dataset.h"
 
 namespace nextgrad {
@@ -15,8 +15,12 @@ struct Command {
   std::function<void()> run;  // once the arguments are parsed; throws Error or InputError
 };
 Command train_command(CLI::App& root);
+Command pretrain_command(CLI::App& root);
 Command eval_command(CLI::App& root);
 Command predict_command(CLI::App& root);
+Command preset_command(CLI::App& root);
+Command data_command(CLI::App& root);
+Command prepare_command(CLI::App& root);
 Command info_command(CLI::App& root);
 Command convert_command(CLI::App& root);
 Command bench_command(CLI::App& root);

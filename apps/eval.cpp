@@ -5,7 +5,7 @@
 #include "apps/commands.h"
 #include "apps/evaluator.h"
 #include "apps/progress.h"
-#include "apps/trainer.h"
+#include "apps/protocol.h"
 
 namespace nextgrad {
 namespace {
@@ -13,27 +13,30 @@ namespace {
 struct EvalArguments {
   DatasetConfig data;
   std::string weights, variant, split = "val", device = "cpu", json;
-  Size size, base_size;
+  ProtocolOptions protocol;
   int threads = 0;
 };
 
-void run_eval(const EvalArguments& a) {
+void run_eval(const CLI::App& app, const EvalArguments& a) {
   check_output(a.json);
   set_num_threads(a.threads);
   LoadedModel loaded = load_weights(a.weights, a.variant, Device::parse(a.device));
   const auto dataset = make_dataset(a.data, a.split);
   check_classes(loaded.info, a.weights, *dataset, a.data.kind);
-  const auto transform = eval_transform(a.size, a.base_size, loaded.info.normalize);
+  const Protocol protocol = protocol_of(app, a.protocol, loaded.info.normalize);
   EvalResult result{ConfusionMatrix(dataset->num_classes()), {}, false};
   const Stopwatch clock;
   {
     ProgressLine progress(stderr, 0);
-    result = evaluate(*loaded.model, *dataset, transform, {}, [&](std::int64_t done) {
-      progress.update(fmt::format("{} of {} images  {:.1f} images/s", done, dataset->size(),
-                                  static_cast<double>(done) / clock.seconds()),
-                      done == dataset->size());
-      return true;
-    });
+    result = evaluate(
+        *loaded.model, *dataset, protocol, {},
+        [&](std::int64_t done) {
+          progress.update(fmt::format("{} of {} images  {:.1f} images/s", done, dataset->size(),
+                                      static_cast<double>(done) / clock.seconds()),
+                          done == dataset->size());
+          return true;
+        },
+        static_cast<std::size_t>(a.protocol.workers));
   }
   fmt::print("{}", scores_table(result.matrix, loaded.info.classes));
   if (a.json.empty()) return;
@@ -56,18 +59,23 @@ Command eval_command(CLI::App& root) {
       ->required();
   app->add_option("--variant", a->variant, "only for weights whose shapes do not say it");
   add_data(*app, a->data, a->split);
-  add_size(*app, "--size", a->size,
-           "resize images to WIDTHxHEIGHT for the network; 0 (default) = up to multiples of 32");
-  add_size(*app, "--base-size", a->base_size, "fit images into this first; 0 (default) = as is");
+  add_protocol(*app, a->protocol);
   app->add_option("--json", a->json, "also write the scores and exact counts to this file");
   app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
       ->check(CLI::Range(0, 1024));
   app->add_option("--device", a->device, "where to compute")->capture_default_str();
   app->footer(
-      "Scores are counted at the labels' own size.\nExample:\n"
+      "Scores are counted at the labels' own size, as published: logits are upsampled to the\n"
+      "network's input size, averaged where windows overlap, then brought to the labels' size;\n"
+      "probabilities are averaged over scales and mirrored views.\nExamples:\n"
       "  segnext eval --weights runs/camvid/best.safetensors --data camvid --data-root camvid \\\n"
-      "      --split test --size 480x352 --json test.json");
-  return {app, [a] { run_eval(*a); }};
+      "      --split test --size 480x352 --json test.json\n"
+      "  segnext eval --weights segnext_tiny_ade20k.pth --preset ade20k-tiny \\\n"
+      "      --data ADEChallengeData2016 --multi-scale");
+  return {app, [app, a] {
+            use_preset_data(*app, a->protocol.preset, a->data);
+            run_eval(*app, *a);
+          }};
 }
 
 }  // namespace nextgrad

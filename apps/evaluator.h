@@ -6,10 +6,10 @@
 #include <set>
 #include <vector>
 
+#include "apps/inference.h"
+#include "apps/pipeline.h"
 #include "data/dataset.h"
 #include "data/metrics.h"
-#include "data/transforms.h"
-#include "models/segnext.h"
 
 namespace nextgrad {
 
@@ -23,22 +23,19 @@ struct EvalResult {
   bool stopped = false;  // `more` said so: the matrix is incomplete
 };
 
-// Class of each pixel of a picture prepared by an EvalTransform, at height x width: the logits are
-// upsampled to that size and the largest taken. The model must be in evaluation mode.
-LabelMap predict_labels(const SegNeXt& model, const Tensor& input, std::int64_t height,
-                        std::int64_t width);
-
 // A picture ready for the network: what other threads make ahead of it.
 struct Prepared {
   Sample sample;
-  Tensor input;  // on the CPU
+  std::vector<Image> views;
 };
 
 // Predicts every image at its label's size. Keeps the images numbered in `keep`. more(done) is
-// called after each and may stop by false. Pictures are read and prepared ahead, by other threads.
-// Leaves the model in the mode it was in.
-EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const EvalTransform& transform,
+// called after each and may stop by false. `ahead` pictures at most are read and resized ahead, by
+// other threads. Leaves the model in the mode it was in. Throws InputError for a data set without
+// labels.
+EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& protocol,
                     const std::set<std::int64_t>& keep,
-                    const std::function<bool(std::int64_t)>& more);
+                    const std::function<bool(std::int64_t)>& more,
+                    std::size_t ahead = kPipelineDepth);
 
 }  // namespace nextgrad

@@ -65,8 +65,10 @@ int run(int argc, char** argv) {
   CLI::App root{"SegNeXt: trains, scores and applies semantic segmentation", "segnext"};
   root.require_subcommand(1);
   root.footer("Start here:\n  segnext train --out run\n  segnext train --help");
-  const Command commands[] = {train_command(root), eval_command(root),    predict_command(root),
-                              info_command(root),  convert_command(root), bench_command(root)};
+  const Command commands[] = {train_command(root),   pretrain_command(root), eval_command(root),
+                              predict_command(root), preset_command(root),   data_command(root),
+                              prepare_command(root), info_command(root),     convert_command(root),
+                              bench_command(root)};
   try {
     root.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help

@@ -3,6 +3,7 @@
 // work, where the main thread next asks.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -11,8 +12,8 @@
 
 namespace nextgrad {
 
-// How many of them at a time: enough to keep the main thread fed when one is slow (a disk, a large
-// picture), few enough to hold in memory.
+// How many of them at a time, if not told otherwise: enough to keep the main thread fed when one is
+// slow (a disk, a large picture), few enough to hold in memory.
 inline constexpr std::size_t kPipelineDepth = 3;
 
 // A thread each; without one to be had, the work is done when it is asked for.
@@ -21,11 +22,12 @@ auto in_background(Fn&& fn) {
   return std::async(std::launch::async | std::launch::deferred, std::forward<Fn>(fn));
 }
 
-// make(0), make(1), ... make(n - 1), in this order.
+// make(0), make(1), ... make(n - 1), in this order, `depth` of them at a time.
 template <class T>
 class Ahead {
  public:
-  Ahead(std::int64_t n, std::function<T(std::int64_t)> make) : n_(n), make_(std::move(make)) {
+  Ahead(std::int64_t n, std::function<T(std::int64_t)> make, std::size_t depth = kPipelineDepth)
+      : n_(n), depth_(std::max<std::size_t>(1, depth)), make_(std::move(make)) {
     begin_more();
   }
   Ahead(const Ahead&) = delete;  // the threads know its address
@@ -41,10 +43,11 @@ class Ahead {
 
  private:
   void begin_more() {
-    while (begun_ < n_ && under_way_.size() < kPipelineDepth)
+    while (begun_ < n_ && under_way_.size() < depth_)
       under_way_.push_back(in_background([this, i = begun_++] { return make_(i); }));
   }
   std::int64_t n_, begun_ = 0;
+  std::size_t depth_;
   std::function<T(std::int64_t)> make_;
   std::deque<std::future<T>> under_way_;  // last: destroyed, and so waited for, before make_
 };

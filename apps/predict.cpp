@@ -12,7 +12,7 @@
 #include "apps/evaluator.h"
 #include "apps/pipeline.h"
 #include "apps/progress.h"
-#include "apps/trainer.h"
+#include "apps/protocol.h"
 #include "data/file.h"
 #include "data/palette.h"
 
@@ -30,7 +30,7 @@ struct PredictArguments {
   std::int64_t count = 8;
   bool overlay = false, colour = false, index = false, overwrite = false;
   double alpha = 0.5;
-  Size size;
+  ProtocolOptions protocol;
   int threads = 0;
   std::vector<std::string> kinds() const {
     std::vector<std::string> k;
@@ -146,14 +146,14 @@ struct Job {
   const Dataset* dataset;
   std::vector<Source> sources;
   std::vector<std::string> kinds;
-  EvalTransform transform;
+  Protocol protocol;
 
   Prepared prepare(std::int64_t i) const {
     const Source& s = sources[static_cast<std::size_t>(i)];
     Sample sample =
         s.path.empty() ? dataset->load(s.index) : Sample{s.name, read_image(s.path), {}};
-    Tensor input = transform.apply(sample.image);
-    return {std::move(sample), std::move(input)};
+    std::vector<Image> views = resize_views(protocol, sample.image);
+    return {std::move(sample), std::move(views)};
   }
   void write(const Writer& writer, const std::string& name, const Sample& sample,
              const LabelMap& label) const {
@@ -177,7 +177,9 @@ void predict_all(const Job& job, const Writer& writer) {
   double network = 0;
   ProgressLine progress(stdout);
   Behind results;
-  Ahead<Prepared> pictures(n, [&](std::int64_t i) { return job.prepare(i); });
+  Ahead<Prepared> pictures(
+      n, [&](std::int64_t i) { return job.prepare(i); },
+      static_cast<std::size_t>(job.arguments.protocol.workers));
   for (std::int64_t i = 0; i < n; ++i) {
     Prepared p;
     try {
@@ -187,8 +189,8 @@ void predict_all(const Job& job, const Writer& writer) {
       throw;
     }
     const Stopwatch busy;
-    LabelMap label =
-        predict_labels(*job.loaded.model, p.input, p.sample.image.height, p.sample.image.width);
+    LabelMap label = predict_labels(*job.loaded.model, job.protocol, p.views, p.sample.image.height,
+                                    p.sample.image.width);
     network += busy.seconds();
     results.begin([&job, &writer, name = job.sources[static_cast<std::size_t>(i)].name,
                    sample = std::move(p.sample),
@@ -204,7 +206,7 @@ void predict_all(const Job& job, const Writer& writer) {
              100 * network / clock.seconds());
 }
 
-void run_predict(const PredictArguments& a) {
+void run_predict(const CLI::App& app, const PredictArguments& a) {
   const bool data_set = a.from_data.has_value();
   if (data_set == !a.inputs.empty())
     fail_input("predict: give images (files, a folder or a glob) or --data, one of the two");
@@ -217,7 +219,8 @@ void run_predict(const PredictArguments& a) {
           dataset.get(),
           sources_of(a, dataset.get()),
           a.kinds(),
-          eval_transform(a.size, {}, loaded.info.normalize)};
+          protocol_of(app, a.protocol, loaded.info.normalize)};
+  job.protocol.one_step = true;  // no pixel that one would see differs
   // From a data set there is more to look at: the image and the truth.
   if (data_set) job.kinds.insert(job.kinds.end(), {"image", "truth"});
   const Writer writer(a, job.kinds, job.sources);
@@ -241,8 +244,7 @@ Command predict_command(CLI::App& root) {
   app->add_option("--alpha", a->alpha, "share of the colour in an overlay")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  add_size(*app, "--size", a->size,
-           "resize images to WIDTHxHEIGHT for the network; 0 (default) = up to multiples of 32");
+  add_protocol(*app, a->protocol);
   add_data(*app, a->data, a->split);
   app->add_option("--count", a->count, "how many images of the data set")
       ->check(CLI::Range(1, 1000000))
@@ -258,8 +260,11 @@ Command predict_command(CLI::App& root) {
       "  segnext predict --weights run/best.safetensors 'a/*.jpg' --colour --index\n"
       "  segnext predict --weights run/best.safetensors --data scenes --split test --count 4");
   return {app, [a, app] {
-            if (app->count("--data") > 0) a->from_data = a->data;
-            run_predict(*a);
+            if (app->count("--data") > 0) {
+              use_preset_data(*app, a->protocol.preset, a->data);
+              a->from_data = a->data;
+            }
+            run_predict(*app, *a);
           }};
 }
 

@@ -32,6 +32,9 @@ svg{width:100%;height:auto;display:block}svg text{fill:var(--dim);font-size:12px
 .key{display:flex;flex-wrap:wrap;gap:6px 18px;font-size:13px;margin-bottom:14px}
 .shots{display:grid;grid-template-columns:repeat(3,1fr);gap:10px;margin-bottom:18px}
 .shots img{width:100%;border-radius:6px;display:block;image-rendering:auto}.shots figure{margin:0}
+.examples{display:grid;grid-template-columns:repeat(auto-fill,minmax(110px,1fr));gap:10px;margin-bottom:18px}
+.examples figure{margin:0}.examples img{width:100%;border-radius:6px;display:block;border:3px solid var(--teal)}
+.examples .wrong img{border-color:var(--amber)}
 figcaption{font-size:12px;color:var(--dim);margin-top:4px;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;font-size:14px}td{border-top:1px solid var(--line);padding:5px 8px}
 td:first-child{color:var(--dim);width:40%}.wide{overflow-x:auto}
@@ -106,20 +109,22 @@ std::string chart(const std::string& title, const Report::Curve& raw, const char
   return out + "</svg></div>";
 }
 
+std::string swatch(const Report& r, std::size_t label) {
+  return label < r.palette.size()
+             ? fmt::format("<i style=\"background:{}\"></i>", css(r.palette[label]))
+             : "";
+}
+
 std::string class_bars(const Report& r) {
-  std::string out = "<div class=\"card\"><h2>IoU per class</h2>";
-  for (std::size_t c = 0; c < r.iou.size(); ++c) {
-    const bool present = std::isfinite(r.iou[c]);
+  std::string out = fmt::format("<div class=\"card\"><h2>{}</h2>", escape(r.bars_title));
+  for (const auto& bar : r.bars) {
+    const bool present = std::isfinite(bar.value);
     out += fmt::format(
-        "<div class=\"bar\"><div><i style=\"background:{0}\"></i>{1}</div><div class=\"track\">"
+        "<div class=\"bar\"><div>{0}{1}</div><div class=\"track\">"
         "<div style=\"width:{2:.2f}%;background:var(--blue)\"></div></div><div class=\"num\">{3}"
         "</div></div>",
-        css(r.palette[c]), escape(r.classes[c]), present ? 100 * r.iou[c] : 0.0,
-        present
-            ? fmt::format(
-                  "{:.1f} % (acc {})", 100 * r.iou[c],
-                  std::isfinite(r.accuracy[c]) ? fmt::format("{:.1f}", 100 * r.accuracy[c]) : "-")
-            : "absent");
+        swatch(r, bar.label), escape(r.classes[bar.label]), present ? 100 * bar.value : 0.0,
+        present ? fmt::format("{:.1f} %{}", 100 * bar.value, escape(bar.note)) : "absent");
   }
   return out + "</div>";
 }
@@ -132,10 +137,10 @@ std::string confusion_map(const Report& r) {
   const double left = named ? 118 : 4, top = named ? 92 : 4, side = cell * static_cast<double>(k);
   std::string out = fmt::format(
       "<div class=\"card\"><h2>Confusion matrix</h2><p>Row: truth. Column: prediction. Shade: "
-      "share "
-      "of the row's pixels, in percent.</p><div class=\"wide\"><svg style=\"max-width:{0:.0f}px\" "
+      "share of the row's {2}, in percent.</p><div class=\"wide\"><svg "
+      "style=\"max-width:{0:.0f}px\" "
       "viewBox=\"0 0 {0:.1f} {1:.1f}\" role=\"img\" aria-label=\"confusion matrix\">",
-      left + side + 4, top + side + 4);
+      left + side + 4, top + side + 4, escape(r.unit));
   for (std::size_t i = 0; i < k; ++i) {
     const double at = cell * (static_cast<double>(i) + 0.5);
     if (named)
@@ -153,9 +158,9 @@ std::string confusion_map(const Report& r) {
                    y = top + cell * static_cast<double>(i);
       out += fmt::format(
           "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"var(--blue)\" "
-          "fill-opacity=\"{:.3f}\"><title>{} as {}: {:.2f} % ({} pixels)</title></rect>",
+          "fill-opacity=\"{:.3f}\"><title>{} as {}: {:.2f} % ({} {})</title></rect>",
           x, y, cell - 0.5, cell - 0.5, 0.04 + 0.9 * std::sqrt(share), escape(r.classes[i]),
-          escape(r.classes[j]), 100 * share, pixels);
+          escape(r.classes[j]), 100 * share, pixels, escape(r.unit));
       if (cell >= 22 && share >= 0.005)
         out += fmt::format(
             "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\" style=\"fill:var(--ink);"
@@ -172,8 +177,7 @@ std::string confusion_map(const Report& r) {
 std::string picture_rows(const Report& r) {
   std::string out = "<div class=\"card\"><h2>Validation images</h2><div class=\"key\">";
   for (std::size_t c = 0; c < r.classes.size(); ++c)
-    out += fmt::format("<span><i style=\"background:{}\"></i>{}</span>", css(r.palette[c]),
-                       escape(r.classes[c]));
+    out += fmt::format("<span>{}{}</span>", swatch(r, c), escape(r.classes[c]));
   out += "</div>";
   for (const auto& p : r.pictures) {
     out += "<div class=\"shots\">";
@@ -187,21 +191,39 @@ std::string picture_rows(const Report& r) {
   return out + "</div>";
 }
 
+// What was recognised, then what was not.
+std::string example_grid(const Report& r) {
+  std::string out = "<div class=\"card\"><h2>Validation images, right and wrong</h2>";
+  for (const bool right : {true, false}) {
+    out += "<div class=\"examples\">";
+    for (const auto& e : r.examples)
+      if (e.right == right)
+        out += fmt::format(
+            "<figure class=\"{}\"><img src=\"{}\" alt=\"{}\"><figcaption>{}</figcaption></figure>",
+            right ? "right" : "wrong", e.photo, escape(e.caption), escape(e.caption));
+    out += "</div>";
+  }
+  return out + "</div>";
+}
+
 }  // namespace
 
 std::string render_report(const Report& r) {
   std::string out = fmt::format(
       "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
       "content=\"width=device-width,initial-scale=1\"><title>{0}</title><style>{1}</style></head>"
-      "<body><main><h1>{0}</h1><p>Written by segnext train.</p><div class=\"tiles\">",
-      escape(r.title), kStyle);
+      "<body><main><h1>{0}</h1><p>Written by {2}.</p><div class=\"tiles\">",
+      escape(r.title), kStyle, escape(r.command));
   for (const auto& [caption, figure] : r.summary)
     out += fmt::format("<div class=\"tile\"><b>{}</b><span>{}</span></div>", escape(figure),
                        escape(caption));
-  out += "</div><div class=\"two\">" + chart("Training loss", r.loss, "--blue", false) +
-         chart("Validation mIoU", r.miou, "--teal", true) + "</div>";
-  if (!r.iou.empty()) out += class_bars(r);
+  out += "</div><div class=\"two\">" + chart("Training loss", r.loss, "--blue", false);
+  for (const auto& [name, curve] : r.scores)
+    out += chart("Validation " + name, curve, "--teal", true);
+  out += "</div>";
+  if (!r.bars.empty()) out += class_bars(r);
   if (!r.pictures.empty()) out += picture_rows(r);
+  if (!r.examples.empty()) out += example_grid(r);
   if (!r.confusion.empty()) out += confusion_map(r);
   out += "<div class=\"two\">" + chart("Learning rate", r.learning_rate, "--amber", false) +
          "<div class=\"card\"><h2>Settings</h2><table>";

@@ -16,16 +16,29 @@ struct Report {
   struct Picture {
     std::string name, photo, truth, prediction;  // the last three as data: URIs
   };
+  struct Example {
+    std::string photo, caption;  // photo as data: URI
+    bool right = true;
+  };
 
-  std::string title;
+  std::string title, command = "segnext train";
   std::vector<std::pair<std::string, std::string>> summary;   // the tiles on top: caption, figure
   std::vector<std::pair<std::string, std::string>> settings;  // the table at the end
-  Curve loss, learning_rate, miou;                            // miou in 0..1
+  Curve loss, learning_rate;
+  std::vector<std::pair<std::string, Curve>> scores;  // validation, by name, in 0..1
   std::vector<std::string> classes;
-  std::vector<std::array<std::uint8_t, 3>> palette;  // one colour per class
-  std::vector<double> iou, accuracy;                 // per class, NaN where absent
-  std::vector<std::int64_t> confusion;               // [truth, prediction], pixels
+  std::vector<std::array<std::uint8_t, 3>> palette;  // one colour per class, or none
+  struct ClassBar {
+    std::size_t label;  // index in classes
+    double value;       // NaN: absent
+    std::string note;   // beside the value
+  };
+  std::string bars_title;
+  std::vector<ClassBar> bars;
+  std::vector<std::int64_t> confusion;  // [truth, prediction], counted in `unit`
+  std::string unit = "pixels";
   std::vector<Picture> pictures;
+  std::vector<Example> examples;
 };
 
 // The document.

@@ -1,6 +1,7 @@
 #include "apps/run_report.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "apps/progress.h"
 #include "data/palette.h"
@@ -33,19 +34,84 @@ Report::Picture show(const EvalResult::Picture& p, const Palette& palette) {
   return {sample.name, data_uri("jpeg", photo), map(sample.label), map(prediction)};
 }
 
-void add_validation(const json& scores, std::int64_t best_iteration, Report& r) {
+// The curves, and the last validation of the log (null: none).
+const json& read_log(const std::vector<json>& log,
+                     const std::vector<std::pair<const char*, const char*>>& scores, Report& r) {
+  static const json none;
+  const json* validation = &none;
+  for (const auto& [key, name] : scores) r.scores.emplace_back(name, Report::Curve());
+  for (const auto& record : log) {
+    const double iteration = number(record["iteration"]);
+    if (!record.contains("validation")) {
+      r.loss.emplace_back(iteration, number(record["loss"]));
+      r.learning_rate.emplace_back(iteration, number(record["lr"]));
+      continue;
+    }
+    validation = &record["validation"];
+    for (std::size_t i = 0; i < scores.size(); ++i)
+      if (const double score = number((*validation)[scores[i].first]); !std::isnan(score))
+        r.scores[i].second.emplace_back(iteration, score);
+  }
+  return *validation;
+}
+
+void add_best(const char* name, std::int64_t best_iteration, Report& r) {
+  double best = 0;
+  for (const auto& [iteration, score] : r.scores.front().second) best = std::max(best, score);
+  r.summary.emplace_back(fmt::format("best {}, iteration {}", name, best_iteration), percent(best));
+}
+
+void add_confusion(const json& scores, Report& r) {
+  if (!scores.contains("confusion")) return;
+  for (const auto& row : scores["confusion"])
+    for (const auto& count : row) r.confusion.push_back(count.get<std::int64_t>());
+}
+
+// What the last iteration of the log says.
+void add_progress(const std::vector<json>& log, std::int64_t iterations, Report& r) {
+  for (auto record = log.rbegin(); record != log.rend(); ++record) {
+    if (record->contains("validation")) continue;
+    const auto of = [&](const char* key) { return number((*record)[key]); };
+    r.summary.emplace_back("iterations", fmt::format("{} of {}", of("iteration"), iterations));
+    r.summary.emplace_back("training loss", fmt::format("{:.3f}", of("loss")));
+    r.summary.emplace_back("images/s", fmt::format("{:.1f}", of("images_per_second")));
+    r.summary.emplace_back("peak memory", format_bytes(of("peak_bytes")));
+    return;
+  }
+}
+
+void add_settings(const Settings& settings, Report& r) {
+  for (const auto& s : settings) r.settings.emplace_back(s.key, s.str());
+}
+
+void add_segmentation(const json& scores, std::int64_t best_iteration, Report& r) {
   r.summary = {{"mIoU, last validation", percent(scores["mIoU"])},
                {"mAcc", percent(scores["mAcc"])},
                {"aAcc", percent(scores["aAcc"])}};
-  double best = 0;
-  for (const auto& [iteration, miou] : r.miou) best = std::max(best, miou);
-  r.summary.emplace_back(fmt::format("best mIoU, iteration {}", best_iteration), percent(best));
+  add_best("mIoU", best_iteration, r);
   for (const auto& c : scores["classes"]) {
-    r.iou.push_back(number(c["iou"]));
-    r.accuracy.push_back(number(c["accuracy"]));
+    const double accuracy = number(c["accuracy"]);
+    r.bars.push_back(
+        {r.bars.size(), number(c["iou"]),
+         std::isfinite(accuracy) ? fmt::format(" (acc {:.1f})", 100 * accuracy) : " (acc -)"});
   }
-  for (const auto& row : scores["confusion"])
-    for (const auto& count : row) r.confusion.push_back(count.get<std::int64_t>());
+  add_confusion(scores, r);
+}
+
+void add_classification(const json& scores, std::int64_t best_iteration, Report& r) {
+  r.summary = {{"top-1, last validation", percent(scores["top1"])},
+               {"top-5", percent(scores["top5"])}};
+  add_best("top-1", best_iteration, r);
+  for (const auto& accuracy : scores["accuracy"])
+    r.bars.push_back({r.bars.size(), number(accuracy), ""});
+  constexpr std::size_t kMost = 100;
+  if (r.bars.size() > kMost) {
+    std::stable_sort(r.bars.begin(), r.bars.end(),
+                     [](const auto& a, const auto& b) { return a.value < b.value; });
+    r.bars.resize(kMost / 2);
+    r.bars_title = fmt::format("Accuracy per class: the {} lowest", kMost / 2);
+  }
+  add_confusion(scores, r);
 }
 
 }  // namespace
@@ -56,31 +122,39 @@ Report run_report(const TrainConfig& config, const ModelInfo& info, const std::v
   r.title = fmt::format("SegNeXt {} on {}", config.variant, config.data);
   r.classes = info.classes;
   r.palette = info.palette;
-  const json* validation = nullptr;
-  const json* last = nullptr;
-  for (const auto& record : log) {
-    const double iteration = number(record["iteration"]);
-    if (record.contains("validation")) {
-      validation = &record["validation"];
-      r.miou.emplace_back(iteration, number((*validation)["mIoU"]));
-    } else {
-      last = &record;
-      r.loss.emplace_back(iteration, number(record["loss"]));
-      r.learning_rate.emplace_back(iteration, number(record["lr"]));
-    }
-  }
-  std::erase_if(r.miou, [](const auto& point) { return std::isnan(point.second); });
-  if (validation != nullptr) add_validation(*validation, best_iteration, r);
-  if (last != nullptr) {
-    r.summary.emplace_back(
-        "iterations", fmt::format("{} of {}", number((*last)["iteration"]), config.iterations));
-    r.summary.emplace_back("training loss", fmt::format("{:.3f}", number((*last)["loss"])));
-    r.summary.emplace_back("images/s", fmt::format("{:.1f}", number((*last)["images_per_second"])));
-    r.summary.emplace_back("peak memory", format_bytes(number((*last)["peak_bytes"])));
-  }
+  r.bars_title = "IoU per class";
+  const json& scores = read_log(log, {{"mIoU", "mIoU"}}, r);
+  if (!scores.is_null()) add_segmentation(scores, best_iteration, r);
+  add_progress(log, config.iterations, r);
   for (const auto& p : pictures) r.pictures.push_back(show(p, info.palette));
   TrainConfig copy = config;
-  for (const auto& s : settings_of(copy)) r.settings.emplace_back(s.key, s.str());
+  add_settings(settings_of(copy), r);
+  return r;
+}
+
+Report run_report(const PretrainConfig& config, const std::vector<std::string>& classes,
+                  const std::vector<json>& log, const std::vector<ClassExample>& examples,
+                  std::int64_t iterations, std::int64_t best_iteration) {
+  Report r;
+  r.title = fmt::format("MSCAN {} on {}", config.variant, config.data_root);
+  r.command = "segnext pretrain";
+  r.classes = classes;
+  r.unit = "images";
+  r.bars_title = "Accuracy per class";
+  const json& scores = read_log(log, {{"top1", "top-1"}, {"top5", "top-5"}}, r);
+  if (!scores.is_null()) add_classification(scores, best_iteration, r);
+  add_progress(log, iterations, r);
+  for (const auto& e : examples) {
+    const bool right = e.label == e.prediction;
+    const auto& said = classes[static_cast<std::size_t>(e.prediction)];
+    const auto& truth = classes[static_cast<std::size_t>(e.label)];
+    r.examples.push_back(
+        {data_uri("jpeg", encode_jpeg(e.image, 85)),
+         fmt::format("{} {:.0f} %{}", said, 100 * e.confidence, right ? "" : ", is " + truth),
+         right});
+  }
+  PretrainConfig copy = config;
+  add_settings(settings_of(copy), r);
   return r;
 }
 

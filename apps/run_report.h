@@ -1,18 +1,26 @@
-// The report of a training run, from its log.
+// Reports of training runs, from their logs.
 #pragma once
 
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "apps/checkpoint.h"
+#include "apps/class_evaluator.h"
 #include "apps/config.h"
 #include "apps/evaluator.h"
+#include "apps/pretrain_config.h"
 #include "apps/report.h"
 
 namespace nextgrad {
 
+// Of `segnext train`.
 Report run_report(const TrainConfig& config, const ModelInfo& info,
                   const std::vector<nlohmann::json>& log,
                   const std::vector<EvalResult::Picture>& pictures, std::int64_t best_iteration);
+
+// Of `segnext pretrain`; `iterations` in all.
+Report run_report(const PretrainConfig& config, const std::vector<std::string>& classes,
+                  const std::vector<nlohmann::json>& log, const std::vector<ClassExample>& examples,
+                  std::int64_t iterations, std::int64_t best_iteration);
 
 }  // namespace nextgrad

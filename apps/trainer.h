@@ -1,65 +1,60 @@
-// The training loop. Everything an iteration does is a pure function of the settings, the state
-// before it, and (seed, iteration): so a run that was interrupted anywhere continues bit for bit
-// from its last state file.
+// The training loop, whatever is trained. Everything an iteration does is a pure function of the
+// settings, the state before it, and (seed, iteration): so a run that was interrupted anywhere
+// continues bit for bit from its last state file.
 #pragma once
 
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
 
-#include "apps/checkpoint.h"
-#include "apps/config.h"
-#include "apps/evaluator.h"
 #include "apps/progress.h"
+#include "apps/run_folder.h"
 #include "apps/run_log.h"
-#include "data/loader.h"
+#include "apps/train_task.h"
 #include "data/train_state.h"
 #include "nn/ema.h"
-#include "nn/optim.h"
 #include "nn/schedule.h"
 
 namespace nextgrad {
 
-// The files of a run's folder.
-struct RunFolder {
-  std::filesystem::path path;
-  std::string config() const { return (path / "config.toml").string(); }
-  std::string log() const { return (path / "log.jsonl").string(); }
-  std::string state() const { return (path / "state.safetensors").string(); }
-  std::string last() const { return (path / "last.safetensors").string(); }
-  std::string best() const { return (path / "best.safetensors").string(); }
-  std::string report() const { return (path / "report.html").string(); }
+struct TrainerOptions {
+  std::int64_t batch = 8, accumulate = 1;  // micro-batches of `batch` images make one step
+  std::int64_t iterations = 1;             // steps in all
+  std::int64_t val_every = 0, checkpoint_every = 0;  // iterations; 0: only at the end
+  std::uint64_t seed = 0;
+  int workers = 1;
+  double clip_grad = 0, ema = 0;  // 0: off
+  Schedule schedule;
 };
 
 class Trainer {
  public:
-  // Opens the data, builds the model and reads pretrained weights (unless run() will be given a
-  // state); writes nothing yet. Throws InputError.
-  Trainer(const TrainConfig& config, bool has_state);
+  // The task must outlive it. Writes nothing yet.
+  Trainer(TrainTask& task, const TrainerOptions& options) : task_(task), options_(options) {}
   // Trains to the end, or until a signal asks to stop. With `state`, continues from it.
   // Returns false if it was stopped. Throws Error when the loss is not finite.
   bool run(const RunFolder& folder, const std::optional<TrainState>& state);
 
  private:
   void restore(const TrainState& state);
+  void open_stream();
+  bool validation_due() const;
   double step(double lr, double& grad_norm);
   void train_iteration();
+  void measure_speed();
   void check_weights() const;  // throws Error if one is not finite: such weights are never saved
   [[noreturn]] void fail_diverged(const std::string& what, std::int64_t iteration) const;
   void show_progress(double loss, double lr);
   bool validate();  // false: interrupted
   void save();
   void write_report();
+  std::int64_t images_per_iteration() const { return options_.batch * options_.accumulate; }
 
-  TrainConfig config_;
+  TrainTask& task_;
+  TrainerOptions options_;
   RunFolder folder_;
-  std::unique_ptr<Dataset> train_set_, val_set_;
-  ModelInfo info_;
-  std::unique_ptr<SegNeXt> model_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightAverage> average_;
-  Schedule schedule_;
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<RunLog> log_;
   ProgressLine progress_{stdout};
@@ -68,7 +63,6 @@ class Trainer {
   std::int64_t validated_ = 0;  // iteration of the last validation
   std::int64_t best_iteration_ = 0;
   double best_ = -1;
-  std::vector<EvalResult::Picture> pictures_;
   // Since when speed and waiting are measured: 15 to 30 seconds ago, but not before the last
   // validation.
   struct Mark {
@@ -79,8 +73,5 @@ class Trainer {
   Mark window_, next_window_;
   double images_per_second_ = 0, wait_share_ = 0;
 };
-
-TrainTransform train_transform(const TrainConfig& config);
-EvalTransform eval_transform(const Size& size, const Size& base_size, const Normalize& normalize);
 
 }  // namespace nextgrad

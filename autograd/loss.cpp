@@ -1,6 +1,8 @@
 #include "autograd/loss.h"
 
+#include "autograd/arithmetic.h"
 #include "autograd/checks.h"
+#include "autograd/reduce.h"
 
 namespace nextgrad {
 
@@ -56,6 +58,14 @@ Variable upsample_cross_entropy(const Variable& logits, const Tensor& labels,
                   return {dy.backend().upsample_cross_entropy_backward(z.get(), l, weights, options,
                                                                        r, dy.item())};
                 });
+}
+
+Variable soft_cross_entropy(const Variable& logits, const Tensor& targets) {
+  check(logits.ndim() >= 1 && logits.value().numel() > 0 && targets.shape() == logits.shape(),
+        "soft_cross_entropy: targets {} for logits {}", targets.shape().str(),
+        logits.shape().str());
+  const auto rows = static_cast<double>(targets.numel() / targets.dim(-1));
+  return sum(log_softmax(logits) * Variable(targets.to(logits.dtype()))) * (-1 / rows);
 }
 
 }  // namespace nextgrad

@@ -14,5 +14,8 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels,
 Variable upsample_cross_entropy(const Variable& logits, const Tensor& labels,
                                 const CrossEntropyOptions& options = {},
                                 const Tensor& class_weights = {});
+// -sum over classes of targets * log_softmax(logits), mean over the rest: the cross entropy for
+// labels that are shares of classes (mixed, smoothed). logits and targets [..., K], of any sums.
+Variable soft_cross_entropy(const Variable& logits, const Tensor& targets);
 
 }  // namespace nextgrad

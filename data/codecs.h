@@ -15,7 +15,13 @@ using Bytes = std::span<const std::uint8_t>;
 void check_extent(std::uint64_t width, std::uint64_t height, const std::string& name);
 
 Image decode_jpeg(Bytes bytes, const std::string& name);  // jpeg.cpp
-Image decode_png(Bytes bytes, const std::string& name);   // png.cpp
+// A part of a JPEG, or all of it; see decode_image_part. height and width of the part are those of
+// the (reduced) picture; `full` becomes the size that the file tells, turned upright.
+ImagePart decode_jpeg_part(Bytes bytes, const std::string& name, const Rectangle& wanted,
+                           int reduce, Rectangle& full);
+// The rows of a PNG from the first to `rows` (all, if they are fewer).
+ImagePart decode_png_rows(Bytes bytes, const std::string& name, std::int64_t rows);
+Image decode_png(Bytes bytes, const std::string& name);  // png.cpp
 LabelMap decode_png_label(Bytes bytes, const std::string& name);
 Image decode_bmp(Bytes bytes, const std::string& name);  // bitmap.cpp
 Image decode_pnm(Bytes bytes, const std::string& name);

@@ -1,6 +1,7 @@
 // Data sets: numbered pairs of a picture and its label map.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -13,7 +14,23 @@ namespace nextgrad {
 struct Sample {
   std::string name;  // file name without folder and suffix
   Image image;
-  LabelMap label;  // class indices below the number of classes, or 255 = ignored
+  LabelMap label;  // class indices below the number of classes, or 255 = ignored; height 0 if the
+                   // split has no labels
+};
+
+// How the judges of a data set want predictions: one PNG an image,
+//   write_png(folder / s.file_name(name), s.encode(prediction), s.palette);
+struct Submission {
+  std::array<std::uint8_t, 256> values{};  // class index -> value in the file
+  Palette palette;  // empty: 8-bit grey PNG; else a palette PNG, whose entry v is the colour of the
+                    // value v
+  std::string suffix = ".png";  // of the file's name, after the sample's name
+  std::string note;             // one line for the user: who takes it, and packed how
+
+  Submission();  // values[k] = k, grey
+  std::string file_name(const std::string& sample) const { return sample + suffix; }
+  // The prediction with each class index replaced by its value.
+  LabelMap encode(const LabelMap& prediction) const;
 };
 
 class Dataset {
@@ -21,20 +38,46 @@ class Dataset {
   virtual ~Dataset() = default;
   virtual std::int64_t size() const = 0;
   virtual std::string name(std::int64_t i) const = 0;
-  // Any thread may call it at any time. Throws InputError that names the file: unreadable, a label
-  // out of range, image and label of different sizes.
+  // Any thread may call the loading functions at any time. They throw InputError that names the
+  // file: unreadable, a label out of range, image and label of different sizes (load only).
   virtual Sample load(std::int64_t i) const = 0;
+  // One half of load(i). load_label gives a map of height 0 if there are no labels.
+  virtual Image load_image(std::int64_t i) const { return load(i).image; }
+  virtual LabelMap load_label(std::int64_t i) const { return load(i).label; }
+  // The files; empty where there is none (drawn scenes, a split without labels).
+  virtual std::string image_path(std::int64_t) const { return {}; }
+  virtual std::string label_path(std::int64_t) const { return {}; }
+  // False for a split whose labels are not published: it can be predicted, not scored or trained
+  // on.
+  virtual bool has_labels() const { return true; }
+
   const std::vector<std::string>& classes() const { return classes_; }
   const Palette& palette() const { return palette_; }  // one colour a class
   int num_classes() const { return static_cast<int>(classes_.size()); }
+  const Submission& submission() const { return submission_; }
 
  protected:
   std::vector<std::string> classes_;
   Palette palette_;
+  Submission submission_;
 };
 
-// Which data set. `kind`:
+// Which data set. `kind` is one of dataset_kinds(), `root` the folder its archives were unpacked
+// in (or a folder around or inside that one):
 //  - "scenes": the embedded one (data/scenes.h); needs no file;
+//  - "ade20k": ADEChallengeData2016/{images,annotations}/{training,validation}; test: images only;
+//  - "cityscapes": leftImg8bit/SPLIT/CITY, gtFine/SPLIT/CITY with *_gtFine_labelIds.png or
+//    *_gtFine_labelTrainIds.png; test: images only;
+//  - "cocostuff" (164k): images/{train2017,val2017}, annotations/... with *_labelTrainIds.png or
+//    the published pixel maps; also COCO's and stuffthingmaps_trainval2017's own folders;
+//  - "voc": VOCdevkit/VOC2012 with its lists train, val, trainval; test: images only;
+//    "vocaug": the same, train with SegmentationClassAug and aug.txt or trainaug.txt;
+//  - "context59", "context60": VOCdevkit/VOC2010 with SegmentationClassContext and the lists of
+//    ImageSets/SegmentationContext, as MMSegmentation makes them; 59: without the background;
+//  - "isaid": patches as `segnext prepare isaid` or MMSegmentation (img_dir, ann_dir) or JSeg
+//    (SPLIT/images, SPLIT/Semantic_masks) cut them;
+//  - "loveda": as published (Train/Rural/images_png, ...) or img_dir/ann_dir as MMSegmentation;
+//  - "potsdam", "vaihingen": img_dir/SPLIT, ann_dir/SPLIT, cut by MMSegmentation or JSeg;
 //  - "camvid": root/images/SPLIT/NAME.jpg (any suffix read_image knows), root/labels/SPLIT/NAME.png
 //    of one byte a pixel, classes 0..10, 11 = void;
 //  - "folder": any pairs of images and label PNGs, described by the TOML file `root`:
@@ -60,9 +103,18 @@ struct DatasetConfig {
   std::uint64_t scenes_seed = 0;
 };
 
-// Opens a split ("train", "val", "test", or another the folder has). Throws InputError that names
-// file and remedy: unknown kind, no such folder or split, an image without label or a label
-// without image, a split without images, an unknown or wrong key in the description.
-std::unique_ptr<Dataset> make_dataset(const DatasetConfig& config, const std::string& split);
+const std::vector<std::string>& dataset_kinds();
+// For --help: what the kinds are and what --data-root then is, one line.
+std::string dataset_kinds_help();
+// The splits this data set may have, "train" first; not all need to be there. Throws InputError
+// for an unknown kind or an unreadable description.
+std::vector<std::string> dataset_splits(const DatasetConfig& config);
+
+// Opens a split. Throws InputError that names file and remedy: unknown kind, no such folder or
+// split, an image without label or a label without image, a split without images, an unknown or
+// wrong key in the description. With `problems`, files that lack their partner or are named twice
+// are left out, and reported there, one line each, instead of thrown.
+std::unique_ptr<Dataset> make_dataset(const DatasetConfig& config, const std::string& split,
+                                      std::vector<std::string>* problems = nullptr);
 
 }  // namespace nextgrad

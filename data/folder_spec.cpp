@@ -33,15 +33,27 @@ class Description {
     read_classes(spec);
     read_palette(spec);
     read_mapping(spec);
-    spec.image_suffix = text(table_, "image_suffix", "");
-    spec.label_suffix = text(table_, "label_suffix", ".png");
-    if (spec.label_suffix.empty()) fail_input("{}: label_suffix is empty", path_);
+    FolderPart part;
+    part.image_suffix = text(table_, "image_suffix", "");
+    part.label_suffix = text(table_, "label_suffix", ".png");
+    if (part.label_suffix.empty()) fail_input("{}: label_suffix is empty", path_);
     const toml::table* folders = table_[split].as_table();
-    if (folders == nullptr) fail_input("{}: has no split [{}]; it has {}", path_, split, splits());
+    if (folders == nullptr)
+      fail_input("{}: has no split [{}]; it has {}", path_, split,
+                 splits().empty() ? "none: add a table [train] with images and labels"
+                                  : fmt::format("{}", fmt::join(splits(), ", ")));
     check_keys(*folders, {"images", "labels"});
-    spec.images = folder(*folders, "images", split);
-    spec.labels = folder(*folders, "labels", split);
+    part.images = folder(*folders, "images", split);
+    part.labels = folder(*folders, "labels", split);
+    spec.parts = {part};
     return spec;
+  }
+
+  std::vector<std::string> splits() const {
+    std::vector<std::string> names;
+    for (const auto& [key, node] : table_)
+      if (node.is_table()) names.emplace_back(key.str());
+    return names;
   }
 
  private:
@@ -52,13 +64,6 @@ class Description {
       if (!known.contains(name) && !(&table == &table_ && node.is_table()))
         fail_input("{}: unknown key {}; known are {}", path_, name, fmt::join(known, ", "));
     }
-  }
-
-  std::string splits() const {
-    std::string names;
-    for (const auto& [key, node] : table_)
-      if (node.is_table()) names += (names.empty() ? "" : ", ") + std::string(key.str());
-    return names.empty() ? "none: add a table [train] with images and labels" : names;
   }
 
   std::string text(const toml::table& table, const char* key, const char* otherwise) const {
@@ -134,6 +139,10 @@ class Description {
 
 FolderSpec read_folder_spec(const std::string& toml_path, const std::string& split) {
   return Description(toml_path).spec(split);
+}
+
+std::vector<std::string> folder_splits(const std::string& toml_path) {
+  return Description(toml_path).splits();
 }
 
 }  // namespace nextgrad

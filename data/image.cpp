@@ -41,6 +41,39 @@ Image decode_image(std::span<const std::uint8_t> bytes, const std::string& name)
   fail_input("{}: is no JPEG, PNG, BMP, PPM or PGM picture; convert it to one", name);
 }
 
+ImagePart decode_image_part(std::span<const std::uint8_t> bytes, const std::string& name,
+                            const Rectangle& wanted, std::int64_t height, std::int64_t width,
+                            int reduce) {
+  check(reduce == 1 || reduce == 2 || reduce == 4 || reduce == 8, "decode: 1/{} of the size",
+        reduce);
+  const auto refuse = [&](std::int64_t h, std::int64_t w) {
+    if (h != height || w != width)
+      fail_input("{}: {} x {} pixels, but its labels are {} x {}; make them the same size", name, w,
+                 h, width, height);
+  };
+  ImagePart part;
+  if (starts_with(bytes, "\xff\xd8\xff", 3)) {
+    Rectangle full;
+    part = codecs::decode_jpeg_part(bytes, name, wanted, reduce, full);
+    refuse(full.height, full.width);
+    return part;
+  }
+  if (is_png(bytes)) {
+    part = codecs::decode_png_rows(bytes, name, reduce == 1 ? wanted.top + wanted.height : height);
+  } else {
+    part.image = decode_image(bytes, name);
+    part.height = part.image.height;
+    part.width = part.image.width;
+  }
+  refuse(part.height, part.width);
+  return part;
+}
+
+ImagePart read_image_part(const std::string& path, const Rectangle& wanted, std::int64_t height,
+                          std::int64_t width, int reduce) {
+  return decode_image_part(read_file(path, kMaxFile), path, wanted, height, width, reduce);
+}
+
 Image read_image(const std::string& path) {
   return decode_image(read_file(path, kMaxFile), path);
 }

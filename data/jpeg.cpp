@@ -6,6 +6,7 @@
 #include <jerror.h>
 // clang-format on
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdlib>
 #include <utility>
@@ -77,6 +78,11 @@ struct Decoded {
   std::vector<std::uint8_t> row;
   int orientation = 1;
   bool too_large = false;
+  // A part of the picture instead of all of it, at 1 / reduce of its sides; the rectangle becomes
+  // what was decoded.
+  const Rectangle* wanted = nullptr;
+  int reduce = 1;
+  Rectangle got, full;
 };
 
 void read_orientation(const jpeg_decompress_struct& jpeg, Decoded& out) {
@@ -87,13 +93,33 @@ void read_orientation(const jpeg_decompress_struct& jpeg, Decoded& out) {
   }
 }
 
+// Restricts the output to the columns wanted, and skips the rows above. Colour is stored at half
+// the resolution and blended from its neighbours, so the cut goes through blocks that are thrown
+// away.
+void cut(jpeg_decompress_struct& jpeg, Decoded& out) {
+  constexpr std::int64_t kMargin = 32;
+  const Rectangle& w = *out.wanted;
+  const std::int64_t full = jpeg.output_width;
+  out.got = w;
+  out.got.left = std::clamp<std::int64_t>(w.left - kMargin, 0, full - 1);
+  const std::int64_t right = std::clamp<std::int64_t>(w.left + w.width + kMargin, 1, full);
+  auto left = static_cast<JDIMENSION>(out.got.left);
+  auto width = static_cast<JDIMENSION>(right - out.got.left);
+  jpeg_crop_scanline(&jpeg, &left, &width);
+  out.got.left = left;
+  out.got.width = width;
+  out.got.height = std::min<std::int64_t>(w.height, jpeg.output_height - w.top);
+  if (w.top > 0) jpeg_skip_scanlines(&jpeg, static_cast<JDIMENSION>(w.top));
+}
+
 void read_rows(jpeg_decompress_struct& jpeg, Decoded& out) {
   const bool cmyk = jpeg.out_color_space == JCS_CMYK;
   const std::size_t width = jpeg.output_width;
+  const auto end = static_cast<JDIMENSION>(out.got.top + out.got.height);
   out.row.resize(width * static_cast<std::size_t>(jpeg.output_components));
   // The pages of reserved memory are taken only as rows arrive: a short file costs little.
-  out.image.pixels.reserve(width * jpeg.output_height * 3);
-  while (jpeg.output_scanline < jpeg.output_height) {
+  out.image.pixels.reserve(width * static_cast<std::size_t>(out.got.height) * 3);
+  while (jpeg.output_scanline < end) {
     JSAMPROW row = out.row.data();
     jpeg_read_scanlines(&jpeg, &row, 1);
     if (cmyk) {
@@ -128,9 +154,17 @@ bool decode(codecs::Bytes bytes, ErrorManager& manager, Decoded& out) {
     read_orientation(jpeg, out);
     const bool cmyk = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
     jpeg.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
+    if (cmyk || out.orientation != 1) out.wanted = nullptr;
+    if (out.wanted != nullptr) {
+      jpeg.scale_num = static_cast<unsigned>(8 / out.reduce);
+      jpeg.scale_denom = 8;
+    }
     jpeg_start_decompress(&jpeg);
+    out.full = {0, 0, jpeg.output_height, jpeg.output_width};
+    out.got = out.full;
+    if (out.wanted != nullptr) cut(jpeg, out);
     read_rows(jpeg, out);
-    jpeg_finish_decompress(&jpeg);
+    if (jpeg.output_scanline == jpeg.output_height) jpeg_finish_decompress(&jpeg);
   }
   jpeg_destroy_decompress(&jpeg);
   return true;
@@ -166,15 +200,48 @@ bool encode(const Image& image, int quality, ErrorManager& manager, unsigned cha
 
 }  // namespace
 
-Image codecs::decode_jpeg(Bytes bytes, const std::string& name) {
+namespace {
+
+void decode_or_throw(codecs::Bytes bytes, const std::string& name, Decoded& decoded) {
   ErrorManager manager;
   init(manager);
-  Decoded decoded;
   if (!decode(bytes, manager, decoded))
     fail_input("{}: damaged or truncated JPEG: {}", name, manager.message);
-  check_extent(static_cast<std::uint64_t>(decoded.image.width),
-               static_cast<std::uint64_t>(decoded.image.height), name);
+  codecs::check_extent(static_cast<std::uint64_t>(decoded.image.width),
+                       static_cast<std::uint64_t>(decoded.image.height), name);
+}
+
+}  // namespace
+
+Image codecs::decode_jpeg(Bytes bytes, const std::string& name) {
+  Decoded decoded;
+  decode_or_throw(bytes, name, decoded);
   return apply_orientation(std::move(decoded.image), decoded.orientation);
+}
+
+ImagePart codecs::decode_jpeg_part(Bytes bytes, const std::string& name, const Rectangle& wanted,
+                                   int reduce, Rectangle& full) {
+  check(wanted.top >= 0 && wanted.left >= 0 && wanted.height > 0 && wanted.width > 0,
+        "decode: a part of {} x {} at ({}, {})", wanted.width, wanted.height, wanted.left,
+        wanted.top);
+  Decoded decoded;
+  decoded.wanted = &wanted;
+  decoded.reduce = reduce;
+  decode_or_throw(bytes, name, decoded);
+  full = {0, 0, decoded.image.height, decoded.image.width};
+  ImagePart part;
+  if (decoded.wanted == nullptr) {
+    part.image = apply_orientation(std::move(decoded.image), decoded.orientation);
+    full = {0, 0, part.image.height, part.image.width};
+    part.height = full.height;
+    part.width = full.width;
+    return part;
+  }
+  part = {std::move(decoded.image), decoded.got.top, decoded.got.left, decoded.full.height,
+          decoded.full.width};
+  part.image.height = decoded.got.height;
+  part.image.width = decoded.got.width;
+  return part;
 }
 
 std::vector<std::uint8_t> encode_jpeg(const Image& image, int quality) {

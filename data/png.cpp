@@ -110,6 +110,24 @@ Image codecs::decode_png(Bytes bytes, const std::string& name) {
   return {r.header.height, r.header.width, decode(r, SPNG_FMT_RGB8)};
 }
 
+ImagePart codecs::decode_png_rows(Bytes bytes, const std::string& name, std::int64_t rows) {
+  const Reader r = open(bytes, name);
+  ImagePart part;
+  part.height = r.header.height;
+  part.width = r.header.width;
+  if (r.header.interlace_method != 0 || rows >= part.height) {
+    part.image = {part.height, part.width, decode(r, SPNG_FMT_RGB8)};
+    return part;
+  }
+  const auto row = static_cast<std::size_t>(3 * part.width);
+  part.image = {rows, part.width, std::vector<std::uint8_t>(row * static_cast<std::size_t>(rows))};
+  r.check(spng_decode_image(r.context.get(), nullptr, 0, SPNG_FMT_RGB8, SPNG_DECODE_PROGRESSIVE));
+  for (std::int64_t y = 0; y < rows; ++y)
+    r.check(spng_decode_row(r.context.get(),
+                            part.image.pixels.data() + static_cast<std::size_t>(y) * row, row));
+  return part;
+}
+
 LabelMap codecs::decode_png_label(Bytes bytes, const std::string& name) {
   const Reader r = open(bytes, name);
   const int bits = r.header.bit_depth;

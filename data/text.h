@@ -1,9 +1,13 @@
-// Text of a file in a message.
+// What messages about names are made of.
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace nextgrad {
+
+// The candidate with the fewest edits (Levenshtein distance) to `word`; "" when none is near.
+std::string nearest(const std::string& word, const std::vector<std::string>& candidates);
 
 // A name as it can stand in a one-line message: in quotes, plain ASCII, at most 80 bytes of it.
 std::string in_quotes(const std::string& name);

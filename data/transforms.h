@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <utility>
 
@@ -45,6 +46,9 @@ struct TrainTransform {
   double flip = 0.5;  // probability of a left-right flip
   Photometric photometric;
   Normalize normalize;
+  // JPEGs that become half as large or smaller are decoded at that size: much less work, and less
+  // aliasing than bilinear sampling has. Only for apply() with a LoadPart.
+  bool reduced_decoding = true;
 
   // Throws Error unless the numbers make sense.
   void validate() const;
@@ -53,20 +57,48 @@ struct TrainTransform {
   // disagree.
   void apply(const Image& image, const LabelMap& label, const RandomKey& key,
              std::span<float> out_image, std::span<std::int32_t> out_label) const;
+
+  // The same of a picture whose crop alone is loaded, once the labels have told which: given the
+  // rectangle and the reduction, a part as decode_image_part makes them.
+  using LoadPart = std::function<ImagePart(const Rectangle& wanted, int reduce)>;
+  void apply(const LabelMap& label, const LoadPart& load, const RandomKey& key,
+             std::span<float> out_image, std::span<std::int32_t> out_label) const;
+
+  // The crop that `random` draws, and the labels there. apply() is this, a resize, the photometric
+  // distortion and the normalisation.
+  struct Crop {
+    WindowOf window;
+    LabelMap label;
+  };
+  Crop draw(const LabelMap& label, RandomStream& random) const;
+  // 8, 4 or 2 if a JPEG of height x width may be decoded at that fraction for the window, else 1.
+  int reduction(const WindowOf& window, std::int64_t height, std::int64_t width) const;
+  // Normalises a crop into the upper left of the outputs and pads the rest.
+  void write(const Image& crop, const LabelMap& label, std::span<float> out_image,
+             std::span<std::int32_t> out_label) const;
 };
 
-// Evaluation: the whole picture, resized to height x width, or (if these are 0) by base_short and
+// Evaluation: the picture resized to height x width, or (if these are 0) by base_short and
 // base_long if given and then up to the next multiples of `multiple` (a resize, not a padding, as
-// in the published test pipeline; 1: as it is), normalised.
+// in the published test pipeline; 1: as it is), at least `least` a side; normalised. `scale`, of a
+// multi-scale test, multiplies the sizes named first: height and width, the base, or the picture's
+// own.
 struct EvalTransform {
   std::int64_t height = 0, width = 0;
   std::int64_t base_short = 0, base_long = 0;
-  std::int64_t multiple = 32;
+  std::int64_t multiple = 32, least = 1;
   Normalize normalize;
 
   // Height and width the network sees for a picture of h x w.
-  std::pair<std::int64_t, std::int64_t> size_for(std::int64_t h, std::int64_t w) const;
-  Tensor apply(const Image& image) const;  // f32 [1,H,W,3] on the CPU
+  std::pair<std::int64_t, std::int64_t> size_for(std::int64_t h, std::int64_t w,
+                                                 double scale = 1) const;
+  // The picture at that size.
+  Image resize(const Image& image, double scale = 1) const;
+  // Windows of one size of a resized picture, each mirrored if `flipped`: f32 [windows,h,w,3], on
+  // the CPU. Throws Error for a window that leaves the picture.
+  Tensor normalized(const Image& image, std::span<const Rectangle> windows,
+                    bool flipped = false) const;
+  Tensor apply(const Image& image) const;  // both, of the whole: [1,H,W,3]
 };
 
 }  // namespace nextgrad

@@ -64,6 +64,14 @@ struct Window {
 };
 
 enum class Resize { bilinear, bilinear_align_corners, nearest };
+// Some rows of a bilinear resize from in_height to out_height rows: wanted are the output rows
+// [out_top, out_top + out_rows); at hand are source rows from in_top on.
+struct RowBand {
+  std::int64_t in_height, in_top;
+  std::int64_t out_height, out_top, out_rows;
+};
+// The source rows [first, last) that such a band reads (in_top does not matter).
+std::pair<std::int64_t, std::int64_t> rows_read(const RowBand& band);
 
 struct NormResult {  // y and what its backward needs
   Tensor y, mean, rstd;
@@ -280,6 +288,9 @@ class Backend {
   // interpolate(align_corners=False), borders clamped ---
   virtual Tensor resize(const Tensor& x, std::int64_t h, std::int64_t w, Resize mode) = 0;
   virtual Tensor resize_backward(const Shape& x_shape, const Tensor& dy, Resize mode) = 0;
+  // Some rows of a bilinear resize, for pictures too large to exist at once: x [N,rows,W,C] ->
+  // [N,band.out_rows,w,C]. Throws unless x holds rows_read(band).
+  virtual Tensor resize_band(const Tensor& x, const RowBand& band, std::int64_t w) = 0;
   // argmax over channels of resize(x, h, w, bilinear) without the full-size logits: i32 [N,h,w].
   virtual Tensor resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) = 0;
 

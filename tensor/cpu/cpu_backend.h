@@ -105,6 +105,7 @@ class CpuBackend final : public Backend {
                                bool count_padding) override;
   Tensor resize(const Tensor& x, std::int64_t h, std::int64_t w, Resize mode) override;
   Tensor resize_backward(const Shape& x_shape, const Tensor& dy, Resize mode) override;
+  Tensor resize_band(const Tensor& x, const RowBand& band, std::int64_t w) override;
   Tensor resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) override;
   CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels,
                                    const Tensor& weights, const CrossEntropyOptions& o) override;

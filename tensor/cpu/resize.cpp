@@ -34,9 +34,10 @@ void blend_pixel(const T* a, const T* b, const Tap& tx, T ty, T* y, std::int64_t
   }
 }
 
+// One tap per output row; `e.oh` of them.
 template <class T>
-void resize_forward(const T* x, T* y, const Extents& e, Resize mode) {
-  const std::vector<Tap> rows = make_taps(e.h, e.oh, mode), columns = make_taps(e.w, e.ow, mode);
+void resize_forward(const T* x, T* y, const Extents& e, const std::vector<Tap>& rows, Resize mode) {
+  const std::vector<Tap> columns = make_taps(e.w, e.ow, mode);
   parallel_for(e.n * e.oh, row_grain(e.ow * e.c), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
       const Tap& ty = rows[static_cast<std::size_t>(r % e.oh)];
@@ -120,7 +121,37 @@ Extents extents(const Shape& x, std::int64_t h, std::int64_t w) {
   return {x[0], x[1], x[2], x[3], h, w};
 }
 
+// The taps of a band's output rows in a picture's rows.
+std::vector<Tap> band_taps(const RowBand& b) {
+  check(
+      b.out_rows > 0 && b.out_top >= 0 && b.out_top + b.out_rows <= b.out_height && b.in_height > 0,
+      "resize: rows {} to {} of {}, from {}", b.out_top, b.out_top + b.out_rows, b.out_height,
+      b.in_height);
+  const std::vector<Tap> all = make_taps(b.in_height, b.out_height, Resize::bilinear);
+  return {all.begin() + b.out_top, all.begin() + b.out_top + b.out_rows};
+}
+
 }  // namespace
+
+Tensor CpuBackend::resize_band(const Tensor& x, const RowBand& band, std::int64_t w) {
+  std::vector<Tap> rows = band_taps(band);
+  check(rows.front().first >= band.in_top && rows.back().second < band.in_top + x.dim(1),
+        "resize: rows {} to {} are wanted, {} to {} are there", rows.front().first,
+        rows.back().second, band.in_top, band.in_top + x.dim(1) - 1);
+  for (Tap& tap : rows) {
+    tap.first -= band.in_top;
+    tap.second -= band.in_top;
+  }
+  const Extents e = extents(x.shape(), band.out_rows, w);
+  Tensor y = Tensor::empty({e.n, e.oh, w, e.c}, x.dtype(), x.device());
+  OpScope scope("resize", 7.0 * static_cast<double>(y.numel()),
+                static_cast<double>(x.nbytes() + y.nbytes()));
+  dispatch_float(x.dtype(), "resize", [&](auto zero) {
+    using T = decltype(zero);
+    resize_forward(x.data<T>(), y.data<T>(), e, rows, Resize::bilinear);
+  });
+  return y;
+}
 
 Tensor CpuBackend::resize(const Tensor& x, std::int64_t h, std::int64_t w, Resize mode) {
   const Extents e = extents(x.shape(), h, w);
@@ -129,7 +160,7 @@ Tensor CpuBackend::resize(const Tensor& x, std::int64_t h, std::int64_t w, Resiz
                 static_cast<double>(x.nbytes() + y.nbytes()));
   dispatch_float(x.dtype(), "resize", [&](auto zero) {
     using T = decltype(zero);
-    resize_forward(x.data<T>(), y.data<T>(), e, mode);
+    resize_forward(x.data<T>(), y.data<T>(), e, make_taps(e.h, e.oh, mode), mode);
   });
   return y;
 }
@@ -147,3 +178,12 @@ Tensor CpuBackend::resize_backward(const Shape& x_shape, const Tensor& dy, Resiz
 }
 
 }  // namespace nextgrad::cpu
+
+namespace nextgrad {
+
+std::pair<std::int64_t, std::int64_t> rows_read(const RowBand& band) {
+  const std::vector<cpu::Tap> rows = cpu::band_taps(band);
+  return {rows.front().first, rows.back().second + 1};
+}
+
+}  // namespace nextgrad

@@ -30,9 +30,10 @@ TEST_CASE("report: needs no other file, escapes names, survives absent classes")
   r.classes = {"sky", "<script>", "tree"};
   r.palette = {{1, 2, 3}, {4, 5, 6}, {255, 0, 16}};
   r.loss = {{1, 2.5}, {2, 1.5}};
-  r.miou = {{2, 0.25}};
-  r.iou = {0.5, std::numeric_limits<double>::quiet_NaN(), 1.0};
-  r.accuracy = {0.75, std::numeric_limits<double>::quiet_NaN(), 1.0};
+  r.scores = {{"mIoU", {{2, 0.25}}}};
+  r.bars_title = "IoU per class";
+  r.bars = {{0, 0.5, " (acc 75.0)"}, {1, std::numeric_limits<double>::quiet_NaN(), ""}, {2, 1, ""}};
+  r.examples = {{data_uri("jpeg", {4}), "sky & 3 %", true}, {data_uri("jpeg", {5}), "<b>", false}};
   r.confusion = {3, 1, 0, 0, 0, 0, 0, 0, 7};
   r.pictures = {{"x\"y", data_uri("jpeg", {1}), data_uri("png", {2}), data_uri("png", {3})}};
   const std::string html = render_report(r);
@@ -42,6 +43,8 @@ TEST_CASE("report: needs no other file, escapes names, survives absent classes")
   CHECK(html.find("nan") == std::string::npos);
   CHECK(html.find("absent") != std::string::npos);
   CHECK(html.find("&lt;a &amp; b&gt;") != std::string::npos);
+  CHECK(html.find("50.0 % (acc 75.0)") != std::string::npos);
+  CHECK(html.find("sky &amp; 3 %") < html.find("&lt;b&gt;"));
   CHECK(html.find("sky as &lt;script&gt;: 25.00 % (1 pixels)") != std::string::npos);
   for (auto at = html.find("src=\""); at != std::string::npos; at = html.find("src=\"", at + 1))
     CHECK(html.compare(at + 5, 11, "data:image/") == 0);

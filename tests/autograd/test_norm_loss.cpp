@@ -85,3 +85,19 @@ TEST_CASE("cross entropy against log-softmax, and labels it must refuse") {
   const Variable huge(Tensor::full({1, 2}, 1e30, DType::f32), true);
   CHECK(std::isfinite(cross_entropy(huge, Tensor::from(std::vector<std::int32_t>{0}, {1})).item()));
 }
+
+TEST_CASE("soft cross entropy: gradients, and the hard one where the targets are") {
+  const Variable logits = strided_leaf({3, 2, 5}, 15);
+  const Tensor shares = softmax(Variable(normal({3, 2, 5}, 16))).value();
+  require_op([&](In in) { return soft_cross_entropy(in[0], shares); }, {logits});
+  const Tensor labels = Tensor::from(std::vector<std::int32_t>{0, 4, 2, 1, 1, 3}, {3, 2});
+  for (const double smoothing : {0.0, 0.1}) {
+    std::vector<double> targets(30, smoothing / 5);
+    const auto hard = labels.to_vector<std::int32_t>();
+    for (std::size_t i = 0; i < 6; ++i)
+      targets[i * 5 + static_cast<std::size_t>(hard[i])] += 1 - smoothing;
+    CHECK(soft_cross_entropy(logits, Tensor::from(targets, {3, 2, 5})).item() ==
+          doctest::Approx(cross_entropy(logits, labels, {255, smoothing}).item()).epsilon(1e-12));
+  }
+  CHECK_THROWS_AS(soft_cross_entropy(logits, labels), Error);
+}

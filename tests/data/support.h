@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -81,6 +83,14 @@ inline int largest_difference(const Image& a, const Image& b) {
   for (std::size_t i = 0; i < a.pixels.size(); ++i)
     worst = std::max(worst, std::abs(a.pixels[i] - b.pixels[i]));
   return worst;
+}
+
+// Bytes into a file, without the care of write_file_atomic: for files that are many and
+// short-lived.
+inline void scratch(const std::string& path, std::span<const std::uint8_t> bytes) {
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()),
+             static_cast<std::streamsize>(bytes.size()));
 }
 
 // The message of the InputError that `call` throws; empty if it throws nothing.

@@ -73,7 +73,9 @@ TEST_CASE("CamVid: every mistake is named") {
   const TemporaryFolder folder;
   CHECK(has(input_error([] { make_dataset({"camvid", "/no/such"}, "train"); }), "/no/such"));
   CHECK(has(input_error([] { make_dataset({"camvid", ""}, "train"); }), "root"));
-  CHECK(has(camvid_error(folder), "images/train"));
+  CHECK(has(camvid_error(folder), "no images or labels"));
+  std::filesystem::create_directories(folder / "images/x");
+  CHECK(has(camvid_error(folder), "images/train: no such folder"));
   std::filesystem::create_directories(folder / "images/train/x");
   std::filesystem::create_directories(folder / "labels/train/x");
   CHECK(has(camvid_error(folder), "no image"));

@@ -268,6 +268,28 @@ TEST_CASE("HSV agrees with OpenCV on known colours, and returns") {
   }
 }
 
+TEST_CASE("photometric distortion in lanes is the conversion pixel by pixel") {
+  for (const std::int64_t pixels : {1, 255, 256, 257, 1000}) {
+    CAPTURE(pixels);
+    Photometric saturate;
+    saturate.p = 1;
+    saturate.brightness = 0;
+    saturate.contrast_min = saturate.contrast_max = 1;
+    saturate.saturation_min = saturate.saturation_max = 1.3;
+    saturate.hue = 0;
+    const Image before = noise_image(1, pixels, 5);
+    Image after = before;
+    RandomStream random({1, 2, 3, 4});
+    saturate.apply(after, random);
+    for (std::size_t i = 0; i < before.pixels.size(); i += 3) {
+      auto hsv = rgb_to_hsv({before.pixels[i], before.pixels[i + 1], before.pixels[i + 2]});
+      hsv[1] = static_cast<std::uint8_t>(std::min(static_cast<float>(hsv[1]) * 1.3f, 255.0f));
+      const Color rgb = hsv_to_rgb(hsv);
+      CHECK(Color{after.pixels[i], after.pixels[i + 1], after.pixels[i + 2]} == rgb);
+    }
+  }
+}
+
 TEST_CASE("photometric distortion: each part alone, its range and probability") {
   const Image grey{1, 1, {100, 100, 100}}, color{1, 1, {200, 100, 100}};
   Photometric only;

@@ -110,6 +110,28 @@ std::vector<std::int32_t> plain_argmax(const Tensor& x, std::int64_t h, std::int
   return out;
 }
 
+TEST_CASE_TEMPLATE("resize_band: the rows of the whole, from the rows it reads", T, float, double) {
+  for (const Case& c : kCases) {
+    CAPTURE(c.x.str());
+    const Tensor x = random_tensor<T>(c.x, 1);
+    const Tensor whole = cpu().resize(x, c.h, c.w, Resize::bilinear);
+    for (std::int64_t top = 0; top < c.h; ++top) {
+      for (std::int64_t rows = 1; top + rows <= c.h; ++rows) {
+        RowBand band{c.x[1], 0, c.h, top, rows};
+        const auto [first, last] = rows_read(band);
+        band.in_top = first;
+        const Tensor part = cpu().resize_band(x.slice(1, first, last).contiguous(), band, c.w);
+        CHECK(numbers(part) == numbers(whole.slice(1, top, top + rows)));
+        if (last - first > 1) {
+          CHECK_THROWS_AS(cpu().resize_band(x.slice(1, first + 1, last).contiguous(), band, c.w),
+                          Error);
+        }
+      }
+    }
+    CHECK_THROWS_AS(cpu().resize_band(x, {c.x[1], 0, c.h, 0, c.h + 1}, c.w), Error);
+  }
+}
+
 TEST_CASE_TEMPLATE("resize_argmax is the argmax of the resized", T, float, double) {
   std::vector<Case> cases(kCases.begin(), kCases.end());
   cases.push_back({{1, 9, 12, 150}, 72, 96});

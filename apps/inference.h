@@ -1,0 +1,44 @@
+// From a picture to the class of each of its pixels, by the test protocols of the paper: the whole
+// picture or a sliding window, at one or several scales, mirrored too. Nothing of the picture's
+// size times the classes ever exists: scores are kept at the network's output size, an eighth, and
+// brought to the picture's size some rows at a time.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "apps/settings.h"
+#include "data/transforms.h"
+#include "models/segnext.h"
+
+namespace nextgrad {
+
+struct Protocol {
+  EvalTransform transform;  // the size of the picture at scale 1
+  Size window, stride;      // sliding window; 0: the whole picture at once
+  std::vector<double> scales{1.0};
+  bool flip = false;       // each scale also mirrored
+  std::int64_t batch = 1;  // windows of one row that go through the network together
+  // Upsamples the scores to the picture's size in one step; the published pipeline takes two, to
+  // the network's input size and from there. Only for the whole picture at one scale; faster.
+  bool one_step = false;
+
+  std::size_t views() const { return scales.size() * (flip ? 2 : 1); }
+};
+
+// The picture at every scale of the protocol: the part of the work that needs no network.
+std::vector<Image> resize_views(const Protocol& protocol, const Image& image);
+
+// Class of each pixel at height x width, of a picture prepared by resize_views. As published: where
+// windows overlap, logits are averaged; with several views, the classes' probabilities are. The
+// model must be in evaluation mode. The result does not depend on `batch`.
+LabelMap predict_labels(const SegNeXt& model, const Protocol& protocol,
+                        const std::vector<Image>& views, std::int64_t height, std::int64_t width);
+
+// Where windows of `window` pixels begin that cover `extent` in steps of `stride`; the last is
+// moved back to end where the picture does. One, at 0, if the window is as large as the picture or
+// larger.
+std::vector<std::int64_t> window_starts(std::int64_t extent, std::int64_t window,
+                                        std::int64_t stride);
+
+}  // namespace nextgrad

@@ -1,0 +1,43 @@
+// Training of SegNeXt on a segmentation data set.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/checkpoint.h"
+#include "apps/config.h"
+#include "apps/evaluator.h"
+#include "apps/train_task.h"
+
+namespace nextgrad {
+
+class SegmentationTask : public TrainTask {
+ public:
+  // Opens the data, builds the model and reads pretrained weights (unless a state will be
+  // restored). Throws InputError.
+  SegmentationTask(const TrainConfig& config, bool has_state);
+  Module& model() override { return *model_; }
+  std::unique_ptr<Optimizer> make_optimizer() override;
+  std::shared_ptr<const SampleMaker> samples() const override;
+  Variable loss(const Batch& batch) override;
+  std::optional<Validation> validate(const More& more) override;
+  void save_weights(const std::string& path) const override {
+    nextgrad::save_weights(path, *model_, info_);
+  }
+  std::string settings() const override { return config_text(config_); }
+  std::string report(const std::vector<nlohmann::json>& log,
+                     std::int64_t best_iteration) const override;
+  bool has_pictures() const override { return !pictures_.empty(); }
+
+ private:
+  TrainConfig config_;
+  std::unique_ptr<Dataset> train_set_, val_set_;
+  ModelInfo info_;
+  std::unique_ptr<SegNeXt> model_;
+  std::vector<EvalResult::Picture> pictures_;
+};
+
+TrainTransform train_transform(const TrainConfig& config);
+
+}  // namespace nextgrad

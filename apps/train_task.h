@@ -1,0 +1,49 @@
+// What is trained. The Trainer runs the loop; a task knows the rest: the data, the model, the loss
+// of a batch, what is a good model, and what the report shows.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/loader.h"
+#include "nn/module.h"
+#include "nn/optim.h"
+
+namespace nextgrad {
+
+struct Validation {
+  double score;           // the larger the better, NaN if there is none: picks best.safetensors
+  nlohmann::json record;  // for the log
+  std::string summary;    // for the terminal: "mIoU 41.20  mAcc 52.00"
+};
+
+class TrainTask {
+ public:
+  // After `done` of `all` images; false: stop here.
+  using More = std::function<bool(std::int64_t done, std::int64_t all)>;
+
+  virtual ~TrainTask() = default;
+  virtual Module& model() = 0;  // on its device; the same one for the task's life
+  virtual std::unique_ptr<Optimizer> make_optimizer() = 0;
+  virtual std::shared_ptr<const SampleMaker> samples() const = 0;
+  // Mean loss of one micro-batch, inside the RandomScope of its iteration.
+  virtual Variable loss(const Batch& batch) = 0;
+  // Scores the model as it is (with the averaged weights, if there are any); nothing if it was
+  // stopped.
+  virtual std::optional<Validation> validate(const More& more) = 0;
+  // The model as a user takes it away.
+  virtual void save_weights(const std::string& path) const = 0;
+  // All settings, TOML: kept beside the state.
+  virtual std::string settings() const = 0;
+  // report.html from the log, and whether it would show pictures of the last validation.
+  virtual std::string report(const std::vector<nlohmann::json>& log,
+                             std::int64_t best_iteration) const = 0;
+  virtual bool has_pictures() const = 0;
+};
+
+}  // namespace nextgrad

@@ -1,0 +1,141 @@
+// Recipes: their numbers, their groups of parameters, and what the commands make of them.
+#include <doctest/doctest.h>
+
+#include <map>
+
+#include "apps/presets.h"
+#include "apps/protocol.h"
+#include "models/segnext.h"
+#include "nn/optim.h"
+#include "nn/schedule.h"
+#include "tensor/error.h"
+#include "tests/apps/program.h"
+
+using namespace nextgrad;
+
+TEST_CASE("presets: the published table") {
+  struct Row {
+    const char* data;
+    std::int64_t crop, short_side, long_side, batch, iterations, window, stride, multiple;
+  };
+  const Row rows[] = {{"ade20k", 512, 512, 2048, 16, 160000, 0, 0, 32},
+                      {"cityscapes", 1024, 1024, 2048, 8, 160000, 1024, 768, 1},
+                      {"cocostuff", 512, 512, 2048, 16, 80000, 0, 0, 32},
+                      {"vocaug", 512, 512, 2048, 16, 80000, 0, 0, 32},
+                      {"context59", 480, 520, 2048, 16, 80000, 0, 0, 32},
+                      {"context60", 480, 520, 2048, 16, 80000, 0, 0, 32},
+                      {"isaid", 896, 896, 896, 16, 160000, 0, 0, 32}};
+  for (const Row& row : rows)
+    for (const char* variant : {"tiny", "small", "base", "large"}) {
+      const TrainConfig c = preset_config(fmt::format("{}-{}", row.data, variant));
+      CAPTURE(row.data);
+      CHECK(c.data == row.data);
+      CHECK(c.variant == variant);
+      CHECK(c.crop == Size{row.crop, row.crop});
+      CHECK(std::min(c.base_size.height, c.base_size.width) == row.short_side);
+      CHECK(std::max(c.base_size.height, c.base_size.width) == row.long_side);
+      CHECK(c.batch == row.batch);
+      CHECK(c.iterations == row.iterations);
+      CHECK(c.val_window == Size{row.window, row.window});
+      CHECK(c.val_stride == Size{row.stride, row.stride});
+      CHECK(c.val_multiple == row.multiple);
+      CHECK(c.optimizer == "adamw");
+      CHECK(c.lr == 6e-5);
+      CHECK(c.weight_decay == 0.01);
+      CHECK(c.warmup == 1500);
+      CHECK(c.photometric);
+      CHECK(c.scale_min == 0.5);
+      CHECK(c.scale_max == 2);
+      CHECK(c.cat_max_ratio == 0.75);
+      CHECK(c.dropout == 0.1);
+      CHECK(c.drop_path == -1);
+    }
+  CHECK_THROWS_WITH_AS(preset_config("ade20k-tinny"),
+                       "unknown preset 'ade20k-tinny'; did you mean ade20k-tiny?", InputError);
+  CHECK(preset_names().size() == 4 * preset_data().size());
+}
+
+TEST_CASE("presets: the learning rate at the first, the last and the corner iterations") {
+  const TrainConfig c = preset_config("cocostuff-base");
+  const Schedule s{.kind = parse_schedule(c.schedule),
+                   .base_lr = c.lr,
+                   .iterations = c.iterations,
+                   .power = c.power,
+                   .warmup = c.warmup,
+                   .warmup_ratio = c.warmup_ratio};
+  CHECK(s.lr(0) == doctest::Approx(6e-11).epsilon(1e-9));
+  CHECK(s.lr(1499) ==
+        doctest::Approx(6e-5 * (1 - 1499.0 / 80000) * (1 - (1 - 1499.0 / 1500) * (1 - 1e-6)))
+            .epsilon(1e-12));
+  CHECK(s.lr(1500) == doctest::Approx(6e-5 * (1 - 1500.0 / 80000)).epsilon(1e-12));
+  CHECK(s.lr(79999) == doctest::Approx(6e-5 / 80000).epsilon(1e-9));
+}
+
+TEST_CASE("presets: groups of parameters by name") {
+  const TrainConfig c = preset_config("ade20k-tiny");
+  const SegNeXt model(segnext_config(c.variant, 150));
+  const AdamW optimizer(model.named_parameters(), {}, segnext_rules(c.head_lr_multiplier));
+  std::map<std::string, std::pair<double, double>> groups;
+  for (const auto& slot : optimizer.slots()) {
+    groups[slot.parameter.name] = {slot.lr_scale, slot.decay_scale};
+    const bool head = slot.parameter.name.find("head") != std::string::npos;
+    const bool norm = slot.parameter.name.find("norm") != std::string::npos;
+    CAPTURE(slot.parameter.name);
+    CHECK(slot.lr_scale == (head ? 10 : 1));
+    CHECK(slot.decay_scale == (!head && norm ? 0 : 1));
+  }
+  using Group = std::pair<double, double>;
+  CHECK(groups.at("backbone.block1.0.norm1.weight") == Group{1, 0});
+  CHECK(groups.at("backbone.norm4.bias") == Group{1, 0});
+  CHECK(groups.at("backbone.patch_embed2.norm.weight") == Group{1, 0});
+  // A batch norm that is not called so, biases and layer scales decay.
+  CHECK(groups.at("backbone.patch_embed1.proj.1.weight") == Group{1, 1});
+  CHECK(groups.at("backbone.block1.0.layer_scale_1") == Group{1, 1});
+  CHECK(groups.at("backbone.block1.0.attn.proj_1.bias") == Group{1, 1});
+  CHECK(groups.at("decode_head.conv_seg.bias") == Group{10, 1});
+}
+
+TEST_CASE("presets: shown as TOML that train takes; listed; refused by one line") {
+  const TemporaryFolder folder;
+  const auto shown = segnext(folder, "preset show isaid-small");
+  CHECK(shown.code == 0);
+  spill(folder / "recipe.toml", shown.out);
+  TrainConfig again;
+  load_config(folder / "recipe.toml", settings_of(again));
+  CHECK(config_text(again) == shown.out);
+  CHECK(config_text(again) == config_text(preset_config("isaid-small")));
+  CHECK(segnext(folder, "preset list").out.find("cityscapes-large") != std::string::npos);
+  const auto wrong = segnext(folder, "train --preset ade20k-huge");
+  CHECK(wrong.code == 2);
+  CHECK(lines_of(wrong.err) == 1);
+  CHECK(segnext(folder, "train --preset ade20k-tiny --data nowhere").code == 2);
+  CHECK(segnext(folder, "eval --weights x --window 64 --stride 65").code == 2);
+}
+
+TEST_CASE("presets: the test protocol, and what options change of it") {
+  const auto protocol = [](const std::string& line) {
+    CLI::App app;
+    ProtocolOptions options;
+    add_protocol(app, options);
+    app.parse(line, false);
+    return protocol_of(app, options, {});
+  };
+  const Protocol city = protocol("--preset cityscapes-tiny");
+  CHECK(city.window == Size{1024, 1024});
+  CHECK(city.stride == Size{768, 768});
+  CHECK(city.transform.multiple == 1);
+  CHECK(city.transform.base_short == 1024);
+  const Protocol ade = protocol("--preset ade20k-large --multi-scale --batch 4");
+  CHECK(ade.window == Size{0, 0});
+  CHECK(ade.transform.multiple == 32);
+  CHECK(ade.transform.base_long == 2048);
+  CHECK(ade.scales == std::vector<double>{0.5, 0.75, 1, 1.25, 1.5, 1.75});
+  CHECK(ade.flip);
+  CHECK(ade.batch == 4);
+  const Protocol own = protocol("--preset cityscapes-tiny --window 512 --scales 1,2");
+  CHECK(own.window == Size{512, 512});
+  CHECK(own.stride == Size{384, 384});
+  CHECK_FALSE(own.flip);
+  CHECK_THROWS_AS(protocol("--scales 1 --multi-scale"), InputError);
+  CHECK_THROWS_AS(protocol("--stride 64"), InputError);
+}
