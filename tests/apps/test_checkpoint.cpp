@@ -4,6 +4,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "apps/checkpoint.h"
 #include "data/torch_file.h"
 #include "models/classifier.h"
 #include "models/published_names.h"
@@ -151,6 +152,24 @@ TEST_CASE_FIXTURE(Fixture, "train: a classifier of other classes only with --res
   CHECK(has(out, "mis-shaped: none"));
   write_pth(folder / "three.pth", weights_of("nano", 3));
   CHECK(has(output(kTrain + "--pretrained three.pth"), "missing: none"));
+}
+
+TEST_CASE_FIXTURE(Fixture, "pretrained weights of the ImageNet model") {
+  const std::string path = folder / "mscan.pth";
+  write_pth(path, imagenet_weights("nano"));
+  MSCANClassifier same(segnext_config("nano", 1).encoder, 10),
+      other(segnext_config("nano", 1).encoder, 4);
+  const std::string all = load_pretrained(same, path);
+  CHECK(has(all, "missing: none\nunexpected: none\nmis-shaped: none"));
+  CHECK(state_dict(same).front().value.to_vector<float>() ==
+        imagenet_weights("nano").front().value.to_vector<float>());
+  CHECK_THROWS_AS(load_pretrained(other, path), InputError);
+  CHECK(has(load_pretrained(other, path, true), "left out: 2: head.weight, head.bias"));
+  // From a whole segmentation model, prefixed: the encoder alone.
+  write_pth(path, weights_of("nano", 3));
+  const std::string encoder = load_pretrained(other, path);
+  CHECK(has(encoder, "missing: 2: head.weight, head.bias"));
+  CHECK(has(encoder, "left out: 1"));  // the decoder's
 }
 
 TEST_CASE_FIXTURE(Fixture, "convert: there and back, with the metadata") {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <cstring>
 #include <ctime>
@@ -307,10 +308,16 @@ std::string outcome(const MemoryFile& file, const std::string& bytes, bool& bad)
     } catch (const InputError& e) {
       const std::string what = e.what();
       bad = bad || what.find(path) != 0 || what.find('\n') != std::string::npos;
+      const std::string rest = what.substr(std::min(path.size(), what.size()));
       bool quote = false;
-      for (const char c : what.substr(std::min(path.size(), what.size()))) {
-        if (c == '"') quote = !quote;
-        if (!quote && !(c >= '0' && c <= '9')) text += c;
+      for (std::size_t i = 0; i < rest.size(); ++i) {
+        if (rest[i] == '\\') {
+          ++i;  // of an escape in quotes
+        } else if (rest[i] == '"') {
+          quote = !quote;
+        } else if (!quote && std::isxdigit(static_cast<unsigned char>(rest[i])) == 0) {
+          text += rest[i];
+        }
       }
       text += "; ";
     } catch (const std::exception& e) {

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <optional>
 
 #include "data/crc32.h"
@@ -329,4 +330,120 @@ TEST_CASE("crc32") {
   std::uint32_t slow = 0;
   for (const std::uint8_t b : many) slow = crc32(std::span(&b, 1), slow);
   CHECK(crc32(many) == slow);
+}
+
+namespace {
+
+// Where the n-th header with this signature begins.
+std::size_t header(const std::string& zip, const std::string& signature, int n) {
+  std::size_t at = zip.find(signature);
+  for (; n > 0; --n) at = zip.find(signature, at + 1);
+  REQUIRE(at != std::string::npos);
+  return at;
+}
+
+template <class T>
+void put(std::string& bytes, std::size_t at, T value) {
+  std::memcpy(bytes.data() + at, &value, sizeof(value));
+}
+
+template <class T>
+T get(const std::string& bytes, std::size_t at) {
+  T value{};
+  std::memcpy(&value, bytes.data() + at, sizeof(value));
+  return value;
+}
+
+const std::string kLocal = "PK\x03\x04", kCentral = "PK\x01\x02", kEnd = "PK\x05\x06";
+
+}  // namespace
+
+TEST_CASE("hostile archives: directories that lie") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "x";
+  write_pth(folder / "good", one_tensor(0, {2, 3}, {3, 1}), {{"0", floats({1, 2, 3, 4, 5, 6})}});
+  const std::string good = slurp(folder / "good");
+  const auto error = [&](const std::function<void(std::string&)>& change) {
+    std::string bytes = good;
+    change(bytes);
+    spill(path, bytes);
+    CHECK_FALSE(read(path).has_value());
+    return error_of(path);
+  };
+  const auto has = [](const std::string& text, const char* part) {
+    CAPTURE(text);
+    return text.find(part) != std::string::npos;
+  };
+  // Entries in order: data.pkl, byteorder, data/0, version.
+  const std::size_t first = header(good, kCentral, 0), third = header(good, kCentral, 2),
+                    fourth = header(good, kCentral, 3), end = header(good, kEnd, 0);
+  // Two entries of the directory lead to one place.
+  CHECK(has(error([&](std::string& b) { put(b, fourth + 42, get<std::uint32_t>(b, third + 42)); }),
+            "local header"));
+  CHECK(has(error([&](std::string& b) {  // the same entry twice, under one name
+              const std::string entry = b.substr(third, fourth - third);
+              b.insert(fourth, entry);
+              put(b, end + entry.size() + 8, std::uint16_t{5});
+              put(b, end + entry.size() + 10, std::uint16_t{5});
+              put(b, end + entry.size() + 12,
+                  static_cast<std::uint32_t>(get<std::uint32_t>(b, end + entry.size() + 12) +
+                                             entry.size()));
+            }),
+            "two entries"));
+  // An entry whose bytes cover the next one's header, in both headers.
+  CHECK(has(error([&](std::string& b) {
+              const auto local = get<std::uint32_t>(b, first + 42);
+              for (const std::size_t at : {local + 18, local + 22})
+                put(b, at, static_cast<std::uint32_t>(get<std::uint32_t>(b, at) + 100));
+              for (const std::size_t at : {first + 20, first + 24})
+                put(b, at, static_cast<std::uint32_t>(get<std::uint32_t>(b, at) + 100));
+            }),
+            "overlaps"));
+  CHECK(has(error([&](std::string& b) {  // beyond the file
+              const auto local = get<std::uint32_t>(b, third + 42);
+              for (const std::size_t at :
+                   {std::size_t{local} + 18, std::size_t{local} + 22, third + 20, third + 24})
+                put(b, at, std::uint32_t{0xfffffff0});
+            }),
+            "longer than the file"));
+  CHECK(has(error([&](std::string& b) { put(b, third + 10, std::uint16_t{8}); }), "compressed"));
+  CHECK(has(error([&](std::string& b) { put(b, third + 8, std::uint16_t{1}); }), "encrypted"));
+  CHECK(has(error([&](std::string& b) { put(b, third + 24, std::uint32_t{23}); }), "two sizes"));
+  CHECK(has(error([&](std::string& b) { put(b, third + 42, std::uint32_t{0xfffffff0}); }),
+            "local header"));
+  CHECK(has(error([&](std::string& b) { put(b, end + 16, std::uint32_t{0}); }), "should be"));
+  CHECK(has(error([&](std::string& b) { put(b, end + 12, std::uint32_t{0}); }), "should be"));
+  CHECK(has(error([&](std::string& b) {
+              put(b, end + 8, std::uint16_t{65000});
+              put(b, end + 10, std::uint16_t{65000});
+            }),
+            "absurd"));
+  CHECK(has(error([&](std::string& b) {
+              put(b, end + 8, std::uint16_t{3});
+              put(b, end + 10, std::uint16_t{3});
+            }),
+            "more than its entries"));
+  CHECK(has(error([&](std::string& b) { put(b, end + 4, std::uint16_t{1}); }), "several parts"));
+  CHECK(has(error([&](std::string& b) { b += "more"; }), "directory is missing"));
+  CHECK(has(error([&](std::string& b) { b.erase(0, header(b, kLocal, 1)); }), "should be"));
+  // A comment at the end is allowed.
+  std::string comment = good + "hello";
+  put(comment, end + 20, std::uint16_t{5});
+  spill(path, comment);
+  CHECK(read(path) == read(folder / "good"));
+}
+
+TEST_CASE("hostile checkpoints: the corpus of the fuzzer") {
+  // Files on which the readers end in different ways (tests/data/fuzz_checkpoint.cpp found them).
+  const TemporaryFolder folder;
+  int files = 0, readable = 0;
+  const auto corpus = golden::folder().parent_path() / "data" / "corpus";
+  for (const std::string& path : list_files(corpus.string())) {
+    CAPTURE(path);
+    readable += read(path).has_value();
+    ++files;
+  }
+  CHECK(files > 20);
+  CHECK(readable > 0);
+  CHECK(readable < files / 2);
 }

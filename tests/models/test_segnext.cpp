@@ -203,6 +203,51 @@ TEST_CASE("published names") {
         std::vector<std::string>{"backbone.norm1.weight"});
 }
 
+TEST_CASE("published names: encoders alone, MMSegmentation 1.x, what is left out") {
+  const Tensor t = Tensor::zeros({1});
+  std::vector<std::string> left_out;
+  adapt_published_names({{"module.norm1.weight", t}, {"module.head.bias", t}}, &left_out);
+  CHECK(left_out == std::vector<std::string>{"head.bias"});
+  left_out.clear();
+  const StateDict encoder = adapt_encoder_names({{"module.backbone.norm1.weight", t},
+                                                 {"backbone.block1.0.mlp.dwconv.bias", t},
+                                                 {"decode_head.conv_seg.bias", t},
+                                                 {"head.weight", t}},
+                                                &left_out);
+  REQUIRE(encoder.size() == 3);
+  CHECK(encoder[0].name == "norm1.weight");
+  CHECK(encoder[1].name == "block1.0.mlp.dwconv.dwconv.bias");
+  CHECK(encoder[2].name == "head.weight");
+  CHECK(left_out == std::vector<std::string>{"decode_head.conv_seg.bias"});
+  CHECK(mmseg1_name("a.mlp.dwconv.dwconv.weight") == "a.mlp.dwconv.weight");
+  CHECK(mmseg1_name("a.mlp.dwconv.weight") == "a.mlp.dwconv.weight");
+  CHECK(mmseg1_name("norm1.weight") == "norm1.weight");
+  CHECK(published_name("a.mlp.dwconv.weight") == "a.mlp.dwconv.dwconv.weight");
+  CHECK(published_name("a.mlp.dwconv.dwconv.weight") == "a.mlp.dwconv.dwconv.weight");
+}
+
+TEST_CASE("the variant of a state dict is read from its shapes") {
+  for (const std::string variant : {"nano", "tiny", "small", "base"}) {
+    const SegNeXt model(segnext_config(variant, 7));
+    StateDict weights = state_dict(model);
+    Architecture a = architecture_of(weights);
+    CHECK(a.variant == variant);
+    CHECK(a.classes == 7);
+    CHECK(a.decoder_channels == model.config().decoder_channels);
+    std::erase_if(weights, [](const NamedTensor& t) { return t.name.starts_with("decode_head"); });
+    a = architecture_of(weights);
+    CHECK(a.variant == variant);
+    CHECK(a.classes == 0);
+    weights.erase(weights.begin(), weights.begin() + static_cast<long>(weights.size() / 2));
+    CHECK(architecture_of(weights).variant.empty());
+  }
+  CHECK(architecture_of({}).variant.empty());
+  const Tensor t = Tensor::zeros({1});
+  for (const char* name : {"backbone.block1.", "backbone.block1.x.a", "backbone.block1.9",
+                           "backbone.block1.99999999999999999999.a"})
+    CHECK(architecture_of({{name, t}}).blocks[0] == 0);
+}
+
 TEST_CASE("costs agree with the models and the paper") {
   for (const std::string& variant : segnext_variants()) {
     CAPTURE(variant);
