@@ -7,7 +7,6 @@
 #include <functional>
 #include <optional>
 
-#include "data/crc32.h"
 #include "data/file.h"
 #include "data/pickle.h"
 #include "data/torch_file.h"
@@ -317,19 +316,6 @@ TEST_CASE("hostile checkpoints: damaged pickles") {
                           "0h\x00.",
                           6))
             .kind == Pickle::Kind::list);
-}
-
-TEST_CASE("crc32") {
-  const std::string digits = "123456789";
-  const auto bytes = bytes_of(digits);
-  CHECK(crc32(bytes) == 0xCBF43926u);  // the standard's check value
-  CHECK(crc32(std::span(bytes).subspan(4), crc32(std::span(bytes).first(4))) == 0xCBF43926u);
-  CHECK(crc32({}) == 0);
-  FileBytes many(1000);
-  for (std::size_t i = 0; i < many.size(); ++i) many[i] = static_cast<std::uint8_t>(i * 37 + 5);
-  std::uint32_t slow = 0;
-  for (const std::uint8_t b : many) slow = crc32(std::span(&b, 1), slow);
-  CHECK(crc32(many) == slow);
 }
 
 namespace {
