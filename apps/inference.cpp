@@ -143,7 +143,8 @@ std::vector<Image> resize_views(const Protocol& protocol, const Image& image) {
 }
 
 LabelMap predict_labels(const SegNeXt& model, const Protocol& protocol,
-                        const std::vector<Image>& views, std::int64_t height, std::int64_t width) {
+                        const std::vector<Image>& views, std::int64_t height, std::int64_t width,
+                        const std::function<void(double)>& progress) {
   const NoGrad no_grad;
   if (protocol.one_step && protocol.views() == 1 && protocol.window.height == 0) {
     const Rectangle all[] = {{0, 0, views[0].height, views[0].width}};
@@ -171,6 +172,7 @@ LabelMap predict_labels(const SegNeXt& model, const Protocol& protocol,
     }
     const auto classes = sum.backend().argmax(sum, 3).to_vector<std::uint8_t>();
     labels.values.insert(labels.values.end(), classes.begin(), classes.end());
+    if (progress) progress(static_cast<double>(top + rows) / static_cast<double>(height));
   }
   return labels;
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "apps/settings.h"
@@ -31,9 +32,11 @@ std::vector<Image> resize_views(const Protocol& protocol, const Image& image);
 
 // Class of each pixel at height x width, of a picture prepared by resize_views. As published: where
 // windows overlap, logits are averaged; with several views, the classes' probabilities are. The
-// model must be in evaluation mode. The result does not depend on `batch`.
+// model must be in evaluation mode. The result does not depend on `batch`. `progress` is told the
+// share that is done.
 LabelMap predict_labels(const SegNeXt& model, const Protocol& protocol,
-                        const std::vector<Image>& views, std::int64_t height, std::int64_t width);
+                        const std::vector<Image>& views, std::int64_t height, std::int64_t width,
+                        const std::function<void(double)>& progress = {});
 
 // Where windows of `window` pixels begin that cover `extent` in steps of `stride`; the last is
 // moved back to end where the picture does. One, at 0, if the window is as large as the picture or

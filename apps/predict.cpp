@@ -197,8 +197,14 @@ void predict_all(const Job& job, const Writer& writer) {
       throw;
     }
     const Stopwatch busy;
-    LabelMap label = predict_labels(*job.loaded.model, job.protocol, p.views, p.sample.image.height,
-                                    p.sample.image.width);
+    const auto& image = p.sample.image;
+    LabelMap label = predict_labels(
+        *job.loaded.model, job.protocol, p.views, image.height, image.width, [&](double share) {
+          const double seconds = clock.seconds();
+          const double all = (static_cast<double>(i) + share) / static_cast<double>(n);
+          progress.update(fmt::format("image {} of {}: {:.0f} %  left {}", i + 1, n, 100 * share,
+                                      format_duration(seconds / all - seconds)));
+        });
     network += busy.seconds();
     results.begin([&job, &writer, name = job.sources[static_cast<std::size_t>(i)].name,
                    sample = std::move(p.sample),
