@@ -167,6 +167,8 @@ LoadedModel load_weights(const std::string& path, const std::string& variant, De
   read_classes(path, file.metadata, classes, loaded.info);
   read_json(path, file.metadata, "mean", loaded.info.normalize.mean);
   read_json(path, file.metadata, "std", loaded.info.normalize.deviation);
+  for (const float d : loaded.info.normalize.deviation)
+    if (!(d > 0)) fail_input("{}: its metadata std holds {}; write the file again", path, d);
   loaded.info.config = segnext_config(chosen, classes);
   loaded.model = std::make_unique<SegNeXt>(loaded.info.config);
   const auto report = load_state_dict(*loaded.model, adapted, false);
