@@ -3,18 +3,12 @@
 #include <algorithm>
 #include <set>
 
+#include "apps/eval_mode.h"
 #include "apps/pipeline.h"
 #include "autograd/reduce.h"
 
 namespace nextgrad {
 namespace {
-
-struct EvalMode {  // also when a picture throws
-  explicit EvalMode(Module& m) : model(m), before(m.training()) { model.eval(); }
-  ~EvalMode() { model.train(before); }
-  Module& model;
-  bool before;
-};
 
 struct PreparedBatch {
   Tensor images;  // f32 [n,size,size,3], on the CPU

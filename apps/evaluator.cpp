@@ -1,5 +1,6 @@
 #include "apps/evaluator.h"
 
+#include "apps/eval_mode.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -9,12 +10,7 @@ EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& prot
                     const std::function<bool(std::int64_t)>& more, std::size_t ahead) {
   if (!dataset.has_labels())
     fail_input("this split has no published labels: it can be predicted, not scored");
-  struct EvalMode {  // also when an image throws
-    explicit EvalMode(SegNeXt& m) : model(m), before(m.training()) { model.eval(); }
-    ~EvalMode() { model.train(before); }
-    SegNeXt& model;
-    bool before;
-  } mode(model);
+  const EvalMode mode(model);
   EvalResult result{ConfusionMatrix(dataset.num_classes()), {}, false};
   const auto prepare = [&](std::int64_t i) {
     Sample sample = dataset.load(i);
