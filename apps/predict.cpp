@@ -237,7 +237,8 @@ void run_predict(const CLI::App& app, const PredictArguments& a) {
           a.kinds(),
           protocol_of(app, a.protocol, loaded.info.normalize)};
   if (a.submission) {
-    fmt::print("{}\n", dataset->submission().note);
+    const std::string& note = dataset->submission().note;
+    if (!note.empty()) fmt::print("{}\n", note);
   } else {
     job.protocol.one_step = true;  // no pixel that one would see differs
     // From a data set there is more to look at: the image and the truth.
