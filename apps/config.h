@@ -20,7 +20,7 @@ struct TrainConfig {
   double lr = 6e-4, weight_decay = 0.01, head_lr_multiplier = 1, power = 1, momentum = 0.9;
   double clip_grad = 0, ema = 0, drop_path = -1, dropout = 0.1, label_smoothing = 0;
   double scale_min = 0.5, scale_max = 2, flip = 0.5, cat_max_ratio = 0.75, warmup_ratio = 1e-6;
-  bool photometric = true, recompute = false, reset_classifier = false;
+  bool photometric = true, reduced_decoding = true, recompute = false, reset_classifier = false;
 };
 
 Settings settings_of(TrainConfig& config);

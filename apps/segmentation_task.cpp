@@ -19,6 +19,7 @@ TrainTransform train_transform(const TrainConfig& c) {
   t.flip = c.flip;
   t.cat_max_ratio = c.cat_max_ratio;
   t.photometric.enabled = c.photometric;
+  t.reduced_decoding = c.reduced_decoding;
   return t;
 }
 
