@@ -5,6 +5,7 @@
 
 #include "autograd/arithmetic.h"
 #include "autograd/shape_ops.h"
+#include "data/patches.h"
 #include "tensor/backend.h"
 
 namespace nextgrad {
@@ -29,8 +30,12 @@ class ViewScores {
     const bool whole = protocol.window.height == 0;
     window_h_ = whole ? picture.height : std::min(protocol.window.height, picture.height);
     window_w_ = whole ? picture.width : std::min(protocol.window.width, picture.width);
-    tops_ = window_starts(picture.height, window_h_, whole ? window_h_ : protocol.stride.height);
-    lefts_ = window_starts(picture.width, window_w_, whole ? window_w_ : protocol.stride.width);
+    const Size &window = protocol.window, &stride = protocol.stride;
+    tops_ = lefts_ = {0};
+    if (!whole) {
+      tops_ = patch_starts(picture.height, window.height, window.height - stride.height);
+      lefts_ = patch_starts(picture.width, window.width, window.width - stride.width);
+    }
     // The mirrored picture is what the windows slide over.
     if (flipped)
       for (std::int64_t& left : lefts_) left = picture.width - window_w_ - left;
@@ -124,16 +129,6 @@ std::int64_t rows_of_a_band(std::int64_t width, std::int64_t classes) {
 }
 
 }  // namespace
-
-std::vector<std::int64_t> window_starts(std::int64_t extent, std::int64_t window,
-                                        std::int64_t stride) {
-  check(extent > 0 && window > 0 && stride > 0, "sliding window of {}, stride {}, over {} pixels",
-        window, stride, extent);
-  std::vector<std::int64_t> starts{0};
-  while (starts.back() + window < extent)
-    starts.push_back(std::min(starts.back() + stride, extent - window));
-  return starts;
-}
 
 std::vector<Image> resize_views(const Protocol& protocol, const Image& image) {
   std::vector<Image> views;

@@ -38,10 +38,4 @@ LabelMap predict_labels(const SegNeXt& model, const Protocol& protocol,
                         const std::vector<Image>& views, std::int64_t height, std::int64_t width,
                         const std::function<void(double)>& progress = {});
 
-// Where windows of `window` pixels begin that cover `extent` in steps of `stride`; the last is
-// moved back to end where the picture does. One, at 0, if the window is as large as the picture or
-// larger.
-std::vector<std::int64_t> window_starts(std::int64_t extent, std::int64_t window,
-                                        std::int64_t stride);
-
 }  // namespace nextgrad

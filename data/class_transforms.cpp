@@ -30,21 +30,6 @@ void jitter_colors(Image& image, double jitter, RandomStream& random) {
   }
 }
 
-void write_normalized(const Image& image, const Normalize& n, std::span<float> out) {
-  check(out.size() == image.pixels.size(), "transform: room for {} numbers, wants {}", out.size(),
-        image.pixels.size());
-  for (std::size_t i = 0; i < out.size(); i += 3)
-    for (std::size_t c = 0; c < 3; ++c)
-      out[i + c] = (static_cast<float>(image.pixels[i + c]) - n.mean[c]) / n.deviation[c];
-}
-
-void check_picture(const Image& image) {
-  check(image.height > 0 && image.width > 0 &&
-            image.pixels.size() == static_cast<std::size_t>(image.height * image.width * 3),
-        "transform: {} bytes for {} x {} RGB pixels", image.pixels.size(), image.width,
-        image.height);
-}
-
 std::int64_t below(std::int64_t n, RandomStream& random) {
   return static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(n)));
 }
@@ -103,7 +88,7 @@ void ClassTransform::validate() const {
 }
 
 void ClassTransform::apply(const Image& image, const RandomKey& key, std::span<float> out) const {
-  check_picture(image);
+  check_pixels(image);
   RandomStream random(key);
   const Rectangle part = draw_part(image.height, image.width, scale_min, scale_max, random);
   Image crop = resample(image, part, size, size, filter);
@@ -115,7 +100,7 @@ void ClassTransform::apply(const Image& image, const RandomKey& key, std::span<f
 }
 
 Image ClassEvalTransform::crop(const Image& image) const {
-  check_picture(image);
+  check_pixels(image);
   check(share > 0 && share <= 1, "evaluation: crop share {}", share);
   const auto target = static_cast<std::int64_t>(static_cast<double>(size) / share);
   const auto [w, h] = std::pair(image.width, image.height);

@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "tensor/error.h"
 
@@ -40,6 +42,12 @@ void InputFile::read(std::uint64_t offset, std::span<std::uint8_t> into) const {
     if (n == 0) fail_input("{}: became shorter while it was read", path_);
     done += static_cast<std::size_t>(n);
   }
+}
+
+std::string InputFile::head() const {
+  std::vector<std::uint8_t> bytes(std::min<std::uint64_t>(size_, 512));
+  read(0, bytes);
+  return {bytes.begin(), bytes.end()};
 }
 
 }  // namespace nextgrad

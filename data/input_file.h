@@ -19,6 +19,8 @@ class InputFile {
   std::uint64_t size() const { return size_; }  // when it was opened
   // Fills `into` from byte `offset`. Throws InputError if the file ends before.
   void read(std::uint64_t offset, std::span<std::uint8_t> into) const;
+  // The first bytes, enough to tell formats apart; fewer if the file is shorter.
+  std::string head() const;
 
  private:
   std::string path_;

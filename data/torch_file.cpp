@@ -268,13 +268,7 @@ bool is_torch_file(std::string_view head) {
 }
 
 WeightsFile read_torch_file(const std::string& path) {
-  std::string head;
-  {
-    const InputFile file(path);
-    std::vector<std::uint8_t> bytes(std::min<std::uint64_t>(file.size(), 512));
-    file.read(0, bytes);
-    head.assign(bytes.begin(), bytes.end());
-  }
+  const std::string head = InputFile(path).head();
   if (is_zip(head)) return read_zip(path);
   if (is_legacy(head)) return read_legacy(path);
   if (is_tar(head))

@@ -8,13 +8,6 @@
 namespace nextgrad {
 namespace {
 
-void check_pixels(const Image& image) {
-  check(image.height > 0 && image.width > 0 &&
-            image.pixels.size() == static_cast<std::size_t>(image.height * image.width * 3),
-        "transform: {} bytes for {} x {} RGB pixels", image.pixels.size(), image.width,
-        image.height);
-}
-
 // Whether one class fills `most` or more of the labelled pixels, or there is only one.
 bool one_class_rules(const LabelMap& label, double most) {
   std::array<std::int64_t, 256> counts{};
@@ -55,6 +48,23 @@ void normalize_row(const std::uint8_t* pixels, std::size_t n, const float* mean,
 }
 
 }  // namespace
+
+void check_pixels(const Image& image) {
+  check(image.height > 0 && image.width > 0 &&
+            image.pixels.size() == static_cast<std::size_t>(image.height * image.width * 3),
+        "transform: {} bytes for {} x {} RGB pixels", image.pixels.size(), image.width,
+        image.height);
+}
+
+void write_normalized(const Image& image, const Normalize& n, std::span<float> out) {
+  check(out.size() == image.pixels.size(), "transform: room for {} numbers, wants {}", out.size(),
+        image.pixels.size());
+  const auto row = static_cast<std::size_t>(3 * image.width);
+  const ChannelRow means(n.mean, row / 3), deviations(n.deviation, row / 3);
+  for (std::size_t at = 0; at < out.size(); at += row)
+    normalize_row(image.pixels.data() + at, row, means.values.data(), deviations.values.data(),
+                  out.data() + at);
+}
 
 void TrainTransform::validate() const {
   check(crop_h > 0 && crop_w > 0 && crop_h < 65536 && crop_w < 65536, "crop of {} x {} pixels",

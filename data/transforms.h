@@ -21,6 +21,12 @@ struct Normalize {
   std::array<float, 3> deviation{58.395f, 57.12f, 57.375f};
 };
 
+// Throws Error unless the picture has the pixels it says.
+void check_pixels(const Image& image);
+
+// A picture's normalised numbers [H,W,3]. Throws Error for room for more or fewer.
+void write_normalized(const Image& image, const Normalize& normalize, std::span<float> out);
+
 // Photometric distortion as MMSegmentation's: each of brightness, contrast, saturation and hue with
 // probability `p`, contrast before or after the colours by a coin; 8-bit saturating arithmetic, HSV
 // as OpenCV's (hue in 0..179).

@@ -26,13 +26,7 @@ void explain(const std::string& path, std::string_view head) {
 }  // namespace
 
 WeightsFile read_weights(const std::string& path) {
-  std::string head;
-  {
-    const InputFile file(path);
-    std::vector<std::uint8_t> bytes(std::min<std::uint64_t>(file.size(), 512));
-    file.read(0, bytes);
-    head.assign(bytes.begin(), bytes.end());
-  }
+  const std::string head = InputFile(path).head();
   if (is_torch_file(head)) return read_torch_file(path);
   explain(path, head);
   // The first byte of the header is that of a JSON object.

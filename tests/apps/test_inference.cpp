@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "apps/inference.h"
+#include "data/patches.h"
 #include "nn/init.h"
 #include "tensor/backend.h"
 #include "tests/apps/little_data.h"
@@ -118,12 +119,13 @@ double worst_loss(const std::vector<double>& scores, const LabelMap& labels) {
 
 TEST_CASE("inference: windows begin where MMSegmentation's do") {
   using Starts = std::vector<std::int64_t>;
-  CHECK(window_starts(2048, 1024, 768) == Starts{0, 768, 1024});
-  CHECK(window_starts(1024, 1024, 768) == Starts{0});
-  CHECK(window_starts(1025, 1024, 768) == Starts{0, 1});
-  CHECK(window_starts(100, 30, 30) == Starts{0, 30, 60, 70});
-  CHECK(window_starts(20, 30, 7) == Starts{0});
-  CHECK_THROWS_AS(window_starts(20, 10, 0), Error);
+  // By the overlap, window less stride.
+  CHECK(patch_starts(2048, 1024, 1024 - 768) == Starts{0, 768, 1024});
+  CHECK(patch_starts(1024, 1024, 1024 - 768) == Starts{0});
+  CHECK(patch_starts(1025, 1024, 1024 - 768) == Starts{0, 1});
+  CHECK(patch_starts(100, 30, 0) == Starts{0, 30, 60, 70});
+  CHECK(patch_starts(20, 30, 30 - 7) == Starts{0});
+  CHECK_THROWS_AS(patch_starts(20, 10, 10), Error);
 }
 
 TEST_CASE("inference: every protocol is the composition at full size") {
