@@ -37,7 +37,7 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels,
   return record("cross_entropy", r.loss, {logits},
                 [=, from = logits.shape(), z = Saved(z)](const Tensor& dy) -> std::vector<Tensor> {
                   return {dy.backend()
-                              .cross_entropy_backward(z.get(), l, weights, options, r, dy.item())
+                              .cross_entropy_backward(z.get(), l, weights, options, r, dy)
                               .reshape(from)};
                 });
 }
@@ -56,7 +56,7 @@ Variable upsample_cross_entropy(const Variable& logits, const Tensor& labels,
   return record("upsample_cross_entropy", r.loss, {logits},
                 [=, z = Saved(z)](const Tensor& dy) -> std::vector<Tensor> {
                   return {dy.backend().upsample_cross_entropy_backward(z.get(), l, weights, options,
-                                                                       r, dy.item())};
+                                                                       r, dy)};
                 });
 }
 

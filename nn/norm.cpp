@@ -23,8 +23,8 @@ Variable BatchNorm2d::forward(const Variable& x) const {
   Tensor mean, rstd;
   Variable y = batch_norm(x, weight, bias, eps_, &mean, &rstd);
   if (!recomputing()) {
-    x.backend().update_running(running_mean, running_var, mean, rstd, eps_, rows, momentum_);
-    num_batches_tracked.fill_(num_batches_tracked.item() + 1);
+    x.backend().update_running(running_mean, running_var, mean, rstd, eps_, rows, momentum_,
+                               &num_batches_tracked);
   }
   return y;
 }

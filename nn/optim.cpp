@@ -24,19 +24,27 @@ Optimizer::Optimizer(const std::vector<Parameter>& parameters,
   }
 }
 
-void Optimizer::step(double lr) {
+void Optimizer::step(double lr, const GradientNorm& norm) {
+  std::vector<OptimizerSlot> slots;
   for (Slot& slot : slots_) {
     const Tensor& grad = slot.parameter.value.grad();
     if (!grad.defined()) continue;
-    Tensor value = slot.parameter.value.value();
+    const Tensor value = slot.parameter.value.value();
     if (slot.moments.empty()) {
       for (std::size_t i = 0; i < moment_names().size(); ++i) {
         slot.moments.push_back(Tensor::zeros(value.shape(), value.dtype(), value.device()));
       }
     }
     ++slot.steps;
-    update(slot, value, grad.contiguous(), lr * slot.lr_scale);
+    slots.push_back({.p = value,
+                     .grad = grad.contiguous(),
+                     .m = slot.moments[0],
+                     .v = slot.moments.size() > 1 ? slot.moments[1] : Tensor(),
+                     .lr = lr * slot.lr_scale,
+                     .weight_decay = weight_decay() * slot.decay_scale,
+                     .step = slot.steps});
   }
+  if (!slots.empty()) update(slots[0].p.backend(), slots, norm);
 }
 
 void Optimizer::zero_grad() {
@@ -92,23 +100,16 @@ AdamW::AdamW(const std::vector<Parameter>& parameters, const AdamWOptions& optio
              const std::vector<ParameterRule>& rules)
     : Optimizer(parameters, rules), options_(options) {}
 
-void AdamW::update(Slot& slot, Tensor& value, const Tensor& grad, double lr) {
-  const AdamWStep s{lr,
-                    options_.beta1,
-                    options_.beta2,
-                    options_.eps,
-                    options_.weight_decay * slot.decay_scale,
-                    slot.steps};
-  value.backend().adamw(value, slot.moments[0], slot.moments[1], grad, s);
+void AdamW::update(Backend& backend, std::vector<OptimizerSlot>& slots, const GradientNorm& norm) {
+  backend.adamw(slots, options_.beta1, options_.beta2, options_.eps, norm);
 }
 
 SGD::SGD(const std::vector<Parameter>& parameters, const SGDOptions& options,
          const std::vector<ParameterRule>& rules)
     : Optimizer(parameters, rules), options_(options) {}
 
-void SGD::update(Slot& slot, Tensor& value, const Tensor& grad, double lr) {
-  value.backend().sgd(value, slot.moments[0], grad, lr, options_.momentum,
-                      options_.weight_decay * slot.decay_scale, options_.nesterov, slot.steps == 1);
+void SGD::update(Backend& backend, std::vector<OptimizerSlot>& slots, const GradientNorm& norm) {
+  backend.sgd(slots, options_.momentum, options_.nesterov, norm);
 }
 
 void scale_grads(const std::vector<Parameter>& parameters, double factor) {
@@ -122,13 +123,15 @@ void scale_grads(const std::vector<Parameter>& parameters, double factor) {
   }
 }
 
+Tensor grad_norm(const std::vector<Parameter>& parameters) {
+  std::vector<Tensor> grads;
+  for (const Parameter& p : parameters)
+    if (p.value.grad().defined()) grads.push_back(p.value.grad().contiguous());
+  return grads.empty() ? Tensor::scalar(0, DType::f64) : grads[0].backend().norm(grads);
+}
+
 double clip_grad_norm(const std::vector<Parameter>& parameters, double max_norm) {
-  double squares = 0;
-  for (const Parameter& p : parameters) {
-    const Tensor& grad = p.value.grad();
-    if (grad.defined()) squares += grad.backend().sum_of_squares(grad.contiguous());
-  }
-  const double norm = std::sqrt(squares);
+  const double norm = grad_norm(parameters).item();
   if (max_norm > 0 && std::isfinite(norm) && norm > max_norm) {
     scale_grads(parameters, max_norm / norm);
   }

@@ -25,8 +25,8 @@ class Optimizer {
   Optimizer(const std::vector<Parameter>& parameters, const std::vector<ParameterRule>& rules);
   virtual ~Optimizer() = default;
   // One step with the base learning rate `lr` (times each parameter's scale), in place. Parameters
-  // without a gradient are left alone.
-  void step(double lr);
+  // without a gradient are left alone; all are if `norm` is given and is not finite.
+  void step(double lr, const GradientNorm& norm = {});
   void zero_grad();
   // State for an exact resume, in this library's layouts: "step" i64 [parameters] and the moments.
   StateDict state() const;
@@ -43,7 +43,9 @@ class Optimizer {
 
  protected:
   virtual std::vector<std::string> moment_names() const = 0;
-  virtual void update(Slot& slot, Tensor& value, const Tensor& grad, double lr) = 0;
+  virtual void update(Backend& backend, std::vector<OptimizerSlot>& slots,
+                      const GradientNorm& norm) = 0;
+  virtual double weight_decay() const = 0;
 
  private:
   std::vector<Slot> slots_;
@@ -60,7 +62,9 @@ class AdamW : public Optimizer {
 
  protected:
   std::vector<std::string> moment_names() const override { return {"exp_avg", "exp_avg_sq"}; }
-  void update(Slot& slot, Tensor& value, const Tensor& grad, double lr) override;
+  void update(Backend& backend, std::vector<OptimizerSlot>& slots,
+              const GradientNorm& norm) override;
+  double weight_decay() const override { return options_.weight_decay; }
 
  private:
   AdamWOptions options_;
@@ -78,13 +82,17 @@ class SGD : public Optimizer {
 
  protected:
   std::vector<std::string> moment_names() const override { return {"momentum_buffer"}; }
-  void update(Slot& slot, Tensor& value, const Tensor& grad, double lr) override;
+  void update(Backend& backend, std::vector<OptimizerSlot>& slots,
+              const GradientNorm& norm) override;
+  double weight_decay() const override { return options_.weight_decay; }
 
  private:
   SGDOptions options_;
 };
 
-// L2 norm of all gradients together (may be inf or nan); if it is finite and above max_norm, the
+// L2 norm of all gradients together, f64 [] on their device (no waiting); 0 if there is none.
+Tensor grad_norm(const std::vector<Parameter>& parameters);
+// The same as a number (may be inf or nan); if it is finite and above max_norm, the
 // gradients are scaled down to it. max_norm <= 0 only measures.
 double clip_grad_norm(const std::vector<Parameter>& parameters, double max_norm);
 // Multiplies all gradients (1 / number of accumulated batches).

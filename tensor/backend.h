@@ -106,7 +106,7 @@ struct CrossEntropyOptions {
 struct CrossEntropyResult {
   Tensor loss;        // scalar []
   Tensor log_sum;     // what the backward needs: log-sum-exp per pixel [pixels]
-  double normaliser;  // what the sum was divided by (>= tiny: no valid pixel gives loss 0)
+  Tensor normaliser;  // [], what the sum was divided by (>= tiny: no valid pixel gives loss 0)
 };
 
 struct Roofline {
@@ -114,9 +114,19 @@ struct Roofline {
   double bytes;  // b[i] = 1.5 a[i] on arrays that no cache holds: read plus written, per second
 };
 
-struct AdamWStep {
-  double lr, beta1, beta2, eps, weight_decay;
+// One parameter's part in an optimiser's step, all tensors of one shape and dtype.
+struct OptimizerSlot {
+  Tensor p, grad;
+  Tensor m, v;  // AdamW: the moments; SGD: m is the momentum buffer
+  double lr, weight_decay;
   std::int64_t step;  // 1-based, for bias correction
+};
+// The gradients' common norm [], f64, as Backend::norm() gives it: gradients are multiplied by
+// min(1, largest / norm), and nothing at all is changed if the norm is not finite. Undefined: no
+// such check.
+struct GradientNorm {
+  Tensor norm;
+  double largest = 0;  // 0: no limit
 };
 
 class Backend {
@@ -160,7 +170,8 @@ class Backend {
   // relative error stays near 1e-6 for millions of elements (pairwise, blocked, or in double).
   virtual Tensor reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) = 0;
   virtual Tensor argmax(const Tensor& x, int axis) = 0;  // i64, axis removed; first of equals
-  virtual double sum_of_squares(const Tensor& x) = 0;    // in double, for norms
+  // L2 norm of all the tensors' elements together, summed in double: f64 [].
+  virtual Tensor norm(const std::vector<Tensor>& all) = 0;
   virtual bool all_finite(const Tensor& x) = 0;
   // Softmax over the last axis; `log`: log-softmax.
   virtual Tensor softmax(const Tensor& x, bool log) = 0;
@@ -240,10 +251,10 @@ class Backend {
                                             const Tensor& mean, const Tensor& rstd,
                                             const Tensor& dy) = 0;
   // running += momentum (batch - running), the variance unbiased by rows / (rows - 1); batch
-  // variance is recovered as 1 / rstd^2 - eps.
+  // variance is recovered as 1 / rstd^2 - eps. `batches`, an i64 [] counter, grows by 1 if given.
   virtual void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
-                              const Tensor& rstd, double eps, std::int64_t rows,
-                              double momentum) = 0;
+                              const Tensor& rstd, double eps, std::int64_t rows, double momentum,
+                              Tensor* batches) = 0;
   // y = (x - centre) scale + shift, per channel: x [..., C], others [C], centre may be undefined
   // (0). Rounded just as batch_norm() rounds it.
   virtual Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
@@ -295,13 +306,14 @@ class Backend {
   virtual Tensor resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) = 0;
 
   // --- losses: loss.cpp ---
-  // logits [P, K], labels i32 [P] in [0, K) or ignore_label (anything else throws), class weights
-  // [K] or undefined.
+  // logits [P, K], labels i32 [P] in [0, K) or ignore_label, class weights [K] or undefined.
+  // Anything else in the labels throws: at once, or on a device that computes while the host goes
+  // on, from the next call that waits for it (download, synchronize). dloss is [].
   virtual CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels,
                                            const Tensor& weights, const CrossEntropyOptions& o) = 0;
   virtual Tensor cross_entropy_backward(const Tensor& logits, const Tensor& labels,
                                         const Tensor& weights, const CrossEntropyOptions& o,
-                                        const CrossEntropyResult& r, double dloss) = 0;
+                                        const CrossEntropyResult& r, const Tensor& dloss) = 0;
   // The same on bilinearly upsampled logits (half-pixel): logits [N,h,w,K], labels i32 [N,H,W];
   // the full-size logits never exist. log_sum is [N,H,W].
   virtual CrossEntropyResult upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
@@ -310,17 +322,17 @@ class Backend {
   virtual Tensor upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
                                                  const Tensor& weights,
                                                  const CrossEntropyOptions& o,
-                                                 const CrossEntropyResult& r, double dloss) = 0;
+                                                 const CrossEntropyResult& r, const Tensor& dloss) = 0;
 
-  // --- optimiser: optimizer.cpp, one pass over the parameter, in place ---
+  // --- optimiser: optimizer.cpp, one pass over all parameters, in place ---
   // Decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019,
   // Algorithm 2): p -= lr wd p; m, v updated; p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) +
   // eps).
-  virtual void adamw(Tensor& p, Tensor& m, Tensor& v, const Tensor& grad, const AdamWStep& s) = 0;
-  // g = grad + wd p; buf = momentum buf + g (first step: g); p -= lr (nesterov ? g + momentum buf :
-  // buf).
-  virtual void sgd(Tensor& p, Tensor& momentum_buffer, const Tensor& grad, double lr,
-                   double momentum, double weight_decay, bool nesterov, bool first) = 0;
+  virtual void adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
+                     const GradientNorm& norm) = 0;
+  // g = grad + wd p; m = momentum m + g (step 1: g); p -= lr (nesterov ? g + momentum m : m).
+  virtual void sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
+                   const GradientNorm& norm) = 0;
 };
 
 // The backend of a device; throws if this build or machine has none.

@@ -34,6 +34,12 @@ inline bool is_floating(DType d) {
   return d == DType::f32 || d == DType::f64 || d == DType::bf16;
 }
 
+// The dtype of the parameters, statistics and parameter gradients that go with activations of this
+// one: bf16 is for activations only.
+inline DType parameter_dtype(DType activations) {
+  return activations == DType::bf16 ? DType::f32 : activations;
+}
+
 template <class T>
 struct DTypeOf;
 template <>

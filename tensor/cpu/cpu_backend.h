@@ -44,7 +44,7 @@ class CpuBackend final : public Backend {
   Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) override;
   Tensor reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) override;
   Tensor argmax(const Tensor& x, int axis) override;
-  double sum_of_squares(const Tensor& x) override;
+  Tensor norm(const std::vector<Tensor>& all) override;
   bool all_finite(const Tensor& x) override;
   Tensor softmax(const Tensor& x, bool log) override;
   Tensor softmax_backward(const Tensor& y, const Tensor& dy, bool log) override;
@@ -81,7 +81,8 @@ class CpuBackend final : public Backend {
   NormGradients batch_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
                                     const Tensor& rstd, const Tensor& dy) override;
   void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
-                      const Tensor& rstd, double eps, std::int64_t rows, double momentum) override;
+                      const Tensor& rstd, double eps, std::int64_t rows, double momentum,
+                      Tensor* batches) override;
   Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
                         const Tensor& centre) override;
   NormResult layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
@@ -111,16 +112,18 @@ class CpuBackend final : public Backend {
                                    const Tensor& weights, const CrossEntropyOptions& o) override;
   Tensor cross_entropy_backward(const Tensor& logits, const Tensor& labels, const Tensor& weights,
                                 const CrossEntropyOptions& o, const CrossEntropyResult& r,
-                                double dloss) override;
+                                const Tensor& dloss) override;
   CrossEntropyResult upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
                                             const Tensor& weights,
                                             const CrossEntropyOptions& o) override;
   Tensor upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
                                          const Tensor& weights, const CrossEntropyOptions& o,
-                                         const CrossEntropyResult& r, double dloss) override;
-  void adamw(Tensor& p, Tensor& m, Tensor& v, const Tensor& grad, const AdamWStep& s) override;
-  void sgd(Tensor& p, Tensor& momentum_buffer, const Tensor& grad, double lr, double momentum,
-           double weight_decay, bool nesterov, bool first) override;
+                                         const CrossEntropyResult& r,
+                                         const Tensor& dloss) override;
+  void adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
+             const GradientNorm& norm) override;
+  void sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
+           const GradientNorm& norm) override;
 
  private:
   CachingAllocator allocator_;

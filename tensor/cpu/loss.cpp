@@ -46,18 +46,19 @@ CrossEntropyResult CpuBackend::cross_entropy(const Tensor& logits, const Tensor&
     const double sum = loss_sum(logits.data<T>(), at, pixels, k, Target<T>(k, weights, o),
                                 o.ignore_label, log_sum.data<T>());
     return CrossEntropyResult{Tensor::scalar(sum / normaliser, logits.dtype(), logits.device()),
-                              log_sum, normaliser};
+                              log_sum, Tensor::scalar(normaliser, DType::f64)};
   });
 }
 
 Tensor CpuBackend::cross_entropy_backward(const Tensor& logits, const Tensor& labels,
                                           const Tensor& weights, const CrossEntropyOptions& o,
-                                          const CrossEntropyResult& r, double dloss) {
+                                          const CrossEntropyResult& r, const Tensor& dloss) {
   const std::int64_t k = logits.dim(-1), pixels = labels.numel();
   OpScope scope("cross_entropy_backward", loss_work(labels, k),
                 static_cast<double>(2 * logits.nbytes() + labels.nbytes()));
   Tensor dlogits = Tensor::empty(logits.shape(), logits.dtype(), logits.device());
   const std::int32_t* label = labels.data<std::int32_t>();
+  const double scale = dloss.item() / r.normaliser.item();
   dispatch_float(logits.dtype(), "cross_entropy_backward", [&](auto zero) {
     using T = decltype(zero);
     check_labels<T>(label, pixels, k, weights, o);
@@ -69,7 +70,7 @@ Tensor CpuBackend::cross_entropy_backward(const Tensor& logits, const Tensor& la
         if (label[i] == o.ignore_label) {
           std::fill_n(dv + i * k, k, T(0));
         } else {
-          pixel_gradient(v + i * k, k, label[i], lse[i], target, dloss / r.normaliser, dv + i * k);
+          pixel_gradient(v + i * k, k, label[i], lse[i], target, scale, dv + i * k);
         }
       }
     });

@@ -390,8 +390,8 @@ NormGradients CpuBackend::batch_norm_backward(const Tensor& x, const Tensor& gam
 }
 
 void CpuBackend::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
-                                const Tensor& rstd, double eps, std::int64_t rows,
-                                double momentum) {
+                                const Tensor& rstd, double eps, std::int64_t rows, double momentum,
+                                Tensor* batches) {
   const double unbiased =
       rows > 1 ? static_cast<double>(rows) / static_cast<double>(rows - 1) : 1.0;
   dispatch_float(running_mean.dtype(), "update_running", [&](auto zero) {
@@ -408,6 +408,9 @@ void CpuBackend::update_running(Tensor& running_mean, Tensor& running_var, const
   });
   running_mean.bump_version();
   running_var.bump_version();
+  if (batches == nullptr) return;
+  ++*batches->data<std::int64_t>();
+  batches->bump_version();
 }
 
 Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,

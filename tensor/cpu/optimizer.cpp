@@ -11,16 +11,32 @@ namespace {
 
 constexpr std::int64_t kGrain = 16384;
 
+// What gradients are multiplied by; NaN if nothing may be changed.
+double gradient_factor(const GradientNorm& n) {
+  if (!n.norm.defined()) return 1;
+  const double norm = n.norm.item();
+  if (!std::isfinite(norm)) return std::nan("");
+  return n.largest > 0 && norm > n.largest ? n.largest / norm : 1;
+}
+
+double elements(const std::vector<OptimizerSlot>& slots) {
+  double sum = 0;
+  for (const OptimizerSlot& s : slots) sum += static_cast<double>(s.p.numel());
+  return sum;
+}
+
 template <class T>
-void adamw_all(T* p, T* m, T* v, const T* g, std::int64_t n, const AdamWStep& s) {
+void adamw_one(const OptimizerSlot& s, double beta1, double beta2, double epsilon, double factor) {
   const double step = static_cast<double>(s.step);
-  const double correction2 = std::sqrt(1 - std::pow(s.beta2, step));
+  const double correction2 = std::sqrt(1 - std::pow(beta2, step));
   const T keep = static_cast<T>(1 - s.lr * s.weight_decay);
-  const T rate = static_cast<T>(s.lr / (1 - std::pow(s.beta1, step)));
-  const T inverse = static_cast<T>(1 / correction2), eps = static_cast<T>(s.eps);
-  const T b1 = static_cast<T>(s.beta1), c1 = static_cast<T>(1 - s.beta1);
-  const T b2 = static_cast<T>(s.beta2), c2 = static_cast<T>(1 - s.beta2);
-  parallel_for(n, kGrain, [=](std::int64_t begin, std::int64_t end) {
+  const T rate = static_cast<T>(s.lr / (1 - std::pow(beta1, step)));
+  const T inverse = static_cast<T>(1 / correction2), eps = static_cast<T>(epsilon);
+  const T b1 = static_cast<T>(beta1), c1 = static_cast<T>((1 - beta1) * factor);
+  const T b2 = static_cast<T>(beta2), c2 = static_cast<T>((1 - beta2) * factor * factor);
+  T *p = s.p.data<T>(), *m = s.m.data<T>(), *v = s.v.data<T>();
+  const T* g = s.grad.data<T>();
+  parallel_for(s.p.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
 #pragma omp simd
     for (std::int64_t i = begin; i < end; ++i) {
       const T mi = b1 * m[i] + c1 * g[i];
@@ -33,14 +49,17 @@ void adamw_all(T* p, T* m, T* v, const T* g, std::int64_t n, const AdamWStep& s)
 }
 
 template <class T>
-void sgd_all(T* p, T* buffer, const T* grad, std::int64_t n, T lr, T momentum, T decay,
-             bool nesterov, bool first) {
+void sgd_one(const OptimizerSlot& s, T momentum, bool nesterov, T factor) {
   // The first step takes the gradient as the buffer, whatever that holds.
+  const bool first = s.step == 1;
   const T of_gradient = nesterov ? T(1) : T(0), of_buffer = nesterov ? momentum : T(1);
-  parallel_for(n, kGrain, [=](std::int64_t begin, std::int64_t end) {
+  const T lr = static_cast<T>(s.lr), decay = static_cast<T>(s.weight_decay);
+  T *p = s.p.data<T>(), *buffer = s.m.data<T>();
+  const T* grad = s.grad.data<T>();
+  parallel_for(s.p.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
 #pragma omp simd
     for (std::int64_t i = begin; i < end; ++i) {
-      const T g = grad[i] + decay * p[i];
+      const T g = factor * grad[i] + decay * p[i];
       const T b = (first ? T(0) : momentum * buffer[i]) + g;
       buffer[i] = b;
       p[i] -= lr * (of_gradient * g + of_buffer * b);
@@ -50,32 +69,31 @@ void sgd_all(T* p, T* buffer, const T* grad, std::int64_t n, T lr, T momentum, T
 
 }  // namespace
 
-void CpuBackend::adamw(Tensor& p, Tensor& m, Tensor& v, const Tensor& grad, const AdamWStep& s) {
-  OpScope scope("adamw", 12.0 * static_cast<double>(p.numel()),
-                7.0 * static_cast<double>(p.nbytes()));
-  dispatch_float(p.dtype(), "adamw", [&](auto zero) {
-    using T = decltype(zero);
-    adamw_all(p.data<T>(), m.data<T>(), v.data<T>(), grad.data<T>(), p.numel(), s);
-  });
-  p.bump_version();
-  m.bump_version();
-  v.bump_version();
+void CpuBackend::adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
+                       const GradientNorm& norm) {
+  const double factor = gradient_factor(norm), n = elements(slots);
+  if (std::isnan(factor)) return;
+  OpScope scope("adamw", 12 * n, slots.empty() ? 0 : 7 * n * size_of(slots[0].p.dtype()));
+  for (OptimizerSlot& s : slots) {
+    dispatch_float(s.p.dtype(), "adamw", [&](auto zero) {
+      adamw_one<decltype(zero)>(s, beta1, beta2, eps, factor);
+    });
+    for (Tensor* t : {&s.p, &s.m, &s.v}) t->bump_version();
+  }
 }
 
-void CpuBackend::sgd(Tensor& p, Tensor& momentum_buffer, const Tensor& grad, double lr,
-                     double momentum, double weight_decay, bool nesterov, bool first) {
-  const bool fresh = first || !momentum_buffer.defined();
-  if (!momentum_buffer.defined()) {
-    momentum_buffer = Tensor::empty(p.shape(), p.dtype(), p.device());
+void CpuBackend::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
+                     const GradientNorm& norm) {
+  const double factor = gradient_factor(norm), n = elements(slots);
+  if (std::isnan(factor)) return;
+  OpScope scope("sgd", 6 * n, slots.empty() ? 0 : 5 * n * size_of(slots[0].p.dtype()));
+  for (OptimizerSlot& s : slots) {
+    dispatch_float(s.p.dtype(), "sgd", [&](auto zero) {
+      using T = decltype(zero);
+      sgd_one<T>(s, static_cast<T>(momentum), nesterov, static_cast<T>(factor));
+    });
+    for (Tensor* t : {&s.p, &s.m}) t->bump_version();
   }
-  OpScope scope("sgd", 6.0 * static_cast<double>(p.numel()), 5.0 * static_cast<double>(p.nbytes()));
-  dispatch_float(p.dtype(), "sgd", [&](auto zero) {
-    using T = decltype(zero);
-    sgd_all(p.data<T>(), momentum_buffer.data<T>(), grad.data<T>(), p.numel(), static_cast<T>(lr),
-            static_cast<T>(momentum), static_cast<T>(weight_decay), nesterov, fresh);
-  });
-  p.bump_version();
-  momentum_buffer.bump_version();
 }
 
 }  // namespace nextgrad::cpu

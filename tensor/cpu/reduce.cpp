@@ -237,15 +237,22 @@ Tensor CpuBackend::argmax(const Tensor& x, int axis) {
   return y;
 }
 
-double CpuBackend::sum_of_squares(const Tensor& x) {
-  OpScope scope("sum_of_squares", 2.0 * static_cast<double>(x.numel()),
-                static_cast<double>(x.nbytes()));
-  return dispatch_float(x.dtype(), "sum_of_squares", [&](auto zero) {
-    const auto* p = x.data<decltype(zero)>();
-    return sum_of_chunks(x.numel(), [p](std::int64_t begin, std::int64_t end) {
-      return squares(p + begin, end - begin);
+Tensor CpuBackend::norm(const std::vector<Tensor>& all) {
+  double elements = 0, bytes = 0, sum = 0;
+  for (const Tensor& x : all) {
+    elements += static_cast<double>(x.numel());
+    bytes += static_cast<double>(x.nbytes());
+  }
+  OpScope scope("norm", 2 * elements, bytes);
+  for (const Tensor& x : all) {
+    sum += dispatch_float(x.dtype(), "norm", [&](auto zero) {
+      const auto* p = x.data<decltype(zero)>();
+      return sum_of_chunks(x.numel(), [p](std::int64_t begin, std::int64_t end) {
+        return squares(p + begin, end - begin);
+      });
     });
-  });
+  }
+  return Tensor::scalar(std::sqrt(sum), DType::f64);
 }
 
 bool CpuBackend::all_finite(const Tensor& x) {

@@ -350,14 +350,15 @@ CrossEntropyResult CpuBackend::upsample_cross_entropy(const Tensor& logits, cons
     const double sum =
         upsampled_loss(Problem<T>(logits, labels, target, o.ignore_label), log_sum.data<T>());
     return CrossEntropyResult{Tensor::scalar(sum / normaliser, logits.dtype(), logits.device()),
-                              log_sum, normaliser};
+                              log_sum, Tensor::scalar(normaliser, DType::f64)};
   });
 }
 
 Tensor CpuBackend::upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
                                                    const Tensor& weights,
                                                    const CrossEntropyOptions& o,
-                                                   const CrossEntropyResult& r, double dloss) {
+                                                   const CrossEntropyResult& r,
+                                                   const Tensor& dloss) {
   const std::int64_t k = logits.dim(3);
   OpScope scope("upsample_cross_entropy_backward", 2 * loss_work(labels, k),
                 static_cast<double>(2 * logits.nbytes() + 2 * labels.nbytes()));
@@ -367,7 +368,7 @@ Tensor CpuBackend::upsample_cross_entropy_backward(const Tensor& logits, const T
     check_labels<T>(labels.data<std::int32_t>(), labels.numel(), k, weights, o);
     const Target<T> target(k, weights, o);
     upsampled_gradient(Problem<T>(logits, labels, target, o.ignore_label), r.log_sum.data<T>(),
-                       dloss / r.normaliser, dlogits.data<T>());
+                       dloss.item() / r.normaliser.item(), dlogits.data<T>());
   });
   return dlogits;
 }

@@ -10,13 +10,15 @@
 
 #include "tensor/backend.h"
 #include "tensor/random.h"
+#include "tests/device.h"
 
 namespace nextgrad::test {
 
 using Doubles = std::vector<double>;
 
-inline Backend& cpu() {
-  return backend_of(Device{});
+// The backend under test: see tests/device.h.
+inline Backend& tested() {
+  return backend_of(test_device());
 }
 inline std::size_t at(std::int64_t i) {
   return static_cast<std::size_t>(i);
@@ -28,7 +30,7 @@ Tensor random_tensor(const Shape& shape, std::uint64_t seed, double lo = -2, dou
   RandomStream stream(RandomKey{seed, 0, 0, 0});
   std::vector<T> v(at(shape.numel()));
   for (T& x : v) x = static_cast<T>(stream.uniform(lo, hi));
-  return Tensor::from(v, shape);
+  return Tensor::from(v, shape, test_device());
 }
 
 // Labels in [0, classes), about one in ten of them `ignore`.
@@ -41,7 +43,12 @@ inline Tensor random_labels(const Shape& shape, std::uint64_t seed, std::int64_t
             ? ignore
             : static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(classes)));
   }
-  return Tensor::from(v, shape);
+  return Tensor::from(v, shape, test_device());
+}
+
+template <class T>
+Tensor scalar(double value) {
+  return Tensor::scalar(value, dtype_of<T>, test_device());
 }
 
 inline Doubles numbers(const Tensor& t) {

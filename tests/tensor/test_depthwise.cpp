@@ -79,7 +79,7 @@ void check_forward(const Case& k) {
   const Inputs in = inputs<T>(k);
   for (const bool bias : {false, true})
     for (const bool base : {false, true}) {
-      const Tensor y = cpu().depthwise(in.x, in.weight, bias ? in.bias : Tensor(),
+      const Tensor y = tested().depthwise(in.x, in.weight, bias ? in.bias : Tensor(),
                                        base ? in.base : Tensor(), k.window);
       CHECK(worst(y, forward(k, in, bias, base)) < tolerance<T>());
     }
@@ -99,7 +99,7 @@ void check_backward(const Case& k) {
   for (std::size_t i = 0; i < dy.size(); ++i) db[i % at(k.c)] += dy[i];
   for (int mask = 1; mask < 8; ++mask) {
     const Needs needs{(mask & 1) != 0, (mask & 2) != 0, (mask & 4) != 0};
-    const ConvGradients g = cpu().depthwise_backward(in.x, in.weight, in.dy, k.window, needs);
+    const ConvGradients g = tested().depthwise_backward(in.x, in.weight, in.dy, k.window, needs);
     CHECK(g.dx.defined() == needs.dx);
     if (needs.dx) CHECK(worst(g.dx, dx) < tolerance<T>());
     // Sums over pixels whose terms cancel.
@@ -128,10 +128,10 @@ TEST_CASE("depth-wise convolution does not depend on the number of threads") {
     const Case k{2, 40, 70, 32, same(size, size)};
     const Inputs in = inputs<float>(k);
     const auto [y1, y3] =
-        with_threads([&] { return cpu().depthwise(in.x, in.weight, in.bias, {}, k.window); });
+        with_threads([&] { return tested().depthwise(in.x, in.weight, in.bias, {}, k.window); });
     CHECK(numbers(y1) == numbers(y3));
     const auto [g1, g3] = with_threads(
-        [&] { return cpu().depthwise_backward(in.x, in.weight, in.dy, k.window, {}); });
+        [&] { return tested().depthwise_backward(in.x, in.weight, in.dy, k.window, {}); });
     CHECK(numbers(g1.dx) == numbers(g3.dx));
     CHECK(numbers(g1.dweight) == numbers(g3.dweight));
     CHECK(numbers(g1.dbias) == numbers(g3.dbias));

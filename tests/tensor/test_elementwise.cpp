@@ -81,7 +81,7 @@ TEST_CASE_TEMPLATE("elementwise: unary functions and their derivatives", T, floa
     const double lo = wants_positive(op) ? 0.3 : -4.5;
     const Tensor x = random_tensor<T>({3, 5, 7}, 1, lo, 4.5);
     const Tensor dy = random_tensor<T>({3, 5, 7}, 2);
-    const Tensor y = cpu().unary(op, x, 2.5);
+    const Tensor y = tested().unary(op, x, 2.5);
     const Doubles v = numbers(x), d = numbers(dy);
     Doubles want(v.size()), gradient(v.size());
     for (std::size_t i = 0; i < v.size(); ++i) {
@@ -90,8 +90,8 @@ TEST_CASE_TEMPLATE("elementwise: unary functions and their derivatives", T, floa
     }
     CHECK(worst(y, want) < tolerance<T>());
     const double close = std::is_same_v<T, float> ? 2e-5 : 1e-8;
-    CHECK(worst(cpu().unary_backward(op, x, y, dy, 2.5), gradient) < close);
-    CHECK(worst(cpu().unary_backward(op, x, Tensor(), dy, 2.5), gradient) < close);
+    CHECK(worst(tested().unary_backward(op, x, y, dy, 2.5), gradient) < close);
+    CHECK(worst(tested().unary_backward(op, x, Tensor(), dy, 2.5), gradient) < close);
   }
 }
 
@@ -100,8 +100,8 @@ TEST_CASE("elementwise: GELU is exact to 1e-6 from -50 to 50, and special values
   for (int i = -50000; i <= 50000; ++i) v.push_back(static_cast<float>(i) * 1e-3f);
   const Tensor x = Tensor::from(v, {static_cast<std::int64_t>(v.size())});
   const Tensor one = Tensor::full(x.shape(), 1.0);
-  const Doubles y = numbers(cpu().unary(Unary::gelu, x, 0));
-  const Doubles dx = numbers(cpu().unary_backward(Unary::gelu, x, Tensor(), one, 0));
+  const Doubles y = numbers(tested().unary(Unary::gelu, x, 0));
+  const Doubles dx = numbers(tested().unary_backward(Unary::gelu, x, Tensor(), one, 0));
   double most = 0, most_slope = 0;
   for (std::size_t i = 0; i < v.size(); ++i) {
     const double a = v[i], density = std::exp(-a * a / 2) / std::sqrt(2 * M_PI);
@@ -117,11 +117,11 @@ TEST_CASE("elementwise: GELU is exact to 1e-6 from -50 to 50, and special values
   const Tensor special = Tensor::from(std::vector<float>{nan, inf, -inf, 200, -200, 0}, {6});
   for (const Unary op : {Unary::gelu, Unary::relu, Unary::sigmoid, Unary::tanh, Unary::exp,
                          Unary::silu, Unary::hardswish, Unary::clamp_min}) {
-    CHECK(std::isnan(numbers(cpu().unary(op, special, 0))[0]));
+    CHECK(std::isnan(numbers(tested().unary(op, special, 0))[0]));
   }
-  CHECK(worst(cpu().unary(Unary::exp, special, 0), {nan, inf, 0, inf, 0, 1}) == 0);
-  CHECK(worst(cpu().unary(Unary::sigmoid, special, 0), {nan, 1, 0, 1, 0, 0.5}) == 0);
-  CHECK(worst(cpu().unary(Unary::tanh, special, 0), {nan, 1, -1, 1, -1, 0}) == 0);
+  CHECK(worst(tested().unary(Unary::exp, special, 0), {nan, inf, 0, inf, 0, 1}) == 0);
+  CHECK(worst(tested().unary(Unary::sigmoid, special, 0), {nan, 1, 0, 1, 0, 0.5}) == 0);
+  CHECK(worst(tested().unary(Unary::tanh, special, 0), {nan, 1, -1, 1, -1, 0}) == 0);
 }
 
 TEST_CASE_TEMPLATE("elementwise: binary ops broadcast and take any strides", T, float, double) {
@@ -141,7 +141,7 @@ TEST_CASE_TEMPLATE("elementwise: binary ops broadcast and take any strides", T, 
     for (const Binary op : kBinary) {
       CAPTURE(sa.str());
       CAPTURE(sb.str());
-      const Tensor y = cpu().binary(op, a, b);
+      const Tensor y = tested().binary(op, a, b);
       CHECK(y.shape() == broadcast(sa, sb));
       CHECK(worst(y, plain_binary(op, a, b)) < tolerance<T>());
     }
@@ -149,11 +149,11 @@ TEST_CASE_TEMPLATE("elementwise: binary ops broadcast and take any strides", T, 
   const Tensor a = random_tensor<T>({4, 6, 5}, 5).permute({2, 0, 1});
   const Tensor b = random_tensor<T>({5, 8, 6}, 6, 0.5, 2).slice(1, 0, 8, 2);
   for (const Binary op : kBinary) {
-    CHECK(worst(cpu().binary(op, a, b), plain_binary(op, a, b)) < tolerance<T>());
+    CHECK(worst(tested().binary(op, a, b), plain_binary(op, a, b)) < tolerance<T>());
   }
   // Rows longer than a piece of work.
   const Tensor wide = random_tensor<T>({3, 40001}, 7), column = random_tensor<T>({3, 1}, 8);
-  CHECK(worst(cpu().binary(Binary::mul, wide, column), plain_binary(Binary::mul, wide, column)) <
+  CHECK(worst(tested().binary(Binary::mul, wide, column), plain_binary(Binary::mul, wide, column)) <
         tolerance<T>());
 }
 
@@ -161,24 +161,24 @@ TEST_CASE("elementwise: maximum and minimum keep NaN") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const Tensor a = Tensor::from(std::vector<float>{nan, 1, 2}, {3});
   const Tensor b = Tensor::from(std::vector<float>{1, nan, 1}, {3});
-  CHECK(worst(cpu().binary(Binary::maximum, a, b), {nan, nan, 2}) == 0);
-  CHECK(worst(cpu().binary(Binary::minimum, a, b), {nan, nan, 1}) == 0);
+  CHECK(worst(tested().binary(Binary::maximum, a, b), {nan, nan, 2}) == 0);
+  CHECK(worst(tested().binary(Binary::minimum, a, b), {nan, nan, 1}) == 0);
 }
 
 TEST_CASE("elementwise: compare and where") {
   const Tensor a = Tensor::from(std::vector<std::int32_t>{1, 2, 3, 4, 5, 6}, {2, 3});
   const Tensor b = Tensor::from(std::vector<std::int32_t>{2, 2, 4}, {3});
-  CHECK(numbers(cpu().compare(Compare::eq, a, b)) == Doubles{0, 1, 0, 0, 0, 0});
-  CHECK(numbers(cpu().compare(Compare::ne, a, b)) == Doubles{1, 0, 1, 1, 1, 1});
-  CHECK(numbers(cpu().compare(Compare::lt, a, b)) == Doubles{1, 0, 1, 0, 0, 0});
-  CHECK(numbers(cpu().compare(Compare::le, a, b)) == Doubles{1, 1, 1, 0, 0, 0});
-  CHECK(numbers(cpu().compare(Compare::gt, a, b)) == Doubles{0, 0, 0, 1, 1, 1});
-  CHECK(numbers(cpu().compare(Compare::ge, a, b)) == Doubles{0, 1, 0, 1, 1, 1});
+  CHECK(numbers(tested().compare(Compare::eq, a, b)) == Doubles{0, 1, 0, 0, 0, 0});
+  CHECK(numbers(tested().compare(Compare::ne, a, b)) == Doubles{1, 0, 1, 1, 1, 1});
+  CHECK(numbers(tested().compare(Compare::lt, a, b)) == Doubles{1, 0, 1, 0, 0, 0});
+  CHECK(numbers(tested().compare(Compare::le, a, b)) == Doubles{1, 1, 1, 0, 0, 0});
+  CHECK(numbers(tested().compare(Compare::gt, a, b)) == Doubles{0, 0, 0, 1, 1, 1});
+  CHECK(numbers(tested().compare(Compare::ge, a, b)) == Doubles{0, 1, 0, 1, 1, 1});
   const Tensor h = Tensor::from(std::vector<float>{1, 2}, {2}).to(DType::bf16);
-  CHECK(numbers(cpu().compare(Compare::lt, h, h.slice(0, 1, 2))) == Doubles{1, 0});
-  const Tensor condition = cpu().compare(Compare::gt, a, b);
+  CHECK(numbers(tested().compare(Compare::lt, h, h.slice(0, 1, 2))) == Doubles{1, 0});
+  const Tensor condition = tested().compare(Compare::gt, a, b);
   const Tensor flipped = a.permute({1, 0}).contiguous().permute({1, 0});
-  const Tensor y = cpu().where(condition, flipped, b.expand({2, 3}));
+  const Tensor y = tested().where(condition, flipped, b.expand({2, 3}));
   CHECK(numbers(y) == Doubles{2, 2, 4, 4, 5, 6});
 }
 
@@ -229,13 +229,13 @@ TEST_CASE_TEMPLATE("elementwise: axpy, scale and lerp in place", T, float, doubl
   Tensor y = random_tensor<T>({70001}, 11);
   Doubles b = numbers(y);
   const auto version = y.version();
-  cpu().axpy(y, x, 0.25);
+  tested().axpy(y, x, 0.25);
   for (std::size_t i = 0; i < b.size(); ++i) b[i] += 0.25 * a[i];
   CHECK(worst(y, b) < tolerance<T>());
-  cpu().scale(y, -1.5);
+  tested().scale(y, -1.5);
   for (double& v : b) v *= -1.5;
   CHECK(worst(y, b) < tolerance<T>());
-  cpu().lerp(y, x, 0.1);
+  tested().lerp(y, x, 0.1);
   for (std::size_t i = 0; i < b.size(); ++i) b[i] += 0.1 * (a[i] - b[i]);
   CHECK(worst(y, b) < tolerance<T>());
   CHECK(y.version() == version + 3);

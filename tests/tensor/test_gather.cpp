@@ -32,28 +32,28 @@ TEST_CASE_TEMPLATE("gather along each axis and its transpose", T, float, double)
         }
       }
     }
-    CHECK(worst(cpu().gather(x, axis, chosen), want) == 0);
-    CHECK(worst(cpu().gather(x, axis - 3, chosen), want) == 0);
-    CHECK(worst(cpu().gather_backward(shape, axis, chosen, dy), gradient) < tolerance<T>());
+    CHECK(worst(tested().gather(x, axis, chosen), want) == 0);
+    CHECK(worst(tested().gather(x, axis - 3, chosen), want) == 0);
+    CHECK(worst(tested().gather_backward(shape, axis, chosen, dy), gradient) < tolerance<T>());
   }
 }
 
 TEST_CASE("gather of other types and refusals") {
   const Tensor x = Tensor::from(std::vector<std::int32_t>{10, 20, 30}, {3});
   const Tensor index = Tensor::from(std::vector<std::int64_t>{2, 0, 2, 1}, {4});
-  CHECK(numbers(cpu().gather(x, 0, index)) == Doubles{30, 10, 30, 20});
+  CHECK(numbers(tested().gather(x, 0, index)) == Doubles{30, 10, 30, 20});
   const Tensor low = Tensor::from(std::vector<std::int64_t>{-1}, {1});
   const Tensor high = Tensor::from(std::vector<std::int64_t>{3}, {1});
-  CHECK_THROWS_AS(cpu().gather(x, 0, low), Error);
-  CHECK_THROWS_AS(cpu().gather(x, 0, high), Error);
-  CHECK_THROWS_AS(cpu().gather(x, 0, Tensor::zeros({1, 1}, DType::i64)), Error);
+  CHECK_THROWS_AS(tested().gather(x, 0, low), Error);
+  CHECK_THROWS_AS(tested().gather(x, 0, high), Error);
+  CHECK_THROWS_AS(tested().gather(x, 0, Tensor::zeros({1, 1}, DType::i64)), Error);
 }
 
 TEST_CASE_TEMPLATE("random tensors are those of the Philox stream for any threads", T, float,
                    double) {
   const RandomKey key{7, 3, 2, 1};
   const std::int64_t n = 40003;
-  const auto draw = [&] { return cpu().random_uniform({n}, dtype_of<T>, key); };
+  const auto draw = [&] { return tested().random_uniform({n}, dtype_of<T>, key); };
   const auto [one, three] = with_threads(draw);
   const Doubles u = numbers(one);
   CHECK(u == numbers(three));
@@ -61,7 +61,7 @@ TEST_CASE_TEMPLATE("random tensors are those of the Philox stream for any thread
     const auto words = philox({static_cast<std::uint32_t>(i / 4), 0, 0, 0}, key.mixed());
     CHECK(u[at(i)] == (words[at(i % 4)] >> 8) / 16777216.0);
   }
-  const auto [z1, z3] = with_threads([&] { return cpu().random_normal({n}, dtype_of<T>, key); });
+  const auto [z1, z3] = with_threads([&] { return tested().random_normal({n}, dtype_of<T>, key); });
   const Doubles z = numbers(z1);
   CHECK(z == numbers(z3));
   double mean = 0, square = 0, pairs = 0;
@@ -78,14 +78,14 @@ TEST_CASE_TEMPLATE("random tensors are those of the Philox stream for any thread
 
 TEST_CASE("dropout masks keep 1 - p of the elements, scaled") {
   const RandomKey key{1, 2, 3, 4};
-  const Doubles mask = numbers(cpu().dropout_mask({100, 401}, DType::f32, 0.25, key));
+  const Doubles mask = numbers(tested().dropout_mask({100, 401}, DType::f32, 0.25, key));
   double zeros = 0;
   for (const double v : mask) {
     CHECK((v == 0 || v == doctest::Approx(4.0 / 3)));
     zeros += v == 0;
   }
   CHECK(zeros / static_cast<double>(mask.size()) == doctest::Approx(0.25).epsilon(0.03));
-  CHECK(numbers(cpu().dropout_mask({3}, DType::f64, 0, key)) == Doubles{1, 1, 1});
-  CHECK(numbers(cpu().dropout_mask({3}, DType::f64, 1, key)) == Doubles{0, 0, 0});
-  CHECK_THROWS_AS(cpu().dropout_mask({3}, DType::f64, 1.5, key), Error);
+  CHECK(numbers(tested().dropout_mask({3}, DType::f64, 0, key)) == Doubles{1, 1, 1});
+  CHECK(numbers(tested().dropout_mask({3}, DType::f64, 1, key)) == Doubles{0, 0, 0});
+  CHECK_THROWS_AS(tested().dropout_mask({3}, DType::f64, 1.5, key), Error);
 }

@@ -66,8 +66,8 @@ TEST_CASE_TEMPLATE("norm: batch norm and its gradients", T, float, double) {
     const Tensor x = random_tensor<T>(shape, 1), dy = random_tensor<T>(shape, 2);
     const Tensor gamma = random_tensor<T>({c}, 3), beta = random_tensor<T>({c}, 4);
     const Plain p = plain_norm(x, gamma, beta, dy, {1, x.numel() / c, c, c}, 1e-2);
-    const NormResult r = cpu().batch_norm(x, gamma, beta, 1e-2);
-    const NormGradients g = cpu().batch_norm_backward(x, gamma, r.mean, r.rstd, dy);
+    const NormResult r = tested().batch_norm(x, gamma, beta, 1e-2);
+    const NormGradients g = tested().batch_norm_backward(x, gamma, r.mean, r.rstd, dy);
     CHECK(r.mean.shape() == Shape{c});
     check_norm(r, g, p, tolerance<T>());
   }
@@ -80,8 +80,8 @@ TEST_CASE_TEMPLATE("norm: layer norm and its gradients", T, float, double) {
     const Tensor x = random_tensor<T>(shape, 1), dy = random_tensor<T>(shape, 2);
     const Tensor gamma = random_tensor<T>({c}, 3), beta = random_tensor<T>({c}, 4);
     const Plain p = plain_norm(x, gamma, beta, dy, {rows, 1, c, 1}, 1e-2);
-    const NormResult r = cpu().layer_norm(x, gamma, beta, 1e-2);
-    const NormGradients g = cpu().layer_norm_backward(x, gamma, r.mean, r.rstd, dy);
+    const NormResult r = tested().layer_norm(x, gamma, beta, 1e-2);
+    const NormGradients g = tested().layer_norm_backward(x, gamma, r.mean, r.rstd, dy);
     CHECK(r.mean.ndim() == x.ndim() - 1);
     check_norm(r, g, p, tolerance<T>());
   }
@@ -95,14 +95,14 @@ TEST_CASE_TEMPLATE("norm: group norm and its gradients", T, float, double) {
       const Tensor x = random_tensor<T>(shape, 1), dy = random_tensor<T>(shape, 2);
       const Tensor gamma = random_tensor<T>({c}, 3), beta = random_tensor<T>({c}, 4);
       const Plain p = plain_norm(x, gamma, beta, dy, {shape[0], rows, c, groups}, 1e-2);
-      const NormResult r = cpu().group_norm(x, gamma, beta, groups, 1e-2);
-      const NormGradients g = cpu().group_norm_backward(x, gamma, r.mean, r.rstd, dy, groups);
+      const NormResult r = tested().group_norm(x, gamma, beta, groups, 1e-2);
+      const NormGradients g = tested().group_norm_backward(x, gamma, r.mean, r.rstd, dy, groups);
       CHECK(r.mean.shape() == Shape{shape[0], groups});
       check_norm(r, g, p, 3 * tolerance<T>());
     }
   }
   const Tensor x = random_tensor<T>({1, 6}, 1), g = random_tensor<T>({6}, 2);
-  CHECK_THROWS_AS(cpu().group_norm(x, g, g, 4, 1e-5), Error);
+  CHECK_THROWS_AS(tested().group_norm(x, g, g, 4, 1e-5), Error);
 }
 
 TEST_CASE("norm: f32 statistics of many rows whose mean is far above their deviation") {
@@ -119,7 +119,7 @@ TEST_CASE("norm: f32 statistics of many rows whose mean is far above their devia
   }
   const Tensor x = Tensor::from(v, {rows, c});
   const Tensor one = Tensor::full({c}, 1), zero = Tensor::zeros({c});
-  const auto [a, b] = with_threads([&] { return cpu().batch_norm(x, one, zero, 0.0); });
+  const auto [a, b] = with_threads([&] { return tested().batch_norm(x, one, zero, 0.0); });
   CHECK(numbers(a.rstd) == numbers(b.rstd));
   CHECK(numbers(a.mean) == numbers(b.mean));
   for (std::size_t k = 0; k < 3; ++k) {
@@ -131,14 +131,14 @@ TEST_CASE("norm: f32 statistics of many rows whose mean is far above their devia
 TEST_CASE_TEMPLATE("norm: gradients do not depend on the number of threads", T, float, double) {
   const Tensor x = random_tensor<T>({9000, 33}, 1), dy = random_tensor<T>({9000, 33}, 2);
   const Tensor gamma = random_tensor<T>({33}, 3);
-  const NormResult r = cpu().batch_norm(x, gamma, gamma, 1e-5);
+  const NormResult r = tested().batch_norm(x, gamma, gamma, 1e-5);
   const auto [a, b] =
-      with_threads([&] { return cpu().batch_norm_backward(x, gamma, r.mean, r.rstd, dy); });
+      with_threads([&] { return tested().batch_norm_backward(x, gamma, r.mean, r.rstd, dy); });
   CHECK(numbers(a.dx) == numbers(b.dx));
   CHECK(numbers(a.dgamma) == numbers(b.dgamma));
-  const NormResult l = cpu().layer_norm(x, gamma, gamma, 1e-5);
+  const NormResult l = tested().layer_norm(x, gamma, gamma, 1e-5);
   const auto [c, d] =
-      with_threads([&] { return cpu().layer_norm_backward(x, gamma, l.mean, l.rstd, dy); });
+      with_threads([&] { return tested().layer_norm_backward(x, gamma, l.mean, l.rstd, dy); });
   CHECK(numbers(c.dgamma) == numbers(d.dgamma));
   CHECK(numbers(c.dbeta) == numbers(d.dbeta));
 }
@@ -152,7 +152,9 @@ TEST_CASE_TEMPLATE("norm: running statistics and channel_affine", T, float, doub
     wm[k] = 0.9 * wm[k] + 0.1 * numbers(mean)[k];
     wv[k] = 0.9 * wv[k] + 0.1 * (1 / (r * r) - 1e-5) * 7.0 / 6.0;
   }
-  cpu().update_running(running_mean, running_var, mean, rstd, 1e-5, 7, 0.1);
+  Tensor batches = Tensor::full({}, 3, DType::i64, test_device());
+  tested().update_running(running_mean, running_var, mean, rstd, 1e-5, 7, 0.1, &batches);
+  CHECK(batches.item() == 4);
   CHECK(worst(running_mean, wm) < tolerance<T>());
   CHECK(worst(running_var, wv) < tolerance<T>());
 
@@ -161,5 +163,5 @@ TEST_CASE_TEMPLATE("norm: running statistics and channel_affine", T, float, doub
   for (std::size_t i = 0; i < want.size(); ++i) {
     want[i] = want[i] * numbers(rstd)[i % 5] + numbers(mean)[i % 5];
   }
-  CHECK(worst(cpu().channel_affine(x, rstd, mean, {}), want) < tolerance<T>());
+  CHECK(worst(tested().channel_affine(x, rstd, mean, {}), want) < tolerance<T>());
 }

@@ -21,7 +21,8 @@ TEST_CASE_TEMPLATE("optimizer: AdamW over three steps", T, float, double) {
         wp[i] -= lr * mean / (std::sqrt(square) + eps);
       }
       const auto version = p.version();
-      cpu().adamw(p, m, v, grad, {lr, b1, b2, eps, decay, step});
+      std::vector<OptimizerSlot> slots = {{p, grad, m, v, lr, decay, step}};
+      tested().adamw(slots, b1, b2, eps, {});
       CHECK(p.version() > version);
     }
     CHECK(worst(p, wp) < tolerance<T>());
@@ -45,13 +46,33 @@ TEST_CASE_TEMPLATE("optimizer: SGD with momentum, Nesterov and decay", T, float,
         wb[i] = step == 0 ? d : 0.9 * wb[i] + d;
         wp[i] -= 0.1 * (nesterov ? d + 0.9 * wb[i] : wb[i]);
       }
-      cpu().sgd(p, buffer, grad, 0.1, 0.9, 0.01, nesterov, step == 0);
+      std::vector<OptimizerSlot> slots = {{p, grad, buffer, {}, 0.1, 0.01, step + 1}};
+      tested().sgd(slots, 0.9, nesterov, {});
     }
     CHECK(worst(p, wp) < tolerance<T>());
     CHECK(worst(buffer, wb) < tolerance<T>());
   }
-  // Without a buffer: plain gradient descent.
-  Tensor p = Tensor::full({3}, 1.0, dtype_of<T>), none;
-  cpu().sgd(p, none, Tensor::full({3}, 2.0, dtype_of<T>), 0.25, 0, 0, false, true);
-  CHECK(worst(p, {0.5, 0.5, 0.5}) == 0);
+}
+
+TEST_CASE_TEMPLATE("optimizer: many parameters at once, clipped by their norm", T, float, double) {
+  std::vector<OptimizerSlot> slots;
+  std::vector<Doubles> want;
+  for (std::int64_t i = 0; i < 700; ++i) {  // more than one launch of a GPU takes
+    const Shape shape{i % 5 == 0 ? 1 + 4099 * (i % 2) : i};
+    const Tensor p = random_tensor<T>(shape, 1), grad = random_tensor<T>(shape, 2);
+    const Tensor m = Tensor::zeros(shape, dtype_of<T>, test_device());
+    slots.push_back({p, grad, m, {}, 0.1 * static_cast<double>(i % 3), 0, 1});
+    Doubles w = numbers(p);
+    const Doubles g = numbers(grad);
+    for (std::size_t k = 0; k < w.size(); ++k) w[k] -= slots.back().lr * g[k] * 0.5;
+    want.push_back(w);
+  }
+  const auto scalar = [](double v) { return Tensor::scalar(v, DType::f64, test_device()); };
+  for (const double bad : {std::nan(""), HUGE_VAL}) {
+    const Doubles before = numbers(slots[7].p);
+    tested().sgd(slots, 0, false, {scalar(bad), 4});
+    CHECK(numbers(slots[7].p) == before);
+  }
+  tested().sgd(slots, 0, false, {scalar(8), 4});
+  for (std::size_t i = 0; i < slots.size(); ++i) CHECK(worst(slots[i].p, want[i]) < tolerance<T>());
 }

@@ -54,12 +54,12 @@ TEST_CASE_TEMPLATE("pool: maximum and its gradient", T, float, double) {
     });
     for (std::size_t o = 0; o < d.size(); ++o) dx[best[o]] += d[o];
     Tensor indices;
-    CHECK(worst(cpu().max_pool(x, c.p, indices), y) == 0);
+    CHECK(worst(tested().max_pool(x, c.p, indices), y) == 0);
     const auto index = indices.to_vector<std::int32_t>();
     for (std::size_t o = 0; o < d.size(); ++o) {
       CHECK(at(index[o]) == best[o] / at(c.x[3]) % at(c.x[1] * c.x[2]));
     }
-    CHECK(worst(cpu().max_pool_backward(c.x, indices, dy), dx) < tolerance<T>());
+    CHECK(worst(tested().max_pool_backward(c.x, indices, dy), dx) < tolerance<T>());
   }
 }
 
@@ -77,8 +77,8 @@ TEST_CASE_TEMPLATE("pool: average, padding counted or not, and its gradient", T,
         y[o] += v[i] / count[o];
         dx[i] += d[o] / count[o];
       });
-      CHECK(worst(cpu().average_pool(x, c.p, padded), y) < tolerance<T>());
-      CHECK(worst(cpu().average_pool_backward(c.x, dy, c.p, padded), dx) < tolerance<T>());
+      CHECK(worst(tested().average_pool(x, c.p, padded), y) < tolerance<T>());
+      CHECK(worst(tested().average_pool_backward(c.x, dy, c.p, padded), dx) < tolerance<T>());
     }
   }
 }
@@ -87,7 +87,7 @@ TEST_CASE("pool: NaN is the maximum, and a window larger than the image is refus
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const Tensor x = Tensor::from(std::vector<float>{1, nan, 5, 2}, {1, 2, 2, 1});
   Tensor indices;
-  CHECK(worst(cpu().max_pool(x, {2, 2, 2, 2, 0, 0, 1, 1}, indices), {nan}) == 0);
+  CHECK(worst(tested().max_pool(x, {2, 2, 2, 2, 0, 0, 1, 1}, indices), {nan}) == 0);
   CHECK(numbers(indices) == Doubles{1});
-  CHECK_THROWS_AS(cpu().max_pool(x, {3, 3, 1, 1, 0, 0, 1, 1}, indices), Error);
+  CHECK_THROWS_AS(tested().max_pool(x, {3, 3, 1, 1, 0, 0, 1, 1}, indices), Error);
 }

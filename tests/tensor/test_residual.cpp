@@ -24,16 +24,16 @@ TEST_CASE_TEMPLATE("residual with and without layer scale and drop path", T, flo
           db[i] = vd[i] * m * vs[i % at(c)];
           ds[i % at(c)] += vd[i] * m * vb[i];
         }
-        CHECK(worst(cpu().residual(x, branch, s, mask), y) < tolerance<T>());
+        CHECK(worst(tested().residual(x, branch, s, mask), y) < tolerance<T>());
         const auto [a, b] =
-            with_threads([&] { return cpu().residual_backward(branch, s, mask, dy, true); });
+            with_threads([&] { return tested().residual_backward(branch, s, mask, dy, true); });
         CHECK(worst(a.dbranch, db) < tolerance<T>());
         CHECK(a.ds.defined() == scaled);
         if (scaled) {
           CHECK(worst(a.ds, ds) < tolerance<T>());
           CHECK(numbers(a.ds) == numbers(b.ds));
         }
-        const auto without = cpu().residual_backward(branch, s, mask, dy, false);
+        const auto without = tested().residual_backward(branch, s, mask, dy, false);
         CHECK(worst(without.dbranch, db) < tolerance<T>());
         CHECK_FALSE(without.ds.defined());
       }
@@ -44,7 +44,7 @@ TEST_CASE_TEMPLATE("residual with and without layer scale and drop path", T, flo
 TEST_CASE_TEMPLATE("gate_backward", T, float, double) {
   const Tensor a = random_tensor<T>({3, 40001}, 1), u = random_tensor<T>({3, 40001}, 2);
   const Tensor dy = random_tensor<T>({3, 40001}, 3);
-  const auto [da, du] = cpu().gate_backward(a, u, dy);
+  const auto [da, du] = tested().gate_backward(a, u, dy);
   const Doubles va = numbers(a), vu = numbers(u), d = numbers(dy);
   Doubles wa(va.size()), wu(va.size());
   for (std::size_t i = 0; i < va.size(); ++i) {

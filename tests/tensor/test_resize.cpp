@@ -57,8 +57,8 @@ TEST_CASE_TEMPLATE("resize in all modes and its gradient", T, float, double) {
         y[o] += t * v[i];
         dx[i] += t * d[o];
       });
-      CHECK(worst(cpu().resize(x, c.h, c.w, mode), y) < tolerance<T>());
-      const auto [one, three] = with_threads([&] { return cpu().resize_backward(c.x, dy, mode); });
+      CHECK(worst(tested().resize(x, c.h, c.w, mode), y) < tolerance<T>());
+      const auto [one, three] = with_threads([&] { return tested().resize_backward(c.x, dy, mode); });
       CHECK(worst(one, dx) < tolerance<T>());
       CHECK(numbers(one) == numbers(three));
     }
@@ -68,11 +68,11 @@ TEST_CASE_TEMPLATE("resize in all modes and its gradient", T, float, double) {
 TEST_CASE("resize gives PyTorch's numbers") {
   // torch.nn.functional.interpolate of [[0, 1], [2, 3]] to 3 x 4.
   const Tensor x = Tensor::from(std::vector<double>{0, 1, 2, 3}, {1, 2, 2, 1});
-  CHECK(worst(cpu().resize(x, 3, 4, Resize::bilinear),
+  CHECK(worst(tested().resize(x, 3, 4, Resize::bilinear),
               {0, 0.25, 0.75, 1, 1, 1.25, 1.75, 2, 2, 2.25, 2.75, 3}) < 1e-15);
-  CHECK(worst(cpu().resize(x, 3, 4, Resize::bilinear_align_corners),
+  CHECK(worst(tested().resize(x, 3, 4, Resize::bilinear_align_corners),
               {0, 1.0 / 3, 2.0 / 3, 1, 1, 4.0 / 3, 5.0 / 3, 2, 2, 7.0 / 3, 8.0 / 3, 3}) < 1e-15);
-  CHECK(worst(cpu().resize(x, 3, 4, Resize::nearest), {0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3}) == 0);
+  CHECK(worst(tested().resize(x, 3, 4, Resize::nearest), {0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3}) == 0);
 }
 
 // The class of every pixel by its definition: blend vertically, then horizontally, take the first
@@ -114,21 +114,21 @@ TEST_CASE_TEMPLATE("resize_band: the rows of the whole, from the rows it reads",
   for (const Case& c : kCases) {
     CAPTURE(c.x.str());
     const Tensor x = random_tensor<T>(c.x, 1);
-    const Tensor whole = cpu().resize(x, c.h, c.w, Resize::bilinear);
+    const Tensor whole = tested().resize(x, c.h, c.w, Resize::bilinear);
     for (std::int64_t top = 0; top < c.h; ++top) {
       for (std::int64_t rows = 1; top + rows <= c.h; ++rows) {
         RowBand band{c.x[1], 0, c.h, top, rows};
         const auto [first, last] = rows_read(band);
         band.in_top = first;
-        const Tensor part = cpu().resize_band(x.slice(1, first, last).contiguous(), band, c.w);
+        const Tensor part = tested().resize_band(x.slice(1, first, last).contiguous(), band, c.w);
         CHECK(numbers(part) == numbers(whole.slice(1, top, top + rows)));
         if (last - first > 1) {
-          CHECK_THROWS_AS(cpu().resize_band(x.slice(1, first + 1, last).contiguous(), band, c.w),
+          CHECK_THROWS_AS(tested().resize_band(x.slice(1, first + 1, last).contiguous(), band, c.w),
                           Error);
         }
       }
     }
-    CHECK_THROWS_AS(cpu().resize_band(x, {c.x[1], 0, c.h, 0, c.h + 1}, c.w), Error);
+    CHECK_THROWS_AS(tested().resize_band(x, {c.x[1], 0, c.h, 0, c.h + 1}, c.w), Error);
   }
 }
 
@@ -147,7 +147,7 @@ TEST_CASE_TEMPLATE("resize_argmax is the argmax of the resized", T, float, doubl
         x = Tensor::from(v, c.x);
       }
       const auto want = plain_argmax<T>(x, c.h, c.w);
-      const auto [one, three] = with_threads([&] { return cpu().resize_argmax(x, c.h, c.w); });
+      const auto [one, three] = with_threads([&] { return tested().resize_argmax(x, c.h, c.w); });
       CHECK(one.template to_vector<std::int32_t>() == want);
       CHECK(three.template to_vector<std::int32_t>() == want);
     }
@@ -156,17 +156,17 @@ TEST_CASE_TEMPLATE("resize_argmax is the argmax of the resized", T, float, doubl
 
 TEST_CASE_TEMPLATE("resize_argmax: the first of equals, NaN never, infinities", T, float, double) {
   const Tensor equal = Tensor::full({1, 2, 2, 5}, 1.0, dtype_of<T>);
-  CHECK(numbers(cpu().resize_argmax(equal, 3, 3)) == Doubles(9, 0.0));
+  CHECK(numbers(tested().resize_argmax(equal, 3, 3)) == Doubles(9, 0.0));
   const T nan = std::numeric_limits<T>::quiet_NaN(), inf = std::numeric_limits<T>::infinity();
   const auto one = [](std::vector<T> v) {
     const auto k = static_cast<std::int64_t>(v.size());
-    return numbers(cpu().resize_argmax(Tensor::from(v, {1, 1, 1, k}), 2, 1));
+    return numbers(tested().resize_argmax(Tensor::from(v, {1, 1, 1, k}), 2, 1));
   };
   CHECK(one({nan, 1, 2, 2, nan}) == Doubles(2, 2.0));
   CHECK(one({nan, nan}) == Doubles(2, 0.0));
   CHECK(one({-1, -inf, -3}) == Doubles(2, 0.0));
   const Tensor x = Tensor::from(std::vector<T>{5, nan, 0, 0, 1, 0}, {1, 1, 2, 3});
-  CHECK(numbers(cpu().resize_argmax(x, 1, 4)) == Doubles{0, 0, 0, 1});
-  CHECK_THROWS_AS(cpu().resize(equal, 0, 3, Resize::bilinear), Error);
-  CHECK_THROWS_AS(cpu().resize_argmax(equal, 3, 0), Error);
+  CHECK(numbers(tested().resize_argmax(x, 1, 4)) == Doubles{0, 0, 0, 1});
+  CHECK_THROWS_AS(tested().resize(equal, 0, 3, Resize::bilinear), Error);
+  CHECK_THROWS_AS(tested().resize_argmax(equal, 3, 0), Error);
 }

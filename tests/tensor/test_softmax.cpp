@@ -30,7 +30,7 @@ TEST_CASE_TEMPLATE("softmax and log-softmax with their gradients", T, float, dou
     const std::int64_t n = shape[shape.size() - 1];
     for (const bool log : {false, true}) {
       CAPTURE(shape.str());
-      const Tensor y = cpu().softmax(x, log);
+      const Tensor y = tested().softmax(x, log);
       CHECK(worst(y, plain_softmax(x, log)) < tolerance<T>());
       const Doubles v = numbers(y);
       Doubles want(v.size());
@@ -43,7 +43,7 @@ TEST_CASE_TEMPLATE("softmax and log-softmax with their gradients", T, float, dou
           want[i] = log ? d[i] - std::exp(v[i]) * sum : v[i] * (d[i] - sum);
         }
       }
-      CHECK(worst(cpu().softmax_backward(y, dy, log), want) < tolerance<T>());
+      CHECK(worst(tested().softmax_backward(y, dy, log), want) < tolerance<T>());
     }
   }
 }
@@ -51,5 +51,5 @@ TEST_CASE_TEMPLATE("softmax and log-softmax with their gradients", T, float, dou
 TEST_CASE_TEMPLATE("softmax of large and of NaN inputs", T, float, double) {
   const T nan = std::numeric_limits<T>::quiet_NaN();
   const Tensor x = Tensor::from(std::vector<T>{T(1e4), T(1e4), T(-1e4), nan, 0, 1}, {2, 3});
-  CHECK(worst(cpu().softmax(x, false), {0.5, 0.5, 0, nan, nan, nan}) < 1e-7);
+  CHECK(worst(tested().softmax(x, false), {0.5, 0.5, 0, nan, nan, nan}) < 1e-7);
 }

@@ -1,0 +1,219 @@
+// CUDA's execution model on a CPU, for tests where there is no GPU: kernels are ordinary functions,
+// launched block after block; the threads of a block are fibres that run until they meet a barrier
+// or a warp operation. What the sources of cuda/ use of the language and the runtime is here, and
+// no more.
+//
+// What it catches, under AddressSanitizer and UBSan: reads and writes outside a tensor or outside
+// shared memory, reads of device memory that nothing wrote (it is filled with NaN), misaligned
+// vector accesses (UBSan), a barrier that some threads of the block never reach, a result that
+// depends on the order of threads between two barriers (they run forwards and backwards in turn)
+// or on the order of blocks.
+// What it can't catch: races that no such order shows, and those of real hardware inside a warp or
+// between an atomic and a plain access; missing synchronisation between streams, as work is done
+// when it is submitted; limits of registers; anything about time; the rounding of fused operations,
+// tensor cores and approximate intrinsics; misaligned addresses where UBSan is off.
+#pragma once
+
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <type_traits>
+#include <utility>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __grid_constant__
+#define __shared__ static thread_local  // all threads of a block run on one thread of the CPU
+#ifndef __align__
+#define __align__(n) alignas(n)
+#endif
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+struct uint3 {
+  unsigned x = 0, y = 0, z = 0;
+};
+extern thread_local uint3 threadIdx, blockIdx;
+extern thread_local dim3 blockDim, gridDim;
+constexpr int warpSize = 32;
+
+// --- the runtime ---
+enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidValue = 1 };
+enum cudaMemcpyKind {
+  cudaMemcpyHostToDevice = 1,
+  cudaMemcpyDeviceToHost = 2,
+  cudaMemcpyDeviceToDevice = 3
+};
+enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
+enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaEventDefault = 0 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+struct cudaDeviceProp {
+  char name[256];
+  int major, minor, multiProcessorCount, warpSize, l2CacheSize;
+  std::size_t totalGlobalMem, sharedMemPerBlockOptin;
+};
+namespace nextgrad::emulation {
+struct Stream;
+struct Event;
+struct Graph;
+}  // namespace nextgrad::emulation
+using cudaStream_t = nextgrad::emulation::Stream*;
+using cudaEvent_t = nextgrad::emulation::Event*;
+using cudaGraph_t = nextgrad::emulation::Graph*;
+using cudaGraphExec_t = nextgrad::emulation::Graph*;
+
+const char* cudaGetErrorString(cudaError_t status);
+const char* cudaGetErrorName(cudaError_t status);
+cudaError_t cudaGetLastError();
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total);
+cudaError_t cudaMalloc(void** block, std::size_t bytes);
+cudaError_t cudaFree(void* block);
+cudaError_t cudaMallocHost(void** block, std::size_t bytes);
+cudaError_t cudaFreeHost(void* block);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph,
+                                 unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+
+namespace nextgrad::emulation {
+
+// Does `work` now, or adds it to the graph that `stream` is captured into.
+void submit(cudaStream_t stream, std::function<void()> work);
+// Runs `thread` for every thread of every block. Throws Error for a barrier that not all reach.
+void run(const char* name, dim3 grid, dim3 block, std::size_t shared_bytes,
+         const std::function<void()>& thread);
+void* shared();                   // this block's dynamic shared memory
+void barrier(int vote, int* any, int* count);  // __syncthreads and its votes
+// A warp's exchange: lane `from` gives `value` (at most 8 bytes); returns what each of 32 lanes gave.
+const std::uint64_t* exchange(unsigned mask, std::uint64_t value, unsigned* active);
+int lane();
+
+// The memory of [block, block + bytes) may (not) be touched from now on; fresh memory holds NaN.
+void poison(void* block, std::size_t bytes);
+void unpoison(void* block, std::size_t bytes);
+
+template <class T>
+T shuffled(unsigned mask, T value, int from) {
+  static_assert(sizeof(T) <= 8);
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  unsigned active = 0;
+  const std::uint64_t* all = exchange(mask, bits, &active);
+  T result = value;
+  if (from >= 0 && from < 32 && (active >> from & 1u) != 0) std::memcpy(&result, &all[from], sizeof(T));
+  return result;
+}
+
+}  // namespace nextgrad::emulation
+
+// --- the language ---
+inline void __syncthreads() { nextgrad::emulation::barrier(0, nullptr, nullptr); }
+inline int __syncthreads_or(int p) {
+  int any = 0;
+  nextgrad::emulation::barrier(p, &any, nullptr);
+  return any;
+}
+inline int __syncthreads_count(int p) {
+  int count = 0;
+  nextgrad::emulation::barrier(p, nullptr, &count);
+  return count;
+}
+inline void __syncwarp(unsigned mask = 0xffffffffu) {
+  unsigned active = 0;
+  nextgrad::emulation::exchange(mask, 0, &active);
+}
+template <class T>
+T __shfl_sync(unsigned mask, T value, int from) {
+  return nextgrad::emulation::shuffled(mask, value, from & 31);
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int bits) {
+  return nextgrad::emulation::shuffled(mask, value, nextgrad::emulation::lane() ^ bits);
+}
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, unsigned by) {
+  return nextgrad::emulation::shuffled(mask, value,
+                                       nextgrad::emulation::lane() + static_cast<int>(by));
+}
+inline unsigned __ballot_sync(unsigned mask, int p) {
+  unsigned active = 0, votes = 0;
+  const std::uint64_t* all =
+      nextgrad::emulation::exchange(mask, static_cast<std::uint64_t>(p != 0), &active);
+  for (unsigned i = 0; i < 32; ++i)
+    if ((active >> i & 1u) != 0 && all[i] != 0) votes |= 1u << i;
+  return votes;
+}
+inline int __any_sync(unsigned mask, int p) { return __ballot_sync(mask, p) != 0; }
+inline int __all_sync(unsigned mask, int p) { return __ballot_sync(mask, !p) == 0; }
+
+// Blocks run one after another, so that a plain addition is atomic.
+template <class T>
+T atomicAdd(T* at, std::type_identity_t<T> value) {
+  const T before = *at;
+  *at = before + value;
+  return before;
+}
+template <class T>
+T atomicMax(T* at, std::type_identity_t<T> value) {
+  const T before = *at;
+  if (value > before) *at = value;
+  return before;
+}
+template <class T>
+T atomicOr(T* at, std::type_identity_t<T> value) {
+  const T before = *at;
+  *at = before | value;
+  return before;
+}
+template <class T>
+T atomicCAS(T* at, std::type_identity_t<T> expected, std::type_identity_t<T> value) {
+  const T before = *at;
+  if (before == expected) *at = value;
+  return before;
+}
+inline void __threadfence() {}
+template <class T>
+T __ldg(const T* at) {
+  return *at;
+}
+inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
+inline float __uint_as_float(unsigned u) {
+  float f;
+  std::memcpy(&f, &u, sizeof f);
+  return f;
+}
+inline unsigned __float_as_uint(float f) {
+  unsigned u;
+  std::memcpy(&u, &f, sizeof u);
+  return u;
+}
+inline unsigned __umulhi(unsigned a, unsigned b) {
+  return static_cast<unsigned>((std::uint64_t{a} * b) >> 32);
+}
