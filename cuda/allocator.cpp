@@ -10,9 +10,9 @@ namespace {
 // Small blocks live in segments of their own, so that they do not cut up the large ones. Sizes are
 // those of PyTorch's allocator, which has proved them.
 constexpr std::size_t kGrain = 512;
-constexpr std::size_t kSmall = std::size_t{1} << 20;           // at most this is small
+constexpr std::size_t kSmall = std::size_t{1} << 20;  // at most this is small
 constexpr std::size_t kSmallSegment = std::size_t{2} << 20;
-constexpr std::size_t kMiddle = std::size_t{10} << 20;         // up to this shares a segment
+constexpr std::size_t kMiddle = std::size_t{10} << 20;  // up to this shares a segment
 constexpr std::size_t kMiddleSegment = std::size_t{20} << 20;
 constexpr std::size_t kPage = std::size_t{2} << 20;
 
@@ -84,10 +84,11 @@ void* CachingAllocator::allocate(std::size_t bytes) {
   Block* block = find(size, small);
   if (block == nullptr) block = grow(size, small);
   if (block == nullptr) {
-    fail("out of memory on the GPU: {} MiB wanted, {} MiB in use by tensors, {} MiB reserved, of "
-         "{} MiB in all; lower the batch or the image size, or use --precision bf16 or --recompute",
-         (bytes + (1 << 20) - 1) >> 20, stats_.live >> 20, stats_.reserved >> 20,
-         source_->total() >> 20);
+    fail(
+        "out of memory on the GPU: {} MiB wanted, {} MiB in use by tensors, {} MiB reserved, of "
+        "{} MiB in all; lower the batch or the image size, or use --precision bf16 or --recompute",
+        (bytes + (1 << 20) - 1) >> 20, stats_.live >> 20, stats_.reserved >> 20,
+        source_->total() >> 20);
   }
   split(block, size);
   block->free = false;
@@ -113,7 +114,8 @@ void CachingAllocator::release(void* memory) {
     list(*next).erase(next);
     join(block, next);
   }
-  if (Block* before = block->before; before != nullptr && before->free && before->pool == block->pool) {
+  if (Block* before = block->before;
+      before != nullptr && before->free && before->pool == block->pool) {
     list(*before).erase(before);
     block = join(before, block);
   }

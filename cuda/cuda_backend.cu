@@ -1,8 +1,7 @@
 // The device itself: memory, transfers, waiting, what it can do at most.
-#include "cuda/cuda_backend.h"
-
 #include <cstring>
 
+#include "cuda/cuda_backend.h"
 #include "cuda/kernel.h"
 
 namespace nextgrad::cuda {
@@ -23,8 +22,12 @@ class DeviceMemory final : public MemorySource {
   void give(void* segment) override { cudaFree(segment); }
   std::size_t total() override { return total_; }
 #ifdef NEXTGRAD_EMULATE_CUDA
-  void opened(void* block, std::size_t bytes) override { emulation::unpoison(block, bytes); }
-  void closed(void* block, std::size_t bytes) override { emulation::poison(block, bytes); }
+  void opened(void* block, std::size_t bytes) override {
+    emulation::unpoison(block, bytes);
+  }
+  void closed(void* block, std::size_t bytes) override {
+    emulation::poison(block, bytes);
+  }
 #endif
 
  private:
@@ -46,8 +49,9 @@ int device_count() {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess) {
     cudaGetLastError();
-    fail_input("device cuda: {}; is there an NVIDIA GPU with a driver for CUDA 13? use --device cpu",
-               cudaGetErrorString(status));
+    fail_input(
+        "device cuda: {}; is there an NVIDIA GPU with a driver for CUDA 13? use --device cpu",
+        cudaGetErrorString(status));
   }
   return count;
 }
@@ -106,9 +110,10 @@ CudaBackend::CudaBackend(int index) : index_(index) {
   cuda_check(cudaSetDevice(index), "choosing the device");
   cuda_check(cudaGetDeviceProperties(&properties_, index), "asking for the device's properties");
   if (properties_.major < 8)
-    fail_input("device cuda:{}: {} has compute capability {}.{}; 8.0 (Ampere) is needed; use "
-               "--device cpu",
-               index, properties_.name, properties_.major, properties_.minor);
+    fail_input(
+        "device cuda:{}: {} has compute capability {}.{}; 8.0 (Ampere) is needed; use "
+        "--device cpu",
+        index, properties_.name, properties_.major, properties_.minor);
   cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   allocator_ = std::make_unique<CachingAllocator>(
       std::make_unique<DeviceMemory>(properties_.totalGlobalMem));
@@ -171,9 +176,10 @@ void CudaBackend::check_faults() {
   cuda_check(cudaMemsetAsync(fault_, 0, sizeof(Fault), stream_), "clearing a fault");
   cuda_check(cudaStreamSynchronize(stream_), "clearing a fault");
   if (fault.code == Fault::label)
-    fail("cross_entropy: label {} is neither in [0, {}) nor the ignored one; check the number of "
-         "classes",
-         fault.value, fault.limit);
+    fail(
+        "cross_entropy: label {} is neither in [0, {}) nor the ignored one; check the number of "
+        "classes",
+        fault.value, fault.limit);
   fail("gather: index {} is outside [0, {})", fault.value, fault.limit);
 }
 

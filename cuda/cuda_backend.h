@@ -160,13 +160,11 @@ class CudaBackend final : public Backend {
                                             const CrossEntropyOptions& o) override;
   Tensor upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
                                          const Tensor& weights, const CrossEntropyOptions& o,
-                                         const CrossEntropyResult& r,
-                                         const Tensor& dloss) override;
+                                         const CrossEntropyResult& r, const Tensor& dloss) override;
   void adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
              const GradientNorm& norm) override;
   void sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
            const GradientNorm& norm) override;
-
 
  private:
   // The time of an op is that of its kernels: while a Profile is alive, each op waits for them.

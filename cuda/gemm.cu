@@ -1,10 +1,9 @@
 // Products by cuBLASLt. It thinks in columns: a row-major matrix is its transpose to cuBLASLt, so
 // that C = op(A) op(B) is asked for as C^T = op(B)^T op(A)^T. What is planned for one kind of
 // product (descriptors, the algorithm that cuBLASLt's heuristic puts first) is kept.
-#include "cuda/gemm.h"
-
 #include <algorithm>
 
+#include "cuda/gemm.h"
 #include "tensor/error.h"
 
 namespace nextgrad::cuda {
@@ -81,11 +80,11 @@ Gemm::~Gemm() {
 
 Gemm::Plan& Gemm::plan(const Product& p) {
   const std::uint32_t align[] = {alignment_of(p.b), alignment_of(p.a), alignment_of(p.c)};
-  const std::string key = fmt::format(
-      "{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", p.m, p.n, p.k, p.transpose_a,
-      p.transpose_b, name_of(p.in), name_of(p.out), p.lda, p.ldb, p.ldc, p.batch, p.stride_a,
-      p.stride_b, p.stride_c, p.beta != 0, p.bias != nullptr, static_cast<int>(f32_products),
-      align[0], align[1], align[2]);
+  const std::string key =
+      fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", p.m, p.n, p.k,
+                  p.transpose_a, p.transpose_b, name_of(p.in), name_of(p.out), p.lda, p.ldb, p.ldc,
+                  p.batch, p.stride_a, p.stride_b, p.stride_c, p.beta != 0, p.bias != nullptr,
+                  static_cast<int>(f32_products), align[0], align[1], align[2]);
   std::unique_ptr<Plan>& slot = plans_[key];
   if (slot) return *slot;
   auto plan = std::make_unique<Plan>();
@@ -144,11 +143,10 @@ void Gemm::run(const Product& p) {
   const double alpha_twice = 1, beta_twice = p.beta;
   const auto alpha = static_cast<float>(alpha_twice), beta = static_cast<float>(beta_twice);
   const bool twice = p.in == DType::f64;
-  lt_check(cublasLtMatmul(handle_, plan.product,
-                          twice ? static_cast<const void*>(&alpha_twice) : &alpha, p.b, plan.b, p.a,
-                          plan.a, twice ? static_cast<const void*>(&beta_twice) : &beta, p.c,
-                          plan.c, p.c, plan.c, &plan.algorithm.algo, workspace_, kWorkspaceBytes,
-                          stream_),
+  lt_check(cublasLtMatmul(
+               handle_, plan.product, twice ? static_cast<const void*>(&alpha_twice) : &alpha, p.b,
+               plan.b, p.a, plan.a, twice ? static_cast<const void*>(&beta_twice) : &beta, p.c,
+               plan.c, p.c, plan.c, &plan.algorithm.algo, workspace_, kWorkspaceBytes, stream_),
            "matrix product");
 }
 

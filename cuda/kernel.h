@@ -110,7 +110,8 @@ struct Max {  // NaN wins
 template <class T, class Op = Sum>
 __device__ __forceinline__ T warp_reduce(T value, Op op = {}) {
 #pragma unroll
-  for (int step = 16; step > 0; step /= 2) value = op(value, __shfl_xor_sync(kAllLanes, value, step));
+  for (int step = 16; step > 0; step /= 2)
+    value = op(value, __shfl_xor_sync(kAllLanes, value, step));
   return value;
 }
 
@@ -137,8 +138,10 @@ __device__ __forceinline__ T block_reduce(T value, T* scratch, Op op = {}) {
 // GELU by the error function (Hendrycks and Gimpel, 2016), and its slope.
 template <class T>
 __device__ __forceinline__ T gelu(T x) {
-  if constexpr (std::is_same_v<T, float>) return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
-  else return 0.5 * x * (1.0 + erf(x * 0.70710678118654752440));
+  if constexpr (std::is_same_v<T, float>)
+    return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
+  else
+    return 0.5 * x * (1.0 + erf(x * 0.70710678118654752440));
 }
 template <class T>
 __device__ __forceinline__ T gelu_slope(T x) {

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdint>
 #include <cstddef>
+#include <cstdint>
 
 #include "cuda/runtime.h"
 
@@ -42,7 +42,7 @@ void launch(const char* name, void (*kernel)(Parameters...), const Grid& g, cuda
             Arguments... arguments) {
   if (g.shared_bytes > (std::size_t{48} << 10))
     allow_shared_bytes(reinterpret_cast<const void*>(kernel), g.shared_bytes);
-  kernel<<<g.blocks, g.threads, g.shared_bytes, stream>>>(Parameters(arguments)...);
+  kernel<<<g.blocks, g.threads, g.shared_bytes, stream> > >(Parameters(arguments)...);
   cuda_check(cudaGetLastError(), name);
 }
 #endif

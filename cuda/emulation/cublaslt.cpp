@@ -51,17 +51,20 @@ Matrix read(const void* data, const Layout& l, std::int64_t batch) {
   typed(data, l, batch, [&](const auto* p) {
     for (std::int64_t c = 0; c < l.cols; ++c)
       for (std::int64_t r = 0; r < l.rows; ++r)
-        m(r, c) = static_cast<double>(static_cast<std::conditional_t<
-                                          std::is_same_v<decltype(p), const double*>, double, float>>(
-            p[c * l.ld + r]));
+        m(r, c) = static_cast<double>(
+            static_cast<
+                std::conditional_t<std::is_same_v<decltype(p), const double*>, double, float>>(
+                p[c * l.ld + r]));
   });
   return m;
 }
 
 template <class T>
 T rounded(double x) {
-  if constexpr (std::is_same_v<T, bfloat16>) return bfloat16(static_cast<float>(x));
-  else return static_cast<T>(x);
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return bfloat16(static_cast<float>(x));
+  else
+    return static_cast<T>(x);
 }
 
 void write(void* data, const Layout& l, std::int64_t batch, const Matrix& m) {
@@ -181,10 +184,12 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
   if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) return get(p->workspace, value, bytes);
   return get(p->alignment[attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES], value, bytes);
 }
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
-    cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
-    cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int,
-    cublasLtMatmulHeuristicResult_t* results, int* found) {
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t,
+                                              cublasLtMatmulPreference_t, int,
+                                              cublasLtMatmulHeuristicResult_t* results,
+                                              int* found) {
   *found = fits(*desc, *a, *b, *c) ? 1 : 0;
   results[0] = {};
   return *found > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;

@@ -1,12 +1,12 @@
 // The runtime calls: memory is the host's, a stream does its work when it is submitted, a graph is
 // a list of what was submitted while it was captured.
+#include "cuda/emulation/runtime.h"
+
 #include <chrono>
 #include <cstdlib>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
-
-#include "cuda/emulation/runtime.h"
 
 namespace nextgrad::emulation {
 

@@ -108,9 +108,10 @@ void submit(cudaStream_t stream, std::function<void()> work);
 // Runs `thread` for every thread of every block. Throws Error for a barrier that not all reach.
 void run(const char* name, dim3 grid, dim3 block, std::size_t shared_bytes,
          const std::function<void()>& thread);
-void* shared();                   // this block's dynamic shared memory
+void* shared();                                // this block's dynamic shared memory
 void barrier(int vote, int* any, int* count);  // __syncthreads and its votes
-// A warp's exchange: lane `from` gives `value` (at most 8 bytes); returns what each of 32 lanes gave.
+// A warp's exchange: lane `from` gives `value` (at most 8 bytes); returns what each of 32 lanes
+// gave.
 const std::uint64_t* exchange(unsigned mask, std::uint64_t value, unsigned* active);
 int lane();
 
@@ -126,14 +127,17 @@ T shuffled(unsigned mask, T value, int from) {
   unsigned active = 0;
   const std::uint64_t* all = exchange(mask, bits, &active);
   T result = value;
-  if (from >= 0 && from < 32 && (active >> from & 1u) != 0) std::memcpy(&result, &all[from], sizeof(T));
+  if (from >= 0 && from < 32 && (active >> from & 1u) != 0)
+    std::memcpy(&result, &all[from], sizeof(T));
   return result;
 }
 
 }  // namespace nextgrad::emulation
 
 // --- the language ---
-inline void __syncthreads() { nextgrad::emulation::barrier(0, nullptr, nullptr); }
+inline void __syncthreads() {
+  nextgrad::emulation::barrier(0, nullptr, nullptr);
+}
 inline int __syncthreads_or(int p) {
   int any = 0;
   nextgrad::emulation::barrier(p, &any, nullptr);
@@ -169,8 +173,12 @@ inline unsigned __ballot_sync(unsigned mask, int p) {
     if ((active >> i & 1u) != 0 && all[i] != 0) votes |= 1u << i;
   return votes;
 }
-inline int __any_sync(unsigned mask, int p) { return __ballot_sync(mask, p) != 0; }
-inline int __all_sync(unsigned mask, int p) { return __ballot_sync(mask, !p) == 0; }
+inline int __any_sync(unsigned mask, int p) {
+  return __ballot_sync(mask, p) != 0;
+}
+inline int __all_sync(unsigned mask, int p) {
+  return __ballot_sync(mask, !p) == 0;
+}
 
 // Blocks run one after another, so that a plain addition is atomic.
 template <class T>
@@ -202,8 +210,12 @@ template <class T>
 T __ldg(const T* at) {
   return *at;
 }
-inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
-inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
+inline float rsqrtf(float x) {
+  return 1.0f / std::sqrt(x);
+}
+inline double rsqrt(double x) {
+  return 1.0 / std::sqrt(x);
+}
 inline float __uint_as_float(unsigned u) {
   float f;
   std::memcpy(&f, &u, sizeof f);

@@ -202,8 +202,7 @@ Fibre& free_fibre(Block& b) {
 bool may_go_on(const Block& b, unsigned t) {
   const Thread& thread = b.threads[t];
   if (thread.state == Thread::State::at_barrier) return b.generation >= thread.waits_for;
-  if (thread.state == Thread::State::at_warp)
-    return b.warps[t / 32].generation >= thread.waits_for;
+  if (thread.state == Thread::State::at_warp) return b.warps[t / 32].generation >= thread.waits_for;
   return false;
 }
 
@@ -248,10 +247,11 @@ void run_block(Block& b, unsigned threads, bool backwards) {
   b.backwards = backwards;
   while (b.alive > 0) {
     const bool moved = sweep(b);
-    check(moved || b.alive == 0,
-          "emulated kernel {}: {} threads of block ({}, {}, {}) wait at a barrier or warp operation "
-          "that the others never reach",
-          b.name, b.alive, blockIdx.x, blockIdx.y, blockIdx.z);
+    check(
+        moved || b.alive == 0,
+        "emulated kernel {}: {} threads of block ({}, {}, {}) wait at a barrier or warp operation "
+        "that the others never reach",
+        b.name, b.alive, blockIdx.x, blockIdx.y, blockIdx.z);
   }
 }
 
