@@ -187,6 +187,9 @@ class CudaBackend final : public Backend {
   }
   Tensor empty_like(const Tensor& x) const { return empty(x.shape(), x.dtype()); }
   void check_faults();
+  // The weight as a product with these activations wants it: rounded, if they are bf16.
+  Tensor product_operand(const Tensor& weight, DType activations) const;
+  Tensor masked_input(const Tensor& x, Activation input, const Tensor& mask);
 
   int index_;
   cudaDeviceProp properties_{};

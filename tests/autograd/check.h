@@ -5,12 +5,14 @@
 
 #include "autograd/gradcheck.h"
 #include "autograd/variable.h"
+#include "tests/device.h"
 
 namespace nextgrad::test {
 
-// Normal numbers, the same for the same `use`.
+// Normal numbers, the same for the same `use`, on the device under test.
 inline Tensor normal(const Shape& shape, std::uint32_t use, DType dtype = DType::f64) {
-  return backend_of({}).random_normal(shape, DType::f64, {42, 0, use, 0}).to(dtype);
+  const Tensor t = backend_of({}).random_normal(shape, DType::f64, {42, 0, use, 0});
+  return t.to(dtype).to(test_device());
 }
 inline Variable leaf(const Shape& shape, std::uint32_t use) {
   return Variable(normal(shape, use), true);

@@ -47,7 +47,7 @@ Tensor labels_like(const Shape& shape, int classes) {
     v = static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(classes) + 1));
     if (v == classes) v = 255;
   }
-  return Tensor::from(values, shape);
+  return Tensor::from(values, shape, test_device());
 }
 }  // namespace
 
@@ -56,7 +56,8 @@ TEST_CASE("cross entropy with every option") {
   const int classes = 6;
   const Variable logits = strided_leaf({2, 3, 4, classes}, 13);
   const Tensor labels = labels_like({2, 3, 4}, classes), fine = labels_like({2, 19, 27}, classes);
-  const Tensor weights = Tensor::from(std::vector<double>{1, 0.5, 2, 0.1, 3, 1}, {classes});
+  const Tensor weights =
+      Tensor::from(std::vector<double>{1, 0.5, 2, 0.1, 3, 1}, {classes}, test_device());
   for (const Normalise n : {Normalise::all, Normalise::valid, Normalise::none})
     for (const double smoothing : {0.0, 0.1})
       for (const Tensor& w : {Tensor(), weights}) {
@@ -71,32 +72,36 @@ TEST_CASE("cross entropy with every option") {
 
 TEST_CASE("cross entropy against log-softmax, and labels it must refuse") {
   const Variable logits = leaf({5, 4}, 14);
-  const Tensor labels = Tensor::from(std::vector<std::int32_t>{0, 3, 255, 1, 2}, {5});
+  const Tensor labels =
+      Tensor::from(std::vector<std::int32_t>{0, 3, 255, 1, 2}, {5}, test_device());
   const auto lp = log_softmax(logits).value().to_vector<double>();
   const double by_hand = -(lp[0] + lp[7] + lp[13] + lp[18]);
   CHECK(cross_entropy(logits, labels).item() == doctest::Approx(by_hand / 5));
   CHECK(cross_entropy(logits, labels, {255, 0, CrossEntropyOptions::Normalise::valid}).item() ==
         doctest::Approx(by_hand / 4));
   for (const std::int32_t bad : {-1, 4, 254})
-    CHECK_THROWS_AS(cross_entropy(logits, Tensor::from(std::vector<std::int32_t>(5, bad), {5})),
-                    Error);
-  const Tensor none = Tensor::from(std::vector<std::int32_t>(5, 255), {5});
+    CHECK_THROWS_AS(
+        cross_entropy(logits, Tensor::from(std::vector<std::int32_t>(5, bad), {5}, test_device())),
+        Error);
+  const Tensor none = Tensor::from(std::vector<std::int32_t>(5, 255), {5}, test_device());
   CHECK(cross_entropy(logits, none, {255, 0, CrossEntropyOptions::Normalise::valid}).item() == 0);
-  const Variable huge(Tensor::full({1, 2}, 1e30, DType::f32), true);
-  CHECK(std::isfinite(cross_entropy(huge, Tensor::from(std::vector<std::int32_t>{0}, {1})).item()));
+  const Variable huge(Tensor::full({1, 2}, 1e30, DType::f32, test_device()), true);
+  CHECK(std::isfinite(
+      cross_entropy(huge, Tensor::from(std::vector<std::int32_t>{0}, {1}, test_device())).item()));
 }
 
 TEST_CASE("soft cross entropy: gradients, and the hard one where the targets are") {
   const Variable logits = strided_leaf({3, 2, 5}, 15);
   const Tensor shares = softmax(Variable(normal({3, 2, 5}, 16))).value();
   require_op([&](In in) { return soft_cross_entropy(in[0], shares); }, {logits});
-  const Tensor labels = Tensor::from(std::vector<std::int32_t>{0, 4, 2, 1, 1, 3}, {3, 2});
+  const Tensor labels =
+      Tensor::from(std::vector<std::int32_t>{0, 4, 2, 1, 1, 3}, {3, 2}, test_device());
   for (const double smoothing : {0.0, 0.1}) {
     std::vector<double> targets(30, smoothing / 5);
     const auto hard = labels.to_vector<std::int32_t>();
     for (std::size_t i = 0; i < 6; ++i)
       targets[i * 5 + static_cast<std::size_t>(hard[i])] += 1 - smoothing;
-    CHECK(soft_cross_entropy(logits, Tensor::from(targets, {3, 2, 5})).item() ==
+    CHECK(soft_cross_entropy(logits, Tensor::from(targets, {3, 2, 5}, test_device())).item() ==
           doctest::Approx(cross_entropy(logits, labels, {255, smoothing}).item()).epsilon(1e-12));
   }
   CHECK_THROWS_AS(soft_cross_entropy(logits, labels), Error);

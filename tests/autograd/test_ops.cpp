@@ -17,7 +17,7 @@ using In = const std::vector<Variable>&;
 
 TEST_CASE("arithmetic with broadcasting") {
   const Variable a = leaf({2, 3, 5}, 1), b = strided_leaf({3, 1}, 2), c = leaf({}, 3);
-  const Variable positive(Tensor::full({1, 5}, 2.0, DType::f64), true);
+  const Variable positive(Tensor::full({1, 5}, 2.0, DType::f64, test_device()), true);
   require_op([](In in) { return in[0] + in[1]; }, {a, b});
   require_op([](In in) { return in[0] - in[1]; }, {b, a});
   require_op([](In in) { return in[0] * in[1]; }, {a, b});
@@ -67,9 +67,11 @@ TEST_CASE("views, concatenation, padding, gathering") {
   require_op([](In in) { return expand(in[0], {5, 2, 3, 4}); }, {x});
   require_op([](In in) { return concat({in[0], in[1], in[0]}, 1); }, {x, leaf({2, 1, 4}, 9)});
   require_op([](In in) { return pad(in[0], 1, 2, 1, -3.0); }, {x});
-  const Tensor index = Tensor::from(std::vector<std::int64_t>{0, 2, 2, 1, 0, 0, 1, 1}, {2, 1, 4});
+  const Tensor index =
+      Tensor::from(std::vector<std::int64_t>{0, 2, 2, 1, 0, 0, 1, 1}, {2, 1, 4}, test_device());
   require_op([&](In in) { return gather(in[0], 1, index); }, {x});
-  CHECK_THROWS_AS(gather(x, 1, Tensor::from(std::vector<std::int64_t>(8, 3), {2, 1, 4})), Error);
+  CHECK_THROWS_AS(
+      gather(x, 1, Tensor::from(std::vector<std::int64_t>(8, 3), {2, 1, 4}, test_device())), Error);
   CHECK_THROWS_AS(concat({x, leaf({2, 3, 5}, 9)}, 1), Error);
   CHECK_THROWS_AS(slice(x, 0, 1, 3), Error);
   CHECK_THROWS_AS(reshape(x, {5, -1}), Error);
@@ -86,7 +88,7 @@ TEST_CASE("reductions and softmax") {
   require_op([](In in) { return softmax(in[0], 1); }, {x});
   require_op([](In in) { return log_softmax(in[0]); }, {x});
   require_op([](In in) { return log_softmax(in[0], 0); }, {x});
-  const Tensor ties = Tensor::full({4}, 1.0, DType::f64);
+  const Tensor ties = Tensor::full({4}, 1.0, DType::f64, test_device());
   const Variable t(ties, true);
   sum(max(t)).backward();
   CHECK(t.grad().to_vector<double>() == std::vector<double>(4, 0.25));
@@ -138,7 +140,7 @@ TEST_CASE("resize") {
 }
 
 TEST_CASE("the end of a residual branch equals its composition") {
-  const Tensor mask = Tensor::from(std::vector<double>{0, 1.25, 2}, {3});
+  const Tensor mask = Tensor::from(std::vector<double>{0, 1.25, 2}, {3}, test_device());
   for (const auto& [rows, in, out] :
        std::vector<std::array<std::int64_t, 3>>{{1, 1, 1}, {5, 7, 3}, {4, 3, 19}}) {
     const Variable base = strided_leaf({3, rows, out}, 30), x = strided_leaf({3, rows, in}, 31);
@@ -213,7 +215,7 @@ TEST_CASE("feed-forward in one pass equals its parts") {
 
 TEST_CASE("residual, gate and masks") {
   const Variable x = leaf({3, 2, 2, 5}, 25), y = strided_leaf({3, 2, 2, 5}, 26), s = leaf({5}, 27);
-  const Tensor mask = Tensor::from(std::vector<double>{0, 2, 1.25}, {3});
+  const Tensor mask = Tensor::from(std::vector<double>{0, 2, 1.25}, {3}, test_device());
   const Fn with_mask = [&](In in) { return residual(in[0], in[1], in[2], mask.to(in[0].dtype())); };
   require_op(with_mask, {x, y, s});
   require_op([](In in) { return residual(in[0], in[1], in[2]); }, {x, y, s});

@@ -85,12 +85,12 @@ TEST_CASE("retain_grad keeps an inner gradient, detach cuts the graph") {
 TEST_CASE("backward wants a seed of the right shape") {
   const Variable x = leaf({2, 3}, 9);
   CHECK_THROWS_AS((x * 2.0).backward(), Error);
-  CHECK_THROWS_AS((x * 2.0).backward(Tensor::zeros({3, 2}, DType::f64)), Error);
+  CHECK_THROWS_AS((x * 2.0).backward(Tensor::zeros({3, 2}, DType::f64, test_device())), Error);
   CHECK_THROWS_AS(Variable(normal({1}, 1)).backward(), Error);
 }
 
 TEST_CASE("a graph of a hundred thousand nodes neither overflows the stack nor leaks") {
-  const std::size_t before = backend_of({}).memory().live;
+  const std::size_t before = backend_of(test_device()).memory().live;
   {
     const Variable x = leaf({1}, 10);
     Variable y = x;
@@ -100,20 +100,20 @@ TEST_CASE("a graph of a hundred thousand nodes neither overflows the stack nor l
     Variable dropped = x;
     for (int i = 0; i < 100000; ++i) dropped = dropped + 1e-6;  // freed without a backward
   }
-  CHECK(backend_of({}).memory().live == before);
+  CHECK(backend_of(test_device()).memory().live == before);
 }
 
 TEST_CASE("backward frees what was saved") {
   const Variable x = leaf({1000}, 11);
-  const std::size_t before = backend_of({}).memory().live;
+  const std::size_t before = backend_of(test_device()).memory().live;
   Variable y = x;
   for (int i = 0; i < 10; ++i) y = exp(y * 0.1);
-  const std::size_t during = backend_of({}).memory().live;
+  const std::size_t during = backend_of(test_device()).memory().live;
   const Variable loss = sum(y);
   y = Variable();
   loss.backward();
   CHECK(during > before + 10 * 8000);
-  CHECK(backend_of({}).memory().live < before + 3 * 8192);
+  CHECK(backend_of(test_device()).memory().live < before + 3 * 8192);
 }
 
 TEST_CASE("checkpoint: same values and gradients, parameters outside its inputs included") {

@@ -8,6 +8,7 @@
 #include "nn/optim.h"
 #include "nn/random.h"
 #include "nn/state_dict.h"
+#include "tests/device.h"
 #include "tests/golden/formula.h"
 
 using namespace nextgrad;
@@ -62,14 +63,15 @@ struct Case {
     const SegNeXtConfig& c = model.config();
     model.set_bases(Tensor::from(golden::bases(number("batch"), c.decoder_channels, c.rank, true),
                                  {number("batch"), c.decoder_channels, c.rank})
-                        .to(dtype));
+                        .to(dtype)
+                        .to(test::test_device()));
   }
   Variable image() const {
     const Shape shape{number("batch"), 3, number("height"), number("width")};
     std::vector<double> values = golden::signs("image", shape.numel());
     for (double& v : values) v *= 2;
     move(values, 0);
-    return Variable(golden::channels_last(values, shape).to(dtype));
+    return Variable(golden::channels_last(values, shape).to(dtype).to(test::test_device()));
   }
   Tensor labels() const {
     const Shape shape{number("batch"), number("label_height"), number("label_width")};
@@ -79,7 +81,7 @@ struct Case {
       const double label = std::floor(u * (classes + 1));
       values.push_back(label == classes ? 255 : static_cast<std::int32_t>(label));
     }
-    return Tensor::from(values, shape);
+    return Tensor::from(values, shape, test::test_device());
   }
 
   void compare_map(const Variable& ours, const json& section, const std::string& prefix,
@@ -221,6 +223,7 @@ struct Case {
   void run() {
     SegNeXt model(config());
     model.to(dtype);
+    model.to(test::test_device());
     names_and_shapes(model);
     for (const auto part : {&Case::evaluation, &Case::training, &Case::adamw}) {
       fill(model);

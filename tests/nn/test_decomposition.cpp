@@ -7,6 +7,7 @@
 #include "autograd/reduce.h"
 #include "nn/decomposition.h"
 #include "nn/random.h"
+#include "tests/device.h"
 #include "tests/golden/formula.h"
 
 using namespace nextgrad;
@@ -50,7 +51,8 @@ double run_entry(const json& entry) {
   MatrixDecomposition ham(o);
   const std::int64_t d = o.spatial ? nchw[1] / o.groups : nchw[2] * nchw[3];
   const std::int64_t batch = nchw[0] * o.groups;
-  ham.set_bases(Tensor::from(golden::bases(batch, d, o.rank, positive), {batch, d, o.rank}));
+  ham.set_bases(Tensor::from(golden::bases(batch, d, o.rank, positive), {batch, d, o.rank},
+                             test::test_device()));
   double worst = 0;
   for (const char* mode : {"eval", "train"}) {
     if (!entry.contains(mode)) continue;
@@ -70,7 +72,8 @@ double run_entry(const json& entry) {
 }
 
 Variable random_input(const Shape& shape, bool positive) {
-  const Tensor t = backend_of(Device{}).random_uniform(shape, DType::f64, {.seed = 11});
+  const Tensor t =
+      backend_of(Device{}).random_uniform(shape, DType::f64, {.seed = 11}).to(test::test_device());
   const NoGrad guard;
   return Variable((positive ? Variable(t) + 0.1 : Variable(t) * 2 - 1).value(), true);
 }
@@ -104,7 +107,8 @@ TEST_CASE("unrolled gradients of all three decompositions") {
         MatrixDecomposition ham(o);
         const bool positive = kind == Options::Kind::nmf;
         const std::int64_t d = spatial ? 6 / groups : 15;
-        ham.set_bases(Tensor::from(golden::bases(2 * groups, d, 3, positive), {2 * groups, d, 3}));
+        ham.set_bases(Tensor::from(golden::bases(2 * groups, d, 3, positive), {2 * groups, d, 3},
+                                   test::test_device()));
         const auto result = gradcheck([&](const std::vector<Variable>& in) { return ham(in[0]); },
                                       {random_input({2, 3, 5, 6}, positive)});
         CHECK_MESSAGE(result.ok(), static_cast<int>(kind), groups, spatial, " ", result.where);
@@ -117,7 +121,7 @@ TEST_CASE("inverse and normalize") {
   const auto a = [&] {
     std::vector<double> v = golden::signs("a", 2 * 4 * 4);
     for (std::size_t i = 0; i < 8; ++i) v[(i / 4) * 16 + (i % 4) * 5] += 2;
-    return Variable(Tensor::from(v, {2, 4, 4}), true);
+    return Variable(Tensor::from(v, {2, 4, 4}, test::test_device()), true);
   }();
   CHECK(gradcheck([](const std::vector<Variable>& in) { return inverse(in[0]); }, {a}).ok());
   const Tensor identity = a.backend().matmul(a.value(), inverse(a).value(), false, false);
@@ -126,20 +130,24 @@ TEST_CASE("inverse and normalize") {
     CHECK(product[i] == doctest::Approx(i % 16 % 5 == 0 ? 1 : 0).epsilon(1e-12));
   }
   // A zero pivot at first needs a row exchange; a singular matrix is told.
-  const Variable swap(Tensor::from(std::vector<double>{0, 1, 1, 0}, {1, 2, 2}));
+  const Variable swap(
+      Tensor::from(std::vector<double>{0, 1, 1, 0}, {1, 2, 2}, test::test_device()));
   CHECK(inverse(swap).value().to_vector<double>() == std::vector<double>{0, 1, 1, 0});
-  CHECK_THROWS_AS(inverse(Variable(Tensor::zeros({1, 2, 2}, DType::f64))), Error);
-  CHECK_THROWS_AS(inverse(Variable(Tensor::zeros({2, 2}, DType::f64))), Error);
+  CHECK_THROWS_AS(inverse(Variable(Tensor::zeros({1, 2, 2}, DType::f64, test::test_device()))),
+                  Error);
+  CHECK_THROWS_AS(inverse(Variable(Tensor::zeros({2, 2}, DType::f64, test::test_device()))), Error);
 
-  const Variable x(Tensor::from(golden::signs("x", 24), {2, 3, 4}), true);
+  const Variable x(Tensor::from(golden::signs("x", 24), {2, 3, 4}, test::test_device()), true);
   CHECK(gradcheck([](const std::vector<Variable>& in) { return normalize(in[0], 1); }, {x}).ok());
-  CHECK(sum(normalize(Variable(Tensor::zeros({2, 3}, DType::f64)), 1)).item() == 0);
+  CHECK(
+      sum(normalize(Variable(Tensor::zeros({2, 3}, DType::f64, test::test_device())), 1)).item() ==
+      0);
 }
 
 TEST_CASE("random bases: new each time in training, the same for every sample in evaluation") {
   MatrixDecomposition ham({.rank = 4});
   const Variable one = random_input({1, 4, 5, 8}, true);
-  Tensor twice = Tensor::empty({2, 4, 5, 8}, DType::f64);
+  Tensor twice = Tensor::empty({2, 4, 5, 8}, DType::f64, test::test_device());
   twice.copy_(one.value());
   const std::int64_t size = one.value().numel();
   const auto halves_equal = [&](const Variable& y) {
@@ -173,6 +181,7 @@ TEST_CASE("learned bases follow the training batches and stay in evaluation") {
             .dimension = 4};
   MatrixDecomposition ham(o);
   ham.to(DType::f64);
+  ham.to(test::test_device());
   REQUIRE(ham.named_buffers().size() == 1);
   const Tensor* bases = ham.named_buffers()[0].value;
   CHECK(ham.named_buffers()[0].name == "bases");
@@ -211,6 +220,6 @@ TEST_CASE("wrong use of a decomposition is told") {
   CHECK_THROWS_AS(ham(random_input({2, 2, 9}, true)), Error);
   CHECK_THROWS_AS(MatrixDecomposition({.rank = 0}), Error);
   CHECK_THROWS_AS(MatrixDecomposition({.learned_bases = true}), Error);
-  ham.set_bases(Tensor::zeros({1, 2, 2}, DType::f64));
+  ham.set_bases(Tensor::zeros({1, 2, 2}, DType::f64, test::test_device()));
   CHECK_THROWS_AS(ham(random_input({1, 2, 2, 9}, true)), Error);
 }

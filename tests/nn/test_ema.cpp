@@ -3,6 +3,7 @@
 
 #include "nn/ema.h"
 #include "nn/norm.h"
+#include "tests/device.h"
 
 using namespace nextgrad;
 
@@ -11,13 +12,14 @@ double weight(const BatchNorm2d& n) {
   return n.weight.value().to_vector<double>()[0];
 }
 void set(BatchNorm2d& n, double v) {
-  n.weight.set_value(Tensor::full({2}, v, DType::f64));
+  n.weight.set_value(Tensor::full({2}, v, DType::f64, test::test_device()));
 }
 }  // namespace
 
 TEST_CASE("average, exchange, buffers, saved state") {
   BatchNorm2d norm(2);
   norm.to(DType::f64);
+  norm.to(test::test_device());
   WeightAverage average(norm, 0.5);
   double expected = 1;
   const double decays[] = {0.1, 2.0 / 11, 0.25, 4.0 / 13};
@@ -40,6 +42,7 @@ TEST_CASE("average, exchange, buffers, saved state") {
 
   BatchNorm2d copy(2);
   copy.to(DType::f64);
+  copy.to(test::test_device());
   WeightAverage resumed(copy, 0.5);
   resumed.load_state(average.state());
   set(norm, -1);

@@ -4,16 +4,20 @@
 #include "autograd/arithmetic.h"
 #include "autograd/reduce.h"
 #include "nn/fold.h"
+#include "tests/device.h"
 
 using namespace nextgrad;
 
 namespace {
 
 Tensor random(const Shape& shape, std::uint64_t seed) {
-  return backend_of(Device{}).random_uniform(shape, DType::f64, {.seed = seed});
+  return backend_of(Device{})
+      .random_uniform(shape, DType::f64, {.seed = seed})
+      .to(test::test_device());
 }
 void randomise(Module& m, std::uint64_t seed) {
   m.to(DType::f64);
+  m.to(test::test_device());
   for (const Parameter& p : m.named_parameters())
     p.value.set_value(random(p.value.shape(), seed++));
   for (const Buffer& b : m.named_buffers()) {

@@ -12,18 +12,22 @@
 #include "nn/norm.h"
 #include "nn/pooling.h"
 #include "nn/random.h"
+#include "tests/device.h"
 
 using namespace nextgrad;
 
 namespace {
 
 Variable random(const Shape& shape, std::uint64_t seed = 1) {
-  return Variable(backend_of(Device{}).random_normal(shape, DType::f64, {.seed = seed}), true);
+  return Variable(
+      backend_of(Device{}).random_normal(shape, DType::f64, {.seed = seed}).to(test::test_device()),
+      true);
 }
 
 // Derivatives in the input and in all parameters.
 void check_layer(Module& layer, const Shape& input) {
   layer.to(DType::f64);
+  layer.to(test::test_device());
   std::vector<Variable> inputs{random(input)};
   std::uint64_t seed = 2;
   for (const Parameter& p : layer.named_parameters()) {
@@ -67,6 +71,7 @@ TEST_CASE("a 1x1 convolution is a linear layer, and activations can be fused") {
   Conv2d conv(pointwise(6, 5));
   init_parameters(conv, 1);
   conv.to(DType::f64);
+  conv.to(test::test_device());
   const Variable x = random({2, 3, 5, 6});
   const Variable plain = conv(x), fused = conv.forward(x, Activation::relu);
   CHECK(sum(abs(clamp_min(plain, 0) - fused)).item() < 1e-12);
@@ -74,6 +79,7 @@ TEST_CASE("a 1x1 convolution is a linear layer, and activations can be fused") {
   CHECK(sum(abs(plain - y)).item() < 1e-12);
   Conv2d strided({.in_channels = 6, .out_channels = 5, .window = {.stride_h = 2, .stride_w = 2}});
   strided.to(DType::f64);
+  strided.to(test::test_device());
   CHECK(strided.forward(x, Activation::gelu).shape() == Shape{2, 2, 3, 5});
 }
 
@@ -81,6 +87,7 @@ TEST_CASE("depth-wise branches add up") {
   DepthwiseConv2d conv(4, same_window(3));
   init_parameters(conv, 3);
   conv.to(DType::f64);
+  conv.to(test::test_device());
   const Variable x = random({1, 5, 4, 4}), base = random({1, 5, 4, 4}, 9);
   CHECK(sum(abs(conv.accumulate(base, x) - (base + conv(x)))).item() < 1e-12);
 }
@@ -103,8 +110,10 @@ TEST_CASE("linear and normalisation layers") {
 TEST_CASE("batch norm's running statistics") {
   BatchNorm2d bn(2);
   bn.to(DType::f64);
+  bn.to(test::test_device());
   // Channel 0: 1, 2, 3, 6 (mean 3, unbiased variance 14/3); channel 1: constant 5.
-  const Variable x(Tensor::from(std::vector<double>{1, 5, 2, 5, 3, 5, 6, 5}, {1, 2, 2, 2}));
+  const Variable x(
+      Tensor::from(std::vector<double>{1, 5, 2, 5, 3, 5, 6, 5}, {1, 2, 2, 2}, test::test_device()));
   const auto y = bn(x).value().to_vector<double>();
   CHECK(y[0] == doctest::Approx(-2 / std::sqrt(3.5 + 1e-5)));
   CHECK(y[1] == doctest::Approx(0));
@@ -138,7 +147,7 @@ TEST_CASE("pooling and upsampling layers") {
 
 TEST_CASE("dropout: share of zeros, mean, whole channels, whole samples, evaluation") {
   const RandomScope scope(7, 0);
-  const Variable ones(Tensor::full({20, 10, 10, 20}, 1, DType::f64), true);
+  const Variable ones(Tensor::full({20, 10, 10, 20}, 1, DType::f64, test::test_device()), true);
   Dropout dropout(0.3);
   const auto v = dropout(ones).value().to_vector<double>();
   double zeros = 0;
@@ -157,7 +166,7 @@ TEST_CASE("dropout: share of zeros, mean, whole channels, whole samples, evaluat
   CHECK(mean_of(c) == doctest::Approx(1).epsilon(0.25));  // 400 draws: deviation 0.05
 
   DropPath path(0.2);
-  const Variable many(Tensor::full({2000, 3}, 1, DType::f64));
+  const Variable many(Tensor::full({2000, 3}, 1, DType::f64, test::test_device()));
   const auto per_sample = path(many).value().to_vector<double>();
   for (std::size_t i = 0; i < per_sample.size(); i += 3) {
     CHECK(per_sample[i] == per_sample[i + 1]);

@@ -8,6 +8,7 @@
 #include "nn/linear.h"
 #include "nn/norm.h"
 #include "nn/state_dict.h"
+#include "tests/device.h"
 
 using namespace nextgrad;
 
@@ -52,7 +53,8 @@ TEST_CASE("own parameters come first, then children as declared; buffers last") 
                                  "dw.weight", "dw.bias", "norm.running_mean", "norm.running_var",
                                  "norm.num_batches_tracked"});
   CHECK(net.parameter_count() == 3 + 54 + 3 + 6 + 15 + 3);
-  CHECK_THROWS_AS(Module().forward(Variable(Tensor::zeros({1}))), Error);
+  CHECK_THROWS_AS(Module().forward(Variable(Tensor::zeros({1}, DType::f32, test::test_device()))),
+                  Error);
 }
 
 TEST_CASE("files hold PyTorch's layouts") {
@@ -84,6 +86,7 @@ TEST_CASE("a state dictionary goes round") {
   a.norm.running_mean.fill_(3);
   a.norm.num_batches_tracked.fill_(17);
   b.to(DType::f64);
+  b.to(test::test_device());
   const StateDict dict = state_dict(a);
   const LoadReport report = load_state_dict(b, dict);
   CHECK(report.complete());
@@ -108,7 +111,7 @@ TEST_CASE("a dictionary that does not fit is refused whole, or loaded as far as 
   }
   std::erase_if(dict, [](const NamedTensor& t) { return t.name.ends_with("num_batches_tracked"); });
   CHECK(load_state_dict(net, dict).complete());  // old files lack the counters
-  dict[0].value = Tensor::full({4}, 5);
+  dict[0].value = Tensor::full({4}, 5, DType::f32, test::test_device());
   dict[1].name = "convolution.weight";
   dict[2].value.fill_(7);
   CHECK_THROWS_AS(load_state_dict(net, dict), InputError);
@@ -131,11 +134,12 @@ TEST_CASE("training mode, dtype and gradients reach every child") {
   net.train();
   CHECK(net.norm.training());
   net.to(DType::f64);
+  net.to(test::test_device());
   for (const Parameter& p : net.named_parameters()) CHECK(p.value.dtype() == DType::f64);
   CHECK(net.norm.running_var.dtype() == DType::f64);
   CHECK(net.norm.num_batches_tracked.dtype() == DType::i64);
   CHECK_THROWS_AS(net.to(DType::bf16), Error);
-  sum(net(Variable(Tensor::full({1, 4, 4, 2}, 1, DType::f64)))).backward();
+  sum(net(Variable(Tensor::full({1, 4, 4, 2}, 1, DType::f64, test::test_device())))).backward();
   CHECK(net.conv.weight.grad().defined());
   net.zero_grad();
   CHECK_FALSE(net.conv.weight.grad().defined());
@@ -164,6 +168,7 @@ TEST_CASE("initial values: their law, and a name's numbers do not depend on its 
   Net net, again;
   init_parameters(net, 5);
   again.to(DType::f64);
+  again.to(test::test_device());
   init_parameters(again, 5);
   CHECK(again.conv.weight.value().to_vector<float>() == net.conv.weight.value().to_vector<float>());
   CHECK(draw(net.conv.named_parameters()[0].init, net.conv.weight.shape(), 5, "conv.weight")

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "nn/optim.h"
+#include "tests/device.h"
 
 using namespace nextgrad;
 
@@ -11,12 +12,14 @@ namespace {
 
 Parameter make(const std::string& name, const std::vector<double>& values) {
   return {name,
-          Variable(Tensor::from(values, {static_cast<std::int64_t>(values.size())}), true),
+          Variable(
+              Tensor::from(values, {static_cast<std::int64_t>(values.size())}, test::test_device()),
+              true),
           Layout::plain,
           {}};
 }
 void give(const Parameter& p, const std::vector<double>& grad) {
-  Variable(p.value).set_grad(Tensor::from(grad, p.value.shape()));
+  Variable(p.value).set_grad(Tensor::from(grad, p.value.shape(), test::test_device()));
 }
 double first(const Parameter& p) {
   return p.value.value().to_vector<double>()[0];
@@ -126,7 +129,7 @@ TEST_CASE("gradient norm: measured, clipped, left alone, not finite, shared tens
   CHECK(clip_grad_norm(ps, 0) == doctest::Approx(1));
   CHECK(ps[1].value.grad().item() == doctest::Approx(0.8));
   // Two parameters that hold one tensor as their gradient are scaled once each.
-  const Tensor shared = Tensor::from(std::vector<double>{2}, {1});
+  const Tensor shared = Tensor::from(std::vector<double>{2}, {1}, test::test_device());
   Variable(ps[1].value).set_grad(shared);
   Variable(ps[2].value).set_grad(shared);
   scale_grads(ps, 0.5);

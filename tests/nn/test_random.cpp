@@ -7,6 +7,7 @@
 #include "nn/dropout.h"
 #include "nn/norm.h"
 #include "nn/random.h"
+#include "tests/device.h"
 
 using namespace nextgrad;
 
@@ -28,10 +29,13 @@ TEST_CASE("recomputation draws the same masks and counts statistics once") {
   Dropout dropout(0.5);
   BatchNorm2d norm(3);
   norm.to(DType::f64);
+  norm.to(test::test_device());
   const auto run = [&](bool recompute) {
     const RandomScope scope(1, 2);
     norm.running_mean.fill_(0);
-    const Variable x(backend_of(Device{}).random_normal({2, 4, 5, 3}, DType::f64, {.seed = 3}),
+    const Variable x(backend_of(Device{})
+                         .random_normal({2, 4, 5, 3}, DType::f64, {.seed = 3})
+                         .to(test::test_device()),
                      true);
     const auto fn = [&](const std::vector<Variable>& in) {
       return square(dropout(norm(dropout(in[0]))));
@@ -50,7 +54,7 @@ TEST_CASE("recomputation draws the same masks and counts statistics once") {
 
 TEST_CASE("a backward after its scope is an error, not another mask") {
   Dropout dropout(0.5);
-  const Variable x(Tensor::full({8}, 1, DType::f64), true);
+  const Variable x(Tensor::full({8}, 1, DType::f64, test::test_device()), true);
   Variable y;
   {
     const RandomScope scope(1, 2);

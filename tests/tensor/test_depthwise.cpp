@@ -80,7 +80,7 @@ void check_forward(const Case& k) {
   for (const bool bias : {false, true})
     for (const bool base : {false, true}) {
       const Tensor y = tested().depthwise(in.x, in.weight, bias ? in.bias : Tensor(),
-                                       base ? in.base : Tensor(), k.window);
+                                          base ? in.base : Tensor(), k.window);
       CHECK(worst(y, forward(k, in, bias, base)) < tolerance<T>());
     }
 }

@@ -98,8 +98,8 @@ TEST_CASE_TEMPLATE("elementwise: unary functions and their derivatives", T, floa
 TEST_CASE("elementwise: GELU is exact to 1e-6 from -50 to 50, and special values pass through") {
   std::vector<float> v;
   for (int i = -50000; i <= 50000; ++i) v.push_back(static_cast<float>(i) * 1e-3f);
-  const Tensor x = Tensor::from(v, {static_cast<std::int64_t>(v.size())});
-  const Tensor one = Tensor::full(x.shape(), 1.0);
+  const Tensor x = Tensor::from(v, {static_cast<std::int64_t>(v.size())}, test_device());
+  const Tensor one = Tensor::full(x.shape(), 1.0, DType::f32, test_device());
   const Doubles y = numbers(tested().unary(Unary::gelu, x, 0));
   const Doubles dx = numbers(tested().unary_backward(Unary::gelu, x, Tensor(), one, 0));
   double most = 0, most_slope = 0;
@@ -114,7 +114,8 @@ TEST_CASE("elementwise: GELU is exact to 1e-6 from -50 to 50, and special values
 
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float inf = std::numeric_limits<float>::infinity();
-  const Tensor special = Tensor::from(std::vector<float>{nan, inf, -inf, 200, -200, 0}, {6});
+  const Tensor special =
+      Tensor::from(std::vector<float>{nan, inf, -inf, 200, -200, 0}, {6}, test_device());
   for (const Unary op : {Unary::gelu, Unary::relu, Unary::sigmoid, Unary::tanh, Unary::exp,
                          Unary::silu, Unary::hardswish, Unary::clamp_min}) {
     CHECK(std::isnan(numbers(tested().unary(op, special, 0))[0]));
@@ -159,22 +160,22 @@ TEST_CASE_TEMPLATE("elementwise: binary ops broadcast and take any strides", T, 
 
 TEST_CASE("elementwise: maximum and minimum keep NaN") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const Tensor a = Tensor::from(std::vector<float>{nan, 1, 2}, {3});
-  const Tensor b = Tensor::from(std::vector<float>{1, nan, 1}, {3});
+  const Tensor a = Tensor::from(std::vector<float>{nan, 1, 2}, {3}, test_device());
+  const Tensor b = Tensor::from(std::vector<float>{1, nan, 1}, {3}, test_device());
   CHECK(worst(tested().binary(Binary::maximum, a, b), {nan, nan, 2}) == 0);
   CHECK(worst(tested().binary(Binary::minimum, a, b), {nan, nan, 1}) == 0);
 }
 
 TEST_CASE("elementwise: compare and where") {
-  const Tensor a = Tensor::from(std::vector<std::int32_t>{1, 2, 3, 4, 5, 6}, {2, 3});
-  const Tensor b = Tensor::from(std::vector<std::int32_t>{2, 2, 4}, {3});
+  const Tensor a = Tensor::from(std::vector<std::int32_t>{1, 2, 3, 4, 5, 6}, {2, 3}, test_device());
+  const Tensor b = Tensor::from(std::vector<std::int32_t>{2, 2, 4}, {3}, test_device());
   CHECK(numbers(tested().compare(Compare::eq, a, b)) == Doubles{0, 1, 0, 0, 0, 0});
   CHECK(numbers(tested().compare(Compare::ne, a, b)) == Doubles{1, 0, 1, 1, 1, 1});
   CHECK(numbers(tested().compare(Compare::lt, a, b)) == Doubles{1, 0, 1, 0, 0, 0});
   CHECK(numbers(tested().compare(Compare::le, a, b)) == Doubles{1, 1, 1, 0, 0, 0});
   CHECK(numbers(tested().compare(Compare::gt, a, b)) == Doubles{0, 0, 0, 1, 1, 1});
   CHECK(numbers(tested().compare(Compare::ge, a, b)) == Doubles{0, 1, 0, 1, 1, 1});
-  const Tensor h = Tensor::from(std::vector<float>{1, 2}, {2}).to(DType::bf16);
+  const Tensor h = Tensor::from(std::vector<float>{1, 2}, {2}, test_device()).to(DType::bf16);
   CHECK(numbers(tested().compare(Compare::lt, h, h.slice(0, 1, 2))) == Doubles{1, 0});
   const Tensor condition = tested().compare(Compare::gt, a, b);
   const Tensor flipped = a.permute({1, 0}).contiguous().permute({1, 0});
@@ -203,7 +204,7 @@ TEST_CASE("elementwise: copy casts, broadcasts and follows strides") {
   for (const auto& order : orders) {
     const Tensor view = x.permute(order);
     const Doubles got = numbers(view.contiguous());
-    Tensor back = Tensor::zeros(x.shape(), DType::f64);
+    Tensor back = Tensor::zeros(x.shape(), DType::f64, test_device());
     Tensor target = back.permute(order);  // a strided destination
     target.copy_(view);
     CHECK(numbers(back) == v);
@@ -216,9 +217,9 @@ TEST_CASE("elementwise: copy casts, broadcasts and follows strides") {
             if (got[i] != v[at(a * strides[0] + b * strides[1] + c * strides[2] + d * strides[3])])
               FAIL("permuted copy differs");
   }
-  Tensor out = Tensor::zeros({2, 3, 4});
+  Tensor out = Tensor::zeros({2, 3, 4}, DType::f32, test_device());
   out.slice(2, 1, 4, 2).fill_(7);
-  out.slice(1, 0, 1).copy_(Tensor::from(std::vector<double>{1, 2, 3, 4}, {4}));
+  out.slice(1, 0, 1).copy_(Tensor::from(std::vector<double>{1, 2, 3, 4}, {4}, test_device()));
   CHECK(numbers(out) ==
         Doubles{1, 2, 3, 4, 0, 7, 0, 7, 0, 7, 0, 7, 1, 2, 3, 4, 0, 7, 0, 7, 0, 7, 0, 7});
 }

@@ -16,7 +16,7 @@ TEST_CASE_TEMPLATE("gather along each axis and its transpose", T, float, double)
     for (auto& i : index) {
       i = static_cast<std::int64_t>(stream.below(static_cast<std::uint64_t>(shape[axis])));
     }
-    const Tensor chosen = Tensor::from(index, s);
+    const Tensor chosen = Tensor::from(index, s, test_device());
     const Tensor dy = random_tensor<T>(s, 3);
     const Doubles d = numbers(dy);
     Doubles want(index.size()), gradient(v.size());
@@ -39,14 +39,14 @@ TEST_CASE_TEMPLATE("gather along each axis and its transpose", T, float, double)
 }
 
 TEST_CASE("gather of other types and refusals") {
-  const Tensor x = Tensor::from(std::vector<std::int32_t>{10, 20, 30}, {3});
-  const Tensor index = Tensor::from(std::vector<std::int64_t>{2, 0, 2, 1}, {4});
+  const Tensor x = Tensor::from(std::vector<std::int32_t>{10, 20, 30}, {3}, test_device());
+  const Tensor index = Tensor::from(std::vector<std::int64_t>{2, 0, 2, 1}, {4}, test_device());
   CHECK(numbers(tested().gather(x, 0, index)) == Doubles{30, 10, 30, 20});
-  const Tensor low = Tensor::from(std::vector<std::int64_t>{-1}, {1});
-  const Tensor high = Tensor::from(std::vector<std::int64_t>{3}, {1});
+  const Tensor low = Tensor::from(std::vector<std::int64_t>{-1}, {1}, test_device());
+  const Tensor high = Tensor::from(std::vector<std::int64_t>{3}, {1}, test_device());
   CHECK_THROWS_AS(tested().gather(x, 0, low), Error);
   CHECK_THROWS_AS(tested().gather(x, 0, high), Error);
-  CHECK_THROWS_AS(tested().gather(x, 0, Tensor::zeros({1, 1}, DType::i64)), Error);
+  CHECK_THROWS_AS(tested().gather(x, 0, Tensor::zeros({1, 1}, DType::i64, test_device())), Error);
 }
 
 TEST_CASE_TEMPLATE("random tensors are those of the Philox stream for any threads", T, float,

@@ -1,20 +1,20 @@
 // Matrix products and convolutions against plain loops, and their independence of the threads.
-#include <doctest/doctest.h>
-
-#include <cmath>
-
-#include "tensor/backend.h"
+#include "tests/tensor/kernel_test.h"
 
 using namespace nextgrad;
+using test::test_device;
 
 namespace {
 
 Backend& backend() {
-  return backend_of({});
+  return test::tested();
 }
 
 Tensor random(const Shape& shape, DType dtype, std::uint32_t use) {
-  return backend().random_normal(shape, DType::f64, {5, 0, use, 0}).to(dtype);
+  return backend_of({})
+      .random_normal(shape, DType::f64, {5, 0, use, 0})
+      .to(dtype)
+      .to(test_device());
 }
 
 double worst(const Tensor& a, const std::vector<double>& b) {
@@ -80,11 +80,13 @@ TEST_CASE("matmul of every size and transposition") {
 }
 
 TEST_CASE("products of nothing") {
-  CHECK(
-      backend().matmul(Tensor::zeros({1, 0, 3}), Tensor::zeros({1, 3, 2}), false, false).numel() ==
-      0);
   CHECK(backend()
-            .matmul(Tensor::zeros({1, 2, 0}), Tensor::zeros({1, 0, 2}), false, false)
+            .matmul(Tensor::zeros({1, 0, 3}, DType::f32, test_device()),
+                    Tensor::zeros({1, 3, 2}, DType::f32, test_device()), false, false)
+            .numel() == 0);
+  CHECK(backend()
+            .matmul(Tensor::zeros({1, 2, 0}, DType::f32, test_device()),
+                    Tensor::zeros({1, 0, 2}, DType::f32, test_device()), false, false)
             .to_vector<double>() == std::vector<double>(4, 0));
 }
 

@@ -117,8 +117,9 @@ TEST_CASE("norm: f32 statistics of many rows whose mean is far above their devia
   for (std::size_t i = 0; i < v.size(); ++i) {
     variance[i % 3] += (v[i] - mean[i % 3]) * (v[i] - mean[i % 3]) / static_cast<double>(rows);
   }
-  const Tensor x = Tensor::from(v, {rows, c});
-  const Tensor one = Tensor::full({c}, 1), zero = Tensor::zeros({c});
+  const Tensor x = Tensor::from(v, {rows, c}, test_device());
+  const Tensor one = Tensor::full({c}, 1, DType::f32, test_device()),
+               zero = Tensor::zeros({c}, DType::f32, test_device());
   const auto [a, b] = with_threads([&] { return tested().batch_norm(x, one, zero, 0.0); });
   CHECK(numbers(a.rstd) == numbers(b.rstd));
   CHECK(numbers(a.mean) == numbers(b.mean));

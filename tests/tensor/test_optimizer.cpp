@@ -6,7 +6,8 @@ using namespace nextgrad::test;
 TEST_CASE_TEMPLATE("optimizer: AdamW over three steps", T, float, double) {
   for (const std::int64_t n : {1, 7, 40003}) {
     Tensor p = random_tensor<T>({n}, 1);
-    Tensor m = Tensor::zeros({n}, dtype_of<T>), v = Tensor::zeros({n}, dtype_of<T>);
+    Tensor m = Tensor::zeros({n}, dtype_of<T>, test_device()),
+           v = Tensor::zeros({n}, dtype_of<T>, test_device());
     Doubles wp = numbers(p), wm(at(n)), wv(at(n));
     for (int step = 1; step <= 3; ++step) {
       const Tensor grad = random_tensor<T>({n}, 10 + static_cast<std::uint64_t>(step), -0.1, 0.1);
@@ -35,8 +36,8 @@ TEST_CASE_TEMPLATE("optimizer: SGD with momentum, Nesterov and decay", T, float,
   for (const bool nesterov : {false, true}) {
     const std::int64_t n = 40003;
     Tensor p = random_tensor<T>({n}, 1);
-    Tensor buffer =
-        Tensor::full({n}, std::nan(""), dtype_of<T>);  // the first step does not read it
+    Tensor buffer = Tensor::full({n}, std::nan(""), dtype_of<T>,
+                                 test_device());  // the first step does not read it
     Doubles wp = numbers(p), wb(at(n));
     for (int step = 0; step < 3; ++step) {
       const Tensor grad = random_tensor<T>({n}, 20 + static_cast<std::uint64_t>(step));

@@ -85,7 +85,7 @@ TEST_CASE_TEMPLATE("pool: average, padding counted or not, and its gradient", T,
 
 TEST_CASE("pool: NaN is the maximum, and a window larger than the image is refused") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const Tensor x = Tensor::from(std::vector<float>{1, nan, 5, 2}, {1, 2, 2, 1});
+  const Tensor x = Tensor::from(std::vector<float>{1, nan, 5, 2}, {1, 2, 2, 1}, test_device());
   Tensor indices;
   CHECK(worst(tested().max_pool(x, {2, 2, 2, 2, 0, 0, 1, 1}, indices), {nan}) == 0);
   CHECK(numbers(indices) == Doubles{1});

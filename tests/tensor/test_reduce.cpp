@@ -69,26 +69,27 @@ TEST_CASE_TEMPLATE("reduce: long, wide and single", T, float, double) {
 
 TEST_CASE("reduce: a million f32 ones and tenths stay exact to 1e-6") {
   const std::int64_t n = 3000001;
-  const Tensor x = Tensor::full({n, 1}, 0.1);
+  const Tensor x = Tensor::full({n, 1}, 0.1, DType::f32, test_device());
   const double want = static_cast<double>(n) * static_cast<double>(0.1f);
   CHECK(std::abs(tested().reduce(Reduce::sum, x, {0}).item() / want - 1) < 1e-6);
-  const Tensor y = Tensor::full({n / 3, 3}, 0.1);
+  const Tensor y = Tensor::full({n / 3, 3}, 0.1, DType::f32, test_device());
   CHECK(std::abs(numbers(tested().reduce(Reduce::sum, y, {0}))[1] / (want / 3) - 1) < 2e-6);
 }
 
 TEST_CASE("reduce: NaN wins, empty sums are 0 and empty maxima throw") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const Tensor x = Tensor::from(std::vector<float>{1, nan, 3, 4, 5, 6}, {2, 3});
+  const Tensor x = Tensor::from(std::vector<float>{1, nan, 3, 4, 5, 6}, {2, 3}, test_device());
   CHECK(worst(tested().reduce(Reduce::max, x, {0}), {4, nan, 6}) == 0);
   CHECK(worst(tested().reduce(Reduce::min, x, {1}), {nan, 4}) == 0);
-  const Tensor empty = Tensor::empty({0, 2});
+  const Tensor empty = Tensor::empty({0, 2}, DType::f32, test_device());
   CHECK(numbers(tested().reduce(Reduce::sum, empty, {0})) == Doubles{0, 0});
   CHECK_THROWS_AS(tested().reduce(Reduce::max, empty, {0}), Error);
 }
 
 TEST_CASE_TEMPLATE("reduce: argmax takes the first of equals, and NaN", T, float, double) {
   const T nan = std::numeric_limits<T>::quiet_NaN();
-  const Tensor x = Tensor::from(std::vector<T>{1, 3, 3, 2, 2, 2, nan, 5, nan}, {3, 3});
+  const Tensor x =
+      Tensor::from(std::vector<T>{1, 3, 3, 2, 2, 2, nan, 5, nan}, {3, 3}, test_device());
   CHECK(tested().argmax(x, 1).to_vector<std::int64_t>() == std::vector<std::int64_t>{1, 0, 0});
   CHECK(tested().argmax(x, 0).to_vector<std::int64_t>() == std::vector<std::int64_t>{2, 2, 2});
   const Tensor z = random_tensor<T>({4, 9, 5}, 3);
@@ -121,6 +122,6 @@ TEST_CASE_TEMPLATE("reduce: norm and all_finite", T, float, double) {
       CHECK_FALSE(tested().all_finite(y));
     }
   }
-  CHECK(tested().all_finite(
-      Tensor::full({3}, static_cast<double>(std::numeric_limits<T>::max()), dtype_of<T>)));
+  CHECK(tested().all_finite(Tensor::full({3}, static_cast<double>(std::numeric_limits<T>::max()),
+                                         dtype_of<T>, test_device())));
 }

@@ -58,7 +58,8 @@ TEST_CASE_TEMPLATE("resize in all modes and its gradient", T, float, double) {
         dx[i] += t * d[o];
       });
       CHECK(worst(tested().resize(x, c.h, c.w, mode), y) < tolerance<T>());
-      const auto [one, three] = with_threads([&] { return tested().resize_backward(c.x, dy, mode); });
+      const auto [one, three] =
+          with_threads([&] { return tested().resize_backward(c.x, dy, mode); });
       CHECK(worst(one, dx) < tolerance<T>());
       CHECK(numbers(one) == numbers(three));
     }
@@ -67,12 +68,13 @@ TEST_CASE_TEMPLATE("resize in all modes and its gradient", T, float, double) {
 
 TEST_CASE("resize gives PyTorch's numbers") {
   // torch.nn.functional.interpolate of [[0, 1], [2, 3]] to 3 x 4.
-  const Tensor x = Tensor::from(std::vector<double>{0, 1, 2, 3}, {1, 2, 2, 1});
+  const Tensor x = Tensor::from(std::vector<double>{0, 1, 2, 3}, {1, 2, 2, 1}, test_device());
   CHECK(worst(tested().resize(x, 3, 4, Resize::bilinear),
               {0, 0.25, 0.75, 1, 1, 1.25, 1.75, 2, 2, 2.25, 2.75, 3}) < 1e-15);
   CHECK(worst(tested().resize(x, 3, 4, Resize::bilinear_align_corners),
               {0, 1.0 / 3, 2.0 / 3, 1, 1, 4.0 / 3, 5.0 / 3, 2, 2, 7.0 / 3, 8.0 / 3, 3}) < 1e-15);
-  CHECK(worst(tested().resize(x, 3, 4, Resize::nearest), {0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3}) == 0);
+  CHECK(worst(tested().resize(x, 3, 4, Resize::nearest), {0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3}) ==
+        0);
 }
 
 // The class of every pixel by its definition: blend vertically, then horizontally, take the first
@@ -144,7 +146,7 @@ TEST_CASE_TEMPLATE("resize_argmax is the argmax of the resized", T, float, doubl
       if (confident) {
         auto v = x.template to_vector<T>();
         for (std::size_t i = 0; i < v.size(); ++i) v[i] += i % 5 == 0 ? T(3) : T(0);
-        x = Tensor::from(v, c.x);
+        x = Tensor::from(v, c.x, test_device());
       }
       const auto want = plain_argmax<T>(x, c.h, c.w);
       const auto [one, three] = with_threads([&] { return tested().resize_argmax(x, c.h, c.w); });
@@ -155,17 +157,17 @@ TEST_CASE_TEMPLATE("resize_argmax is the argmax of the resized", T, float, doubl
 }
 
 TEST_CASE_TEMPLATE("resize_argmax: the first of equals, NaN never, infinities", T, float, double) {
-  const Tensor equal = Tensor::full({1, 2, 2, 5}, 1.0, dtype_of<T>);
+  const Tensor equal = Tensor::full({1, 2, 2, 5}, 1.0, dtype_of<T>, test_device());
   CHECK(numbers(tested().resize_argmax(equal, 3, 3)) == Doubles(9, 0.0));
   const T nan = std::numeric_limits<T>::quiet_NaN(), inf = std::numeric_limits<T>::infinity();
   const auto one = [](std::vector<T> v) {
     const auto k = static_cast<std::int64_t>(v.size());
-    return numbers(tested().resize_argmax(Tensor::from(v, {1, 1, 1, k}), 2, 1));
+    return numbers(tested().resize_argmax(Tensor::from(v, {1, 1, 1, k}, test_device()), 2, 1));
   };
   CHECK(one({nan, 1, 2, 2, nan}) == Doubles(2, 2.0));
   CHECK(one({nan, nan}) == Doubles(2, 0.0));
   CHECK(one({-1, -inf, -3}) == Doubles(2, 0.0));
-  const Tensor x = Tensor::from(std::vector<T>{5, nan, 0, 0, 1, 0}, {1, 1, 2, 3});
+  const Tensor x = Tensor::from(std::vector<T>{5, nan, 0, 0, 1, 0}, {1, 1, 2, 3}, test_device());
   CHECK(numbers(tested().resize_argmax(x, 1, 4)) == Doubles{0, 0, 0, 1});
   CHECK_THROWS_AS(tested().resize(equal, 0, 3, Resize::bilinear), Error);
   CHECK_THROWS_AS(tested().resize_argmax(equal, 3, 0), Error);

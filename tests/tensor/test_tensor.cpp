@@ -6,14 +6,17 @@
 #include <thread>
 
 #include "tensor/backend.h"
+#include "tests/tensor/kernel_test.h"
 
 using namespace nextgrad;
+using test::test_device;
+using test::tested;
 
 namespace {
 Tensor counting(const Shape& shape) {
   std::vector<float> v(static_cast<std::size_t>(shape.numel()));
   std::iota(v.begin(), v.end(), 0.f);
-  return Tensor::from(v, shape);
+  return Tensor::from(v, shape, test_device());
 }
 }  // namespace
 
@@ -28,7 +31,7 @@ TEST_CASE("shapes broadcast, print and refuse nonsense") {
   CHECK(Shape({1, 2}).axis(-1) == 1);
   const std::int64_t big = std::int64_t{1} << 40;
   CHECK_THROWS_AS(Shape({big, big}).numel(), Error);
-  CHECK_THROWS_AS(Tensor::empty({-1}), Error);
+  CHECK_THROWS_AS(Tensor::empty({-1}, DType::f32, test_device()), Error);
   CHECK_THROWS_AS(Shape({1, 1, 1, 1, 1, 1, 1, 1, 1}), Error);
 }
 
@@ -67,31 +70,31 @@ TEST_CASE("an undefined tensor is refused, not dereferenced") {
 }
 
 TEST_CASE("in-place changes count, also through views; sole ownership is noticed") {
-  Tensor x = Tensor::zeros({4});
+  Tensor x = Tensor::zeros({4}, DType::f32, test_device());
   const std::uint64_t before = x.version();
   CHECK(x.sole_owner());
   Tensor view = x.slice(0, 0, 2);
   CHECK_FALSE(x.sole_owner());
-  view.add_(Tensor::full({2}, 3.0), 2.0);
+  view.add_(Tensor::full({2}, 3.0, DType::f32, test_device()), 2.0);
   CHECK(x.version() > before);
   CHECK(x.to_vector<float>() == std::vector<float>{6, 6, 0, 0});
-  x.copy_(Tensor::full({1}, 5.0, DType::f64));
+  x.copy_(Tensor::full({1}, 5.0, DType::f64, test_device()));
   CHECK(x.to_vector<float>() == std::vector<float>(4, 5));
-  CHECK_THROWS_AS(x.add_(Tensor::zeros({3})), Error);
+  CHECK_THROWS_AS(x.add_(Tensor::zeros({3}, DType::f32, test_device())), Error);
 }
 
 TEST_CASE("dtypes convert") {
-  const Tensor x = Tensor::from(std::vector<double>{-1.5, 0, 2.25, 300}, {4});
+  const Tensor x = Tensor::from(std::vector<double>{-1.5, 0, 2.25, 300}, {4}, test_device());
   CHECK(x.to(DType::f32).to_vector<double>() == x.to_vector<double>());
   CHECK(x.to(DType::i32).to_vector<std::int32_t>() == std::vector<std::int32_t>{-1, 0, 2, 300});
   CHECK(x.to(DType::bf16).to_vector<double>() == std::vector<double>{-1.5, 0, 2.25, 300});
   CHECK(float(bfloat16(1.00390625f)) == 1.0f);  // halfway: to even
   CHECK(float(bfloat16(1.01171875f)) == 1.015625f);
   CHECK(std::isnan(float(bfloat16(NAN))));
-  CHECK(Tensor::scalar(3, DType::i64).item() == 3);
+  CHECK(Tensor::scalar(3, DType::i64, test_device()).item() == 3);
   CHECK_THROWS_AS(x.item(), Error);
   CHECK_THROWS_AS(x.data<float>(), Error);
-  CHECK_THROWS_AS(Tensor::from(std::vector<float>{1}, {2}), Error);
+  CHECK_THROWS_AS(Tensor::from(std::vector<float>{1}, {2}, test_device()), Error);
 }
 
 TEST_CASE("devices") {
@@ -136,22 +139,22 @@ TEST_CASE("random streams differ by every part of their key and have the right m
 }
 
 TEST_CASE("the allocator reuses blocks and counts live and peak bytes") {
-  Backend& backend = backend_of({});
+  Backend& backend = tested();
   const std::size_t before = backend.memory().live;
   {
-    const Tensor a = Tensor::empty({1000, 1000});
+    const Tensor a = Tensor::empty({1000, 1000}, DType::f32, test_device());
     CHECK(backend.memory().live >= before + 4000000);
     CHECK(backend.memory().live < before + 4600000);
   }
   CHECK(backend.memory().live == before);
   backend.reset_peak();
   const std::size_t reserved = backend.memory().reserved;
-  for (int i = 0; i < 100; ++i) Tensor::empty({1000, 1000});
+  for (int i = 0; i < 100; ++i) Tensor::empty({1000, 1000}, DType::f32, test_device());
   CHECK(backend.memory().reserved == reserved);
   CHECK(backend.memory().peak >= before + 4000000);
   CHECK(backend.memory().peak < before + 4600000);
-  CHECK_THROWS_WITH_AS(Tensor::empty({std::int64_t{1} << 50}), doctest::Contains("out of memory"),
-                       Error);
+  CHECK_THROWS_WITH_AS(Tensor::empty({std::int64_t{1} << 50}, DType::f32, test_device()),
+                       doctest::Contains("out of memory"), Error);
   backend.empty_cache();
   CHECK(backend.memory().reserved < reserved);
 }
@@ -161,7 +164,7 @@ TEST_CASE("tensors are allocated and freed by many threads") {
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([t] {
       for (int i = 0; i < 200; ++i) {
-        const Tensor x = Tensor::full({100 + 10 * t}, t);
+        const Tensor x = Tensor::full({100 + 10 * t}, t, DType::f32, test_device());
         if (x.to_vector<float>().back() != static_cast<float>(t)) std::abort();
       }
     });
