@@ -7,8 +7,10 @@ namespace nextgrad {
 
 inline void check_floating(const char* op, const Tensor& x) {
   check(x.defined(), "{}: an input is undefined", op);
-  check(x.dtype() == DType::f32 || x.dtype() == DType::f64,
-        "{}: computes in f32 or f64, got {}; convert with to()", op, name_of(x.dtype()));
+  const bool on_gpu = x.device().kind == Device::Kind::cuda;
+  check(x.dtype() == DType::f32 || x.dtype() == DType::f64 || (on_gpu && x.dtype() == DType::bf16),
+        "{}: computes in f32 or f64{}, got {}; convert with to()", op, on_gpu ? " or bf16" : "",
+        name_of(x.dtype()));
 }
 
 inline void check_same(const char* op, const Tensor& a, const Tensor& b) {
@@ -19,11 +21,20 @@ inline void check_same(const char* op, const Tensor& a, const Tensor& b) {
         a.device().str(), b.device().str());
 }
 
-// A parameter of `extent` elements like x, or undefined.
+// A parameter of the dtype that goes with x: its own, or f32 if x is bf16.
+inline void check_parameter(const char* op, const Tensor& x, const Tensor& p) {
+  check(x.defined() && p.defined(), "{}: an input is undefined", op);
+  check(p.dtype() == parameter_dtype(x.dtype()), "{}: inputs are {} and {}; convert one with to()",
+        op, name_of(x.dtype()), name_of(p.dtype()));
+  check(x.device() == p.device(), "{}: inputs are on {} and {}; move one with to()", op,
+        x.device().str(), p.device().str());
+}
+
+// A parameter of `extent` elements, or undefined.
 inline void check_vector(const char* op, const char* what, const Tensor& x, const Variable& v,
                          std::int64_t extent) {
   if (!v.defined()) return;
-  check_same(op, x, v.value());
+  check_parameter(op, x, v.value());
   check(v.ndim() == 1 && v.dim(0) == extent, "{}: {} is {}, the input {} wants [{}]", op, what,
         v.shape().str(), x.shape().str(), extent);
 }

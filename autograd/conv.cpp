@@ -26,7 +26,7 @@ void check_window(const char* op, const Tensor& x, const Window& w) {
 Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias, Window window,
                 int groups) {
   check_floating("conv2d", x.value());
-  check_same("conv2d", x.value(), weight.value());
+  check_parameter("conv2d", x.value(), weight.value());
   check(x.ndim() == 4 && weight.ndim() == 4,
         "conv2d: wants input [N,H,W,C] and weight [O,kh,kw,I], got {} and {}", x.shape().str(),
         weight.shape().str());
@@ -65,7 +65,7 @@ Variable conv1x1(const Variable& x, const Variable& weight, const Variable& bias
 Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Variable& bias,
                           Window window, const Variable& base) {
   check_floating("depthwise_conv2d", x.value());
-  check_same("depthwise_conv2d", x.value(), weight.value());
+  check_parameter("depthwise_conv2d", x.value(), weight.value());
   check(x.ndim() == 4 && weight.ndim() == 3 && weight.dim(2) == x.dim(3),
         "depthwise_conv2d: input {} does not fit weight {} (wants [N,H,W,C] and [kh,kw,C])",
         x.shape().str(), weight.shape().str());

@@ -14,6 +14,8 @@ Variable feed_forward(const Variable& base, const Variable& x, const FeedForward
   check(x.ndim() == 4 && f.expand.ndim() == 2 && f.expand.dim(1) == x.dim(3),
         "feed_forward: input {} does not fit the first weight {}", x.shape().str(),
         f.expand.shape().str());
+  for (const Variable& w : {f.expand, f.taps, f.contract})
+    check_parameter("feed_forward", x.value(), w.value());
   const std::int64_t hidden = f.expand.dim(0), out = f.contract.dim(0);
   check(f.taps.shape() == Shape{3, 3, hidden} && f.contract.shape() == Shape{out, hidden},
         "feed_forward: taps {} and second weight {} do not fit {} hidden channels",

@@ -3,6 +3,7 @@
 #include "autograd/arithmetic.h"
 #include "autograd/checks.h"
 #include "autograd/reduce.h"
+#include "autograd/shape_ops.h"
 
 namespace nextgrad {
 
@@ -19,7 +20,7 @@ Tensor check_loss(const char* op, const Variable& logits, const Tensor& labels,
   check(!weights.defined() || (weights.numel() == logits.dim(-1)),
         "{}: {} class weights for {} classes", op, weights.defined() ? weights.numel() : 0,
         logits.dim(-1));
-  return weights.defined() ? weights.to(logits.dtype()).contiguous() : weights;
+  return weights.defined() ? weights.to(parameter_dtype(logits.dtype())).contiguous() : weights;
 }
 
 }  // namespace
@@ -34,12 +35,12 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels,
         logits.shape().str());
   const Tensor z = logits.value().reshape({pixels, k}), l = labels.reshape({pixels});
   const CrossEntropyResult r = z.backend().cross_entropy(z, l, weights, options);
-  return record("cross_entropy", r.loss, {logits},
-                [=, from = logits.shape(), z = Saved(z)](const Tensor& dy) -> std::vector<Tensor> {
-                  return {dy.backend()
-                              .cross_entropy_backward(z.get(), l, weights, options, r, dy)
-                              .reshape(from)};
-                });
+  return record(
+      "cross_entropy", r.loss, {logits},
+      [=, from = logits.shape(), z = Saved(z)](const Tensor& dy) -> std::vector<Tensor> {
+        return {
+            dy.backend().cross_entropy_backward(z.get(), l, weights, options, r, dy).reshape(from)};
+      });
 }
 
 // The same on z = upsample(logits): the upsampling's transpose is applied to each dz row at once.
@@ -53,11 +54,11 @@ Variable upsample_cross_entropy(const Variable& logits, const Tensor& labels,
         labels.shape().str(), logits.shape().str());
   const Tensor z = logits.value().contiguous(), l = labels.contiguous();
   const CrossEntropyResult r = z.backend().upsample_cross_entropy(z, l, weights, options);
-  return record("upsample_cross_entropy", r.loss, {logits},
-                [=, z = Saved(z)](const Tensor& dy) -> std::vector<Tensor> {
-                  return {dy.backend().upsample_cross_entropy_backward(z.get(), l, weights, options,
-                                                                       r, dy)};
-                });
+  return record(
+      "upsample_cross_entropy", r.loss, {logits},
+      [=, z = Saved(z)](const Tensor& dy) -> std::vector<Tensor> {
+        return {dy.backend().upsample_cross_entropy_backward(z.get(), l, weights, options, r, dy)};
+      });
 }
 
 Variable soft_cross_entropy(const Variable& logits, const Tensor& targets) {
@@ -65,7 +66,8 @@ Variable soft_cross_entropy(const Variable& logits, const Tensor& targets) {
         "soft_cross_entropy: targets {} for logits {}", targets.shape().str(),
         logits.shape().str());
   const auto rows = static_cast<double>(targets.numel() / targets.dim(-1));
-  return sum(log_softmax(logits) * Variable(targets.to(logits.dtype()))) * (-1 / rows);
+  const Variable z = cast(logits, parameter_dtype(logits.dtype()));
+  return sum(log_softmax(z) * Variable(targets.to(z.dtype()))) * (-1 / rows);
 }
 
 }  // namespace nextgrad

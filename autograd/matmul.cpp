@@ -57,7 +57,7 @@ Variable matmul(const Variable& a, const Variable& b, bool ta, bool tb) {
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
                 Activation activation) {
   check_floating("linear", x.value());
-  check_same("linear", x.value(), weight.value());
+  check_parameter("linear", x.value(), weight.value());
   check(x.ndim() >= 1 && weight.ndim() == 2 && x.dim(-1) == weight.dim(1),
         "linear: input {} does not fit weight {}", x.shape().str(), weight.shape().str());
   check_vector("linear", "bias", x.value(), bias, weight.dim(0));
@@ -103,7 +103,7 @@ Variable linear_residual(const Variable& base, const Variable& x, const Variable
                          const Tensor& mask) {
   const Shape& shape = base.shape();
   check_floating("linear_residual", x.value());
-  check_same("linear_residual", x.value(), weight.value());
+  check_parameter("linear_residual", x.value(), weight.value());
   check_same("linear_residual", x.value(), base.value());
   check(x.ndim() >= 2 && weight.ndim() == 2 && x.dim(-1) == weight.dim(1),
         "linear_residual: input {} does not fit weight {}", x.shape().str(), weight.shape().str());
@@ -112,9 +112,10 @@ Variable linear_residual(const Variable& base, const Variable& x, const Variable
   check(shape == out, "linear_residual: base {} is not the output's {}", shape.str(), out.str());
   check_vector("linear_residual", "bias", x.value(), bias, weight.dim(0));
   check_vector("linear_residual", "scale", x.value(), scale, weight.dim(0));
-  check(
-      !mask.defined() || (mask.ndim() == 1 && mask.dim(0) == x.dim(0) && mask.dtype() == x.dtype()),
-      "linear_residual: the mask must be {} [{}]", name_of(x.dtype()), x.dim(0));
+  const DType mask_dtype = parameter_dtype(x.dtype());
+  check(!mask.defined() ||
+            (mask.ndim() == 1 && mask.dim(0) == x.dim(0) && mask.dtype() == mask_dtype),
+        "linear_residual: the mask must be {} [{}]", name_of(mask_dtype), x.dim(0));
   Backend& backend = x.backend();
   const Tensor w = weight.value().contiguous(), b = value_or_none(bias);
   const Tensor s = value_or_none(scale);

@@ -50,9 +50,10 @@ Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variabl
         x.shape().str());
   Backend& b = x.backend();
   const Tensor in = x.value().contiguous();
-  const Tensor mean = running_mean.to(in.dtype());
+  const DType dtype = parameter_dtype(in.dtype());
+  const Tensor mean = running_mean.to(dtype);
   const Tensor rstd =
-      b.unary(Unary::rsqrt, b.unary(Unary::add_scalar, running_var.to(in.dtype()), eps), 0);
+      b.unary(Unary::rsqrt, b.unary(Unary::add_scalar, running_var.to(dtype), eps), 0);
   const Tensor scale = b.binary(Binary::mul, gamma.value(), rstd);
   const Tensor shift = b.binary(Binary::sub, beta.value(), b.binary(Binary::mul, mean, scale));
   return record("batch_norm_eval", b.channel_affine(in, scale, shift, {}), {x, gamma, beta},
@@ -60,8 +61,10 @@ Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variabl
                   Backend& b = dy.backend();
                   const Tensor g = dy.contiguous();
                   const Tensor zero = Tensor::zeros(scale.shape(), scale.dtype(), scale.device());
-                  const Tensor dbeta = sum_to(g, scale.shape());
-                  const Tensor dyx = sum_to(b.binary(Binary::mul, g, in.get()), scale.shape());
+                  const DType dtype = scale.dtype();
+                  const Tensor dbeta = sum_to(g.to(dtype), scale.shape());
+                  const Tensor dyx =
+                      sum_to(b.binary(Binary::mul, g.to(dtype), in.get().to(dtype)), scale.shape());
                   const Tensor dgamma =
                       b.binary(Binary::mul, rstd,
                                b.binary(Binary::sub, dyx, b.binary(Binary::mul, mean, dbeta)));

@@ -13,9 +13,10 @@ Variable residual(const Variable& x, const Variable& branch, const Variable& sca
   check(x.shape() == branch.shape(), "residual: {} and {} differ", x.shape().str(),
         branch.shape().str());
   check_vector("residual", "scale", x.value(), scale, x.dim(-1));
-  check(
-      !mask.defined() || (mask.ndim() == 1 && mask.dim(0) == x.dim(0) && mask.dtype() == x.dtype()),
-      "residual: the mask must be {} [{}]", name_of(x.dtype()), x.dim(0));
+  const DType mask_dtype = parameter_dtype(x.dtype());
+  check(!mask.defined() ||
+            (mask.ndim() == 1 && mask.dim(0) == x.dim(0) && mask.dtype() == mask_dtype),
+        "residual: the mask must be {} [{}]", name_of(mask_dtype), x.dim(0));
   const Tensor b = branch.value().contiguous(), s = value_or_none(scale);
   const bool ds = scale.requires_grad();
   return record("residual", x.backend().residual(x.value().contiguous(), b, s, mask),
@@ -42,7 +43,7 @@ Variable gate(const Variable& a, const Variable& u) {
 }
 
 Variable apply_mask(const Variable& x, const Tensor& mask) {
-  return x * Variable(mask);
+  return x * Variable(mask.to(x.dtype()));
 }
 
 }  // namespace nextgrad

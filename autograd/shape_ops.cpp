@@ -45,6 +45,13 @@ Variable expand(const Variable& x, const Shape& shape) {
       [from = x.shape()](const Tensor& dy) -> std::vector<Tensor> { return {sum_to(dy, from)}; });
 }
 
+Variable cast(const Variable& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  return record(
+      "cast", x.value().to(dtype), {x},
+      [from = x.dtype()](const Tensor& dy) -> std::vector<Tensor> { return {dy.to(from)}; });
+}
+
 Variable concat(const std::vector<Variable>& parts, int axis) {
   check(!parts.empty(), "concat: nothing to concatenate");
   Shape shape = parts[0].shape();

@@ -1,4 +1,4 @@
-// Views, concatenation, padding and gathering.
+// Views, casts, concatenation, padding and gathering.
 #pragma once
 
 #include "autograd/variable.h"
@@ -11,6 +11,7 @@ Variable slice(const Variable& x, int axis, std::int64_t begin, std::int64_t end
 Variable permute(const Variable& x, const std::vector<int>& axes);
 Variable transpose(const Variable& x, int a, int b);
 Variable expand(const Variable& x, const Shape& shape);  // broadcast
+Variable cast(const Variable& x, DType dtype);           // itself if it is of this dtype
 Variable concat(const std::vector<Variable>& parts, int axis);
 // Constant padding of axis: `before` and `after` new elements of `value`.
 Variable pad(const Variable& x, int axis, std::int64_t before, std::int64_t after,

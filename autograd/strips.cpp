@@ -7,8 +7,8 @@ namespace nextgrad {
 namespace {
 
 void check_strip(const Variable& x, const StripVariables& s) {
-  check_same("strips", x.value(), s.row.value());
-  check_same("strips", x.value(), s.column.value());
+  check_parameter("strips", x.value(), s.row.value());
+  check_parameter("strips", x.value(), s.column.value());
   const std::int64_t c = x.dim(3), k = s.row.ndim() == 3 ? s.row.dim(1) : 0;
   check(k % 2 == 1 && s.row.shape() == Shape{1, k, c} && s.column.shape() == Shape{k, 1, c},
         "strips: row {} and column {} do not fit the input {} (want [1,k,C] and [k,1,C], k odd)",

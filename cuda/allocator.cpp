@@ -106,7 +106,8 @@ void CachingAllocator::release(void* memory) {
   Block* block = found->second;
   used_.erase(found);
   stats_.live -= block->bytes;
-  source_->closed(block->begin, block->bytes);
+  // What a graph does in its memory it does again in every replay.
+  if (block->pool == 0) source_->closed(block->begin, block->bytes);
   block->free = true;
   if (dropped_.count(block->pool) != 0) block->pool = 0;
   for (Block* next = block->after; next != nullptr && next->free && next->pool == block->pool;

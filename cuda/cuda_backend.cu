@@ -118,6 +118,7 @@ CudaBackend::CudaBackend(int index) : index_(index) {
   allocator_ = std::make_unique<CachingAllocator>(
       std::make_unique<DeviceMemory>(properties_.totalGlobalMem));
   gemm_ = std::make_unique<Gemm>(stream_);
+  transfers_ = std::make_shared<TransferBuffers>(index, stream_);
   fault_ = device_struct(Fault{});
   progress_ = device_struct(Progress{0, 1});
   void* pinned = nullptr;

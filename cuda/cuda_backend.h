@@ -17,6 +17,7 @@
 #include "cuda/gemm.h"
 #include "cuda/launch.h"
 #include "cuda/runtime.h"
+#include "cuda/transfer.h"
 #include "tensor/backend.h"
 #include "tensor/profile.h"
 
@@ -71,6 +72,9 @@ class CudaBackend final : public Backend {
   void upload(void* destination, const void* host, std::size_t bytes) override;
   void download(void* host, const void* source, std::size_t bytes) override;
   void synchronize() override;
+  std::unique_ptr<Transfer> send(const Tensor& host) override;
+  std::unique_ptr<Recording> record(const std::function<void()>& work) override;
+  void allow_tf32(bool yes) override;
   std::string description() const override;
   Roofline roofline() override;
   void fill(Tensor& out, double value) override;
@@ -191,6 +195,8 @@ class CudaBackend final : public Backend {
   Tensor product_operand(const Tensor& weight, DType activations) const;
   Tensor masked_input(const Tensor& x, Activation input, const Tensor& mask);
 
+  friend class CudaRecording;
+
   int index_;
   cudaDeviceProp properties_{};
   cudaStream_t stream_ = nullptr;
@@ -200,6 +206,7 @@ class CudaBackend final : public Backend {
   Fault* fault_seen_ = nullptr;   // its copy, pinned
   Progress* progress_ = nullptr;  // on the device
   bool recording_ = false;
+  std::shared_ptr<TransferBuffers> transfers_;
 };
 
 }  // namespace nextgrad::cuda

@@ -1,6 +1,7 @@
 #include "models/classifier.h"
 
 #include "autograd/pool.h"
+#include "autograd/shape_ops.h"
 
 namespace nextgrad {
 
@@ -8,7 +9,8 @@ MSCANClassifier::MSCANClassifier(const MSCANConfig& config, int num_classes)
     : MSCAN(config), head_(child<Linear>("head", config.channels.back(), num_classes)) {}
 
 Variable MSCANClassifier::forward(const Variable& x) const {
-  return head_(global_average_pool(features(x).back()));
+  const Variable logits = head_(global_average_pool(features(x).back()));
+  return cast(logits, parameter_dtype(logits.dtype()));
 }
 
 }  // namespace nextgrad

@@ -7,6 +7,7 @@
 #include "autograd/checkpoint.h"
 #include "autograd/feed_forward.h"
 #include "autograd/residual.h"
+#include "autograd/shape_ops.h"
 #include "autograd/strips.h"
 
 namespace nextgrad {
@@ -162,7 +163,7 @@ std::vector<Variable> MSCAN::features(const Variable& image) const {
   check(image.dim(1) >= 32 && image.dim(2) >= 32,
         "MSCAN: image of {}x{} is too small; 32x32 is the least", image.dim(1), image.dim(2));
   std::vector<Variable> features;
-  Variable x = image;
+  Variable x = cast(image, activations_.value_or(image.dtype()));
   for (const Stage& stage : stages_) {
     x = (*stage.embed)(x);
     for (const Block* block : stage.blocks) {

@@ -1,5 +1,7 @@
 #include "models/segnext.h"
 
+#include "autograd/shape_ops.h"
+
 namespace nextgrad {
 
 namespace {
@@ -48,8 +50,10 @@ SegNeXt::SegNeXt(const SegNeXtConfig& config)
 
 SegNeXt::Output SegNeXt::forward_stages(const Variable& image) const {
   std::vector<Variable> stages = backbone_.features(image);
-  Variable logits = head_.forward({stages[1], stages[2], stages[3]});
-  return {std::move(stages), std::move(logits)};
+  const Variable logits = head_.forward({stages[1], stages[2], stages[3]});
+  // Losses and scores are sums of many exponentials.
+  const DType scores = parameter_dtype(logits.dtype());
+  return {std::move(stages), cast(logits, scores)};
 }
 
 Variable SegNeXt::loss(const Variable& logits, const Tensor& labels,

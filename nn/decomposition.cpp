@@ -224,8 +224,11 @@ void MatrixDecomposition::update_learned(const Tensor& bases) const {
   *learned_ = normalize(old + (batch_mean - old) * options_.eta, 1).value();
 }
 
-Variable MatrixDecomposition::forward(const Variable& x) const {
-  check(x.ndim() == 4, "matrix decomposition: wants [N,H,W,C], got {}", x.shape().str());
+Variable MatrixDecomposition::forward(const Variable& image_in) const {
+  check(image_in.ndim() == 4, "matrix decomposition: wants [N,H,W,C], got {}",
+        image_in.shape().str());
+  // Its quotients of sums over all pixels need more digits than bf16 has.
+  const Variable x = cast(image_in, parameter_dtype(image_in.dtype()));
   const Variable points = rows(x);
   const Variable bases = initial_bases(points);
   Factors f;
@@ -237,7 +240,7 @@ Variable MatrixDecomposition::forward(const Variable& x) const {
   }
   update_learned(f.bases.value());
   const Variable coef = coefficients(points, f);
-  return image(matmul(coef, f.bases, false, true), x.shape());
+  return cast(image(matmul(coef, f.bases, false, true), x.shape()), image_in.dtype());
 }
 
 }  // namespace nextgrad

@@ -12,7 +12,7 @@ void check_probability(const char* layer, double p) {
 }
 
 Tensor mask_of(const Variable& x, const Shape& shape, double p) {
-  return x.backend().dropout_mask(shape, x.dtype(), p, next_random_key());
+  return x.backend().dropout_mask(shape, parameter_dtype(x.dtype()), p, next_random_key());
 }
 
 }  // namespace

@@ -34,6 +34,27 @@ void register_backend(Device::Kind kind, Backend* (*create)(int)) {
   registry().create[static_cast<std::size_t>(kind)] = create;
 }
 
+namespace {
+
+class HostTransfer final : public Transfer {
+ public:
+  explicit HostTransfer(Tensor tensor) : tensor_(std::move(tensor)) {}
+  void receive(Tensor& destination) override { destination.copy_(tensor_); }
+
+ private:
+  Tensor tensor_;
+};
+
+}  // namespace
+
+std::unique_ptr<Transfer> Backend::send(const Tensor& host) {
+  return std::make_unique<HostTransfer>(host.clone());
+}
+
+std::unique_ptr<Recording> Backend::record(const std::function<void()>&) {
+  return nullptr;
+}
+
 Backend& backend_of(Device device) {
   if (device.kind == Device::Kind::cpu) {
     static auto* cpu = new cpu::CpuBackend;

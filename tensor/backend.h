@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -109,6 +110,23 @@ struct CrossEntropyResult {
   Tensor normaliser;  // [], what the sum was divided by (>= tiny: no valid pixel gives loss 0)
 };
 
+// Work that a device keeps and does again as a whole, on the same addresses: a CUDA graph.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  // Submits the work. Where it draws random numbers or steps an optimiser, it does so for
+  // `iterations` after the one that was recorded, with learning rates times `lr_ratio`.
+  virtual void replay(std::uint64_t iterations = 0, double lr_ratio = 1) = 0;
+};
+
+// A tensor on its way from the host to a device, beside what the device computes.
+class Transfer {
+ public:
+  virtual ~Transfer() = default;
+  // Puts it into `destination`, of its shape and dtype, before whatever is submitted afterwards.
+  virtual void receive(Tensor& destination) = 0;
+};
+
 struct Roofline {
   double flops;  // f32 multiply-adds in registers, two FLOPs each, per second
   double bytes;  // b[i] = 1.5 a[i] on arrays that no cache holds: read plus written, per second
@@ -143,6 +161,17 @@ class Backend {
   virtual void upload(void* destination, const void* host, std::size_t bytes) = 0;
   virtual void download(void* host, const void* source, std::size_t bytes) = 0;
   virtual void synchronize() {}
+  // Starts to copy a contiguous tensor of the host; any thread may call it. The tensor may be
+  // changed as soon as this returns.
+  virtual std::unique_ptr<Transfer> send(const Tensor& host);
+  // Calls `work` once, without doing what it submits, and returns what will do that; null on a
+  // device that cannot (the CPU), which calls nothing. `work` must not wait for the device, and
+  // what it reads from outside must stay where it is. Its own tensors keep their memory for as long
+  // as the recording lives: those it leaves hold the results of the latest replay.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& work);
+  // Whether products of f32 may round their inputs to 10 bits (TF32, on tensor cores). No, at
+  // first.
+  virtual void allow_tf32(bool) {}
   virtual std::string description() const = 0;  // "AVX2, 2 threads"
   // What this device can do at most, measured anew (about 0.3 s): no op is faster than its FLOPs or
   // its bytes allow (Williams, Waterman and Patterson, "Roofline", 2009).
@@ -322,7 +351,8 @@ class Backend {
   virtual Tensor upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
                                                  const Tensor& weights,
                                                  const CrossEntropyOptions& o,
-                                                 const CrossEntropyResult& r, const Tensor& dloss) = 0;
+                                                 const CrossEntropyResult& r,
+                                                 const Tensor& dloss) = 0;
 
   // --- optimiser: optimizer.cpp, one pass over all parameters, in place ---
   // Decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019,

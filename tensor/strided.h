@@ -1,5 +1,5 @@
-// K tensors of one shape and any strides, with neighbouring axes merged where all strides allow: what
-// a backend walks over.
+// K tensors of one shape and any strides, with neighbouring axes merged where all strides allow:
+// what a backend walks over.
 #pragma once
 
 #include <array>
