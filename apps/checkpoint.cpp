@@ -152,7 +152,9 @@ void save_weights(const std::string& path, const SegNeXt& model, const ModelInfo
                      {"std", json(info.normalize.deviation).dump()}});
 }
 
-LoadedModel load_weights(const std::string& path, const std::string& variant, Device device) {
+LoadedModel load_weights(const std::string& path, const std::string& variant,
+                         const Placement& placement) {
+  const Device device = Device::parse(placement.device);
   const WeightsFile file = read_weights(path);
   const StateDict adapted = adapt_published_names(file.tensors);
   const Architecture shapes = architecture_of(adapted);
@@ -177,6 +179,7 @@ LoadedModel load_weights(const std::string& path, const std::string& variant, De
   fmt::print("{}, variant {}\n{}\n", describe(path, file), chosen, report.lines());
   loaded.model->eval();
   loaded.model->to(device);
+  set_precision(loaded.model->backbone(), device, placement.precision);
   return loaded;
 }
 

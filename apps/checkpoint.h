@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/precision.h"
 #include "data/dataset.h"
 #include "data/transforms.h"
 #include "data/weights_file.h"
@@ -32,7 +33,8 @@ struct LoadedModel {
 // read from the shapes (variant, number of classes) or from `variant`; class names of others'
 // metadata are used if there are as many as classes. Prints which tensors matched. Throws
 // InputError for another file, and unless every tensor matches.
-LoadedModel load_weights(const std::string& path, const std::string& variant, Device device);
+LoadedModel load_weights(const std::string& path, const std::string& variant,
+                         const Placement& placement);
 
 // Copies what fits from a file of weights: an ImageNet encoder (whose classifier is left out), or a
 // whole model. Returns lines that say what matched, what is missing, unexpected and mis-shaped.

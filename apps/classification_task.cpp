@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "apps/checkpoint.h"
+#include "apps/precision.h"
 #include "apps/progress.h"
 #include "apps/run_report.h"
 #include "autograd/loss.h"
@@ -66,6 +67,7 @@ ClassificationTask::ClassificationTask(const PretrainConfig& config, bool has_st
     ProgressLine(stdout).message(
         "pretrained " + load_pretrained(*model_, config.pretrained, config.reset_classifier));
   model_->to(device);
+  set_precision(*model_, device, config.precision);
 }
 
 std::int64_t ClassificationTask::iterations_of(double epochs) const {
@@ -95,8 +97,8 @@ Variable ClassificationTask::loss(const Batch& batch) {
   const Device device = model_->device();
   const MixPlan plan =
       plan_of(mix_, static_cast<std::uint64_t>(config_.seed), batch.iteration, config_.size);
-  const Tensor targets =
-      soft_targets(batch.labels, train_set_->num_classes(), config_.label_smoothing, plan);
+  const Tensor targets = soft_targets(batch.labels.to(Device{}), train_set_->num_classes(),
+                                      config_.label_smoothing, plan);
   const Variable logits = model_->forward(Variable(batch.images.to(device)));
   return soft_cross_entropy(logits, targets.to(device));
 }

@@ -28,6 +28,7 @@ class ClassificationTask : public TrainTask {
   std::unique_ptr<Optimizer> make_optimizer() override;
   std::shared_ptr<const SampleMaker> samples() const override;
   Variable loss(const Batch& batch) override;
+  bool recordable() const override { return false; }  // targets are mixed on the host
   std::optional<Validation> validate(const More& more) override;
   void save_weights(const std::string& path) const override {
     save_classifier(path, *model_, info_);

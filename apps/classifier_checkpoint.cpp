@@ -43,7 +43,8 @@ void save_classifier(const std::string& path, const MSCANClassifier& model,
 }
 
 LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
-                                 Device device) {
+                                 const Placement& placement) {
+  const Device device = Device::parse(placement.device);
   const WeightsFile file = read_weights(path);
   const StateDict tensors = adapt_encoder_names(file.tensors);
   LoadedClassifier loaded;
@@ -73,6 +74,7 @@ LoadedClassifier load_classifier(const std::string& path, const std::string& var
     fail_input("{}: weights of another encoder than {}: {}", path, info.variant, report.summary());
   loaded.model->eval();
   loaded.model->to(device);
+  set_precision(*loaded.model, device, placement.precision);
   return loaded;
 }
 

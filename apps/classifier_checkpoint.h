@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/precision.h"
 #include "data/transforms.h"
 #include "models/classifier.h"
 
@@ -31,6 +32,6 @@ struct LoadedClassifier {
 // is then the classifier's, the variant that of the shapes, unless `variant` says it. Throws
 // InputError unless every tensor matches.
 LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
-                                 Device device);
+                                 const Placement& placement);
 
 }  // namespace nextgrad

@@ -1,5 +1,6 @@
 #include "apps/config.h"
 
+#include "apps/precision.h"
 #include "data/dataset.h"
 
 namespace nextgrad {
@@ -35,7 +36,8 @@ Settings settings_of(TrainConfig& c) {
        0,
        {},
        true},
-      {"device", "where to compute", &c.device, 0, 0, {}, true},
+      {"device", kDeviceHelp, &c.device, 0, 0, {}, true},
+      {"precision", kPrecisionHelp, &c.precision, 0, 0, {"f32", "tf32", "bf16"}, true},
       {"crop", "training crop in pixels: one number or H W", &c.crop, 32, kUnlimited},
       {"batch", "images per (micro-)batch", &c.batch, 1, 4096},
       {"accumulate", "micro-batches whose gradients make one step", &c.accumulate, 1, 4096},

@@ -10,7 +10,7 @@ namespace nextgrad {
 
 struct TrainConfig {
   std::string data = "scenes", data_root;
-  std::string variant = "nano", pretrained, device = "cpu";
+  std::string variant = "nano", pretrained, device = "cpu", precision = "f32";
   std::string optimizer = "adamw", schedule = "poly";
   Size crop{128, 128}, base_size{0, 0};
   Size val_size{0, 0}, val_window{0, 0}, val_stride{0, 0};

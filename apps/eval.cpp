@@ -12,15 +12,16 @@ namespace {
 
 struct EvalArguments {
   DatasetConfig data;
-  std::string weights, variant, split = "val", device = "cpu", json;
+  std::string weights, variant, split = "val", json;
   ProtocolOptions protocol;
+  Placement placement;
   int threads = 0;
 };
 
 void run_eval(const CLI::App& app, const EvalArguments& a) {
   check_output(a.json);
   set_num_threads(a.threads);
-  LoadedModel loaded = load_weights(a.weights, a.variant, Device::parse(a.device));
+  LoadedModel loaded = load_weights(a.weights, a.variant, a.placement);
   const auto dataset = make_dataset(a.data, a.split);
   check_classes(loaded.info, a.weights, *dataset, a.data.kind);
   const Protocol protocol = protocol_of(app, a.protocol, loaded.info.normalize);
@@ -63,7 +64,7 @@ Command eval_command(CLI::App& root) {
   app->add_option("--json", a->json, "also write the scores and exact counts to this file");
   app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
       ->check(CLI::Range(0, 1024));
-  app->add_option("--device", a->device, "where to compute")->capture_default_str();
+  add_placement(*app, a->placement);
   app->footer(
       "Scores are counted at the labels' own size, as published: logits are upsampled to the\n"
       "network's input size, averaged where windows overlap, then brought to the labels' size;\n"

@@ -11,6 +11,7 @@ EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& prot
   if (!dataset.has_labels())
     fail_input("this split has no published labels: it can be predicted, not scored");
   const EvalMode mode(model);
+  ModelForward forward(model);
   EvalResult result{ConfusionMatrix(dataset.num_classes()), {}, false};
   const auto prepare = [&](std::int64_t i) {
     Sample sample = dataset.load(i);
@@ -21,7 +22,7 @@ EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& prot
   for (std::int64_t i = 0; i < dataset.size(); ++i) {
     auto [sample, views] = pictures.next();
     LabelMap prediction =
-        predict_labels(model, protocol, views, sample.label.height, sample.label.width);
+        predict_labels(forward, protocol, views, sample.label.height, sample.label.width);
     result.matrix.add(sample.label, std::vector<std::int32_t>(prediction.values.begin(),
                                                               prediction.values.end()));
     if (keep.count(i) > 0) result.pictures.push_back({std::move(sample), std::move(prediction)});

@@ -25,8 +25,8 @@ Tensor mirrored(const Tensor& x) {
 // once all rows below are.
 class ViewScores {
  public:
-  ViewScores(const SegNeXt& model, const Protocol& protocol, const Image& picture, bool flipped)
-      : model_(model), protocol_(protocol), picture_(picture), flipped_(flipped) {
+  ViewScores(ModelForward& forward, const Protocol& protocol, const Image& picture, bool flipped)
+      : forward_(forward), protocol_(protocol), picture_(picture), flipped_(flipped) {
     const bool whole = protocol.window.height == 0;
     window_h_ = whole ? picture.height : std::min(protocol.window.height, picture.height);
     window_w_ = whole ? picture.width : std::min(protocol.window.width, picture.width);
@@ -64,7 +64,7 @@ class ViewScores {
       for (; from < lefts_.size() && std::ssize(windows) < protocol_.batch; ++from)
         windows.push_back({top, lefts_[from], window_h_, window_w_});
       const Tensor input = protocol_.transform.normalized(picture_, windows, flipped_);
-      Tensor logits = model_.forward(Variable(input.to(model_.device()))).value();
+      Tensor logits = forward_(input);
       if (flipped_) logits = mirrored(logits);
       for (std::int64_t i = 0; i < logits.dim(0); ++i)
         strip.logits.push_back(logits.slice(0, i, i + 1).contiguous());
@@ -101,7 +101,7 @@ class ViewScores {
     return (Variable(sum) / Variable(windows)).value();
   }
 
-  const SegNeXt& model_;
+  ModelForward& forward_;
   const Protocol& protocol_;
   const Image& picture_;
   const bool flipped_;
@@ -122,10 +122,12 @@ Tensor rows_at_size(ViewScores& view, std::int64_t height, std::int64_t width, s
   return logits.backend().resize_band(logits, band, width);
 }
 
-// So many rows at a time that their scores stay in a cache; few rows are read twice.
-std::int64_t rows_of_a_band(std::int64_t width, std::int64_t classes) {
-  const std::int64_t row = width * classes * 4;
-  return std::max<std::int64_t>(8, (4 << 20) / row);
+// So many rows at a time that their scores stay in a cache of the CPU; few rows are read twice. A
+// GPU wants more to do at a time.
+std::int64_t rows_of_a_band(std::int64_t width, const SegNeXt& model) {
+  const std::int64_t row = width * model.config().num_classes * 4;
+  const bool on_gpu = model.device().kind == Device::Kind::cuda;
+  return std::max<std::int64_t>(8, (on_gpu ? 256 << 20 : 4 << 20) / row);
 }
 
 }  // namespace
@@ -137,23 +139,23 @@ std::vector<Image> resize_views(const Protocol& protocol, const Image& image) {
   return views;
 }
 
-LabelMap predict_labels(const SegNeXt& model, const Protocol& protocol,
+LabelMap predict_labels(ModelForward& forward, const Protocol& protocol,
                         const std::vector<Image>& views, std::int64_t height, std::int64_t width,
                         const std::function<void(double)>& progress) {
   const NoGrad no_grad;
   if (protocol.one_step && protocol.views() == 1 && protocol.window.height == 0) {
     const Rectangle all[] = {{0, 0, views[0].height, views[0].width}};
-    const Variable x(protocol.transform.normalized(views[0], all).to(model.device()));
-    const Tensor labels = model.predict(model.forward(x), height, width);
+    const Variable logits(forward(protocol.transform.normalized(views[0], all)));
+    const Tensor labels = forward.model().predict(logits, height, width);
     return {height, width, labels.to_vector<std::uint8_t>()};
   }
   std::deque<ViewScores> scores;
   for (const Image& view : views)
     for (const bool flipped : {false, true})
-      if (!flipped || protocol.flip) scores.emplace_back(model, protocol, view, flipped);
+      if (!flipped || protocol.flip) scores.emplace_back(forward, protocol, view, flipped);
   LabelMap labels{height, width, {}};
   labels.values.reserve(static_cast<std::size_t>(height * width));
-  const std::int64_t band = rows_of_a_band(width, model.config().num_classes);
+  const std::int64_t band = rows_of_a_band(width, forward.model());
   for (std::int64_t top = 0; top < height; top += band) {
     const std::int64_t rows = std::min(band, height - top);
     Tensor sum;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <vector>
 
+#include "apps/forward.h"
 #include "apps/settings.h"
 #include "data/transforms.h"
 #include "models/segnext.h"
@@ -34,7 +35,7 @@ std::vector<Image> resize_views(const Protocol& protocol, const Image& image);
 // windows overlap, logits are averaged; with several views, the classes' probabilities are. The
 // model must be in evaluation mode. The result does not depend on `batch`. `progress` is told the
 // share that is done.
-LabelMap predict_labels(const SegNeXt& model, const Protocol& protocol,
+LabelMap predict_labels(ModelForward& forward, const Protocol& protocol,
                         const std::vector<Image>& views, std::int64_t height, std::int64_t width,
                         const std::function<void(double)>& progress = {});
 

@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 
 struct PredictArguments {
   std::vector<std::string> inputs;
-  std::string weights, variant, output = "predictions", device = "cpu";
+  std::string weights, variant, output = "predictions";
   std::optional<DatasetConfig> from_data;
   DatasetConfig data;
   std::string split = "val";
@@ -31,6 +31,7 @@ struct PredictArguments {
   bool overlay = false, colour = false, index = false, overwrite = false, submission = false;
   double alpha = 0.5;
   ProtocolOptions protocol;
+  Placement placement;
   int threads = 0;
   std::vector<std::string> kinds() const {
     std::vector<std::string> k;
@@ -188,6 +189,7 @@ void predict_all(const Job& job, const Writer& writer) {
   Ahead<Prepared> pictures(
       n, [&](std::int64_t i) { return job.prepare(i); },
       static_cast<std::size_t>(job.arguments.protocol.workers));
+  ModelForward forward(*job.loaded.model);
   for (std::int64_t i = 0; i < n; ++i) {
     Prepared p;
     try {
@@ -199,7 +201,7 @@ void predict_all(const Job& job, const Writer& writer) {
     const Stopwatch busy;
     const auto& image = p.sample.image;
     LabelMap label = predict_labels(
-        *job.loaded.model, job.protocol, p.views, image.height, image.width, [&](double share) {
+        forward, job.protocol, p.views, image.height, image.width, [&](double share) {
           const double seconds = clock.seconds();
           const double all = (static_cast<double>(i) + share) / static_cast<double>(n);
           progress.update(fmt::format("image {} of {}: {:.0f} %  left {}", i + 1, n, 100 * share,
@@ -227,7 +229,7 @@ void run_predict(const CLI::App& app, const PredictArguments& a) {
   if (data_set == !a.inputs.empty())
     fail_input("predict: give images (files, a folder or a glob) or --data, one of the two");
   set_num_threads(a.threads);
-  const LoadedModel loaded = load_weights(a.weights, a.variant, Device::parse(a.device));
+  const LoadedModel loaded = load_weights(a.weights, a.variant, a.placement);
   std::unique_ptr<Dataset> dataset;
   if (data_set) dataset = make_dataset(a.data, a.split);
   Job job{a,
@@ -277,7 +279,7 @@ Command predict_command(CLI::App& root) {
   app->add_flag("--overwrite", a->overwrite, "replace results that exist");
   app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
       ->check(CLI::Range(0, 1024));
-  app->add_option("--device", a->device, "where to compute")->capture_default_str();
+  add_placement(*app, a->placement);
   app->footer(
       "Results keep the images' names (as .png) and sizes; several kinds go into sub-folders.\n"
       "Examples:\n"

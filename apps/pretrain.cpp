@@ -69,7 +69,7 @@ void run_eval_only(const PretrainArguments& a) {
   const auto given = a.options->given();
   set_num_threads(static_cast<int>(config.threads));
   const auto loaded = load_classifier(a.weights, given.contains("variant") ? config.variant : "",
-                                      Device::parse(config.device));
+                                      {config.device, config.precision});
   const auto data = make_class_dataset(class_data(config), "val");
   check_classes(loaded, a.weights, *data);
   ClassifierInfo info = loaded.info;

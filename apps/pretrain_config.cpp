@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "apps/precision.h"
+
 namespace nextgrad {
 namespace {
 
@@ -31,7 +33,8 @@ Settings settings_of(PretrainConfig& c) {
            {"nano", "tiny", "small", "base", "large"}),
       text("pretrained", "weights to start from", c.pretrained, {}, kResumable),
       {"reset-classifier", "with pretrained: begin with a new classifier", &c.reset_classifier},
-      text("device", "where to compute", c.device, {}, kResumable),
+      text("device", kDeviceHelp, c.device, {}, kResumable),
+      text("precision", kPrecisionHelp, c.precision, {"f32", "tf32", "bf16"}, kResumable),
       number("size", "pictures have this many pixels a side", c.size, 32, 4096),
       number("batch", "images per (micro-)batch", c.batch, 1, 8192),
       number("accumulate", "micro-batches whose gradients make one step", c.accumulate, 1, 4096),

@@ -12,7 +12,8 @@ namespace nextgrad {
 // are 1024 and 1e-3 on eight devices.
 struct PretrainConfig {
   std::string data = "folders", data_root;
-  std::string variant = "nano", pretrained, device = "cpu", interpolation = "bicubic";
+  std::string variant = "nano", pretrained, device = "cpu", precision = "f32",
+              interpolation = "bicubic";
   std::int64_t size = 224, batch = 128, accumulate = 1, iterations = 0, seed = 0;
   std::int64_t rand_augment = 2, checkpoint_every = 500, workers = 1, threads = 0, pictures = 12;
   double epochs = 300, warmup = 5, val_every = 1;  // epochs

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "apps/precision.h"
 #include "apps/progress.h"
 #include "apps/protocol.h"
 #include "apps/run_report.h"
@@ -46,6 +47,7 @@ SegmentationTask::SegmentationTask(const TrainConfig& config, bool has_state) : 
     ProgressLine(stdout).message(
         "pretrained " + load_pretrained(*model_, config.pretrained, config.reset_classifier));
   model_->to(device);
+  set_precision(model_->backbone(), device, config.precision);
 }
 
 std::unique_ptr<Optimizer> SegmentationTask::make_optimizer() {

@@ -21,6 +21,7 @@ class SegmentationTask : public TrainTask {
   std::unique_ptr<Optimizer> make_optimizer() override;
   std::shared_ptr<const SampleMaker> samples() const override;
   Variable loss(const Batch& batch) override;
+  bool recordable() const override { return true; }
   std::optional<Validation> validate(const More& more) override;
   void save_weights(const std::string& path) const override {
     nextgrad::save_weights(path, *model_, info_);

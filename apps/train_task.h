@@ -33,6 +33,9 @@ class TrainTask {
   virtual std::shared_ptr<const SampleMaker> samples() const = 0;
   // Mean loss of one micro-batch, inside the RandomScope of its iteration.
   virtual Variable loss(const Batch& batch) = 0;
+  // Whether loss() does nothing on the host that depends on the batch, so that a step may be
+  // recorded once and replayed for other batches.
+  virtual bool recordable() const = 0;
   // Scores the model as it is (with the averaged weights, if there are any); nothing if it was
   // stopped.
   virtual std::optional<Validation> validate(const More& more) = 0;

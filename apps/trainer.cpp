@@ -46,7 +46,10 @@ void Trainer::open_stream() {
   stream.start_iteration = iteration_ * options_.accumulate;
   stream.end_iteration = options_.iterations * options_.accumulate;
   stream.workers = options_.workers;
-  loader_ = std::make_unique<Loader>(task_.samples(), stream);
+  feed_ = std::make_unique<Feed>(std::make_unique<Loader>(task_.samples(), stream),
+                                 task_.model().device());
+  batch_ = {};
+  step_ = std::make_unique<RecordedStep>(task_, *optimizer_, options_.clip_grad, options_.seed);
 }
 
 // A stop between an iteration and its validation leaves the validation to the resumed run.
@@ -82,26 +85,37 @@ bool Trainer::run(const RunFolder& folder, const std::optional<TrainState>& stat
   return iteration_ >= options_.iterations && validated_ == iteration_;
 }
 
-// One optimiser step over `accumulate` micro-batches; the mean loss.
-double Trainer::step(double lr, double& grad_norm) {
+// One optimiser step over `accumulate` micro-batches, waited for.
+RecordedStep::Result Trainer::step(double lr) {
+  RecordedStep::Result result{};
+  if (options_.accumulate > 1) {
+    result = accumulated_step(lr);
+  } else {
+    feed_->next(batch_);
+    result = (*step_)(batch_, lr);
+  }
+  if (average_ && std::isfinite(result.loss) && std::isfinite(result.grad_norm)) average_->update();
+  return result;
+}
+
+// The mean loss of all micro-batches.
+RecordedStep::Result Trainer::accumulated_step(double lr) {
   const auto parameters = task_.model().named_parameters();
-  double loss = 0;
+  const double share = 1.0 / static_cast<double>(options_.accumulate);
   task_.model().zero_grad();
+  double loss = 0;
   for (std::int64_t k = 0; k < options_.accumulate; ++k) {
-    const Batch batch = loader_->next();
-    const RandomScope random(options_.seed, static_cast<std::uint64_t>(batch.iteration));
-    const Variable value = task_.loss(batch);
-    loss += value.item() / static_cast<double>(options_.accumulate);
-    if (!std::isfinite(loss)) return loss;
+    feed_->next(batch_);
+    const RandomScope random(options_.seed, static_cast<std::uint64_t>(batch_.iteration));
+    const Variable value = task_.loss(batch_);
+    loss += value.item() * share;
+    if (!std::isfinite(loss)) return {loss, loss};
     value.backward();
   }
-  if (options_.accumulate > 1)
-    scale_grads(parameters, 1.0 / static_cast<double>(options_.accumulate));
-  grad_norm = clip_grad_norm(parameters, options_.clip_grad);
-  if (!std::isfinite(grad_norm)) return grad_norm;  // before it spoils the weights
-  optimizer_->step(lr);
-  if (average_) average_->update();
-  return loss;
+  scale_grads(parameters, share);
+  const Tensor norm = grad_norm(parameters);
+  optimizer_->step(lr, {norm, options_.clip_grad});
+  return {loss, norm.item()};
 }
 
 void Trainer::fail_diverged(const std::string& what, std::int64_t iteration) const {
@@ -121,16 +135,16 @@ void Trainer::check_weights() const {
 
 void Trainer::train_iteration() {
   const double lr = options_.schedule.lr(iteration_);
-  double grad_norm = 0;
-  const double loss = step(lr, grad_norm);
-  if (!std::isfinite(loss))
-    fail_diverged(fmt::format("loss or gradient is {}", loss), iteration_ + 1);
+  const auto [loss, norm] = step(lr);
+  if (!std::isfinite(loss) || !std::isfinite(norm))
+    fail_diverged(fmt::format("loss or gradient is {}", std::isfinite(loss) ? norm : loss),
+                  iteration_ + 1);
   ++iteration_;
   measure_speed();
   log_->add({{"iteration", iteration_},
              {"loss", loss},
              {"lr", lr},
-             {"grad_norm", grad_norm},
+             {"grad_norm", norm},
              {"images_per_second", images_per_second_},
              {"wait_share", wait_share_},
              {"peak_bytes", backend_of(task_.model().device()).memory().peak}});
@@ -141,10 +155,10 @@ void Trainer::measure_speed() {
   const double seconds = std::max(window_.clock.seconds(), 1e-9);
   images_per_second_ =
       static_cast<double>((iteration_ - window_.iteration) * images_per_iteration()) / seconds;
-  wait_share_ = (loader_->wait_seconds() - window_.waited) / seconds;
+  wait_share_ = (feed_->wait_seconds() - window_.waited) / seconds;
   if (next_window_.clock.seconds() > 15) {
     window_ = next_window_;
-    next_window_ = {Stopwatch(), loader_->wait_seconds(), iteration_};
+    next_window_ = {Stopwatch(), feed_->wait_seconds(), iteration_};
   }
 }
 
@@ -184,7 +198,7 @@ bool Trainer::validate() {
                                 better ? "  (best so far)" : ""));
   save();
   write_report();
-  window_ = next_window_ = {Stopwatch(), loader_->wait_seconds(), iteration_};
+  window_ = next_window_ = {Stopwatch(), feed_->wait_seconds(), iteration_};
   return true;
 }
 

@@ -7,7 +7,9 @@
 #include <optional>
 #include <string>
 
+#include "apps/feed.h"
 #include "apps/progress.h"
+#include "apps/recorded_step.h"
 #include "apps/run_folder.h"
 #include "apps/run_log.h"
 #include "apps/train_task.h"
@@ -39,7 +41,8 @@ class Trainer {
   void restore(const TrainState& state);
   void open_stream();
   bool validation_due() const;
-  double step(double lr, double& grad_norm);
+  RecordedStep::Result step(double lr);
+  RecordedStep::Result accumulated_step(double lr);
   void train_iteration();
   void measure_speed();
   void check_weights() const;  // throws Error if one is not finite: such weights are never saved
@@ -55,7 +58,9 @@ class Trainer {
   RunFolder folder_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightAverage> average_;
-  std::unique_ptr<Loader> loader_;
+  std::unique_ptr<RecordedStep> step_;
+  std::unique_ptr<Feed> feed_;
+  Batch batch_;
   std::unique_ptr<RunLog> log_;
   ProgressLine progress_{stdout};
   std::int64_t iteration_ = 0;  // done

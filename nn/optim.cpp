@@ -47,6 +47,11 @@ void Optimizer::step(double lr, const GradientNorm& norm) {
   if (!slots.empty()) update(slots[0].p.backend(), slots, norm);
 }
 
+void Optimizer::count_steps(std::int64_t n) {
+  for (Slot& slot : slots_)
+    if (slot.parameter.value.grad().defined()) slot.steps += n;
+}
+
 void Optimizer::zero_grad() {
   for (Slot& slot : slots_) slot.parameter.value.zero_grad();
 }

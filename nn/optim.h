@@ -28,6 +28,8 @@ class Optimizer {
   // without a gradient are left alone; all are if `norm` is given and is not finite.
   void step(double lr, const GradientNorm& norm = {});
   void zero_grad();
+  // Steps that were done without step(): replays of a recording of it.
+  void count_steps(std::int64_t n);
   // State for an exact resume, in this library's layouts: "step" i64 [parameters] and the moments.
   StateDict state() const;
   // Throws InputError, changing nothing, unless names and shapes are those of state().

@@ -45,6 +45,7 @@ class Tensor {
   // True if no other tensor shares the storage and this one covers all of it, so that its owner may
   // change it unseen.
   bool sole_owner() const;
+  bool shares_storage(const Tensor& other) const { return storage_ == other.storage_; }
   std::uint64_t version() const { return storage_ ? storage_->version() : 0; }
 
   // Views: no numbers move (except reshape of a non-contiguous tensor, which copies).

@@ -130,6 +130,7 @@ TEST_CASE("inference: windows begin where MMSegmentation's do") {
 
 TEST_CASE("inference: every protocol is the composition at full size") {
   const auto model = lively_model();
+  ModelForward forward(*model);
   const Image image = little_image(90, 133, 4);
   std::vector<Protocol> protocols(6);
   protocols[1].flip = true;
@@ -151,23 +152,25 @@ TEST_CASE("inference: every protocol is the composition at full size") {
     CAPTURE(i);
     const Protocol& p = protocols[i];
     const auto scores = expected_scores(*model, image, p, 101, 97);
-    const LabelMap labels = predict_labels(*model, p, resize_views(p, image), 101, 97);
+    const LabelMap labels = predict_labels(forward, p, resize_views(p, image), 101, 97);
     REQUIRE(labels.values.size() == 101 * 97);
     CHECK(worst_loss(scores, labels) < 1e-4);
     std::set<std::uint8_t> classes(labels.values.begin(), labels.values.end());
     CHECK(classes.size() > 1);
     Protocol batched = p;
     batched.batch = 3;
-    CHECK(predict_labels(*model, batched, resize_views(p, image), 101, 97).values == labels.values);
+    CHECK(predict_labels(forward, batched, resize_views(p, image), 101, 97).values ==
+          labels.values);
   }
 }
 
 TEST_CASE("inference: in one step where network and labels are of one size") {
   const auto model = lively_model();
+  ModelForward forward(*model);
   const Image image = little_image(64, 96, 4);
   Protocol two, one;
   one.one_step = true;
   const auto views = resize_views(two, image);
-  CHECK(predict_labels(*model, one, views, 64, 96).values ==
-        predict_labels(*model, two, views, 64, 96).values);
+  CHECK(predict_labels(forward, one, views, 64, 96).values ==
+        predict_labels(forward, two, views, 64, 96).values);
 }
