@@ -82,7 +82,7 @@ __device__ __forceinline__ void finish_run(const T* base, T* y, std::int64_t at,
 
 // One thread per pack of channels and task; `flip` turns the taps round.
 template <class T, int K, int N, bool Gelu>
-__global__ void __launch_bounds__(kMarchThreads, 4)
+__global__ void __launch_bounds__(kMarchThreads, 3)
     march(March s, const T* __restrict__ x, const Compute<T>* __restrict__ weight, bool flip,
           const Compute<T>* __restrict__ bias, const T* __restrict__ base, T* __restrict__ y) {
   using C = Compute<T>;
@@ -155,7 +155,7 @@ __device__ __forceinline__ void march_products(const March& s, const MarchTask& 
 // Sums of all taps and of dy: partials [groups][K * K + 1][c]. A block has `lanes` packs of
 // channels (a power of two) and shares its group's tasks among the rest of its threads.
 template <class T, int K, int N>
-__global__ void __launch_bounds__(kMarchThreads, 3)
+__global__ void __launch_bounds__(kMarchThreads)
     march_weights(March s, int lanes, int groups, const T* __restrict__ x, const T* __restrict__ dy,
                   Compute<T>* __restrict__ partials) {
   using C = Compute<T>;
