@@ -54,13 +54,12 @@ __device__ __forceinline__ void finish_rows(const StripsShape& s, const StripsTi
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(32 * kMostWarps)
+__global__ void __launch_bounds__(kStripThreads)
     march_strips(StripsShape s, StripTaps<Compute<T>> rows, StripTaps<Compute<T>> columns,
                  bool flip, const T* __restrict__ x, T* __restrict__ y) {
   using C = Compute<T>;
   auto* lines = shared_memory<C>();  // two buffers
   const StripsTile t = strips_tile(s);
-  const int line = s.warps * kPixels + 2 * kReach, size = lines_size(s.warps);
   C row[kStripTaps], column[kStripTaps], row_bias[kStrips], bias = 0;
   load_taps(rows, s, t, flip, row);
   load_taps(columns, s, t, flip, column);
@@ -73,19 +72,20 @@ __global__ void __launch_bounds__(32 * kMostWarps)
   ChunkInFlight<T, N> next;
   int at = t.y0 - kReach;
   while (at + kChunk <= 0) at += kChunk;  // rows above the image
-  next.fetch(s, t, x, line, at);
-  next.put(line, lines);
+  next.fetch(s, t, x, at);
+  next.put(lines);
   __syncthreads();
   for (int buffer = 0; at < t.y1 + kReach; at += kChunk, buffer ^= 1) {
-    next.fetch(s, t, x, line, at + kChunk);
-    const C* mine = lines + buffer * size + t.column * 32 + t.lane;
+    if constexpr (N > 1) next.fetch(s, t, x, at + kChunk);
+    const C* mine = lines + buffer * kLines + t.column * 32 + t.lane;
 #pragma unroll
     for (int u = 0; u < kChunk; ++u) {
       if (at + u >= 0 && at + u < s.h)
-        add_row(mine + u * line * 32, u, row, row_bias, column, window);
+        add_row(mine + u * kLine * 32, u, row, row_bias, column, window);
     }
     finish_rows(s, t, at - kReach, bias, window, y);
-    next.put(line, lines + (buffer ^ 1) * size);
+    if constexpr (N == 1) next.fetch(s, t, x, at + kChunk);  // too many to keep
+    next.put(lines + (buffer ^ 1) * kLines);
     __syncthreads();
   }
 }
@@ -102,7 +102,7 @@ void run(cudaStream_t stream, const StripsShape& s, const Tensor& x,
     rows.bias[b] = data_or_null<const C>(strips[b].row_bias);
     columns.bias[b] = data_or_null<const C>(strips[b].column_bias);
   }
-  const auto bytes = 2 * sizeof(C) * static_cast<std::size_t>(lines_size(s.warps));
+  const auto bytes = 2 * sizeof(C) * kLines;
   launch("strips", strips_packable<T>(x) ? march_strips<T, 4> : march_strips<T, 1>,
          strips_grid(s, bytes), stream, s, rows, columns, transpose, x.data<T>(), y.data<T>());
 }

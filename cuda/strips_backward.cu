@@ -95,50 +95,49 @@ __device__ __forceinline__ void row_products(const C* x, int u, const C (&column
 template <class C>
 __device__ __forceinline__ void leave_sums(const StripsShape& s, const StripsTile& t, C* shared,
                                            const C (&sum)[kSums], C* partials) {
-  const int threads = static_cast<int>(blockDim.x), me = static_cast<int>(threadIdx.x);
+  const int me = static_cast<int>(threadIdx.x);
 #pragma unroll
-  for (int i = 0; i < kSums; ++i) shared[i * threads + me] = sum[i];
+  for (int i = 0; i < kSums; ++i) shared[i * kStripThreads + me] = sum[i];
   __syncthreads();
   const std::int64_t tile = blockIdx.x / static_cast<unsigned>(s.slices);
   const int c0 = static_cast<int>(blockIdx.x % static_cast<unsigned>(s.slices)) * 32;
   if (t.lane >= t.channels) return;
-  for (int i = me / 32; i < kSums; i += threads / 32) {
+  for (int i = me / 32; i < kSums; i += kWarps) {
     C total = 0;
-    for (int warp = 0; warp < threads / 32; ++warp)
-      total += shared[i * threads + warp * 32 + t.lane];
+    for (int warp = 0; warp < kWarps; ++warp)
+      total += shared[i * kStripThreads + warp * 32 + t.lane];
     partials[(tile * kSums + i) * s.c + c0 + t.lane] = total;
   }
 }
 
 // `Rows`: gradients of the row strips, by the taps of columns; otherwise the other way round.
 template <class T, int N, bool Rows>
-__global__ void __launch_bounds__(32 * kMostWarps)
+__global__ void __launch_bounds__(kStripThreads)
     march_strip_gradients(StripsShape s, StripTaps<Compute<T>> from, const T* __restrict__ x,
                           const T* __restrict__ dy, Compute<T>* __restrict__ partials) {
   using C = Compute<T>;
   auto* lines = shared_memory<C>();  // two buffers; then the sums
   const StripsTile t = strips_tile(s);
-  const int line = s.warps * kPixels + 2 * kReach, size = lines_size(s.warps);
   C taps[kStripTaps], bias[kStrips], sum[kSums] = {}, window[kWindow][kPixels];
   load_taps(from, s, t, false, taps);
 #pragma unroll
   for (int b = 0; b < kStrips; ++b) bias[b] = load_bias(from.bias[b], s, t);
   ChunkInFlight<T, N> next;
-  next.fetch(s, t, x, line, t.y0);
-  next.put(line, lines);
+  next.fetch(s, t, x, t.y0);
+  next.put(lines);
   load_window(s, t, dy, t.y0 - kReach, 0, window);
   __syncthreads();
   int buffer = 0;
   for (int at = t.y0; at < t.y1; at += kChunk, buffer ^= 1) {
-    next.fetch(s, t, x, line, at + kChunk);
-    const C* mine = lines + buffer * size + t.column * 32 + t.lane;
+    if constexpr (N > 1) next.fetch(s, t, x, at + kChunk);
+    const C* mine = lines + buffer * kLines + t.column * 32 + t.lane;
 #pragma unroll
     for (int u = 0; u < kChunk; ++u) {
       if (at + u >= t.y1) continue;
       if constexpr (Rows)
-        row_products(mine + u * line * 32, u, taps, window, sum);
+        row_products(mine + u * kLine * 32, u, taps, window, sum);
       else
-        column_products(mine + u * line * 32, u, taps, bias, window, sum);
+        column_products(mine + u * kLine * 32, u, taps, bias, window, sum);
     }
 #pragma unroll
     for (int u = 0; u + kChunk < kWindow; ++u) {
@@ -146,7 +145,8 @@ __global__ void __launch_bounds__(32 * kMostWarps)
       for (int p = 0; p < kPixels; ++p) window[u][p] = window[u + kChunk][p];
     }
     load_window(s, t, dy, at + kChunk - kReach, kWindow - kChunk, window);
-    next.put(line, lines + (buffer ^ 1) * size);
+    if constexpr (N == 1) next.fetch(s, t, x, at + kChunk);  // too many to keep
+    next.put(lines + (buffer ^ 1) * kLines);
     __syncthreads();
   }
   leave_sums(s, t, lines, sum, partials);
@@ -163,12 +163,12 @@ void tap_gradients(cudaStream_t stream, const StripsShape& s, const Tensor& x,
     from.taps[b] = (Rows ? strips[b].column : strips[b].row).data<C>();
     if (!Rows) from.bias[b] = data_or_null<const C>(strips[b].row_bias);
   }
-  const int elements = std::max(2 * lines_size(s.warps), kSums * 32 * s.warps);
+  constexpr int kElements = std::max(2 * kLines, kSums * kStripThreads);
   const bool packs = strips_packable<T>(x);
   launch("strip_gradients",
          packs ? march_strip_gradients<T, 4, Rows> : march_strip_gradients<T, 1, Rows>,
-         strips_grid(s, sizeof(C) * static_cast<std::size_t>(elements)), stream, s, from,
-         x.data<T>(), dy.data<T>(), partials.data<C>());
+         strips_grid(s, sizeof(C) * kElements), stream, s, from, x.data<T>(), dy.data<T>(),
+         partials.data<C>());
   const int tiles = static_cast<int>(partials.dim(0));
   const std::int64_t c = s.c, pitch = kSums * c;
   const C* sums = partials.data<C>();

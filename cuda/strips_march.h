@@ -30,13 +30,16 @@ __host__ __device__ constexpr int strip_first(int b) {
 
 constexpr int kReach = 10;  // of the longest strip
 constexpr int kPixels = 2, kChunk = 3, kWindow = kChunk + 2 * kReach;
-constexpr int kFewestWarps = 8, kMostWarps = 12;
+// Two warps a scheduler, so that a thread may have all registers that there are.
+constexpr int kWarps = 8, kStripThreads = 32 * kWarps;
+constexpr int kTile = kWarps * kPixels, kLine = kTile + 2 * kReach;  // columns of y and of x
+constexpr int kLines = kChunk * kLine * 32;                          // elements of a chunk of x
 constexpr int kTaken = kPixels + 2 * kReach;  // columns of x that a thread sees
 
 struct StripsShape {
   std::int64_t n;
   int h, w, c;
-  int tiles, slices, bands, rows, warps;  // of columns, channels, rows; rows of a band
+  int tiles, slices, bands, rows;  // of columns, channels, rows; rows of a band
 };
 
 // A tile of an image as one block sees it.
@@ -54,7 +57,7 @@ __device__ __forceinline__ StripsTile strips_tile(const StripsShape& s) {
   const int band = static_cast<int>(i % s.bands), c0 = slice * 32;
   const int end = (band + 1) * s.rows;
   return {i / s.bands * s.h * s.w * s.c + c0,
-          tile * s.warps * kPixels,
+          tile * kTile,
           band * s.rows,
           end < s.h ? end : s.h,
           lane,
@@ -65,48 +68,36 @@ __device__ __forceinline__ StripsTile strips_tile(const StripsShape& s) {
 // kChunk rows of x on their way to shared memory, N channels a load.
 template <class T, int N>
 struct ChunkInFlight {
-  static constexpr int kPackLanes = 32 / N;
-  static constexpr int kFewestPixels = kFewestWarps * 32 / kPackLanes;  // of the block at a time
-  static constexpr int kLine = kFewestWarps * kPixels + 2 * kReach;
-  static constexpr int kLoads = (kChunk * kLine + kFewestPixels - 1) / kFewestPixels;
+  static constexpr int kAll = kLines / N, kLoads = (kAll + kStripThreads - 1) / kStripThreads;
   Pack<T, N> packs[kLoads];
 
-  // Calls fn(load, row of the chunk, column of the line, channel in the block).
-  template <class Fn>
-  static __device__ __forceinline__ void each(int line, Fn&& fn) {
-    const int channel = static_cast<int>(threadIdx.x) % kPackLanes * N;
-    const int first = static_cast<int>(threadIdx.x) / kPackLanes;
-    const int step = static_cast<int>(blockDim.x) / kPackLanes;
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      const int at = first + i * step;
-      if (at >= kChunk * line) continue;
-      const int row = at >= 2 * line ? 2 : at >= line ? 1 : 0;
-      fn(i, row, at - row * line, channel);
-    }
-  }
   // Rows [y, y + kChunk), zeros outside the image.
   __device__ __forceinline__ void fetch(const StripsShape& s, const StripsTile& t, const T* x,
-                                        int line, int y) {
-    each(line, [&](int i, int row, int column, int channel) {
-      const int in_y = y + row, in_x = t.x0 - kReach + column;
+                                        int y) {
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const int at = (static_cast<int>(threadIdx.x) + i * kStripThreads) * N;
+      const int channel = at % 32, in_x = t.x0 - kReach + at / 32 % kLine;
+      const int in_y = y + at / 32 / kLine;
       Pack<T, N> pack = {};
-      if (in_y >= 0 && in_y < s.h && in_x >= 0 && in_x < s.w && channel < t.channels)
+      if (at < kLines && in_y >= 0 && in_y < s.h && in_x >= 0 && in_x < s.w && channel < t.channels)
         pack = *reinterpret_cast<const Pack<T, N>*>(
             x + t.image + (static_cast<std::int64_t>(in_y) * s.w + in_x) * s.c + channel);
       packs[i] = pack;
-    });
+    }
   }
-  __device__ __forceinline__ void put(int line, Compute<T>* lines) const {
-    each(line, [&](int i, int row, int column, int channel) {
+  __device__ __forceinline__ void put(Compute<T>* lines) const {
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const int at = (static_cast<int>(threadIdx.x) + i * kStripThreads) * N;
+      if (at >= kLines) continue;
       Pack<Compute<T>, N> wide;
 #pragma unroll
       for (int j = 0; j < N; ++j) wide.at[j] = widen(packs[i].at[j]);
-      *reinterpret_cast<Pack<Compute<T>, N>*>(lines + (row * line + column) * 32 + channel) = wide;
-    });
+      *reinterpret_cast<Pack<Compute<T>, N>*>(lines + at) = wide;
+    }
   }
 };
-static_assert(kChunk == 3, "each() finds the row by comparing");
 
 template <class C>
 struct StripTaps {  // [k][c] of every strip, and biases [c] or null
@@ -158,9 +149,9 @@ __device__ __forceinline__ void convolve_row(const C* x, const C (&taps)[kStripT
   }
 }
 
-// Tiles of about equal width, and as many bands as make the fewest rows a processor has to do, a
-// block at a time; a band's `border` rows are done twice.
-StripsShape strips_shape(const Tensor& x, int processors, int border) {
+// As many bands as make the fewest rows a processor has to do, a block at a time; `border` rows of
+// a band are done twice.
+inline StripsShape strips_shape(const Tensor& x, int processors, int border) {
   StripsShape s{x.dim(0),
                 static_cast<int>(x.dim(1)),
                 static_cast<int>(x.dim(2)),
@@ -168,12 +159,8 @@ StripsShape strips_shape(const Tensor& x, int processors, int border) {
                 0,
                 0,
                 0,
-                0,
                 0};
-  constexpr int kWidest = kMostWarps * kPixels;
-  s.tiles = (s.w + kWidest - 1) / kWidest;
-  const int columns = (s.w + s.tiles - 1) / s.tiles;
-  s.warps = std::clamp((columns + kPixels - 1) / kPixels, kFewestWarps, kMostWarps);
+  s.tiles = (s.w + kTile - 1) / kTile;
   s.slices = (s.c + 31) / 32;
   const std::int64_t blocks = s.n * s.tiles * s.slices;
   std::int64_t best = 0;
@@ -189,13 +176,9 @@ StripsShape strips_shape(const Tensor& x, int processors, int border) {
   return s;
 }
 
-Grid strips_grid(const StripsShape& s, std::size_t shared_bytes) {
-  return {dim3(static_cast<unsigned>(s.n * s.bands * s.tiles * s.slices)),
-          dim3(static_cast<unsigned>(32 * s.warps)), shared_bytes};
-}
-// Elements of one of the two buffers of x.
-__host__ __device__ constexpr int lines_size(int warps) {
-  return kChunk * (warps * kPixels + 2 * kReach) * 32;
+inline Grid strips_grid(const StripsShape& s, std::size_t shared_bytes) {
+  return {dim3(static_cast<unsigned>(s.n * s.bands * s.tiles * s.slices)), dim3(kStripThreads),
+          shared_bytes};
 }
 
 template <class T>
