@@ -6,6 +6,7 @@
 #include "cuda/launch.h"
 
 namespace nextgrad::cuda {
+namespace {
 
 constexpr int kPartialColumns = 32, kPartialLanes = 8;
 
@@ -41,4 +42,5 @@ void add_partials(cudaStream_t stream, const T* partials, int rows, std::int64_t
   launch("sum_partials", sum_partials<T>, grid, stream, partials, rows, pitch, count, out);
 }
 
+}  // namespace
 }  // namespace nextgrad::cuda

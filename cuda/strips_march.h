@@ -3,12 +3,11 @@
 // A block has 32 channels, one a lane, and a tile of columns, kPixels a warp; it marches down a
 // band of rows, kChunk of them at a time:
 //
-//       x rows     # # # # # # # # # # # #    [kChunk][columns + 2 kReach][32] in shared memory,
-//       the
-//                                             next ones on their way in registers
-//       a thread   .   39 + 39 taps of its channel in registers
-//                  .   kChunk + 2 kReach rows of its two columns in registers: sums of y (forward)
-//                  .   or dy (backward); they move up by kChunk after a chunk
+//   x rows    # # # # # # # # # # # #   [kChunk][kTile + 2 kReach][32] in shared memory, twice:
+//                                       the next chunk comes in through registers meanwhile
+//   a thread  .  39 taps of rows and 39 of columns (forward) or 39 sums (backward)
+//             .  kChunk + 2 kReach rows of its two columns: sums of y (forward), dy (backward);
+//                they move up by kChunk after a chunk
 //
 // so that 78 multiply-adds cost 11 loads from shared memory, and every number is read from global
 // memory about once a tile.
