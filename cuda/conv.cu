@@ -1,6 +1,7 @@
 // Convolution as products on patches ("im2col"): a chunk of patches is made, as rows of whole 16
 // bytes, and multiplied at once. Backward: dy W gives the patches' gradients, from which a thread
 // per pack of dx gathers; dy^T patches is summed piece by piece, so that its order is fixed.
+#include "cuda/column_sums.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/patches.h"
 
@@ -34,21 +35,18 @@ __global__ void fill_rows(const T* bias, T* y, std::int64_t columns, std::int64_
 
 constexpr int kSumColumns = 32, kSumRows = 8;  // of a block
 
-// Sums of columns: of every gridDim.y-th group of rows from blockIdx.y on, to that row of `to`. Of
-// each `size` columns only the first `patch` have a place in `to`.
-template <class T>
-__global__ void sum_rows(const T* x, Compute<T>* to, std::int64_t rows, std::int64_t columns,
-                         int patch, int size, bool accumulate) {
-  using C = Compute<T>;
+// to [][patch] (+)= the sum of `rows` partial matrices of `columns` numbers, of each `size` of
+// which only the first `patch` are wanted.
+template <class C>
+__global__ void add_pieces(const C* x, C* to, std::int64_t rows, std::int64_t columns, int patch,
+                           int size, bool accumulate) {
   __shared__ C sums[kSumRows][kSumColumns];
   const int lane = static_cast<int>(threadIdx.x), line = static_cast<int>(threadIdx.y);
   const std::int64_t column = std::int64_t{blockIdx.x} * kSumColumns + lane;
-  const std::int64_t step = std::int64_t{gridDim.y} * kSumRows;
   C sum = 0;
   if (column < columns) {
 #pragma unroll 8
-    for (std::int64_t r = std::int64_t{blockIdx.y} * kSumRows + line; r < rows; r += step)
-      sum += widen(x[r * columns + column]);
+    for (std::int64_t r = line; r < rows; r += kSumRows) sum += x[r * columns + column];
   }
   sums[line][lane] = sum;
   __syncthreads();
@@ -56,7 +54,7 @@ __global__ void sum_rows(const T* x, Compute<T>* to, std::int64_t rows, std::int
   const int inside = static_cast<int>(column - row * size);
   if (line != 0 || column >= columns || inside >= patch) return;
   for (int i = 1; i < kSumRows; ++i) sum += sums[i][lane];
-  C& result = to[(blockIdx.y * (columns / size) + row) * patch + inside];
+  C& result = to[row * patch + inside];
   result = accumulate ? result + sum : sum;
 }
 
@@ -192,7 +190,7 @@ void add_weight_gradient(const ConvShape& s, int group, const T* patches, const 
     gemm.run(p);
   }
   const auto blocks = static_cast<unsigned>((each + kSumColumns - 1) / kSumColumns);
-  launch("add_pieces", sum_rows<C>, {dim3(blocks), dim3(kSumColumns, kSumRows)}, stream,
+  launch("add_pieces", add_pieces<C>, {dim3(blocks), dim3(kSumColumns, kSumRows)}, stream,
          partial.data<C>(), dweight.data<C>() + group * n * s.patch(), pieces, each,
          static_cast<int>(s.patch()), s.size, accumulate);
 }
@@ -210,22 +208,6 @@ void weight_gradient(const ConvShape& s, const Tensor& x, const Tensor& dy, Tens
                              dweight, first > 0, gemm, stream);
     }
   }
-}
-
-// The sums of dy's columns, in two stages.
-template <class T>
-void bias_gradient(const Tensor& dy, Tensor& dbias, cudaStream_t stream) {
-  using C = Compute<T>;
-  const std::int64_t columns = dbias.numel(), rows = dy.numel() / columns;
-  const auto parts = std::clamp<std::int64_t>(rows / (kSumRows * 16), 1, 512);
-  const Tensor partial = Tensor::empty({parts, columns}, dtype_of<C>, dy.device());
-  const auto blocks = static_cast<unsigned>((columns + kSumColumns - 1) / kSumColumns);
-  const auto width = static_cast<int>(columns);
-  const dim3 threads(kSumColumns, kSumRows);
-  launch("sum_rows", sum_rows<T>, {dim3(blocks, static_cast<unsigned>(parts)), threads}, stream,
-         dy.data<T>(), partial.data<C>(), rows, columns, width, width, false);
-  launch("sum_rows", sum_rows<C>, {dim3(blocks), threads}, stream, partial.data<C>(),
-         dbias.data<C>(), parts, columns, width, width, false);
 }
 
 }  // namespace
@@ -268,7 +250,7 @@ ConvGradients CudaBackend::conv2d_backward(const Tensor& x, const Tensor& weight
         input_gradient<T>(s, group, dy, w, g.dx, *gemm_, stream_);
     }
     if (needs.dweight) weight_gradient<T>(s, x, dy, g.dweight, *gemm_, stream_);
-    if (needs.dbias) bias_gradient<T>(dy, g.dbias, stream_);
+    if (needs.dbias) g.dbias = column_sums(*this, stream_, dy.reshape({s.pixels(), s.out}));
   });
   return g;
 }
