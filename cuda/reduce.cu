@@ -20,9 +20,12 @@ struct Min {  // NaN wins
 
 template <class Op>
 __device__ __forceinline__ double start_of() {
-  if constexpr (std::is_same_v<Op, Max>) return -static_cast<double>(INFINITY);
-  else if constexpr (std::is_same_v<Op, Min>) return static_cast<double>(INFINITY);
-  else return 0;
+  if constexpr (std::is_same_v<Op, Max>)
+    return -static_cast<double>(INFINITY);
+  else if constexpr (std::is_same_v<Op, Min>)
+    return static_cast<double>(INFINITY);
+  else
+    return 0;
 }
 
 constexpr int kRun = 16;  // packs combined in T by a thread
@@ -142,8 +145,10 @@ __global__ void sum_squares(const NormTable table, double* partials) {
   int low = 0, high = table.tensors;  // the last whose first block is not after this one
   while (high - low > 1) {
     const int middle = (low + high) / 2;
-    if (table.first_block[middle] <= block) low = middle;
-    else high = middle;
+    if (table.first_block[middle] <= block)
+      low = middle;
+    else
+      high = middle;
   }
   const std::int64_t first = static_cast<std::int64_t>(block - table.first_block[low]) * kNormChunk;
   const T* from = static_cast<const T*>(table.at[low]) + first;
@@ -250,9 +255,12 @@ void reduce_middle(const Tensor& x, Extents e, double factor, Tensor& y, cudaStr
 template <class T, class Last>
 void reduce_by(Reduce op, const Tensor& x, const Extents& e, double factor, Tensor& y,
                cudaStream_t stream) {
-  if (op == Reduce::max) reduce_middle<Max, T, Last>(x, e, factor, y, stream);
-  else if (op == Reduce::min) reduce_middle<Min, T, Last>(x, e, factor, y, stream);
-  else reduce_middle<Sum, T, Last>(x, e, factor, y, stream);
+  if (op == Reduce::max)
+    reduce_middle<Max, T, Last>(x, e, factor, y, stream);
+  else if (op == Reduce::min)
+    reduce_middle<Min, T, Last>(x, e, factor, y, stream);
+  else
+    reduce_middle<Sum, T, Last>(x, e, factor, y, stream);
 }
 
 }  // namespace
@@ -284,10 +292,14 @@ Tensor CudaBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& a
     dispatch_activation(x.dtype(), "reduce", [&](auto zero) {
       using T = decltype(zero);
       const bool first = from.dtype() == x.dtype(), last = y.dtype() == x.dtype();
-      if (first && last) reduce_by<T, T>(op, from, e, factor, y, stream_);
-      else if (first) reduce_by<T, double>(op, from, e, factor, y, stream_);
-      else if (last) reduce_by<double, T>(op, from, e, factor, y, stream_);
-      else reduce_by<double, double>(op, from, e, factor, y, stream_);
+      if (first && last)
+        reduce_by<T, T>(op, from, e, factor, y, stream_);
+      else if (first)
+        reduce_by<T, double>(op, from, e, factor, y, stream_);
+      else if (last)
+        reduce_by<double, T>(op, from, e, factor, y, stream_);
+      else
+        reduce_by<double, double>(op, from, e, factor, y, stream_);
     });
   }
   return y;
@@ -358,8 +370,7 @@ Tensor CudaBackend::norm(const std::vector<Tensor>& all) {
 }
 
 bool CudaBackend::all_finite(const Tensor& x) {
-  Scope scope(*this, "all_finite", static_cast<double>(x.numel()),
-              static_cast<double>(x.nbytes()));
+  Scope scope(*this, "all_finite", static_cast<double>(x.numel()), static_cast<double>(x.nbytes()));
   if (x.numel() == 0) return true;
   const Tensor bad = empty({}, DType::i32);
   cuda_check(cudaMemsetAsync(bad.raw(), 0, bad.nbytes(), stream_), "clearing a flag");
