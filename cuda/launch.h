@@ -42,7 +42,9 @@ void launch(const char* name, void (*kernel)(Parameters...), const Grid& g, cuda
             Arguments... arguments) {
   if (g.shared_bytes > (std::size_t{48} << 10))
     allow_shared_bytes(reinterpret_cast<const void*>(kernel), g.shared_bytes);
-  kernel<<<g.blocks, g.threads, g.shared_bytes, stream> > >(Parameters(arguments)...);
+  // clang-format off
+  kernel<<<g.blocks, g.threads, g.shared_bytes, stream>>>(Parameters(arguments)...);
+  // clang-format on
   cuda_check(cudaGetLastError(), name);
 }
 #endif
