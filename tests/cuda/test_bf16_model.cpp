@@ -1,0 +1,92 @@
+// SegNeXt in mixed precision, and in TF32: losses and gradients near those of f32, weights in f32.
+#include "models/segnext.h"
+#include "nn/optim.h"
+#include "nn/random.h"
+#include "tests/tensor/kernel_test.h"
+
+using namespace nextgrad;
+using namespace nextgrad::test;
+
+namespace {
+
+struct Run {
+  std::vector<double> losses;
+  Doubles gradient;  // of the first step, all parameters
+};
+
+Run train(DType activations, bool recompute = false) {
+  SegNeXtConfig config = segnext_config("nano", 5);
+  config.encoder.drop_path = 0;
+  config.encoder.recompute = recompute;
+  config.dropout = 0;
+  SegNeXt model(config);
+  init_parameters(model, 3);
+  model.to(test_device());
+  if (activations == DType::bf16) model.backbone().set_activations(activations);
+  AdamW optimizer(model.named_parameters(), {}, segnext_rules());
+  const Variable images(random_tensor<float>({2, 48, 64, 3}, 1));
+  const Tensor labels = random_labels({2, 48, 64}, 2, 5, 255);
+  Run run;
+  for (int step = 0; step < 4; ++step) {
+    const RandomScope random(1, 1);
+    optimizer.zero_grad();
+    const Variable logits = model(images);
+    CHECK(logits.dtype() == DType::f32);
+    const Variable loss = model.loss(logits, labels);
+    CHECK(loss.dtype() == DType::f32);
+    loss.backward();
+    for (const Parameter& p : model.named_parameters()) {
+      CHECK(p.value.dtype() == DType::f32);
+      REQUIRE_MESSAGE(p.value.grad().dtype() == DType::f32, p.name);
+      if (step > 0) continue;
+      const Doubles g = numbers(p.value.grad());
+      run.gradient.insert(run.gradient.end(), g.begin(), g.end());
+    }
+    run.losses.push_back(loss.item());
+    optimizer.step(2e-3);
+  }
+  return run;
+}
+
+// The cosine of the angle between two gradients.
+double cosine(const Doubles& a, const Doubles& b) {
+  double ab = 0, aa = 0, bb = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    ab += a[i] * b[i];
+    aa += a[i] * a[i];
+    bb += b[i] * b[i];
+  }
+  return ab / std::sqrt(aa * bb);
+}
+
+}  // namespace
+
+TEST_CASE("bf16: SegNeXt learns as in f32") {
+  const Run f32 = train(DType::f32), bf16 = train(DType::bf16);
+  CHECK(f32.losses.back() < f32.losses.front());
+  for (std::size_t i = 0; i < f32.losses.size(); ++i)
+    CHECK(bf16.losses[i] == doctest::Approx(f32.losses[i]).epsilon(0.02));
+  CHECK(cosine(f32.gradient, bf16.gradient) > 0.98);
+  // Recomputed activations are the same ones.
+  const Run again = train(DType::bf16, true);
+  CHECK(again.losses.front() == bf16.losses.front());
+  CHECK(cosine(again.gradient, bf16.gradient) > 0.9999);
+}
+
+TEST_CASE("tf32: products only, near f32") {
+  const Tensor a = random_tensor<float>({1, 64, 64}, 1), b = random_tensor<float>({1, 64, 64}, 2);
+  const Tensor exact = tested().matmul(a, b, false, false);
+  tested().allow_tf32(true);
+  const Tensor rounded = tested().matmul(a, b, false, false);
+  tested().allow_tf32(false);
+  CHECK(worst(rounded, numbers(exact)) < 5e-3);
+  CHECK(numbers(tested().matmul(a, b, false, false)) == numbers(exact));
+}
+
+TEST_CASE("bf16 is not computed on the CPU") {
+  const Variable x(Tensor::zeros({1, 32, 32, 3}));
+  SegNeXt model(segnext_config("nano", 3));
+  init_parameters(model, 1);
+  model.backbone().set_activations(DType::bf16);
+  CHECK_THROWS_WITH_AS(model(x), doctest::Contains("computes in f32 or f64, got bf16"), Error);
+}

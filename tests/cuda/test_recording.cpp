@@ -1,0 +1,150 @@
+// Recordings (CUDA graphs) and transfers that run beside the computation.
+#include <thread>
+
+#include "models/segnext.h"
+#include "nn/optim.h"
+#include "nn/random.h"
+#include "tests/tensor/kernel_test.h"
+
+using namespace nextgrad;
+using namespace nextgrad::test;
+
+namespace {
+
+std::vector<double> parameters_of(const Module& m) {
+  std::vector<double> all;
+  for (const Parameter& p : m.named_parameters()) {
+    const auto v = p.value.value().to_vector<double>();
+    all.insert(all.end(), v.begin(), v.end());
+  }
+  for (const Buffer& b : m.named_buffers()) {
+    const auto v = b.value->to_vector<double>();
+    all.insert(all.end(), v.begin(), v.end());
+  }
+  return all;
+}
+
+// A nano SegNeXt, its optimiser and two batches.
+struct Training {
+  SegNeXt model{[] {
+    SegNeXtConfig c = segnext_config("nano", 4);
+    c.encoder.drop_path = 0.3;
+    return c;
+  }()};
+  std::unique_ptr<AdamW> optimizer;
+  Tensor images = Tensor::empty({2, 32, 32, 3}, DType::f32, test_device());
+  Tensor labels = Tensor::empty({2, 32, 32}, DType::i32, test_device());
+  Tensor loss, norm;
+
+  Training() {
+    init_parameters(model, 1);
+    model.to(test_device());
+    optimizer = std::make_unique<AdamW>(model.named_parameters(), AdamWOptions{}, segnext_rules());
+  }
+  void load(std::uint64_t iteration) {
+    images.copy_(random_tensor<float>(images.shape(), iteration));
+    labels.copy_(random_labels(labels.shape(), iteration, 4, 255));
+  }
+  void submit(std::uint64_t iteration, double lr) {
+    const RandomScope random(7, iteration);
+    model.zero_grad();
+    const Variable value = model.loss(model(Variable(images)), labels);
+    value.backward();
+    loss = value.value();
+    norm = grad_norm(model.named_parameters());
+    optimizer->step(lr, {norm, 0.5});
+  }
+};
+
+double rate(std::uint64_t iteration) {
+  return 1e-3 / (1 + static_cast<double>(iteration));
+}
+
+}  // namespace
+
+TEST_CASE("recording: a training step that is replayed is the step that is submitted") {
+  Training plain, replayed;
+  constexpr std::uint64_t kFirst = 2, kAll = 5;
+  std::unique_ptr<Recording> recording;
+  for (std::uint64_t i = 0; i < kAll; ++i) {
+    plain.load(i);
+    plain.submit(i, rate(i));
+    replayed.load(i);
+    if (i < kFirst) {
+      replayed.submit(i, rate(i));
+    } else {
+      if (recording == nullptr) {
+        recording = tested().record([&] { replayed.submit(i, rate(i)); });
+        REQUIRE(recording != nullptr);
+        replayed.optimizer->count_steps(-1);
+      }
+      recording->replay(i - kFirst, rate(i) / rate(kFirst));
+      replayed.optimizer->count_steps(1);
+    }
+    CHECK(replayed.loss.item() == doctest::Approx(plain.loss.item()).epsilon(1e-6));
+    CHECK(replayed.norm.item() == doctest::Approx(plain.norm.item()).epsilon(1e-5));
+  }
+  const auto a = parameters_of(plain.model), b = parameters_of(replayed.model);
+  REQUIRE(a.size() == b.size());
+  double most = 0;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    most = std::max(most, std::abs(a[i] - b[i]) / (1 + std::abs(a[i])));
+  CHECK(most < 1e-5);
+  CHECK(plain.optimizer->slots()[0].steps == replayed.optimizer->slots()[0].steps);
+}
+
+TEST_CASE("recording: what is recorded is not done, must not wait, and keeps its memory") {
+  Backend& b = tested();
+  const Tensor x = random_tensor<float>({1000}, 3);
+  Tensor y;
+  const std::size_t before = b.memory().live;
+  {
+    const auto recording = b.record([&] {
+      const Tensor gone = b.unary(Unary::square, x, 0);
+      y = b.unary(Unary::exp, gone, 0);
+    });
+    recording->replay();
+    const auto first = y.to_vector<double>();
+    // Other work of the same size does not get at the recording's memory.
+    std::vector<Tensor> others;
+    for (int i = 0; i < 8; ++i)
+      others.push_back(Tensor::full({1000}, 7, DType::f32, test_device()));
+    recording->replay();
+    CHECK(y.to_vector<double>() == first);
+    for (const Tensor& t : others) CHECK(t.to_vector<double>() == Doubles(1000, 7.0));
+    CHECK_THROWS_AS(b.record([&] { x.item(); }), Error);
+    CHECK_THROWS_AS(b.record([&] { x.to_vector<float>(); }), Error);
+    recording->replay();  // a recording that failed has left nothing behind
+    CHECK(y.to_vector<double>() == first);
+  }
+  y = {};
+  CHECK(b.memory().live == before);
+}
+
+TEST_CASE("recording: random numbers go on with the iterations") {
+  Backend& b = tested();
+  Tensor y;
+  const auto recording = b.record([&] { y = b.random_uniform({100}, DType::f32, {1, 5, 2, 3}); });
+  for (const std::uint64_t i : {0, 1, 4}) {
+    recording->replay(i);
+    CHECK(numbers(y) == numbers(b.random_uniform({100}, DType::f32, {1, 5 + i, 2, 3})));
+  }
+}
+
+TEST_CASE("transfers: tensors arrive whole, in order, also from another thread") {
+  Backend& b = tested();
+  Tensor x = Tensor::empty({64, 33}, DType::f32, test_device());
+  for (int round = 0; round < 20; ++round) {
+    std::unique_ptr<Transfer> transfer;
+    std::thread sender([&] {
+      Tensor host = Tensor::full({64, 33}, round);
+      transfer = b.send(host);
+      host.fill_(-1);  // ours again
+    });
+    sender.join();
+    transfer->receive(x);
+    CHECK(x.to_vector<double>() == Doubles(64 * 33, static_cast<double>(round)));
+  }
+  const auto transfer = b.send(Tensor::zeros({3}));
+  CHECK_THROWS_AS(transfer->receive(x), Error);
+}
