@@ -70,8 +70,9 @@ TEST_CASE("views, concatenation, padding, gathering") {
   const Tensor index =
       Tensor::from(std::vector<std::int64_t>{0, 2, 2, 1, 0, 0, 1, 1}, {2, 1, 4}, test_device());
   require_op([&](In in) { return gather(in[0], 1, index); }, {x});
-  CHECK_THROWS_AS(
-      gather(x, 1, Tensor::from(std::vector<std::int64_t>(8, 3), {2, 1, 4}, test_device())), Error);
+  const Tensor outside = Tensor::from(std::vector<std::int64_t>(8, 3), {2, 1, 4}, test_device());
+  // A device may say so only when the host waits for it.
+  CHECK_THROWS_AS(gather(x, 1, outside).value().to_vector<double>(), Error);
   CHECK_THROWS_AS(concat({x, leaf({2, 3, 5}, 9)}, 1), Error);
   CHECK_THROWS_AS(slice(x, 0, 1, 3), Error);
   CHECK_THROWS_AS(reshape(x, {5, -1}), Error);
