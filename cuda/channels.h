@@ -111,13 +111,6 @@ __device__ __forceinline__ void combine_rows(T (&value)[M], T* shared, Op op = {
   __syncthreads();
 }
 
-// Reads N numbers of a parameter, one if the addresses need not be multiples of more.
-template <int N, class T>
-__device__ __forceinline__ void load_each(const T* from, T (&to)[N]) {
-#pragma unroll
-  for (int i = 0; i < N; ++i) to[i] = from[i];
-}
-
 // Adds partial sums up in double, in order: a block of 32 channels x 16 rows of threads, and the
 // first row's threads get total[k] = sum over j of partials[j, k, channel], j < n.
 // `shared`: K doubles a thread.

@@ -43,7 +43,7 @@ Run train(DType activations, bool recompute = false) {
       run.gradient.insert(run.gradient.end(), g.begin(), g.end());
     }
     run.losses.push_back(loss.item());
-    optimizer.step(2e-3);
+    optimizer.step(2e-4);
   }
   return run;
 }
