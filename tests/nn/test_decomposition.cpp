@@ -58,12 +58,12 @@ double run_entry(const json& entry) {
     if (!entry.contains(mode)) continue;
     const json& section = entry.at(mode);
     ham.train(std::string(mode) == "train");
-    const Variable x(
-        golden::channels_last(
-            positive ? golden::units("x", nchw.numel()) : golden::signs("x", nchw.numel()), nchw),
-        true);
+    const auto values =
+        positive ? golden::units("x", nchw.numel()) : golden::signs("x", nchw.numel());
+    const Variable x(golden::channels_last(values, nchw).to(test::test_device()), true);
     const Variable y = ham(x);
-    y.backward(golden::channels_last(golden::signs("cotangent", nchw.numel()), nchw));
+    const Tensor cotangent = golden::channels_last(golden::signs("cotangent", nchw.numel()), nchw);
+    y.backward(cotangent.to(test::test_device()));
     worst = std::max(worst, worst_seventh(golden::channels_first(y.value()), section.at("output")));
     worst = std::max(worst,
                      worst_seventh(golden::channels_first(x.grad()), section.at("input_gradient")));
