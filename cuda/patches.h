@@ -47,7 +47,7 @@ struct PatchWork {
   Divider by_packs, by_depth, by_kw, by_row, by_image;
 };
 
-// `rows` and `columns` are those that pixels are numbered by, `pack` elements a thread's.
+// A pixel has `packs` packs; pixels are numbered along images of `rows` by `columns`.
 inline PatchWork patch_work(const ConvShape& s, int group, std::int64_t packs, std::int64_t rows,
                             std::int64_t columns) {
   return {s.in,
@@ -121,8 +121,8 @@ __global__ void gather_patches(const T* gradients, T* dx, PatchWork p, int first
   const int packs = p.depth / N;
   for (std::int64_t i = global_index(); i < static_cast<std::int64_t>(count) * packs;
        i += global_threads()) {
-    const int local = static_cast<int>(i / packs),
-              c = static_cast<int>(i - std::int64_t{local} * packs) * N;
+    const int local = p.by_packs.quotient(static_cast<int>(i));
+    const int c = p.by_packs.remainder(static_cast<int>(i), local) * N;
     const int image = p.by_image.quotient(local), inside = p.by_image.remainder(local, image);
     const int iy = p.by_row.quotient(inside), ix = p.by_row.remainder(inside, iy);
     Compute<T> sum[N] = {};
