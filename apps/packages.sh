@@ -2,7 +2,7 @@
 # Sourced by apps/quickstart.sh and tests/run.sh.
 BUILD_PACKAGES="g++ meson ninja-build pkg-config libfmt-dev libcli11-dev libtomlplusplus-dev
   nlohmann-json3-dev libjpeg-dev libspng-dev zlib1g-dev"
-TEST_PACKAGES="doctest-dev"
+TEST_PACKAGES="doctest-dev libeigen3-dev"
 
 install_packages() {
   missing=""

@@ -4,20 +4,23 @@
 #   tests/run.sh            the suite, optimised build
 #   tests/run.sh --asan     the suite under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tests/run.sh --tsan     the threaded tests (loader) under ThreadSanitizer
+#   tests/run.sh --cuda     what needs a GPU: tests, compute-sanitizer, timings; --cuda --help
 # BUILD=DIR chooses the build folder (default: build-tests, build-asan, build-tsan).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . apps/packages.sh
 
+# Kernels are compiled for one GPU generation here: for more, the user's own build.
 case "${1:-}" in
-  "") build=${BUILD:-build-tests}; options=(); suites=() targets=() ;;
+  --cuda) shift; exec tests/cuda/run.sh "$@" ;;
+  "") build=${BUILD:-build-tests}; options=(-Dgpu_archs=90); suites=() targets=() ;;
   --asan) build=${BUILD:-build-asan}; suites=() targets=()
-    options=(-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true)
+    options=(-Dcuda=disabled -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true)
     export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ;;
   --tsan) build=${BUILD:-build-tsan}; suites=(data) targets=(tests/data/test_data)
     export OMP_NUM_THREADS=1  # TSan does not see into libgomp and would call its barriers races
-    options=(-Db_sanitize=thread -Db_lundef=false -Doptimization=1 -Ddebug=true) ;;
-  -h|--help) sed -n '2,7p' "$0" | cut -c3-; exit 0 ;;
+    options=(-Dcuda=disabled -Db_sanitize=thread -Db_lundef=false -Doptimization=1 -Ddebug=true) ;;
+  -h|--help) sed -n '2,8p' "$0" | cut -c3-; exit 0 ;;
   *) echo "tests/run.sh: unknown option $1; see --help" >&2; exit 2 ;;
 esac
 
