@@ -25,7 +25,7 @@ fi
 
 use_deps() {
   local root=$PWD/.deps libraries
-  libraries=$(dirname "$(find "$root" -name libfmt.a | head -1)")
+  libraries=$(dirname "$(find "$root" -name libfmt.so | head -1)")
   export CPATH=$root/usr/include:$root/usr/include/eigen3${CPATH:+:$CPATH}
   CPATH=$CPATH:$root/usr/include/$(basename "$libraries")
   export LIBRARY_PATH=$libraries${LIBRARY_PATH:+:$LIBRARY_PATH}
