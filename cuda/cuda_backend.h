@@ -129,6 +129,8 @@ class CudaBackend final : public Backend {
   void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
                       const Tensor& rstd, double eps, std::int64_t rows, double momentum,
                       Tensor* batches) override;
+  FoldedNorm fold_statistics(const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+                             const Tensor& variance, double eps) override;
   Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
                         const Tensor& centre) override;
   NormResult layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,

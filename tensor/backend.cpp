@@ -51,6 +51,14 @@ std::unique_ptr<Transfer> Backend::send(const Tensor& host) {
   return std::make_unique<HostTransfer>(host.clone());
 }
 
+Backend::FoldedNorm Backend::fold_statistics(const Tensor& gamma, const Tensor& beta,
+                                             const Tensor& mean, const Tensor& variance,
+                                             double eps) {
+  const Tensor rstd = unary(Unary::rsqrt, unary(Unary::add_scalar, variance, eps), 0);
+  const Tensor scale = binary(Binary::mul, gamma, rstd);
+  return {scale, binary(Binary::sub, beta, binary(Binary::mul, mean, scale)), rstd};
+}
+
 std::unique_ptr<Recording> Backend::record(const std::function<void()>&) {
   return nullptr;
 }

@@ -284,6 +284,13 @@ class Backend {
   virtual void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
                               const Tensor& rstd, double eps, std::int64_t rows, double momentum,
                               Tensor* batches) = 0;
+  // Batch norm by given statistics, for channel_affine(): rstd = 1 / sqrt(variance + eps), scale =
+  // gamma rstd, shift = beta - mean scale; all [C].
+  struct FoldedNorm {
+    Tensor scale, shift, rstd;
+  };
+  virtual FoldedNorm fold_statistics(const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+                                     const Tensor& variance, double eps);
   // y = (x - centre) scale + shift, per channel: x [..., C], others [C], centre may be undefined
   // (0). Rounded just as batch_norm() rounds it.
   virtual Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,

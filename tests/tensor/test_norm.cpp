@@ -166,3 +166,20 @@ TEST_CASE_TEMPLATE("norm: running statistics and channel_affine", T, float, doub
   }
   CHECK(worst(tested().channel_affine(x, rstd, mean, {}), want) < tolerance<T>());
 }
+
+TEST_CASE_TEMPLATE("norm: statistics folded into a scale and a shift", T, float, double) {
+  for (const std::int64_t c : {1, 5, 700}) {
+    const Tensor gamma = random_tensor<T>({c}, 1), beta = random_tensor<T>({c}, 2);
+    const Tensor mean = random_tensor<T>({c}, 3), variance = random_tensor<T>({c}, 4, 0, 3);
+    const auto f = tested().fold_statistics(gamma, beta, mean, variance, 1e-3);
+    Doubles scale, shift, rstd;
+    for (std::size_t i = 0; i < at(c); ++i) {
+      rstd.push_back(1 / std::sqrt(numbers(variance)[i] + 1e-3));
+      scale.push_back(numbers(gamma)[i] * rstd[i]);
+      shift.push_back(numbers(beta)[i] - numbers(mean)[i] * scale[i]);
+    }
+    CHECK(worst(f.rstd, rstd) < tolerance<T>());
+    CHECK(worst(f.scale, scale) < tolerance<T>());
+    CHECK(worst(f.shift, shift) < tolerance<T>());
+  }
+}
