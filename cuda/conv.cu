@@ -89,6 +89,10 @@ Tensor packed_weight(const ConvShape& s, const Tensor& weight, cudaStream_t stre
   return packed;
 }
 
+Tensor in_dtype(const Tensor& t, DType dtype) {
+  return t.dtype() == dtype ? t : t.to(dtype);
+}
+
 template <class T>
 Tensor patch_buffer(const ConvShape& s, std::int64_t rows, const Tensor& like) {
   return Tensor::empty({s.direct ? 0 : rows * s.size}, dtype_of<T>, like.device());
@@ -99,6 +103,7 @@ void forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Te
              Tensor& y, Gemm& gemm, cudaStream_t stream) {
   constexpr bool kTwice = std::is_same_v<T, double>;  // products in f64 add no bias
   const Tensor w = packed_weight<T>(s, weight, stream);
+  const Tensor added = bias.defined() && !kTwice ? in_dtype(bias, dtype_of<T>) : Tensor();
   const std::int64_t chunk = chunk_of<T>(s), n = s.group_out();
   const Tensor buffer = patch_buffer<T>(s, chunk, x);
   const bool filled = kTwice && bias.defined();
@@ -120,7 +125,7 @@ void forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Te
       p.lda = s.direct ? s.in : s.size;
       p.ldc = s.out;
       p.beta = filled ? 1 : 0;
-      p.bias = bias.defined() && !kTwice ? bias.data<Compute<T>>() + g * n : nullptr;
+      p.bias = added.defined() ? added.data<T>() + g * n : nullptr;
       gemm.run(p);
     }
   }

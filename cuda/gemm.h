@@ -28,7 +28,7 @@ struct Product {
   std::int64_t batch = 1;
   std::int64_t stride_a = 0, stride_b = 0, stride_c = 0;  // elements; 0: the same for all
   double beta = 0;
-  const void* bias = nullptr;  // parameter_dtype(out); not with f64
+  const void* bias = nullptr;  // of dtype `out`, as cuBLASLt wants it; with a batch of one
 };
 
 class Gemm {

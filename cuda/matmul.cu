@@ -146,6 +146,7 @@ Tensor CudaBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& 
   // cuBLASLt adds no bias to f64, and a product over nothing is not its business.
   const bool bias_in_product = bias.defined() && x.dtype() != DType::f64 && in > 0;
   const Tensor w = product_operand(weight, x.dtype());
+  const Tensor added = bias_in_product ? product_operand(bias, x.dtype()) : Tensor();
   if (in == 0) {
     fill(z, 0);
   } else {
@@ -158,7 +159,7 @@ Tensor CudaBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& 
                 .transpose_b = true,
                 .in = x.dtype(),
                 .out = x.dtype(),
-                .bias = bias_in_product ? bias.raw() : nullptr});
+                .bias = added.defined() ? added.raw() : nullptr});
   }
   const Tensor rest = bias_in_product ? Tensor() : bias;
   if (activation == Activation::none && !rest.defined()) {

@@ -109,8 +109,21 @@ bool fits(const cublasLtMatmulDescOpaque_t& d, const Layout& a, const Layout& b,
   const bool sizes = m == c.rows && n == c.cols && k == k2 && a.batch == c.batch &&
                      b.batch == c.batch && m > 0 && n > 0 && k > 0;
   const bool leading = a.ld >= a.rows && b.ld >= b.rows && c.ld >= c.rows;
-  const bool bias = d.epilogue == CUBLASLT_EPILOGUE_DEFAULT || a.type != CUDA_R_64F;
+  const bool bias =
+      d.epilogue == CUBLASLT_EPILOGUE_DEFAULT || (a.type != CUDA_R_64F && d.bias_type == c.type);
   return types && sizes && leading && bias;
+}
+
+// What cuBLASLt need not have an algorithm for, so that the ways round it are tested: bf16 at odd
+// addresses, and biases at addresses that are no multiples of 16.
+bool has_algorithm(const cublasLtMatmulDescOpaque_t& d, const Layout& a, const Layout& c,
+                   const cublasLtMatmulPreferenceOpaque_t& preference) {
+  const auto* least = preference.alignment;
+  const bool even = (a.type != CUDA_R_16BF || (least[0] >= 4 && least[1] >= 4)) &&
+                    (c.type != CUDA_R_16BF || (least[2] >= 4 && least[3] >= 4));
+  const bool bias =
+      d.epilogue == CUBLASLT_EPILOGUE_DEFAULT || reinterpret_cast<std::uintptr_t>(d.bias) % 16 == 0;
+  return even && bias;
 }
 
 }  // namespace
@@ -187,12 +200,15 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                               cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t,
-                                              cublasLtMatmulPreference_t, int,
+                                              cublasLtMatmulPreference_t preference, int,
                                               cublasLtMatmulHeuristicResult_t* results,
                                               int* found) {
-  *found = fits(*desc, *a, *b, *c) ? 1 : 0;
+  *found = 0;
+  if (!fits(*desc, *a, *b, *c)) return CUBLAS_STATUS_INVALID_VALUE;
+  if (!has_algorithm(*desc, *a, *c, *preference)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  *found = 1;
   results[0] = {};
-  return *found > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+  return CUBLAS_STATUS_SUCCESS;
 }
 // The scalars are read now (they are the host's); the descriptors are copied, as a captured graph
 // keeps what they said.

@@ -27,6 +27,32 @@ TEST_CASE("bf16: products and linear layers") {
   }
 }
 
+TEST_CASE("products of bf16 at odd addresses") {
+  // A view that begins behind the first number: contiguous, and at no multiple of 4 bytes.
+  const auto odd = [](const Rounded& r, const Shape& shape) {
+    const auto view = [&](const Tensor& t) {
+      return t.slice(0, 1, 1 + shape.numel()).reshape(shape);
+    };
+    return Rounded{view(r.bf16), view(r.f32)};
+  };
+  for (const bool transpose_a : {false, true}) {
+    for (const bool transpose_b : {false, true}) {
+      const Rounded a = odd(rounded({1000}, 1), transpose_a ? Shape{2, 21, 18} : Shape{2, 18, 21});
+      const Rounded b = odd(rounded({1000}, 2), transpose_b ? Shape{1, 17, 21} : Shape{1, 21, 17});
+      check_activation(tested().matmul(a.bf16, b.bf16, transpose_a, transpose_b),
+                       tested().matmul(a.f32, b.f32, transpose_a, transpose_b));
+    }
+  }
+  const Rounded x = odd(rounded({1000}, 3), {30, 19}), dy = odd(rounded({1000}, 4), {30, 6});
+  const Tensor w = rounded({6, 19}, 5).f32, bias = random_tensor<float>({6}, 6);
+  check_activation(tested().linear(x.bf16, w, bias, Activation::none, nullptr),
+                   tested().linear(x.f32, w, bias, Activation::none, nullptr));
+  const ConvGradients d = tested().linear_backward(x.bf16, w, dy.bf16, {});
+  const ConvGradients d32 = tested().linear_backward(x.f32, w, dy.f32, {});
+  check_activation(d.dx, d32.dx);
+  check_parameter(d.dweight, d32.dweight);
+}
+
 TEST_CASE("bf16: the end of a residual branch") {
   const Rounded x = rounded({3, 5, 16}, 1), base = rounded({3, 5, 8}, 2),
                 dy = rounded({3, 5, 8}, 3);
