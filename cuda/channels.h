@@ -16,6 +16,7 @@ namespace nextgrad::cuda {
 struct ChannelPlan {
   std::int64_t images, rows, c;
   std::int64_t chunk, chunks;  // rows of a block, blocks that share an image's rows
+  unsigned first = 0;          // of the blocks of channels, where a launch does not take all
 };
 struct ChannelGrid {
   ChannelPlan plan;
@@ -65,7 +66,7 @@ struct ChannelPlace {
     image = blockIdx.x / p.chunks;
     first = (blockIdx.x - image * p.chunks) * p.chunk;
     last = first + p.chunk < p.rows ? first + p.chunk : p.rows;
-    channel = (static_cast<std::int64_t>(blockIdx.y) * blockDim.x + threadIdx.x) * N;
+    channel = (static_cast<std::int64_t>(p.first + blockIdx.y) * blockDim.x + threadIdx.x) * N;
     inside = channel < p.c;
   }
   // Of this thread's channels in a row of the image, from the tensor's start.

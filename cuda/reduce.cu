@@ -29,6 +29,11 @@ __device__ __forceinline__ double start_of() {
 }
 
 constexpr int kRun = 16;  // packs combined in T by a thread
+#ifdef NEXTGRAD_EMULATE_CUDA
+constexpr unsigned kMostBlocks = 3;
+#else
+constexpr unsigned kMostBlocks = 65535;
+#endif
 
 // y [outer, chunks, inner] = factor * op over each chunk of x [outer, r, inner].
 template <class Op, class T, class Out, int N>
@@ -228,8 +233,16 @@ void run_pass(const Pass& pass, const Extents& e, bool wide, double factor, cons
   with_pack<T>(wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     if (e.inner > 1) {
-      launch("reduce_columns", reduce_columns<Op, T, Out, N>, pass.columns.grid, stream, from,
-             pass.columns.plan, factor, to);
+      // A grid has at most 65,535 blocks along y.
+      for (unsigned first = 0, all = pass.columns.grid.blocks.y; first < all;
+           first += kMostBlocks) {
+        ChannelPlan plan = pass.columns.plan;
+        Grid grid = pass.columns.grid;
+        plan.first = first;
+        grid.blocks.y = std::min(all - first, kMostBlocks);
+        launch("reduce_columns", reduce_columns<Op, T, Out, N>, grid, stream, from, plan, factor,
+               to);
+      }
       return;
     }
     const std::int64_t n = e.outer * pass.chunks;
