@@ -1,8 +1,9 @@
 // Column sums in two stages: a block takes 32 packs of columns by a share of the rows, its 8 warps
-// every eighth row each; then one thread a column adds the blocks' sums in double.
+// every eighth row each; then their sums are added in double (partials.h).
 #include "cuda/column_sums.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/kernel.h"
+#include "cuda/partials.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -37,16 +38,6 @@ __global__ void partial_sums_kernel(const T* x, Compute<T>* partial, std::int64_
   }
 }
 
-template <class P>
-__global__ void total_sums_kernel(const P* partial, P* total, std::int64_t parts,
-                                  std::int64_t columns) {
-  for (std::int64_t c = global_index(); c < columns; c += global_threads()) {
-    double sum = 0;
-    for (std::int64_t i = 0; i < parts; ++i) sum += static_cast<double>(partial[i * columns + c]);
-    total[c] = static_cast<P>(sum);
-  }
-}
-
 }  // namespace
 
 Tensor column_sums(CudaBackend& backend, cudaStream_t stream, const Tensor& x) {
@@ -74,8 +65,8 @@ Tensor column_sums(CudaBackend& backend, cudaStream_t stream, const Tensor& x) {
     } else {
       go(partial_sums_kernel<1, T>, 1);
     }
-    launch("column_sums_total", total_sums_kernel<P>, grid_for(columns, 64), stream,
-           partial.data<P>(), total.data<P>(), parts, columns);
+    add_partials(stream, partial.data<P>(), static_cast<int>(parts), columns, columns,
+                 total.data<P>());
   });
   return total;
 }
