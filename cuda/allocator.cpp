@@ -30,14 +30,14 @@ CachingAllocator::~CachingAllocator() {
   trim();
 }
 
-CachingAllocator::Block* CachingAllocator::find(std::size_t bytes, bool small) {
+CachingAllocator::Block* CachingAllocator::find(std::size_t bytes, bool small, bool any) {
   FreeList& free = free_[{current_, small}];
   Block key{nullptr, bytes, current_, true, small, nullptr};
   const auto found = free.lower_bound(&key);
   if (found == free.end()) return nullptr;
   Block* block = *found;
   // A much larger block is kept for what needs it.
-  if (!small && bytes >= kMiddle && block->bytes > bytes + bytes / 4 + kMiddleSegment)
+  if (!any && !small && bytes >= kMiddle && block->bytes > bytes + bytes / 4 + kMiddleSegment)
     return nullptr;
   free.erase(found);
   return block;
@@ -83,6 +83,7 @@ void* CachingAllocator::allocate(std::size_t bytes) {
   const std::scoped_lock lock(mutex_);
   Block* block = find(size, small);
   if (block == nullptr) block = grow(size, small);
+  if (block == nullptr) block = find(size, small, true);
   if (block == nullptr) {
     fail(
         "out of memory on the GPU: {} MiB wanted, {} MiB in use by tensors, {} MiB reserved, of "

@@ -67,7 +67,8 @@ class CachingAllocator {
   };
   using FreeList = std::set<Block*, BySize>;
 
-  Block* find(std::size_t bytes, bool small);
+  // A free block; `any`: also one that is much too large.
+  Block* find(std::size_t bytes, bool small, bool any = false);
   Block* grow(std::size_t bytes, bool small);
   void split(Block* block, std::size_t bytes);
   Block* join(Block* left, Block* right);

@@ -33,6 +33,7 @@ class CudaRecording final : public Recording {
     if (status == cudaSuccess && !thrown) status = cudaGraphInstantiate(&graph_, graph, 0);
     if (graph != nullptr) cudaGraphDestroy(graph);
     if (status == cudaSuccess && !thrown) return;
+    cudaGetLastError();  // or the next launch would report it
     backend_.allocator_->drop_pool(pool_);
     if (thrown) std::rethrow_exception(thrown);
     cuda_check(status, "recording a graph");
