@@ -107,7 +107,7 @@ CudaBackend::CudaBackend(int index) : index_(index) {
   if (index >= devices)
     fail_input("device cuda:{}: this machine has {} GPU{}, counted from 0", index, devices,
                devices == 1 ? "" : "s");
-  cuda_check(cudaSetDevice(index), "choosing the device");
+  use_device(index);
   cuda_check(cudaGetDeviceProperties(&properties_, index), "asking for the device's properties");
   if (properties_.major < 8)
     fail_input(
@@ -127,6 +127,7 @@ CudaBackend::CudaBackend(int index) : index_(index) {
 }
 
 void* CudaBackend::allocate(std::size_t bytes) {
+  use_device(index_);
   return allocator_->allocate(bytes);
 }
 

@@ -177,7 +177,9 @@ class CudaBackend final : public Backend {
   class Scope {
    public:
     Scope(const CudaBackend& backend, const char* name, double flops, double bytes)
-        : backend_(backend), op_(name, flops, bytes) {}
+        : backend_(backend), op_(name, flops, bytes) {
+      use_device(backend.index_);
+    }
     ~Scope() {
       if (Profile::active() != nullptr && !backend_.recording_)
         cudaStreamSynchronize(backend_.stream_);

@@ -14,6 +14,7 @@ __global__ void set_kernel(Progress* to, Progress value) {
 class CudaRecording final : public Recording {
  public:
   CudaRecording(CudaBackend& backend, const std::function<void()>& work) : backend_(backend) {
+    use_device(backend_.index_);
     pool_ = backend_.allocator_->begin_pool();
     backend_.recording_ = true;
     cudaGraph_t graph = nullptr;
@@ -48,6 +49,7 @@ class CudaRecording final : public Recording {
 
   void replay(std::uint64_t iterations, double lr_ratio) override {
     const Progress now{iterations, lr_ratio}, none{0, 1};
+    use_device(backend_.index_);
     set_progress(now);
     cuda_check(cudaGraphLaunch(graph_, backend_.stream_), "replaying a graph");
     set_progress(none);  // for what is not recorded

@@ -21,4 +21,13 @@ inline void cuda_check(cudaError_t status, const char* doing) {
     fail("CUDA: {}: {} ({})", doing, cudaGetErrorString(status), cudaGetErrorName(status));
 }
 
+// Makes `device` the one that this thread's kernels and allocations go to: CUDA keeps that by
+// thread, and begins with device 0.
+inline void use_device(int device) {
+  thread_local int current = -1;
+  if (current == device) return;
+  cuda_check(cudaSetDevice(device), "choosing the device");
+  current = device;
+}
+
 }  // namespace nextgrad::cuda

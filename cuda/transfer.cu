@@ -80,7 +80,7 @@ std::unique_ptr<Transfer> TransferBuffers::send(const Tensor& host) {
   check(host.device() == Device{} && host.is_contiguous() && host.numel() > 0,
         "send: wants a contiguous tensor of the host, got {} {}", host.device().str(),
         host.shape().str());
-  cuda_check(cudaSetDevice(device_), "choosing the device");  // of this thread
+  use_device(device_);
   const Buffer b = take(host.nbytes());
   // The pinned half is free when its copy has arrived, the device's half when it was taken out.
   cuda_check(cudaEventSynchronize(b.arrived), "waiting for a buffer");
