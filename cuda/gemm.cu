@@ -221,7 +221,10 @@ Gemm::Plan& Gemm::plan(const Product& p) {
   const auto op = [](bool transpose) { return transpose ? CUBLAS_OP_T : CUBLAS_OP_N; };
   describe(CUBLASLT_MATMUL_DESC_TRANSA, op(p.transpose_b));
   describe(CUBLASLT_MATMUL_DESC_TRANSB, op(p.transpose_a));
-  if (p.bias != nullptr) {
+  // Algorithms may read 16 bytes of the bias at once, and no preference says that they must not.
+  const bool adds = p.bias != nullptr && align[3] >= 16;
+  if (p.bias != nullptr && !adds) plan->share = Share::all_but_bias;
+  if (adds) {
     describe(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     describe(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(p.out));
     describe(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
@@ -232,7 +235,7 @@ Gemm::Plan& Gemm::plan(const Product& p) {
   plan->b = layout(p.in, b_cols, b_rows, or_dense(p.ldb, b_cols), p.batch, p.stride_b);
   plan->c = layout(p.out, p.n, p.m, or_dense(p.ldc, p.n), p.batch, p.stride_c);
   bool found = plan->find_algorithm(handle_, align);
-  if (!found && p.bias != nullptr) {
+  if (!found && adds) {
     describe(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
     plan->share = Share::all_but_bias;
     found = plan->find_algorithm(handle_, align);

@@ -115,15 +115,13 @@ bool fits(const cublasLtMatmulDescOpaque_t& d, const Layout& a, const Layout& b,
 }
 
 // What cuBLASLt need not have an algorithm for, so that the ways round it are tested: bf16 at odd
-// addresses, and biases at addresses that are no multiples of 16.
+// addresses, and biases of a single number.
 bool has_algorithm(const cublasLtMatmulDescOpaque_t& d, const Layout& a, const Layout& c,
                    const cublasLtMatmulPreferenceOpaque_t& preference) {
   const auto* least = preference.alignment;
-  const bool even = (a.type != CUDA_R_16BF || (least[0] >= 4 && least[1] >= 4)) &&
-                    (c.type != CUDA_R_16BF || (least[2] >= 4 && least[3] >= 4));
-  const bool bias =
-      d.epilogue == CUBLASLT_EPILOGUE_DEFAULT || reinterpret_cast<std::uintptr_t>(d.bias) % 16 == 0;
-  return even && bias;
+  const bool even_a = a.type != CUDA_R_16BF || (least[0] >= 4 && least[1] >= 4);
+  const bool even_c = c.type != CUDA_R_16BF || (least[2] >= 4 && least[3] >= 4);
+  return even_a && even_c && (d.epilogue == CUBLASLT_EPILOGUE_DEFAULT || c.rows > 1);
 }
 
 }  // namespace
@@ -219,6 +217,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                               const cublasLtMatmulAlgo_t*, void*, std::size_t,
                               cudaStream_t stream) {
   if (!fits(*desc, *la, *lb, *lc)) return CUBLAS_STATUS_INVALID_VALUE;
+  if (desc->epilogue != CUBLASLT_EPILOGUE_DEFAULT &&
+      reinterpret_cast<std::uintptr_t>(desc->bias) % 16 != 0)
+    return CUBLAS_STATUS_INVALID_VALUE;  // a device would report a misaligned address
   const double x = scalar(alpha, desc->scale), y = scalar(beta, desc->scale);
   nextgrad::emulation::submit(stream, [=, desc = *desc, la = *la, lb = *lb, lc = *lc, ld = *ld] {
     product(desc, x, a, la, b, lb, y, c, lc, d, ld);
