@@ -148,12 +148,10 @@ void run_bias(const Product& p, cudaStream_t stream) {
          static_cast<const T*>(p.bias), p.m, p.n, or_dense(p.ldc, p.n));
 }
 
-// What of a product cuBLASLt does.
-enum class Share { all, all_but_bias, none };
-
 }  // namespace
 
 struct Gemm::Plan {
+  enum class Share { all, all_but_bias, none };  // what of the product cuBLASLt does
   cublasLtMatmulDesc_t product = nullptr;
   cublasLtMatrixLayout_t a = nullptr, b = nullptr, c = nullptr;  // ours; handed over swapped
   cublasLtMatmulHeuristicResult_t algorithm{};
@@ -223,7 +221,7 @@ Gemm::Plan& Gemm::plan(const Product& p) {
   describe(CUBLASLT_MATMUL_DESC_TRANSB, op(p.transpose_a));
   // Algorithms may read 16 bytes of the bias at once, and no preference says that they must not.
   const bool adds = p.bias != nullptr && align[3] >= 16;
-  if (p.bias != nullptr && !adds) plan->share = Share::all_but_bias;
+  if (p.bias != nullptr && !adds) plan->share = Plan::Share::all_but_bias;
   if (adds) {
     describe(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     describe(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(p.out));
@@ -237,10 +235,10 @@ Gemm::Plan& Gemm::plan(const Product& p) {
   bool found = plan->find_algorithm(handle_, align);
   if (!found && adds) {
     describe(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
-    plan->share = Share::all_but_bias;
+    plan->share = Plan::Share::all_but_bias;
     found = plan->find_algorithm(handle_, align);
   }
-  if (!found) plan->share = Share::none;
+  if (!found) plan->share = Plan::Share::none;
   slot = std::move(plan);
   return *slot;
 }
@@ -248,8 +246,8 @@ Gemm::Plan& Gemm::plan(const Product& p) {
 void Gemm::run(const Product& p) {
   check(p.bias == nullptr || p.batch == 1, "a bias goes with a single product");
   Plan& plan = this->plan(p);
-  if (plan.share == Share::none) return run_plain(p, stream_);
-  if (p.bias != nullptr && plan.share == Share::all)
+  if (plan.share == Plan::Share::none) return run_plain(p, stream_);
+  if (p.bias != nullptr && plan.share == Plan::Share::all)
     set(cublasLtMatmulDescSetAttribute, plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
   const double alpha_twice = 1, beta_twice = p.beta;
   const auto alpha = static_cast<float>(alpha_twice), beta = static_cast<float>(beta_twice);
@@ -259,7 +257,7 @@ void Gemm::run(const Product& p) {
                plan.b, p.a, plan.a, twice ? static_cast<const void*>(&beta_twice) : &beta, p.c,
                plan.c, p.c, plan.c, &plan.algorithm.algo, workspace_, kWorkspaceBytes, stream_),
            "matrix product");
-  if (p.bias == nullptr || plan.share == Share::all) return;
+  if (p.bias == nullptr || plan.share == Plan::Share::all) return;
   if (p.out == DType::f64) return run_bias<double>(p, stream_);
   if (p.out == DType::f32) return run_bias<float>(p, stream_);
   run_bias<bfloat16>(p, stream_);
