@@ -87,6 +87,7 @@ __global__ void window_input_gradient(DepthwiseShape s, const T* __restrict__ dy
 }
 
 constexpr int kTaps = 8, kPixelWarps = 8;
+constexpr int kPixelRun = 64;  // pixels that a thread sums up in T
 
 // kTaps rows of partials [groups][taps + 1][c] a block, one channel a lane; tap number `taps` is
 // the bias, whose input is 1.
@@ -102,6 +103,8 @@ __global__ void window_weight_gradient(DepthwiseShape s, int groups, const T* __
   const int c = static_cast<int>(blockIdx.x) / groups * 32 + lane;
   const int first = static_cast<int>(blockIdx.y) * kTaps;
   C sum[kTaps] = {};
+  double total[kTaps] = {};
+  int run = 0;
   const std::int64_t pixels = c < s.c ? s.n * s.oh * s.ow : 0;
   for (std::int64_t p = std::int64_t{group} * kPixelWarps + warp; p < pixels;
        p += std::int64_t{groups} * kPixelWarps) {
@@ -117,15 +120,24 @@ __global__ void window_weight_gradient(DepthwiseShape s, int groups, const T* __
       if (first + i < taps && iy >= 0 && iy < s.h && ix >= 0 && ix < s.w)
         sum[i] += g * widen(image[(static_cast<std::int64_t>(iy) * s.w + ix) * s.c]);
     }
+    if (++run < kPixelRun) continue;
+    run = 0;
+#pragma unroll
+    for (int i = 0; i < kTaps; ++i) {
+      total[i] += static_cast<double>(sum[i]);
+      sum[i] = 0;
+    }
   }
 #pragma unroll
-  for (int i = 0; i < kTaps; ++i) all[(i * kPixelWarps + warp) * 32 + lane] = sum[i];
+  for (int i = 0; i < kTaps; ++i)
+    all[(i * kPixelWarps + warp) * 32 + lane] =
+        static_cast<C>(total[i] + static_cast<double>(sum[i]));
   __syncthreads();
   if (c >= s.c || first + warp > taps) return;  // warp number i adds up tap number i
-  C total = 0;
+  C block = 0;
   for (int other = 0; other < kPixelWarps; ++other)
-    total += all[(warp * kPixelWarps + other) * 32 + lane];
-  partials[(static_cast<std::int64_t>(group) * (taps + 1) + first + warp) * s.c + c] = total;
+    block += all[(warp * kPixelWarps + other) * 32 + lane];
+  partials[(static_cast<std::int64_t>(group) * (taps + 1) + first + warp) * s.c + c] = block;
 }
 static_assert(kTaps == kPixelWarps);
 
