@@ -20,6 +20,12 @@ constexpr std::size_t moments_shared(int pack) {
   return 2 * static_cast<std::size_t>(pack) * sizeof(Compute<T>);
 }
 
+// The blocks of both stages.
+template <class T>
+ChannelGrid moments_grid(std::int64_t images, std::int64_t rows, std::int64_t c, int pack) {
+  return channel_grid(images, rows, c, pack, kMomentRows, moments_shared<T>(pack));
+}
+
 // Sums of x - shift and its square over a thread's rows. All threads of a block must have the same
 // shift, near the mean, so that the variance does not cancel.
 template <class C, int N>

@@ -16,6 +16,7 @@
 #include "cuda/allocator.h"
 #include "cuda/gemm.h"
 #include "cuda/launch.h"
+#include "cuda/produced_statistics.h"
 #include "cuda/runtime.h"
 #include "cuda/transfer.h"
 #include "tensor/backend.h"
@@ -105,6 +106,7 @@ class CudaBackend final : public Backend {
                 Tensor* pre_activation) override;
   ConvGradients linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                 Needs needs) override;
+  void expect_batch_norm() override { batch_norm_expected_ = true; }
   Tensor linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
                          const Tensor& bias, Activation input, const Tensor& mask) override;
   ConvGradients linear_residual_backward(const Tensor& x, const Tensor& weight, Activation input,
@@ -198,6 +200,10 @@ class CudaBackend final : public Backend {
   // The weight as a product with these activations wants it: rounded, if they are bf16.
   Tensor product_operand(const Tensor& weight, DType activations) const;
   Tensor masked_input(const Tensor& x, Activation input, const Tensor& mask);
+  // base + mask[image] s[channel] (branch + bias[channel]); any of s, bias and mask may be
+  // undefined.
+  Tensor residual_sum(const Tensor& base, const Tensor& branch, const Tensor& s, const Tensor& bias,
+                      const Tensor& mask);
 
   friend class CudaRecording;
 
@@ -210,7 +216,9 @@ class CudaBackend final : public Backend {
   Fault* fault_seen_ = nullptr;   // its copy, pinned
   Progress* progress_ = nullptr;  // on the device
   bool recording_ = false;
+  bool batch_norm_expected_ = false;  // of the next residual_sum()
   std::shared_ptr<TransferBuffers> transfers_;
+  ProducedStatistics statistics_;
 };
 
 }  // namespace nextgrad::cuda

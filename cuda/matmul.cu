@@ -30,23 +30,6 @@ __global__ void finish_kernel(T* z, const Compute<T>* bias, T* y, std::int64_t p
   }
 }
 
-// y = base + mask[image] (branch + bias): `per_image` packs each.
-template <int N, class T>
-__global__ void residual_sum_kernel(const T* base, const T* branch, const Compute<T>* bias,
-                                    const Compute<T>* mask, T* y, std::int64_t packs, int columns,
-                                    std::int64_t per_image) {
-  for (std::int64_t i = global_index(); i < packs; i += global_threads()) {
-    Compute<T> b[N], v[N];
-    load<N>(base + i * N, b);
-    load<N>(branch + i * N, v);
-    const int c = static_cast<int>(i * N % columns);
-    const Compute<T> m = mask != nullptr ? mask[i / per_image] : Compute<T>(1);
-#pragma unroll
-    for (int k = 0; k < N; ++k) v[k] = b[k] + m * (bias != nullptr ? v[k] + bias[c + k] : v[k]);
-    store<N>(y + i * N, v);
-  }
-}
-
 // y = mask[image] f(x); f is GELU or nothing.
 template <bool with_gelu, int N, class T>
 __global__ void masked_kernel(const T* x, const Compute<T>* mask, T* y, std::int64_t packs,
@@ -245,23 +228,7 @@ Tensor CudaBackend::linear_residual(const Tensor& base, const Tensor& x, const T
   const std::int64_t rows = base.numel() / out;
   const Tensor branch =
       linear(masked_input(x, input, {}).reshape({rows, in}), weight, {}, Activation::none, nullptr);
-  Tensor y = empty_like(base);
-  dispatch_activation(x.dtype(), "linear_residual", [&](auto zero) {
-    using T = decltype(zero);
-    const std::int64_t per_image = base.numel() / base.dim(0);
-    const auto go = [&](auto kernel, int n) {
-      launch("residual_sum", kernel, grid_for(base.numel() / n), stream_, base.data<T>(),
-             branch.data<T>(), data_or_null<const Compute<T>>(bias),
-             data_or_null<const Compute<T>>(mask), y.data<T>(), base.numel() / n,
-             static_cast<int>(out), per_image / n);
-    };
-    if (packs_fit<T>(out, {base.raw(), branch.raw(), y.raw()})) {
-      go(residual_sum_kernel<kPack<T>, T>, kPack<T>);
-    } else {
-      go(residual_sum_kernel<1, T>, 1);
-    }
-  });
-  return y;
+  return residual_sum(base, branch, {}, bias, mask);
 }
 
 // With g = mask dy: dx = (g W) f'(x), dW = g^T f(x), db = column sums of g.

@@ -30,17 +30,19 @@ dim3 group_blocks(const Extents& e) {
   return dim3(static_cast<unsigned>(e.images * e.groups));
 }
 
-// mean and rstd [images, groups] of x.
+// mean and rstd [images, groups] of x, whose first stage may have been done: `partials`.
 template <class T>
-void find_statistics(const Tensor& x, const Extents& e, double eps, Tensor& mean, Tensor& rstd,
-                     cudaStream_t stream) {
+void find_statistics(const Tensor& x, const Extents& e, double eps, Tensor partials, Tensor& mean,
+                     Tensor& rstd, cudaStream_t stream) {
   using C = Compute<T>;
   const T* from = x.data<T>();
   with_pack<T>(packs_fit<T>(e.c, from), [&](auto width) {
     constexpr int N = decltype(width)::value;
-    const ChannelGrid g = channel_grid(e.images, e.rows, e.c, N, kMomentRows, moments_shared<T>(N));
-    const Tensor partials = Tensor::empty({g.blocks(), 2, e.c}, mean.dtype(), x.device());
-    launch("moments", moments<T, N>, g.grid, stream, from, g.plan, partials.data<C>());
+    const ChannelGrid g = moments_grid<T>(e.images, e.rows, e.c, N);
+    if (!partials.defined()) {
+      partials = Tensor::empty({g.blocks(), 2, e.c}, mean.dtype(), x.device());
+      launch("moments", moments<T, N>, g.grid, stream, from, g.plan, partials.data<C>());
+    }
     if (e.width() == 1 && e.images == 1) {
       finish_statistics(partials, g.plan, eps, mean, rstd, stream);
     } else {
@@ -94,8 +96,7 @@ void norm_gradients(const Tensor& x, const Tensor& gamma, const Tensor& mean, co
   T* to = g.dx.data<T>();
   with_pack<T>(packs_fit<T>(e.c, from, from_dy, to), [&](auto width) {
     constexpr int N = decltype(width)::value;
-    const ChannelGrid sums =
-        channel_grid(e.images, e.rows, e.c, N, kMomentRows, moments_shared<T>(N));
+    const ChannelGrid sums = moments_grid<T>(e.images, e.rows, e.c, N);
     const Tensor partials = Tensor::empty({sums.blocks(), 2, e.c}, gamma.dtype(), x.device());
     Tensor coefficients = Tensor::empty({e.images, 3, e.c}, gamma.dtype(), x.device());
     launch("gradient_sums", gradient_sums<T, N>, sums.grid, stream, from, from_dy, sums.plan,
@@ -110,7 +111,7 @@ void norm_gradients(const Tensor& x, const Tensor& gamma, const Tensor& mean, co
 // What batch and group norm share, behind their names and their extents.
 NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, const Tensor& beta,
                       double eps, const Extents& e, const Shape& statistics_shape,
-                      cudaStream_t stream) {
+                      const Tensor& partials, cudaStream_t stream) {
   check(x.numel() > 0, "{}: the input {} is empty", name, x.shape().str());
   const DType parameters = parameter_dtype(x.dtype());
   NormResult r{Tensor::empty(x.shape(), x.dtype(), x.device()),
@@ -118,7 +119,7 @@ NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, co
                Tensor::empty(statistics_shape, parameters, x.device())};
   dispatch_activation(x.dtype(), name, [&](auto zero) {
     using T = decltype(zero);
-    find_statistics<T>(x, e, eps, r.mean, r.rstd, stream);
+    find_statistics<T>(x, e, eps, partials, r.mean, r.rstd, stream);
     run_normalise<T>(x, e, r.mean, r.rstd, gamma, beta, r.y, stream);
   });
   return r;
@@ -154,9 +155,11 @@ void finish_statistics(const Tensor& partials, const ChannelPlan& plan, double e
 
 NormResult CudaBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                    double eps) {
+  const Tensor partials = statistics_.take(x);
   Scope scope(*this, "batch_norm", 7.0 * static_cast<double>(x.numel()),
-              3.0 * static_cast<double>(x.nbytes()));
-  return group_like("batch_norm", x, gamma, beta, eps, batch_extents(x), {x.dim(-1)}, stream_);
+              (partials.defined() ? 2.0 : 3.0) * static_cast<double>(x.nbytes()));
+  return group_like("batch_norm", x, gamma, beta, eps, batch_extents(x), {x.dim(-1)}, partials,
+                    stream_);
 }
 
 NormGradients CudaBackend::batch_norm_backward(const Tensor& x, const Tensor& gamma,
@@ -203,7 +206,7 @@ NormResult CudaBackend::group_norm(const Tensor& x, const Tensor& gamma, const T
   Scope scope(*this, "group_norm", 7.0 * static_cast<double>(x.numel()),
               3.0 * static_cast<double>(x.nbytes()));
   return group_like("group_norm", x, gamma, beta, eps, group_extents(x, groups), {x.dim(0), groups},
-                    stream_);
+                    {}, stream_);
 }
 
 NormGradients CudaBackend::group_norm_backward(const Tensor& x, const Tensor& gamma,

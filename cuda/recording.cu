@@ -14,7 +14,12 @@ __global__ void set_kernel(Progress* to, Progress value) {
 class CudaRecording final : public Recording {
  public:
   CudaRecording(CudaBackend& backend, const std::function<void()>& work) : backend_(backend) {
+<<<<<<< HEAD
     use_device(backend_.index_);
+=======
+    // A replay must not use statistics that it does not find itself.
+    backend_.statistics_.clear();
+>>>>>>> 310d4aa3c7d7d1591f4a814c547654982ee715fb
     pool_ = backend_.allocator_->begin_pool();
     backend_.recording_ = true;
     cudaGraph_t graph = nullptr;
@@ -30,6 +35,7 @@ class CudaRecording final : public Recording {
       status = cudaStreamEndCapture(backend_.stream_, &graph);
     }
     backend_.recording_ = false;
+    backend_.statistics_.clear();
     backend_.allocator_->end_pool();
     if (status == cudaSuccess && !thrown) status = cudaGraphInstantiate(&graph_, graph, 0);
     if (graph != nullptr) cudaGraphDestroy(graph);

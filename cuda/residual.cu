@@ -1,7 +1,7 @@
 // Residual connection with layer scale and drop path, and the gate's backward. x is [images, rows,
-// c] as in channels.h; a thread keeps mask[image] s[channel] of its channels. The sums for ds are
-// those of blocks, then of their partials in double. Bound: memory, everything is touched once.
-#include "cuda/channels.h"
+// c] as in channels.h; a thread keeps what belongs to its channels. The sums for ds are those of
+// blocks, then of their partials in double. Bound: memory, everything is touched once.
+#include "cuda/channel_statistics.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/kernel.h"
 
@@ -18,20 +18,44 @@ __device__ __forceinline__ void scales(const ChannelPlace<N>& place, const C* s,
     to[i] = s != nullptr && place.inside ? s[place.channel + i] * kept : kept;
 }
 
-template <class T, int N>
-__global__ void add_branch(const T* x, const T* branch, ChannelPlan p, const Compute<T>* s,
-                           const Compute<T>* mask, T* y) {
+// y = base + mask[image] s[channel] (branch + bias[channel]), of one image in the plan whose rows
+// are those of all images, `image_rows` each. `measured`: and the partials of y's statistics, for
+// batch norm, of y as it is stored (channel_statistics.h).
+template <bool measured, class T, int N>
+__global__ void add_branch(const T* __restrict__ base, const T* __restrict__ branch, ChannelPlan p,
+                           unsigned image_rows, const Compute<T>* s, const Compute<T>* bias,
+                           const Compute<T>* mask, T* __restrict__ y, Compute<T>* partials) {
+  using C = Compute<T>;
   const ChannelPlace<N> place(p);
-  Compute<T> scale[N];
-  scales(place, s, mask, scale);
-  place.for_rows(p, [&](std::int64_t at) {
-    Compute<T> v[N], b[N];
-    load<N>(x + at, v);
-    load<N>(branch + at, b);
+  C scale[N], offset[N], v[N] = {};
 #pragma unroll
-    for (int i = 0; i < N; ++i) v[i] += scale[i] * b[i];
+  for (int i = 0; i < N; ++i) {
+    scale[i] = s != nullptr && place.inside ? s[place.channel + i] : C(1);
+    offset[i] = bias != nullptr && place.inside ? bias[place.channel + i] : -C(0);
+  }
+  const auto sum_at = [&](std::int64_t at, C kept) {
+    C x[N];
+    load<N>(base + at, v);
+    load<N>(branch + at, x);
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      v[i] = widen(narrow<T>(v[i] + scale[i] * kept * (x[i] + offset[i])));
+  };
+  // The thread's row, counted from the first one of the image where the block begins.
+  const std::int64_t first_image = mask != nullptr ? place.first / image_rows : 0;
+  const C* kept = mask != nullptr ? mask + first_image : nullptr;
+  auto row = static_cast<unsigned>(place.first - first_image * image_rows) + threadIdx.y;
+  if constexpr (measured) {
+    if (place.inside) sum_at(place.at(p, place.first), kept != nullptr ? *kept : C(1));
+  }
+  Moments<C, N> moments(v);
+  place.for_rows(p, [&](std::int64_t at) {
+    sum_at(at, kept != nullptr ? kept[row / image_rows] : C(1));
+    row += blockDim.y;
     store<N>(y + at, v);
+    if constexpr (measured) moments.add(v);
   });
+  if constexpr (measured) moments.leave(p, place, shared_memory<C>(), partials);
 }
 
 // dbranch = scale dy.
@@ -135,21 +159,38 @@ Tensor CudaBackend::residual(const Tensor& x, const Tensor& branch, const Tensor
                              const Tensor& mask) {
   Scope scope(*this, "residual", 2.0 * static_cast<double>(x.numel()),
               3.0 * static_cast<double>(x.nbytes()));
-  Tensor y = empty_like(x);
-  if (x.numel() == 0) return y;
-  const Extents e = extents(x, mask);
-  dispatch_activation(x.dtype(), "residual", [&](auto zero) {
+  return residual_sum(x, branch, s, {}, mask);
+}
+
+Tensor CudaBackend::residual_sum(const Tensor& base, const Tensor& branch, const Tensor& s,
+                                 const Tensor& bias, const Tensor& mask) {
+  const bool expected = std::exchange(batch_norm_expected_, false);
+  Tensor y = empty_like(base), partials;
+  if (y.numel() == 0) return y;
+  const std::int64_t c = base.dim(-1), rows = base.numel() / c;
+  const std::int64_t image_rows = mask.defined() ? rows / mask.numel() : 1;
+  check(image_rows < std::int64_t{1} << 31, "residual: images of {} pixels are too large",
+        image_rows);
+  dispatch_activation(base.dtype(), "residual", [&](auto zero) {
     using T = decltype(zero);
     using C = Compute<T>;
-    const T *from = x.data<T>(), *from_branch = branch.data<T>();
+    const T *from = base.data<T>(), *from_branch = branch.data<T>();
     T* to = y.data<T>();
-    with_pack<T>(packs_fit<T>(e.c, from, from_branch, to), [&](auto width) {
+    const bool wide = packs_fit<T>(c, from, from_branch, to);
+    // By other packs than those of batch_norm() the partials would be those of other blocks.
+    const bool measured = expected && wide == packs_fit<T>(c, to);
+    with_pack<T>(wide, [&](auto width) {
       constexpr int N = decltype(width)::value;
-      const ChannelGrid g = channel_grid(e.images, e.rows, e.c, N, kMapRows);
-      launch("add_branch", add_branch<T, N>, g.grid, stream_, from, from_branch, g.plan,
-             data_or_null<C>(s), data_or_null<C>(mask), to);
+      const ChannelGrid g =
+          measured ? moments_grid<T>(1, rows, c, N) : channel_grid(1, rows, c, N, kMapRows);
+      if (measured) partials = empty({g.blocks(), 2, c}, parameter_dtype(y.dtype()));
+      launch("add_branch", measured ? add_branch<true, T, N> : add_branch<false, T, N>, g.grid,
+             stream_, from, from_branch, g.plan, static_cast<unsigned>(image_rows),
+             data_or_null<C>(s), data_or_null<C>(bias), data_or_null<C>(mask), to,
+             data_or_null<C>(partials));
     });
   });
+  if (partials.defined()) statistics_.leave(y, std::move(partials));
   return y;
 }
 

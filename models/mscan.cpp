@@ -101,7 +101,9 @@ Attention::Attention(int channels)
 Variable Attention::add_to(const Variable& base, const Variable& x, const Variable& scale,
                            const Tensor& mask) const {
   const Variable attended = msca_(proj_1_.forward(x, Activation::gelu));
-  return proj_2_.add_to(residual(base, x, scale, mask), attended, Activation::none, scale, mask);
+  const Variable sum = residual(base, x, scale, mask);
+  if (training()) x.backend().expect_batch_norm();  // the block's second
+  return proj_2_.add_to(sum, attended, Activation::none, scale, mask);
 }
 
 FeedForward::FeedForward(int channels, int hidden)
@@ -112,8 +114,11 @@ FeedForward::FeedForward(int channels, int hidden)
 Variable FeedForward::add_to(const Variable& base, const Variable& x, const Variable& scale,
                              const Tensor& mask) const {
   // A checkpoint's first run records nothing either, but must give what its second run gives.
-  if (training() || grad_enabled())
-    return fc2_.add_to(base, position_(fc1_(x)), Activation::gelu, scale, mask);
+  if (training() || grad_enabled()) {
+    const Variable hidden = position_(fc1_(x));
+    if (training()) x.backend().expect_batch_norm();  // the next block's first, if there is one
+    return fc2_.add_to(base, hidden, Activation::gelu, scale, mask);
+  }
   const DepthwiseConv2d& position = position_.conv();
   return feed_forward(
       base, x, {fc1_.matrix(), fc1_.bias, position.weight, position.bias, fc2_.matrix(), fc2_.bias},

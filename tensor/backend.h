@@ -231,6 +231,11 @@ class Backend {
   // Gradients of x W^T + bias: dy [M, O].
   virtual ConvGradients linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                         Needs needs) = 0;
+  // A hint: batch_norm() will probably read what the next linear_residual() or residual() writes,
+  // so that a device may find the statistics in passing. No result depends on it, and where it was
+  // wrong it cost a little time. The layer says it: that gradients are recorded would be no sign,
+  // as the first run of a checkpoint in training records none.
+  virtual void expect_batch_norm() {}
   // The end of a residual branch, y = base + mask[n] (f(x) W^T + bias): x [N, ..., I], base and y
   // [N, ..., O], mask [N] or undefined (1), f = `input`.
   virtual Tensor linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
