@@ -14,12 +14,9 @@ __global__ void set_kernel(Progress* to, Progress value) {
 class CudaRecording final : public Recording {
  public:
   CudaRecording(CudaBackend& backend, const std::function<void()>& work) : backend_(backend) {
-<<<<<<< HEAD
     use_device(backend_.index_);
-=======
     // A replay must not use statistics that it does not find itself.
     backend_.statistics_.clear();
->>>>>>> 310d4aa3c7d7d1591f4a814c547654982ee715fb
     pool_ = backend_.allocator_->begin_pool();
     backend_.recording_ = true;
     cudaGraph_t graph = nullptr;
