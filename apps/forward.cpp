@@ -20,9 +20,16 @@ Tensor ModelForward::operator()(const Tensor& images) {
   const bool again = size.seen++ >= kSeenBefore && recorded_ < kMostSizes;
   if (!again || device == Device{}) return model_.forward(Variable(images.to(device))).value();
   size.input = Tensor::empty(images.shape(), images.dtype(), device);
-  size.recording = backend_of(device).record(
-      [&] { size.logits = model_.forward(Variable(size.input)).value(); });
-  if (size.recording == nullptr) return model_.forward(Variable(images.to(device))).value();
+  try {
+    size.recording = backend_of(device).record(
+        [&] { size.logits = model_.forward(Variable(size.input)).value(); });
+  } catch (const Error&) {
+    recorded_ = kMostSizes;  // no memory for more, say
+  }
+  if (size.recording == nullptr) {
+    size.input = {};
+    return model_.forward(Variable(images.to(device))).value();
+  }
   ++recorded_;
   return (*this)(images);
 }

@@ -27,10 +27,15 @@ bool RecordedStep::may_replay(const Batch& batch, double lr) {
            batch.labels.shares_storage(recorded_.labels);
   }
   // A rate of zero cannot be scaled to another one.
-  if (!task_.recordable() || plain_steps_ < kPlainSteps || lr <= 0) return false;
+  if (!task_.recordable() || refused_ || plain_steps_ < kPlainSteps || lr <= 0) return false;
   Backend& backend = batch.images.backend();
   backend.empty_cache();  // the recording has memory of its own
-  recording_ = backend.record([&] { submit(batch, lr); });
+  try {
+    recording_ = backend.record([&] { submit(batch, lr); });
+  } catch (const Error&) {
+    // There was no memory for it, say: what is wrong with the step itself, the step will tell.
+    refused_ = true;
+  }
   if (recording_ == nullptr) return false;
   optimizer_.count_steps(-1);  // submit() has counted one that nobody took yet
   recorded_ = batch;

@@ -31,6 +31,7 @@ class RecordedStep {
   std::uint64_t seed_;
   Tensor loss_, norm_;
   int plain_steps_ = 0;
+  bool refused_ = false;  // the device could not record it
   std::unique_ptr<Recording> recording_;
   Batch recorded_;  // the tensors that the recording reads
   double recorded_lr_ = 0;
