@@ -22,7 +22,8 @@ inline Axis axis_of(std::int64_t in, std::int64_t out, Resize mode) {
   return {in, out, out > 1 ? in - 1 : 0, 0, std::max<std::int64_t>(out - 1, 1), false};
 }
 
-// value = (1 - t) source[first] + t source[second]; second is first + 1, or first at the border.
+// value = (1 - t) source[first] + t source[second]; second is first + 1, or first where t is 0: what
+// is not there (at the border, below a band) must not be read, even times 0.
 template <class T>
 struct Tap {
   std::int64_t first, second;
@@ -45,7 +46,7 @@ __device__ __forceinline__ Tap<T> tap_at(const Axis& a, std::int64_t o) {
   const std::int64_t at = source_of(a, o), first = divide(at, a.whole);
   if (a.nearest) return {first, first, T(0)};
   const T t = static_cast<T>(at - first * a.whole) / static_cast<T>(a.whole);
-  return {first, first + 1 < a.in ? first + 1 : first, t};
+  return {first, t > T(0) ? first + 1 : first, t};
 }
 
 // How much of source position y output o reads.

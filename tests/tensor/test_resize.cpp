@@ -172,3 +172,24 @@ TEST_CASE_TEMPLATE("resize_argmax: the first of equals, NaN never, infinities", 
   CHECK_THROWS_AS(tested().resize(equal, 0, 3, Resize::bilinear), Error);
   CHECK_THROWS_AS(tested().resize_argmax(equal, 3, 0), Error);
 }
+
+// Where an output lies exactly on a source row, the next one has no share in it, and may not exist.
+TEST_CASE_TEMPLATE("resize: a band reads no row that it does not say", T, float, double) {
+  for (const std::int64_t in : {2, 3, 5, 6, 9})
+    for (const std::int64_t out : {1, 2, 3, 7, 10, 15, 18, 45}) {
+      const Tensor x = random_tensor<T>({1, in, 3, 4}, 1);
+      const Tensor whole = tested().resize(x, out, 5, Resize::bilinear);
+      for (std::int64_t top = 0; top < out; top += 2) {
+        RowBand band{in, 0, out, top, std::min<std::int64_t>(3, out - top)};
+        const auto [first, last] = rows_read(band);
+        band.in_top = first;
+        // A row of NaN lies behind those that are read.
+        Tensor padded =
+            Tensor::full({1, last - first + 1, 3, 4}, std::nan(""), dtype_of<T>, test_device());
+        padded.slice(1, 0, last - first).copy_(x.slice(1, first, last));
+        const Tensor rows = padded.slice(1, 0, last - first);
+        const Tensor want = whole.slice(1, top, top + band.out_rows).contiguous();
+        CHECK(worst(tested().resize_band(rows, band, 5), numbers(want)) < tolerance<T>());
+      }
+    }
+}
