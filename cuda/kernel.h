@@ -60,7 +60,13 @@ constexpr int kPack = static_cast<int>(16 / sizeof(T));
 
 template <int N, class T>
 __device__ __forceinline__ void load(const T* from, Compute<T> (&to)[N]) {
-  const auto pack = *reinterpret_cast<const Pack<T, N>*>(from);
+  Pack<T, N> pack;
+#ifdef NEXTGRAD_EMULATE_CUDA
+  emulation::note_access(from, sizeof pack);
+  std::memcpy(static_cast<void*>(&pack), from, sizeof pack);
+#else
+  pack = *reinterpret_cast<const Pack<T, N>*>(from);
+#endif
 #pragma unroll
   for (int i = 0; i < N; ++i) to[i] = widen(pack.at[i]);
 }
@@ -69,7 +75,12 @@ __device__ __forceinline__ void store(T* to, const Compute<T> (&from)[N]) {
   Pack<T, N> pack;
 #pragma unroll
   for (int i = 0; i < N; ++i) pack.at[i] = narrow<T>(from[i]);
+#ifdef NEXTGRAD_EMULATE_CUDA
+  emulation::note_access(to, sizeof pack);
+  std::memcpy(static_cast<void*>(to), &pack, sizeof pack);
+#else
   *reinterpret_cast<Pack<T, N>*>(to) = pack;
+#endif
 }
 
 // The block's dynamic shared memory, 16-byte aligned.
@@ -133,6 +144,29 @@ __device__ __forceinline__ T block_reduce(T value, T* scratch, Op op = {}) {
   value = __shfl_sync(kAllLanes, value, 0);
   __syncthreads();
   return value;
+}
+
+// One name for float and double.
+template <class T>
+__device__ __forceinline__ T exponential(T x) {
+  if constexpr (std::is_same_v<T, float>)
+    return expf(x);
+  else
+    return exp(x);
+}
+template <class T>
+__device__ __forceinline__ T logarithm(T x) {
+  if constexpr (std::is_same_v<T, float>)
+    return logf(x);
+  else
+    return log(x);
+}
+template <class T>
+__device__ __forceinline__ T square_root(T x) {
+  if constexpr (std::is_same_v<T, float>)
+    return sqrtf(x);
+  else
+    return sqrt(x);
 }
 
 // GELU by the error function (Hendrycks and Gimpel, 2016), and its slope.

@@ -50,26 +50,4 @@ struct TeamRows {
   }
 };
 
-template <class T>
-__device__ __forceinline__ T exponential(T x) {
-  if constexpr (std::is_same_v<T, float>)
-    return expf(x);
-  else
-    return exp(x);
-}
-template <class T>
-__device__ __forceinline__ T logarithm(T x) {
-  if constexpr (std::is_same_v<T, float>)
-    return logf(x);
-  else
-    return log(x);
-}
-template <class T>
-__device__ __forceinline__ T square_root(T x) {
-  if constexpr (std::is_same_v<T, float>)
-    return sqrtf(x);
-  else
-    return sqrt(x);
-}
-
 }  // namespace nextgrad::cuda

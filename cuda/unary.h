@@ -10,25 +10,6 @@
 
 namespace nextgrad::cuda {
 
-// One name for float and double.
-__device__ __forceinline__ float exp_of(float x) {
-  return expf(x);
-}
-__device__ __forceinline__ double exp_of(double x) {
-  return exp(x);
-}
-__device__ __forceinline__ float log_of(float x) {
-  return logf(x);
-}
-__device__ __forceinline__ double log_of(double x) {
-  return log(x);
-}
-__device__ __forceinline__ float sqrt_of(float x) {
-  return sqrtf(x);
-}
-__device__ __forceinline__ double sqrt_of(double x) {
-  return sqrt(x);
-}
 __device__ __forceinline__ float tanh_of(float x) {
   return tanhf(x);
 }
@@ -48,7 +29,7 @@ __device__ __forceinline__ T sign_of(T x) {
 }
 template <class T>
 __device__ __forceinline__ T sigmoid(T x) {
-  return T(1) / (T(1) + exp_of(-x));
+  return T(1) / (T(1) + exponential(-x));
 }
 
 template <Unary op, class T>
@@ -56,10 +37,10 @@ struct UnaryFunction {
   T alpha;
   __device__ __forceinline__ T operator()(T x) const {
     if constexpr (op == Unary::neg) return -x;
-    if constexpr (op == Unary::exp) return exp_of(x);
-    if constexpr (op == Unary::log) return log_of(x);
-    if constexpr (op == Unary::sqrt) return sqrt_of(x);
-    if constexpr (op == Unary::rsqrt) return T(1) / sqrt_of(x);
+    if constexpr (op == Unary::exp) return exponential(x);
+    if constexpr (op == Unary::log) return logarithm(x);
+    if constexpr (op == Unary::sqrt) return square_root(x);
+    if constexpr (op == Unary::rsqrt) return T(1) / square_root(x);
     if constexpr (op == Unary::square) return x * x;
     if constexpr (op == Unary::reciprocal) return T(1) / x;
     if constexpr (op == Unary::abs) return x < T(0) ? -x : x == T(0) ? T(0) : x;

@@ -42,13 +42,6 @@ __device__ __forceinline__ C multiply_add(C a, C b, C c) {
   else
     return fma(a, b, c);
 }
-template <class C>
-__device__ __forceinline__ C exponential(C x) {
-  if constexpr (std::is_same_v<C, float>)
-    return expf(x);
-  else
-    return exp(x);
-}
 
 // a at t = 0, b at t = 1.
 template <class C>

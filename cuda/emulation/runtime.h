@@ -4,14 +4,14 @@
 // no more.
 //
 // What it catches, under AddressSanitizer and UBSan: reads and writes outside a tensor or outside
-// shared memory, reads of device memory that nothing wrote (it is filled with NaN), misaligned
-// vector accesses (UBSan), a barrier that some threads of the block never reach, a result that
-// depends on the order of threads between two barriers (they run forwards and backwards in turn)
-// or on the order of blocks.
-// What it can't catch: races that no such order shows, and those of real hardware inside a warp or
-// between an atomic and a plain access; missing synchronisation between streams, as work is done
-// when it is submitted; limits of registers; anything about time; the rounding of fused operations,
-// tensor cores and approximate intrinsics; misaligned addresses where UBSan is off.
+// shared memory. Always: reads of device memory that nothing wrote (it is filled with NaN), packs
+// at addresses that are no multiple of their size, a barrier that some threads of the block never
+// reach, a result that depends on the order of threads between two barriers (they run forwards and
+// backwards in turn) or on the order of blocks. What it can't catch: races that no such order
+// shows, and those of real hardware inside a warp or between an atomic and a plain access; missing
+// synchronisation between streams, as work is done when it is submitted; limits of registers;
+// anything about time; the rounding of fused operations, tensor cores and approximate intrinsics;
+// misaligned addresses of what load() and store() of kernel.h do not touch, where UBSan is off.
 #pragma once
 
 #include <atomic>
@@ -114,6 +114,9 @@ void barrier(int vote, int* any, int* count);  // __syncthreads and its votes
 // gave.
 const std::uint64_t* exchange(unsigned mask, std::uint64_t value, unsigned* active);
 int lane();
+// A kernel reads or writes so many bytes at once: run() throws if the address is no multiple of
+// them.
+void note_access(const void* address, std::size_t bytes);
 
 // The memory of [block, block + bytes) may (not) be touched from now on; fresh memory holds NaN.
 void poison(void* block, std::size_t bytes);
@@ -226,7 +229,9 @@ inline unsigned __float_as_uint(float f) {
   std::memcpy(&u, &f, sizeof u);
   return u;
 }
-inline int __popc(unsigned u) { return __builtin_popcount(u); }
+inline int __popc(unsigned u) {
+  return __builtin_popcount(u);
+}
 inline unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>((std::uint64_t{a} * b) >> 32);
 }

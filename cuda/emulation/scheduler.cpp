@@ -112,7 +112,7 @@ struct Block {
   unsigned current = 0, alive = 0, arrived = 0;
   int votes[2] = {0, 0};  // by parity of the generation
   std::uint64_t generation = 0;
-  bool backwards = false;
+  bool backwards = false, misaligned = false;
   unsigned next_fresh = 0;  // how many threads were started
   Context main;
   void* main_fake_stack = nullptr;
@@ -253,12 +253,18 @@ void run_block(Block& b, unsigned threads, bool backwards) {
         "that the others never reach",
         b.name, b.alive, blockIdx.x, blockIdx.y, blockIdx.z);
   }
+  check(!b.misaligned, "emulated kernel {}: a pack's address is no multiple of its size", b.name);
 }
 
 }  // namespace
 
 void* shared() {
   return block_now->shared.get();
+}
+
+void note_access(const void* address, std::size_t bytes) {
+  if (block_now != nullptr && reinterpret_cast<std::uintptr_t>(address) % bytes != 0)
+    block_now->misaligned = true;
 }
 
 int lane() {

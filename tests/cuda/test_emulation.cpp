@@ -55,6 +55,12 @@ void reads_shared(float* out) {
   out[threadIdx.x] = shared_memory<float>()[threadIdx.x];
 }
 
+void reads_packs(const float* from, float* to) {
+  float v[4];
+  load<4>(from, v);
+  store<4>(to, v);
+}
+
 std::vector<int> counting(int n) {
   std::vector<int> v(static_cast<std::size_t>(n));
   for (int i = 0; i < n; ++i) v[static_cast<std::size_t>(i)] = i;
@@ -128,6 +134,14 @@ TEST_CASE("emulation: memory that nothing wrote is NaN") {
   std::vector<float> out(32);
   launch("reads", reads_shared, {dim3(1), dim3(32), 128}, nullptr, out.data());
   for (const float v : out) CHECK(std::isnan(v));
+}
+
+TEST_CASE("emulation: packs at addresses that are no multiple of their size") {
+  alignas(16) float from[8] = {}, to[8];
+  launch("packs", reads_packs, {dim3(1), dim3(1)}, nullptr, from, to);
+  for (const auto& [x, y] : {std::pair(from + 1, to + 0), std::pair(from + 0, to + 2)})
+    CHECK_THROWS_WITH_AS(launch("packs", reads_packs, {dim3(1), dim3(1)}, nullptr, x, y),
+                         doctest::Contains("no multiple"), Error);
 }
 
 TEST_CASE("emulation: a captured stream does its work when the graph is launched") {
