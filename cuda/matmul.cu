@@ -1,6 +1,7 @@
 // Products and what goes with them in one pass: bias, GELU and the end of a residual branch. The
 // product itself is cuBLASLt's, with the bias in its epilogue. Its GELU epilogue is not used: it is
 // the approximation by tanh, and the models are trained with the exact one.
+#include "cuda/channels.h"
 #include "cuda/column_sums.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/kernel.h"
@@ -44,13 +45,6 @@ __global__ void masked_kernel(const T* x, const Compute<T>* mask, T* y, std::int
   }
 }
 
-template <class T>
-bool packs_fit(std::int64_t columns, std::initializer_list<const void*> addresses) {
-  for (const void* p : addresses)
-    if (reinterpret_cast<std::uintptr_t>(p) % 16 != 0) return false;
-  return columns % kPack<T> == 0;
-}
-
 double work(const Tensor& x, const Tensor& weight) {
   const std::int64_t rows = x.numel() / std::max<std::int64_t>(1, weight.dim(1));
   return 2.0 * static_cast<double>(rows) * static_cast<double>(weight.numel());
@@ -72,7 +66,7 @@ void finish(cudaStream_t stream, Tensor& z, const Tensor& bias, Activation activ
   };
   const auto with = [&](auto a) {
     constexpr Activation kActivation = decltype(a)::value;
-    if (packs_fit<T>(columns, {z.raw(), y.raw()})) {
+    if (packs_fit<T>(columns, z.data<T>(), y.data<T>())) {
       go(finish_kernel<kActivation, kPack<T>, T>, kPack<T>);
     } else {
       go(finish_kernel<kActivation, 1, T>, 1);
@@ -210,7 +204,7 @@ Tensor CudaBackend::masked_input(const Tensor& x, Activation input, const Tensor
       launch("masked_input", kernel, grid_for(x.numel() / n), stream_, x.data<T>(), m, y.data<T>(),
              x.numel() / n, per_image / n);
     };
-    const bool wide = packs_fit<T>(x.dim(-1), {x.raw(), y.raw()});
+    const bool wide = packs_fit<T>(x.dim(-1), x.data<T>(), y.data<T>());
     if (input == Activation::gelu) {
       wide ? go(masked_kernel<true, kPack<T>, T>, kPack<T>) : go(masked_kernel<true, 1, T>, 1);
     } else {
