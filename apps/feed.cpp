@@ -36,6 +36,7 @@ void Feed::send_ahead() {
       sent_.push_back(std::move(sent));
       changed_.notify_all();
     }
+    fail("the feed has no batch left");  // for whoever asks for one more
   } catch (...) {
     const std::scoped_lock lock(mutex_);
     failed_ = std::current_exception();
