@@ -3,8 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace nextgrad {
@@ -36,5 +39,14 @@ template <class... Args>
 void check(bool ok, fmt::format_string<Args...> format, Args&&... args) {
   if (!ok) fail(format, std::forward<Args>(args)...);
 }
+
+// A name from outside as it may stand in a line on a terminal: UTF-8 stays, what would steer the
+// terminal or break the line (control characters, U+2028, turned writing directions) and bytes that
+// are no UTF-8 become \n, \x1b, \u202e.
+std::string printable(std::string_view text);
+
+// Length in bytes of the UTF-8 character at the front of `text` (1 to 4), which goes to `code`; 0
+// if there is none: cut, overlong, a surrogate, beyond U+10FFFF.
+std::size_t decode_utf8(std::string_view text, std::uint32_t& code);
 
 }  // namespace nextgrad

@@ -170,3 +170,13 @@ TEST_CASE("tensors are allocated and freed by many threads") {
     });
   for (std::thread& t : threads) t.join();
 }
+
+TEST_CASE("names from outside cannot steer a terminal") {
+  CHECK(printable("plain name.png") == "plain name.png");
+  CHECK(printable("\x1b]0;x\a\r\n\x7f") == "\\x1b]0;x\\x07\\x0d\\n\\x7f");
+  CHECK(printable("Straße 道路 😀") == "Straße 道路 😀");
+  CHECK(printable("\xc2\x9b" "31m \xe2\x80\xae\xe2\x80\xa8") == "\\u009b31m \\u202e\\u2028");
+  CHECK(printable("\xff\xc3(\xc0\xaf\xed\xa0\x80\xf4\x90\x80\x80\xe2\x82") ==
+        "\\xff\\xc3(\\xc0\\xaf\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80\\xe2\\x82");
+  CHECK(printable(std::string_view("\0", 1)) == "\\x00");
+}
