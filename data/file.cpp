@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -24,12 +23,6 @@ struct Descriptor {
     if (fd >= 0) ::close(fd);
   }
 };
-
-std::string lower(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
-}
 
 // The rename itself must survive a power cut.
 void sync_folder_of(const std::string& path) {
@@ -117,26 +110,6 @@ void write_file_atomic(const std::string& path, std::string_view text) {
   AtomicFile file(path);
   file.write(text.data(), text.size());
   file.commit();
-}
-
-std::vector<std::string> list_files(const std::string& folder,
-                                    const std::vector<std::string>& suffixes) {
-  std::error_code error;
-  fs::directory_iterator entries(folder, error);
-  if (error) fail_input("{}: cannot list the folder: {}", folder, error.message());
-  std::vector<std::string> paths;
-  for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
-    std::error_code ignored;
-    if (!entries->is_regular_file(ignored)) continue;
-    const std::string path = entries->path().string(), name = lower(path);
-    const bool wanted =
-        std::any_of(suffixes.begin(), suffixes.end(),
-                    [&](const std::string& suffix) { return name.ends_with(lower(suffix)); });
-    if (suffixes.empty() || wanted) paths.push_back(path);
-  }
-  if (error) fail_input("{}: cannot list the folder: {}", folder, error.message());
-  std::sort(paths.begin(), paths.end());
-  return paths;
 }
 
 }  // namespace nextgrad

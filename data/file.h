@@ -37,10 +37,16 @@ class AtomicFile {
 void write_file_atomic(const std::string& path, std::span<const std::uint8_t> bytes);
 void write_file_atomic(const std::string& path, std::string_view text);
 
-// Paths of the regular files of a folder whose names end in one of `suffixes` (any if empty; case
-// does not count), sorted by name; not of its sub-folders. Throws InputError if there is no such
-// folder.
+// Paths of the files of a folder whose names end in one of `suffixes` (any if empty; case does not
+// count), sorted by name; not of its sub-folders. Hidden files (.DS_Store, ._a.jpg) are passed over.
+// Throws InputError if there is no such folder, and for a link that leads nowhere.
 std::vector<std::string> list_files(const std::string& folder,
                                     const std::vector<std::string>& suffixes = {});
+// The same of the folder and all beneath it, as paths relative to it, sorted by their bytes. Links
+// are followed; hidden folders and those in `except` are passed over. Throws InputError also for a
+// link back to a folder around it and for a sub-folder that cannot be read.
+std::vector<std::string> list_tree(const std::string& folder,
+                                   const std::vector<std::string>& suffixes = {},
+                                   const std::vector<std::string>& except = {});
 
 }  // namespace nextgrad

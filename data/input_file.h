@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace nextgrad {
 
@@ -27,5 +28,9 @@ class InputFile {
   int fd_ = -1;
   std::uint64_t size_ = 0;
 };
+
+// The pictures (image_suffixes, any case) in a folder and all beneath it, as list_tree of
+// data/file.h gives them.
+std::vector<std::string> list_pictures(const std::string& folder);
 
 }  // namespace nextgrad

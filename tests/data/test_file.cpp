@@ -7,11 +7,13 @@
 #include <csignal>
 
 #include "data/file.h"
+#include "data/input_file.h"
 #include "tests/data/encoders.h"
 #include "tests/data/support.h"
 
 using namespace nextgrad;
 using namespace nextgrad::testing;
+namespace fs = std::filesystem;
 
 TEST_CASE("files are read whole, or the error names them") {
   const TemporaryFolder folder;
@@ -93,4 +95,40 @@ TEST_CASE("folders are listed by suffix, sorted") {
   CHECK(list_files(folder.path(), {".png", ".jpg"}) == wanted);
   CHECK(list_files(folder.path()).size() == 3);
   CHECK(!input_error([&] { list_files(folder.path() + "/none"); }).empty());
+}
+
+TEST_CASE("a folder is listed with all beneath it, hidden companions aside") {
+  const TemporaryFolder folder;
+  for (const char* name : {"b.JPG", "a/c.png", "a/._c.png", "a/d/e.ppm", ".git/f.png", ".DS_Store",
+                           "a/Thumbs.db", "labels/g.png", "._b.JPG"})
+    write_file_atomic(folder / name, std::string_view("x"));
+  fs::create_directory_symlink("a", folder.path() + "/link");  // followed
+  const std::vector<std::string> pictures{"a/c.png",      "a/d/e.ppm",    "b.JPG",
+                                          "labels/g.png", "link/c.png", "link/d/e.ppm"};
+  CHECK(list_pictures(folder.path()) == pictures);
+  const auto without = list_tree(folder.path(), {".png"}, {folder.path() + "/a/../labels"});
+  CHECK(without == std::vector<std::string>{"a/c.png", "link/c.png"});
+  CHECK(list_files(folder.path()) == std::vector<std::string>{folder / "b.JPG"});
+}
+
+TEST_CASE("what cannot be listed is refused by name") {
+  const TemporaryFolder folder;
+  write_file_atomic(folder / "a/b.png", std::string_view("x"));
+  const std::string bad = folder.path() + "/a/z";
+  const auto said = [&](const std::string& what) {
+    const std::string message = input_error([&] { list_pictures(folder.path()); });
+    fs::remove(bad);
+    return message.find(bad) == 0 && message.find(what) != std::string::npos;
+  };
+  fs::create_symlink("gone.png", bad);
+  CHECK(said("a link that leads nowhere"));
+  fs::create_symlink("z", bad);  // to itself
+  CHECK(said("a link that leads nowhere"));
+  fs::create_directory_symlink("..", bad);
+  CHECK(said("a link to a folder around it"));
+  REQUIRE(::mkfifo((bad + ".png").c_str(), 0600) == 0);
+  CHECK(said("neither a file nor a folder"));
+  fs::remove(bad + ".png");
+  fs::create_symlink("gone.png", folder.path() + "/a/.z");  // hidden: not missed
+  CHECK(list_pictures(folder.path()) == std::vector<std::string>{"a/b.png"});
 }
