@@ -14,6 +14,7 @@ class ClassMaker : public SampleMaker {
   ClassMaker(const ClassDataset& dataset, const ClassTransform& transform, const BatchMix& mix)
       : dataset_(dataset), transform_(transform), mix_(mix) {}
   std::int64_t size() const override { return dataset_.size(); }
+  std::string name(std::int64_t index) const override { return dataset_.name(index); }
   Shape image_shape() const override { return {transform_.size, transform_.size, 3}; }
   Shape label_shape() const override { return {}; }
   void validate() const override { transform_.validate(); }

@@ -1,6 +1,7 @@
 #include "data/loader.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
@@ -45,6 +46,7 @@ struct Loader::State {
   struct Slot {
     std::vector<float> images;
     std::vector<std::int32_t> labels;
+    std::vector<std::vector<DamagedSample>> damaged;  // for each sample
     std::int64_t made = 0;  // samples made, or failed
     bool complete = false;  // and finished
     std::exception_ptr error;
@@ -59,7 +61,7 @@ struct Loader::State {
   std::condition_variable work, ready;  // a slot became free; a batch became complete
   std::int64_t taken = 0;               // samples handed to workers, counted from the start
   std::int64_t iteration;               // what next() delivers
-  bool stop = false;
+  std::atomic<bool> stop = false;
   double waited = 0;
   std::int64_t epoch = -1;
   std::vector<std::int64_t> order;  // of that epoch
@@ -79,6 +81,7 @@ struct Loader::State {
     for (Slot& slot : slots) {
       slot.images.resize(static_cast<std::size_t>(c.batch) * image_values);
       slot.labels.resize(static_cast<std::size_t>(c.batch) * label_values);
+      slot.damaged.resize(static_cast<std::size_t>(c.batch));
     }
   }
 
@@ -102,9 +105,20 @@ struct Loader::State {
 
   void make(std::int64_t index, std::int64_t i, std::int64_t k, Slot& slot) const {
     const auto at = static_cast<std::size_t>(k);
-    samples->make(index, key_of(i, k),
-                  std::span(slot.images).subspan(at * image_values, image_values),
-                  std::span(slot.labels).subspan(at * label_values, label_values));
+    const auto image = std::span(slot.images).subspan(at * image_values, image_values);
+    const auto label = std::span(slot.labels).subspan(at * label_values, label_values);
+    std::vector<DamagedSample>& damaged = slot.damaged[at];
+    damaged.clear();
+    for (const std::int64_t n = samples->size(); !stop; index = (index + 1) % n) {
+      try {
+        return samples->make(index, key_of(i, k), image, label);
+      } catch (const InputError& e) {
+        if (!config.skip_damaged) throw;
+        damaged.push_back({samples->name(index), e.what()});
+      }
+      if (static_cast<std::int64_t>(damaged.size()) == n)
+        fail_input("none of the {} samples can be read; the first: {}", n, damaged.front().message);
+    }
   }
 
   // Runs a step of making sample k without the lock. Of several errors the first sample's is told,
@@ -217,7 +231,10 @@ Batch Loader::next() {
   lock.unlock();
   Batch batch{Tensor::from(slot.images, batched(s.config.batch, s.samples->image_shape())),
               Tensor::from(slot.labels, batched(s.config.batch, s.samples->label_shape())),
-              s.iteration};
+              s.iteration,
+              {}};
+  for (std::vector<DamagedSample>& damaged : slot.damaged)
+    for (DamagedSample& sample : damaged) batch.damaged.push_back(std::move(sample));
   lock.lock();
   slot.made = 0;
   slot.complete = false;

@@ -58,6 +58,35 @@ TEST_CASE("the classifier's stream is the same for any number of workers and aft
   CHECK(stream(2, 5, 8) == Stream(reference.begin() + 5, reference.end()));
 }
 
+TEST_CASE("a damaged picture of a class gives its place and its class to the next") {
+  class Damaged : public Numbered {
+   public:
+    using Numbered::Numbered;
+    Image load(std::int64_t i) const override {
+      if (i == 4) fail_input("picture 4 is cut");
+      return Numbered::load(i);
+    }
+  };
+  const Damaged data(5);
+  ClassTransform t;
+  t.size = 16;
+  LoaderConfig c;
+  c.batch = 5;
+  c.end_iteration = 2;
+  c.skip_damaged = true;
+  Loader loader(std::make_shared<ClassMaker>(data, t, BatchMix{}), c);
+  for (std::int64_t epoch = 0; epoch < 2; ++epoch) {
+    const Batch batch = loader.next();
+    REQUIRE(batch.damaged.size() == 1);
+    CHECK(batch.damaged[0].name == "4");
+    CHECK(batch.damaged[0].message == "picture 4 is cut");
+    std::vector<std::int32_t> labels;
+    for (const std::int64_t i : epoch_permutation(c.seed, epoch, 5))
+      labels.push_back(i == 4 ? 0 : static_cast<std::int32_t>(i % 3));
+    CHECK(batch.labels.to_vector<std::int32_t>() == labels);
+  }
+}
+
 TEST_CASE("mixup: exact mixtures of images, and of targets in the same shares") {
   const std::int64_t n = 5, h = 2, w = 3;
   std::vector<float> before, images;

@@ -17,7 +17,7 @@ namespace {
 // Picture i is of colour i everywhere; label i too. Loading takes uneven time.
 class Numbered : public Dataset {
  public:
-  explicit Numbered(std::int64_t n, std::int64_t bad = -1) : n_(n), bad_(bad) {
+  explicit Numbered(std::int64_t n, std::set<std::int64_t> bad = {}) : n_(n), bad_(bad) {
     classes_ = {"a"};
     palette_ = {{0, 0, 0}};
   }
@@ -25,7 +25,7 @@ class Numbered : public Dataset {
   std::string name(std::int64_t i) const override { return std::to_string(i); }
   Sample load(std::int64_t i) const override {
     ++loads;
-    if (i == bad_) fail_input("sample {} is bad", i);
+    if (bad_.contains(i)) fail_input("sample {} is bad", i);
     std::this_thread::sleep_for(std::chrono::microseconds(i * 37 % 5 * 100));
     const auto v = static_cast<std::uint8_t>(i);
     return {name(i),
@@ -35,7 +35,8 @@ class Numbered : public Dataset {
   mutable std::atomic<int> loads{0};
 
  private:
-  std::int64_t n_, bad_;
+  std::int64_t n_;
+  std::set<std::int64_t> bad_;
 };
 
 TrainTransform small() {
@@ -110,7 +111,7 @@ TEST_CASE("every epoch shows every picture once, in another order") {
 }
 
 TEST_CASE("a worker's exception comes out of next(), for the batch it belongs to") {
-  const Numbered data(9, 4);
+  const Numbered data(9, {4});
   for (const int workers : {0, 1, 3}) {
     Loader loader(data, small(), config(workers, 0, 3));
     std::int64_t delivered = 0;
@@ -121,6 +122,66 @@ TEST_CASE("a worker's exception comes out of next(), for the batch it belongs to
     const auto order = epoch_permutation(1, 0, 9);
     CHECK(delivered == std::distance(order.begin(), std::find(order.begin(), order.end(), 4)) / 3);
   }
+}
+
+TEST_CASE("damaged samples give their place to the next, the same for any number of workers") {
+  const Numbered data(9, {4, 5, 8}), whole(9);
+  TrainTransform t = small();
+  t.scale_min = t.scale_max = 2;  // no padding: the label tells the picture
+  const auto run = [&](const Dataset& from, int workers, std::int64_t begin) {
+    LoaderConfig c = config(workers, begin, 6);
+    c.skip_damaged = true;
+    Loader loader(from, t, c);
+    std::vector<std::string> seen;
+    while (!loader.done()) {
+      const Batch batch = loader.next();
+      const auto labels = batch.labels.to_vector<std::int32_t>();
+      for (std::size_t k = 0; k < 3; ++k) seen.push_back(std::to_string(labels[k * 20]));
+      for (const DamagedSample& d : batch.damaged) seen.push_back(d.name + "! " + d.message);
+    }
+    return seen;
+  };
+  std::vector<std::string> wanted;
+  for (std::int64_t epoch = 0; epoch < 2; ++epoch) {
+    const auto order = epoch_permutation(1, epoch, 9);
+    for (std::size_t batch = 0; batch < 3; ++batch) {
+      std::vector<std::string> damaged;
+      for (std::size_t k = 0; k < 3; ++k) {
+        std::int64_t index = order[batch * 3 + k];
+        for (; index == 4 || index == 5 || index == 8; index = (index + 1) % 9)
+          damaged.push_back(fmt::format("{}! sample {} is bad", index, index));
+        wanted.push_back(std::to_string(index));
+      }
+      wanted.insert(wanted.end(), damaged.begin(), damaged.end());
+    }
+  }
+  for (const int workers : {0, 1, 4}) CHECK(run(data, workers, 0) == wanted);
+  const std::vector<std::string> rest = run(data, 2, 4);
+  REQUIRE(rest.size() < wanted.size());
+  CHECK(std::equal(rest.rbegin(), rest.rend(), wanted.rbegin()));
+  CHECK(run(whole, 2, 0).size() == 18);  // nothing to report
+}
+
+TEST_CASE("a data set of nothing but damaged samples is an error, and what is no damage too") {
+  const Numbered bad(3, {0, 1, 2});
+  for (const int workers : {0, 2}) {
+    LoaderConfig c = config(workers, 0, 5);
+    c.skip_damaged = true;
+    Loader loader(bad, small(), c);
+    const std::string message = input_error([&] { loader.next(); });
+    CHECK(message.find("none of the 3 samples can be read; the first: sample") == 0);
+    CHECK(bad.loads <= (workers == 0 ? 3 : 21));
+  }
+  class OutOfMemory : public Numbered {
+   public:
+    using Numbered::Numbered;
+    Sample load(std::int64_t) const override { throw std::bad_alloc(); }
+  };
+  const OutOfMemory hungry(3);
+  LoaderConfig c = config(1, 0, 5);
+  c.skip_damaged = true;
+  Loader loader(hungry, small(), c);
+  CHECK_THROWS_AS(loader.next(), std::bad_alloc);
 }
 
 TEST_CASE("the queue is bounded, and a loader can go at any time") {
