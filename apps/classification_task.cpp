@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "apps/checkpoint.h"
+#include "apps/label_survey.h"
 #include "apps/precision.h"
 #include "apps/progress.h"
 #include "apps/run_report.h"
@@ -53,6 +54,8 @@ ClassificationTask::ClassificationTask(const PretrainConfig& config, bool has_st
   set_num_threads(static_cast<int>(config.threads));
   train_set_ = make_class_dataset(class_data(config), "train");
   val_set_ = make_class_dataset(class_data(config), "val");
+  for (const auto& warning : {survey_labels(*train_set_, "train"), survey_labels(*val_set_, "val")})
+    if (!has_state && !warning.empty()) say(stderr, warning + "\n");
   const int classes = train_set_->num_classes();
   MSCANConfig encoder = segnext_config(config.variant, classes).encoder;
   if (config.drop_path >= 0) encoder.drop_path = config.drop_path;
@@ -66,6 +69,7 @@ ClassificationTask::ClassificationTask(const PretrainConfig& config, bool has_st
   if (!has_state && !config.pretrained.empty())
     ProgressLine(stdout).message(
         "pretrained " + load_pretrained(*model_, config.pretrained, config.reset_classifier));
+  check_batch_norm(config.batch, config.size, config.size);
   model_->to(device);
   set_precision(*model_, device, config.precision);
 }
@@ -78,6 +82,20 @@ std::int64_t ClassificationTask::iterations_of(double epochs) const {
 std::int64_t ClassificationTask::iterations() const {
   return config_.iterations > 0 ? config_.iterations
                                 : std::max<std::int64_t>(1, iterations_of(config_.epochs));
+}
+
+DataIdentity ClassificationTask::data() const {
+  DataIdentity identity;
+  for (const auto& name : info_.classes) identity.classes.push_back(printable(name));
+  for (const auto& [split, set] : {std::pair("train", &train_set_), std::pair("val", &val_set_)})
+    identity.add(split, (*set)->size(), [&](std::int64_t i) {
+      return fmt::format("{} {}", (*set)->label(i), (*set)->name(i));
+    });
+  return identity;
+}
+
+std::string ClassificationTask::less_memory(bool) const {
+  return "lower --batch or --size, or add --recompute";
 }
 
 std::unique_ptr<Optimizer> ClassificationTask::make_optimizer() {

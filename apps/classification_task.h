@@ -34,6 +34,8 @@ class ClassificationTask : public TrainTask {
     save_classifier(path, *model_, info_);
   }
   std::string settings() const override { return config_text(config_); }
+  DataIdentity data() const override;
+  std::string less_memory(bool validating) const override;
   std::string report(const std::vector<nlohmann::json>& log,
                      std::int64_t best_iteration) const override;
   bool has_pictures() const override { return !examples_.empty(); }

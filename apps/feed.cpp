@@ -28,8 +28,8 @@ void Feed::send_ahead() {
     while (!loader_->done()) {
       const Batch batch = loader_->next();
       Backend& backend = backend_of(device_);
-      Sent sent{batch.images.shape(), batch.labels.shape(), backend.send(batch.images),
-                backend.send(batch.labels), batch.iteration};
+      Sent sent{batch.images.shape(),       batch.labels.shape(), backend.send(batch.images),
+                backend.send(batch.labels), batch.iteration,      batch.damaged};
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return stop_ || sent_.size() < kAhead; });
       if (stop_) return;
@@ -67,6 +67,7 @@ void Feed::next(Batch& batch) {
   receive(*sent.image_transfer, sent.images, DType::f32, batch.images);
   receive(*sent.label_transfer, sent.labels, DType::i32, batch.labels);
   batch.iteration = sent.iteration;
+  batch.damaged = std::move(sent.damaged);
 }
 
 double Feed::wait_seconds() const {

@@ -31,6 +31,7 @@ class Feed {
     Shape images, labels;
     std::unique_ptr<Transfer> image_transfer, label_transfer;
     std::int64_t iteration = 0;
+    std::vector<DamagedSample> damaged;
   };
   void send_ahead();
 

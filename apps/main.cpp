@@ -1,28 +1,33 @@
 // segnext: exit code 0 = done (also when a signal asked to stop), 1 = failure at run time, 2 = bad
 // usage or input. Every error is one line on stderr.
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 
 #include "apps/commands.h"
+#include "apps/progress.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
 namespace {
 
-// The first line only: what() of a library may have more.
-std::string one_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
-}
-
 int complain(int code, const std::string& text) {
   std::fflush(stdout);
-  fmt::print(stderr, "segnext: {}\n", one_line(text));
+  say(stderr, fmt::format("segnext: {}\n", printable(text)));
   return code;
+}
+
+// A standard descriptor that is closed would be the number of the next file opened, and messages
+// would land in it. Opened the wrong way round, it refuses them instead.
+void hold_standard_descriptors() {
+  for (int fd = 0; fd <= 2; ++fd)
+    if (fcntl(fd, F_GETFD) == -1) (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
 // `word`: the first argument.
@@ -38,15 +43,16 @@ std::string usage_error(CLI::App& root, const CLI::ParseError& e, const std::str
                                      : "did you mean " + guess + "?");
   }
   std::string hint;
-  const std::string text = one_line(e.what());
+  std::string text = e.what();  // of several lines the first says it
+  text.resize(std::min(text.size(), text.find('\n')));
   // "The following argument was not expected: --lrr"
   if (const auto at = text.rfind("--"); at != std::string::npos) {
     std::vector<std::string> names;
     for (const CLI::Option* o : app->get_options())
-      for (const auto& name : o->get_lnames()) names.push_back("--" + name);
-    const std::string option = text.substr(at, text.find_first_of(" =:", at) - at);
+      for (const auto& name : o->get_lnames()) names.push_back(name);
+    const std::string option = text.substr(at + 2, text.find_first_of(" =:", at) - at - 2);
     const std::string guess = nearest(option, names);
-    if (!guess.empty() && guess != option) hint = "; did you mean " + guess + "?";
+    if (!guess.empty() && guess != option) hint = "; did you mean --" + guess + "?";
   }
   const std::string name = app == &root ? "segnext" : "segnext " + app->get_name();
   return fmt::format("{}{} (see {} --help)", text, hint, name);
@@ -86,15 +92,17 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using nextgrad::complain;
+  nextgrad::hold_standard_descriptors();
   nextgrad::let_threads_sleep(argv);
   signal(SIGXFSZ, SIG_IGN);  // a file-size limit then is a write error like any other
+  signal(SIGPIPE, SIG_IGN);  // and so is a reader who left
   int code = 1;
   try {
     code = nextgrad::run(argc, argv);
   } catch (const nextgrad::InputError& e) {
     return complain(2, e.what());
   } catch (const std::bad_alloc&) {
-    return complain(1, "out of memory; choose a smaller --batch, --crop or --size");
+    return complain(1, "out of memory; give it smaller pictures, or fewer at a time");
   } catch (const std::exception& e) {
     return complain(1, e.what());
   }

@@ -26,6 +26,8 @@ TrainerOptions trainer_options(const PretrainConfig& c, const ClassificationTask
   o.workers = static_cast<int>(c.workers);
   o.clip_grad = c.clip_grad;
   o.ema = c.ema;
+  o.skip_damaged = c.skip_damaged;
+  o.command = "segnext pretrain";
   o.schedule.kind = Schedule::Kind::cosine;
   o.schedule.base_lr = c.lr;
   o.schedule.min_lr = std::min(c.min_lr, c.lr);
@@ -34,16 +36,22 @@ TrainerOptions trainer_options(const PretrainConfig& c, const ClassificationTask
   return o;
 }
 
-void run_pretrain(const PretrainArguments& a) {
+void run_pretrain(PretrainArguments& a) {
   PretrainConfig config;
-  a.read(settings_of(config), a.options->given());
-  const auto state = a.state();
+  auto given = a.options->given();
+  if (given.contains("epochs")) {
+    if (given.contains("iterations")) fail_input("--epochs and --iterations exclude each other");
+    given["iterations"] = "0";  // those of a file
+  }
+  const auto state = a.open();
+  a.read(settings_of(config), given, state);
   make_absolute(config.data_root);
   make_absolute(config.pretrained);
   ClassificationTask task(config, state.has_value());
   a.begin(config_text(config));
   install_signal_handlers();
-  a.end(Trainer(task, trainer_options(config, task)).run(a.folder(), state), "segnext pretrain");
+  const TrainerOptions options = trainer_options(config, task);
+  a.end(Trainer(task, options).run(a.folder(), state), options.command);
 }
 
 void check_classes(const LoadedClassifier& loaded, const std::string& weights,
@@ -65,8 +73,8 @@ void check_classes(const LoadedClassifier& loaded, const std::string& weights,
 void run_eval_only(const PretrainArguments& a) {
   check_output(a.json);
   PretrainConfig config;
-  a.read(settings_of(config), a.options->given());
   const auto given = a.options->given();
+  a.read(settings_of(config), given, std::nullopt);
   set_num_threads(static_cast<int>(config.threads));
   const auto loaded = load_classifier(a.weights, given.contains("variant") ? config.variant : "",
                                       {config.device, config.precision});
@@ -97,7 +105,7 @@ void run_eval_only(const PretrainArguments& a) {
   write_output(a.json, json.dump(2) + "\n");
 }
 
-void run(const PretrainArguments& a) {
+void run(PretrainArguments& a) {
   if (!a.eval_only) {
     if (!a.weights.empty() || !a.json.empty())
       fail_input("--weights and --json belong to --eval-only; to start from weights: --pretrained");

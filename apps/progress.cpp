@@ -5,9 +5,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 
+#include "tensor/error.h"
+
 namespace nextgrad {
+
+void say(std::FILE* stream, const std::string& text) {
+  const bool said =
+      std::fwrite(text.data(), 1, text.size(), stream) == text.size() && std::fflush(stream) == 0;
+  if (!said && std::freopen("/dev/null", "w", stream) == nullptr) std::clearerr(stream);
+}
 
 ProgressLine::ProgressLine(std::FILE* stream, double plain_interval)
     : stream_(stream),
@@ -25,28 +34,27 @@ void ProgressLine::update(const std::string& line, bool force) {
   if (!force && !first_ && std::chrono::duration<double>(now - last_).count() < interval_) return;
   first_ = false;
   last_ = now;
-  if (!terminal_) {
-    fmt::print(stream_, "{}\n", line);
-  } else {
-    winsize size{};
-    const bool known = ioctl(fileno(stream_), TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
-    fmt::print(stream_, "\r\x1b[2K{}", line.substr(0, known ? size.ws_col - 1u : 79u));
-    standing_ = true;
-  }
-  std::fflush(stream_);
+  if (!terminal_) return say(stream_, printable(line) + "\n");
+  winsize size{};
+  const bool known = ioctl(fileno(stream_), TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+  say(stream_, fmt::format("\r\x1b[2K{:.{}}", printable(line), known ? size.ws_col - 1 : 79));
+  standing_ = true;
 }
 
 void ProgressLine::message(const std::string& line) {
-  if (standing_) fmt::print(stream_, "\r\x1b[2K");
+  say(stream_, fmt::format("{}{}\n", standing_ ? "\r\x1b[2K" : "", line));
   standing_ = false;
-  fmt::print(stream_, "{}\n", line);
-  std::fflush(stream_);
 }
 
 void ProgressLine::finish() {
-  if (standing_) fmt::print(stream_, "\n");
+  if (standing_) say(stream_, "\n");
   standing_ = false;
-  std::fflush(stream_);
+}
+
+std::string format_decimals(double value, int digits) {
+  std::string text = fmt::format("{:.{}f}", value, digits);
+  const bool zero = text.find_first_not_of("-0.") == std::string::npos;
+  return zero && text[0] == '-' ? text.substr(1) : text;
 }
 
 std::string format_duration(double seconds) {

@@ -8,6 +8,10 @@
 
 namespace nextgrad {
 
+// Writes and flushes `text`. Where the stream has gone (a closed terminal, a full disk) it is
+// pointed at nothing, and the work goes on: what is said is never worth a run.
+void say(std::FILE* stream, const std::string& text);
+
 class ProgressLine {
  public:
   // plain_interval 0: nothing at all unless it is a terminal.
@@ -16,8 +20,8 @@ class ProgressLine {
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
-  // Shows `line`; without `force` at most ten times a second (a terminal) or once per
-  // plain_interval seconds (a file).
+  // Shows `line`, made printable; without `force` at most ten times a second (a terminal) or once
+  // per plain_interval seconds (a file).
   void update(const std::string& line, bool force = false);
   // A line that stays, above the progress.
   void message(const std::string& line);
@@ -30,10 +34,11 @@ class ProgressLine {
   std::chrono::steady_clock::time_point last_;
 };
 
-std::string format_duration(double seconds);  // "0:07", "1:02:33"
-std::string format_bytes(double bytes);       // "812 MB", "1.4 GB", powers of 1000
-std::string format_count(double value);       // "4.26 M", "6.6 G"
-std::size_t peak_resident_bytes();            // of this process, by the system
+std::string format_decimals(double value, int digits);  // "-0.00" reads "0.00"
+std::string format_duration(double seconds);            // "0:07", "1:02:33"
+std::string format_bytes(double bytes);                 // "812 MB", "1.4 GB", powers of 1000
+std::string format_count(double value);                 // "4.26 M", "6.6 G"
+std::size_t peak_resident_bytes();                      // of this process, by the system
 
 // Seconds since construction.
 class Stopwatch {

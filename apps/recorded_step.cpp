@@ -16,8 +16,14 @@ void RecordedStep::submit(const Batch& batch, double lr) {
   const Variable loss = task_.loss(batch);
   loss.backward();
   loss_ = loss.value();
-  norm_ = grad_norm(task_.model().named_parameters());
-  optimizer_.step(lr, {norm_, clip_});
+  norm_ = update(lr);
+}
+
+Tensor RecordedStep::update(double lr) {
+  const Tensor norm = grad_norm(task_.model().named_parameters());
+  updated_ = true;
+  optimizer_.step(lr, {norm, clip_});
+  return norm;
 }
 
 // Whether the recording is one of this step; makes it when it is time.

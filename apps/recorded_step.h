@@ -20,6 +20,11 @@ class RecordedStep {
   // Forward, backward and the optimiser's step at rate lr for a batch that is on the device. Waits
   // for its end. If the gradients are not finite, the weights stay as they were.
   Result operator()(const Batch& batch, double lr);
+  // The optimiser's step with the gradients as they are. Returns their norm.
+  Tensor update(double lr);
+  // Whether update() was called since begin(): the weights are no more what they were.
+  bool updated() const { return updated_; }
+  void begin() { updated_ = false; }
 
  private:
   void submit(const Batch& batch, double lr);
@@ -31,6 +36,7 @@ class RecordedStep {
   std::uint64_t seed_;
   Tensor loss_, norm_;
   int plain_steps_ = 0;
+  bool updated_ = false;
   bool refused_ = false;  // the device could not record it
   std::unique_ptr<Recording> recording_;
   Batch recorded_;  // the tensors that the recording reads

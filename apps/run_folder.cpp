@@ -2,6 +2,7 @@
 
 #include <system_error>
 
+#include "apps/progress.h"
 #include "data/file.h"
 #include "tensor/error.h"
 
@@ -10,22 +11,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Makes the folder, or empties it of a former run's files if that was asked for.
-void prepare_folder(const RunFolder& run, bool overwrite) {
-  const std::string files[] = {run.config(), run.log(),  run.state(),
-                               run.last(),   run.best(), run.report()};
+std::vector<std::string> files_of(const RunFolder& run) {
+  return {run.config(), run.log(), run.state(), run.last(), run.best(), run.report()};
+}
+
+void refuse_former_run(const RunFolder& run) {
   std::error_code error;
-  for (const auto& file : files)
-    if (fs::exists(file, error) && !overwrite)
+  for (const auto& file : files_of(run))
+    if (fs::exists(file, error))
       fail_input("{}: a run is there already; add --overwrite, use another --out, or --resume {}",
                  file, run.path.string());
-  fs::create_directories(run.path, error);
-  if (error || !fs::is_directory(run.path))
-    fail_input("{}: cannot be made a folder: {}; choose another --out", run.path.string(),
-               error ? error.message() : "something else has this name");
-  // Tells whether one can write here before anything is removed.
-  AtomicFile probe(run.config());
-  for (const auto& file : files) fs::remove(file, error);
 }
 
 // What a killed process left half-written.
@@ -41,6 +36,12 @@ void remove_leftovers(const RunFolder& run) {
 
 }  // namespace
 
+std::string RunFolder::resume_command(const std::string& command) const {
+  std::string quoted;
+  for (const char c : path.string()) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return fmt::format("{} --resume '{}'", command, quoted);
+}
+
 void RunArguments::add_to(CLI::App& app, const Settings& defaults) {
   app.add_option("--config", config, "TOML file of settings; options win over it");
   auto* to = app.add_option("--out", out, "folder of the run")->capture_default_str();
@@ -50,47 +51,102 @@ void RunArguments::add_to(CLI::App& app, const Settings& defaults) {
   options = std::make_unique<ConfigOptions>(app, defaults);
 }
 
-void RunArguments::read(Settings settings, const std::map<std::string, std::string>& given) const {
+std::optional<TrainState> RunArguments::open() {
+  if (!resuming()) return std::nullopt;
   const RunFolder run = folder();
-  if (!resuming()) {
-    if (!config.empty()) load_config(config, settings);
-    return apply_options(given, settings);
-  }
-  if (!fs::exists(run.config()))
+  if (!fs::exists(run.config()) && !fs::exists(run.state()))
     fail_input("{}: no such file, so nothing to resume; start a run with --out {}", run.config(),
                run.path.string());
-  load_config(run.config(), settings);
+  lock_ = std::make_unique<RunLock>(run.path.string());
+  if (fs::exists(run.state())) return load_train_state(run.state());
+  for (const auto& weights : {run.last(), run.best()})
+    if (fs::exists(weights))
+      fail_input(
+          "{}: is missing, so {} cannot be trained on as it was; put it back, or start a "
+          "new run with --pretrained {}",
+          run.state(), weights, weights);
+  return std::nullopt;
+}
+
+void RunArguments::read(Settings settings, const std::map<std::string, std::string>& given,
+                        const std::optional<TrainState>& state) const {
+  if (resuming()) return read_resumed(settings, given, state);
+  if (!config.empty()) load_config(config, settings);
+  apply_options(given, settings);
+}
+
+// The state has the settings it was trained with; config.toml is what a user sees and may have
+// edited, lost in part, or copied from another run.
+void RunArguments::read_resumed(Settings settings, const std::map<std::string, std::string>& given,
+                                const std::optional<TrainState>& state) const {
+  const RunFolder run = folder();
+  std::set<std::string> wanted;
+  if (state)
+    wanted = load_config_text(state->config, run.state(), settings);
+  else
+    for (const auto& s : settings) wanted.insert(s.key);
+  std::map<std::string, std::string> kept;
+  const auto keep = [&] {
+    for (const auto& s : settings) kept[s.key] = s.str();
+  };
+  keep();
+  const bool lost = state && !fs::exists(run.config());
+  if (lost) say(stdout, run.config() + ": is missing; written again from the run's state\n");
+  const auto present = lost ? wanted : load_config(run.config(), settings);
+  for (const auto& key : wanted)
+    if (!present.contains(key))
+      fail_input("{}: {} is missing: the file was cut or edited; {}", run.config(), key,
+                 state ? fmt::format("put back {} = {}", key, kept[key])
+                       : "put it back, or start anew with --out and --overwrite");
+  if (state)
+    for (const auto& s : settings)
+      if (!s.resumable && s.str() != kept[s.key])
+        fail_input("{}: {} is {}, but the run in {} has {}; put that back", run.config(), s.key,
+                   s.str(), run.state(), kept[s.key]);
+  if (!state) keep();
   std::vector<std::string> before;
   for (const auto& s : settings) before.push_back(s.str());
   apply_options(given, settings);
-  for (std::size_t i = 0; i < settings.size(); ++i)
-    if (!settings[i].resumable && settings[i].str() != before[i])
+  for (std::size_t i = 0; i < settings.size(); ++i) {
+    const Setting& s = settings[i];
+    if (!s.resumable && s.str() != before[i])
       fail_input("--{}: cannot change in a resumed run (it is {}); leave it out or start a new run",
-                 settings[i].key, before[i]);
+                 s.key, before[i]);
+    if (s.str() != kept[s.key])
+      say(stdout,
+          printable(fmt::format("{}: {} from now on, {} before", s.key, s.str(), kept[s.key])) +
+              "\n");
+  }
 }
 
-std::optional<TrainState> RunArguments::state() const {
-  // Killed before its first checkpoint, a run starts again from nothing, which is the same.
-  if (!resuming() || !fs::exists(folder().state())) return std::nullopt;
-  return load_train_state(folder().state());
-}
-
-void RunArguments::begin(const std::string& config_text) const {
+void RunArguments::begin(const std::string& config_text) {
   const RunFolder run = folder();
-  if (resuming())
+  if (resuming()) {
     remove_leftovers(run);
-  else
-    prepare_folder(run, overwrite);
+  } else {
+    if (!overwrite) refuse_former_run(run);
+    std::error_code error;
+    fs::create_directories(run.path, error);
+    if (error || !fs::is_directory(run.path))
+      fail_input("{}: cannot be made a folder: {}; choose another --out", run.path.string(),
+                 error ? error.message() : "something else has this name");
+    lock_ = std::make_unique<RunLock>(run.path.string());
+    if (!overwrite) refuse_former_run(run);  // somebody was faster
+    // Tells whether one can write here before anything is removed.
+    const AtomicFile probe(run.config());
+    for (const auto& file : files_of(run)) fs::remove(file, error);
+  }
   write_file_atomic(run.config(), config_text);
 }
 
 // A stop is no failure: it says how to go on.
 void RunArguments::end(bool complete, const std::string& command) const {
   const RunFolder run = folder();
-  if (complete)
-    fmt::print("done: {} and {}\n", run.best(), run.report());
-  else
-    fmt::print("stopped and saved; go on with: {} --resume '{}'\n", command, run.path.string());
+  const std::string line =
+      complete ? fmt::format("done: {} and {}", fs::exists(run.best()) ? run.best() : run.last(),
+                             run.report())
+               : fmt::format("stopped and saved; go on with: {}", run.resume_command(command));
+  say(stdout, printable(line) + "\n");
 }
 
 void make_absolute(std::string& path) {

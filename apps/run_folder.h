@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "apps/run_lock.h"
 #include "apps/settings.h"
 #include "data/train_state.h"
 
@@ -21,6 +22,8 @@ struct RunFolder {
   std::string last() const { return (path / "last.safetensors").string(); }
   std::string best() const { return (path / "best.safetensors").string(); }
   std::string report() const { return (path / "report.html").string(); }
+  // "segnext train --resume 'runs/first'", of the command "segnext train".
+  std::string resume_command(const std::string& command) const;
 };
 
 // --config, --out, --resume, --overwrite and an option for each setting.
@@ -32,17 +35,26 @@ struct RunArguments {
   void add_to(CLI::App& app, const Settings& defaults);
   bool resuming() const { return !resume.empty(); }
   RunFolder folder() const { return {resuming() ? resume : out}; }
-  // Sets what the run's file (or --config) says, then what `given`, the options, do. Throws
-  // InputError: nothing to resume, a setting that cannot change on the way.
-  void read(Settings settings, const std::map<std::string, std::string>& given) const;
-  // Where a resumed run stopped; nothing for a new one.
-  std::optional<TrainState> state() const;
+  // Where a resumed run stopped: takes hold of its folder until this object goes. Nothing for a new
+  // run, or one killed before its first checkpoint, which starts again: that is the same. Throws
+  // InputError: nothing to resume, weights without their state, a folder in use.
+  std::optional<TrainState> open();
+  // Sets what the run's file (or --config) says, then what `given`, the options, do. A resumed
+  // run's file must say what its state says, but for settings that may change: those are told.
+  // Throws InputError.
+  void read(Settings settings, const std::map<std::string, std::string>& given,
+            const std::optional<TrainState>& state) const;
   // Makes the folder ready and writes config.toml: a former run's files are removed if that was
   // asked for, and refused otherwise; a resumed run loses only what a killed process left
   // half-written.
-  void begin(const std::string& config_text) const;
+  void begin(const std::string& config_text);
   // Says how the run ended and how to go on. `command`: "segnext train".
   void end(bool complete, const std::string& command) const;
+
+ private:
+  void read_resumed(Settings settings, const std::map<std::string, std::string>& given,
+                    const std::optional<TrainState>& state) const;
+  std::unique_ptr<RunLock> lock_;
 };
 
 // Paths in a run's settings are absolute, so that it can be resumed from anywhere.

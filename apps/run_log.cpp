@@ -1,10 +1,13 @@
 #include "apps/run_log.h"
 
+#include <unistd.h>
+#include <zlib.h>
+
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <sstream>
 
+#include "apps/progress.h"
 #include "data/file.h"
 #include "tensor/error.h"
 
@@ -12,24 +15,37 @@ namespace nextgrad {
 
 using nlohmann::json;
 
-RunLog::RunLog(std::string path, std::int64_t iteration, std::int64_t validated)
-    : path_(std::move(path)) {
-  std::string kept;
-  if (std::filesystem::exists(path_)) {
+namespace {
+
+std::uint32_t crc32_of(std::string_view text, std::uint32_t before = 0) {
+  return static_cast<std::uint32_t>(
+      crc32_z(before, reinterpret_cast<const Bytef*>(text.data()), text.size()));
+}
+
+}  // namespace
+
+RunLog::RunLog(std::string path, const std::optional<Mark>& kept) : path_(std::move(path)) {
+  std::string text;
+  if (kept && kept->bytes > 0 && !std::filesystem::exists(path_)) {
+    say(stdout, path_ + ": is missing; the report begins where the run goes on\n");
+  } else if (kept) {
     const auto bytes = read_file(path_);
-    std::istringstream lines(std::string(bytes.begin(), bytes.end()));
-    for (std::string line; std::getline(lines, line);) {
-      // A line cut short by a crash is no JSON: it and what follows will be written again.
-      json record = json::parse(line, nullptr, false);
-      if (!record.is_object() || !record["iteration"].is_number_integer()) break;
-      const auto last = record.contains("validation") ? validated : iteration;
-      if (record["iteration"].get<std::int64_t>() > last) continue;
-      kept += line + "\n";
-      records_.push_back(std::move(record));
-    }
+    text.assign(bytes.begin(), bytes.end());
+    text.resize(std::min<std::size_t>(text.size(), kept->bytes));
+    if (text.size() < kept->bytes || crc32_of(text) != kept->crc32)
+      fail_input("{}: is not what the run wrote; put it back, or remove it to go on without it",
+                 path_);
   }
-  write_file_atomic(path_, kept);
-  file_ = std::fopen(path_.c_str(), "ab");
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    json record = json::parse(text.begin() + static_cast<std::ptrdiff_t>(at),
+                              text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
+    if (record.is_object()) records_.push_back(std::move(record));
+    at = end + 1;
+  }
+  mark_ = {text.size(), crc32_of(text)};
+  write_file_atomic(path_, text);
+  file_ = std::fopen(path_.c_str(), "abe");
   if (file_ == nullptr) fail_input("{}: {}; choose a folder you may write", path_, strerror(errno));
 }
 
@@ -37,11 +53,18 @@ RunLog::~RunLog() {
   if (file_ != nullptr) std::fclose(file_);
 }
 
-void RunLog::add(json record) {
-  const std::string line = record.dump() + "\n";
+void RunLog::add(const json& record) {
+  const std::string line = record.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
   if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0)
     fail("{}: {}; free some space, then go on with --resume", path_, strerror(errno));
-  records_.push_back(std::move(record));
+  mark_ = {mark_.bytes + line.size(), crc32_of(line, mark_.crc32)};
+  records_.push_back(record);
+}
+
+RunLog::Mark RunLog::mark() {
+  if (fsync(fileno(file_)) != 0 && errno != EINVAL)
+    fail("{}: {}; free some space, then go on with --resume", path_, strerror(errno));
+  return mark_;
 }
 
 }  // namespace nextgrad

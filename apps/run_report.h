@@ -13,12 +13,13 @@
 
 namespace nextgrad {
 
-// Of `segnext train`.
+// Of `segnext train`; `iterations` in all.
 Report run_report(const TrainConfig& config, const ModelInfo& info,
                   const std::vector<nlohmann::json>& log,
-                  const std::vector<EvalResult::Picture>& pictures, std::int64_t best_iteration);
+                  const std::vector<EvalResult::Picture>& pictures, std::int64_t iterations,
+                  std::int64_t best_iteration);
 
-// Of `segnext pretrain`; `iterations` in all.
+// Of `segnext pretrain`.
 Report run_report(const PretrainConfig& config, const std::vector<std::string>& classes,
                   const std::vector<nlohmann::json>& log, const std::vector<ClassExample>& examples,
                   std::int64_t iterations, std::int64_t best_iteration);

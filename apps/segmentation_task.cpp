@@ -1,7 +1,9 @@
 #include "apps/segmentation_task.h"
 
 #include <algorithm>
+#include <cmath>
 
+#include "apps/label_survey.h"
 #include "apps/precision.h"
 #include "apps/progress.h"
 #include "apps/protocol.h"
@@ -35,6 +37,7 @@ SegmentationTask::SegmentationTask(const TrainConfig& config, bool has_state) : 
   data.root = config.data_root;
   train_set_ = make_dataset(data, "train");
   val_set_ = make_dataset(data, "val");
+  if (!has_state) look_at_labels();
   info_.config = segnext_config(config.variant, train_set_->num_classes());
   info_.config.dropout = config.dropout;
   if (config.drop_path >= 0) info_.config.encoder.drop_path = config.drop_path;
@@ -46,8 +49,37 @@ SegmentationTask::SegmentationTask(const TrainConfig& config, bool has_state) : 
   if (!has_state && !config.pretrained.empty())
     ProgressLine(stdout).message(
         "pretrained " + load_pretrained(*model_, config.pretrained, config.reset_classifier));
+  check_batch_norm(config.batch, config.crop.height, config.crop.width);
   model_->to(device);
   set_precision(model_->backbone(), device, config.precision);
+}
+
+void SegmentationTask::look_at_labels() const {
+  const std::string warnings[] = {
+      survey_labels(*train_set_, "train", true, config_.skip_damaged > 0),
+      survey_labels(*val_set_, "val", false, false)};
+  for (const auto& warning : warnings)
+    if (!warning.empty()) say(stderr, warning + "\n");
+}
+
+std::int64_t SegmentationTask::iterations() const {
+  if (config_.epochs <= 0) return config_.iterations;
+  const auto step = static_cast<double>(config_.batch * config_.accumulate);
+  return std::max<std::int64_t>(
+      1, std::llround(config_.epochs * static_cast<double>(train_set_->size()) / step));
+}
+
+DataIdentity SegmentationTask::data() const {
+  DataIdentity identity;
+  for (const auto& name : info_.classes) identity.classes.push_back(printable(name));
+  for (const auto& [split, set] : {std::pair("train", &train_set_), std::pair("val", &val_set_)})
+    identity.add(split, (*set)->size(), [&](std::int64_t i) { return (*set)->name(i); });
+  return identity;
+}
+
+std::string SegmentationTask::less_memory(bool validating) const {
+  if (!validating) return "lower --batch or --crop, or add --recompute";
+  return "validate by a sliding window, --val-window 512, or smaller pictures, --val-size 512";
 }
 
 std::unique_ptr<Optimizer> SegmentationTask::make_optimizer() {
@@ -92,7 +124,7 @@ std::optional<Validation> SegmentationTask::validate(const More& more) {
 
 std::string SegmentationTask::report(const std::vector<nlohmann::json>& log,
                                      std::int64_t best_iteration) const {
-  return render_report(run_report(config_, info_, log, pictures_, best_iteration));
+  return render_report(run_report(config_, info_, log, pictures_, iterations(), best_iteration));
 }
 
 }  // namespace nextgrad

@@ -17,6 +17,7 @@ class SegmentationTask : public TrainTask {
   // Opens the data, builds the model and reads pretrained weights (unless a state will be
   // restored). Throws InputError.
   SegmentationTask(const TrainConfig& config, bool has_state);
+  std::int64_t iterations() const;  // steps in all
   Module& model() override { return *model_; }
   std::unique_ptr<Optimizer> make_optimizer() override;
   std::shared_ptr<const SampleMaker> samples() const override;
@@ -27,11 +28,14 @@ class SegmentationTask : public TrainTask {
     nextgrad::save_weights(path, *model_, info_);
   }
   std::string settings() const override { return config_text(config_); }
+  DataIdentity data() const override;
+  std::string less_memory(bool validating) const override;
   std::string report(const std::vector<nlohmann::json>& log,
                      std::int64_t best_iteration) const override;
   bool has_pictures() const override { return !pictures_.empty(); }
 
  private:
+  void look_at_labels() const;
   TrainConfig config_;
   std::unique_ptr<Dataset> train_set_, val_set_;
   ModelInfo info_;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "data/file.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -21,12 +22,48 @@ T parse_number(const std::string& text, const std::string& what, const char* kin
   return value;
 }
 
+constexpr std::uint32_t kBytes = 0x10ff00;  // U+10FFNN stands for the byte NN
+
+std::string toml_string(std::string_view text) {
+  std::string out = "\"";
+  while (!text.empty()) {
+    std::uint32_t c = 0;
+    const std::size_t length = decode_utf8(text, c);
+    if (length == 0 || c >= kBytes)
+      out += fmt::format("\\U{:08x}", kBytes | static_cast<unsigned char>(text[0]));
+    else if (c == '"' || c == '\\')
+      out += fmt::format("\\{}", static_cast<char>(c));
+    else if (c < 0x20 || (c >= 0x7f && c < 0xa0))
+      out += fmt::format("\\u{:04x}", c);
+    else
+      out += text.substr(0, length);
+    text.remove_prefix(length == 0 || c >= kBytes ? 1 : length);
+  }
+  return out + '"';
+}
+
+// What toml_string() was given.
+std::string with_bytes(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    std::uint32_t c = 0;
+    const std::size_t length = std::max<std::size_t>(1, decode_utf8(text, c));
+    if (c >= kBytes)
+      out += static_cast<char>(c & 0xff);
+    else
+      out += text.substr(0, length);
+    text.remove_prefix(length);
+  }
+  return out;
+}
+
 // The text that Setting::set reads, from a TOML value.
 std::string text_of(const toml::node& node, const Setting& setting, const std::string& what) {
   const bool is_text = std::holds_alternative<std::string*>(setting.target);
   const bool is_size = std::holds_alternative<Size*>(setting.target);
   const bool is_flag = std::holds_alternative<bool*>(setting.target);
-  if (const auto* s = node.as_string(); s != nullptr && (is_text || is_size)) return s->get();
+  if (const auto* s = node.as_string(); s != nullptr && (is_text || is_size))
+    return with_bytes(s->get());
   if (const auto* i = node.as_integer(); i != nullptr && !is_text && !is_flag)
     return std::to_string(i->get());
   if (const auto* f = node.as_floating_point();
@@ -40,18 +77,6 @@ std::string text_of(const toml::node& node, const Setting& setting, const std::s
                        : std::holds_alternative<double*>(setting.target) ? "a number"
                                                                          : "a whole number";
   fail_input("{}: should be {}", what, wanted);
-}
-
-std::string toml_string(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20)
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    else
-      out += c;
-  }
-  return out + '"';
 }
 
 }  // namespace
@@ -78,7 +103,8 @@ Size parse_size(const std::string& text, const std::string& what) {
 void Setting::set(const std::string& text, const std::string& what) {
   const auto in_range = [&](double value) {
     if (!(value >= lowest && value <= highest)) {
-      if (highest >= kUnlimited) fail_input("{}: {} is too small; at least {}", what, text, lowest);
+      if (highest >= kUnlimited && !(value >= lowest))
+        fail_input("{}: {} is too small; at least {}", what, text, lowest);
       fail_input("{}: {} is out of range; from {} to {}", what, text, lowest, highest);
     }
   };
@@ -115,8 +141,10 @@ std::string Setting::str() const {
 
 namespace {
 
-void set_from_table(const toml::table& table, const std::string& file, Settings& settings) {
+std::set<std::string> set_from_table(const toml::table& table, const std::string& file,
+                                     Settings& settings) {
   std::vector<std::string> keys;
+  std::set<std::string> present;
   for (const auto& s : settings) keys.push_back(s.key);
   for (const auto& [key, node] : table) {
     const std::string name(key.str());
@@ -130,35 +158,32 @@ void set_from_table(const toml::table& table, const std::string& file, Settings&
     }
     auto& setting = settings[static_cast<std::size_t>(at - keys.begin())];
     setting.set(text_of(node, setting, what), what);
+    present.insert(name);
   }
+  return present;
 }
 
 [[noreturn]] void fail_toml(const std::string& file, const toml::parse_error& e) {
-  const auto line = e.source().begin.line;
-  if (line == 0) fail_input("{}: cannot be read; give an existing TOML file", file);
-  fail_input("{}:{}: not valid TOML: {}", file, line, std::string(e.description()));
+  fail_input("{}:{}: not valid TOML: {}", file, e.source().begin.line,
+             std::string(e.description()));
 }
 
 }  // namespace
 
-void load_config(const std::filesystem::path& file, Settings settings) {
-  toml::table table;
-  try {
-    table = toml::parse_file(file.string());
-  } catch (const toml::parse_error& e) {
-    fail_toml(file.string(), e);
-  }
-  set_from_table(table, file.string(), settings);
+std::set<std::string> load_config(const std::string& file, Settings settings) {
+  const auto bytes = read_file(file, 1 << 20);
+  return load_config_text(std::string(bytes.begin(), bytes.end()), file, settings);
 }
 
-void load_config_text(const std::string& text, const std::string& name, Settings settings) {
+std::set<std::string> load_config_text(const std::string& text, const std::string& name,
+                                       Settings settings) {
   toml::table table;
   try {
     table = toml::parse(text);
   } catch (const toml::parse_error& e) {
     fail_toml(name, e);
   }
-  set_from_table(table, name, settings);
+  return set_from_table(table, name, settings);
 }
 
 std::string config_text(const Settings& settings, const std::string& command) {

@@ -4,8 +4,8 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
-#include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -38,12 +38,14 @@ using Settings = std::vector<Setting>;
 // "No highest value" of a setting.
 inline constexpr double kUnlimited = 1e12;
 
-// Sets what the TOML holds. InputError for a key that does not exist (with the file, the line and
-// the nearest key), a wrong type or a value out of range.
-void load_config(const std::filesystem::path& file, Settings settings);
+// Sets what the TOML holds and returns its keys. InputError for a key that does not exist (with the
+// file, the line and the nearest key), a wrong type or a value out of range.
+std::set<std::string> load_config(const std::string& file, Settings settings);
 // The same from text; `name` stands for the file in errors.
-void load_config_text(const std::string& toml, const std::string& name, Settings settings);
-// All settings as TOML, each key with its explanation.
+std::set<std::string> load_config_text(const std::string& toml, const std::string& name,
+                                       Settings settings);
+// All settings as TOML, each key with its explanation. TOML is UTF-8, file names need not be: their
+// other bytes 0xNN are written as the private characters U+10FFNN, which load_config reads back.
 std::string config_text(const Settings& settings, const std::string& command);
 
 // Registers --KEY for every setting (the present values are shown as defaults); after parsing,

@@ -6,9 +6,13 @@
 namespace nextgrad {
 namespace {
 
-volatile sig_atomic_t requests = 0;
+volatile sig_atomic_t requests = 0, hung_up = 0;
 
-void on_signal(int) {
+void on_signal(int signal) {
+  if (signal == SIGHUP) {
+    hung_up = 1;
+    return;
+  }
   requests = requests + 1;
   if (requests >= 3) _exit(130);
 }
@@ -21,10 +25,13 @@ void install_signal_handlers() {
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  struct sigaction former = {};
+  if (sigaction(SIGHUP, nullptr, &former) == 0 && former.sa_handler != SIG_IGN)
+    sigaction(SIGHUP, &action, nullptr);
 }
 
 bool stop_requested() {
-  return requests > 0;
+  return requests > 0 || hung_up != 0;
 }
 
 }  // namespace nextgrad

@@ -4,6 +4,7 @@
 
 #include "apps/commands.h"
 #include "apps/presets.h"
+#include "apps/progress.h"
 #include "apps/segmentation_task.h"
 #include "apps/signals.h"
 #include "apps/trainer.h"
@@ -11,20 +12,22 @@
 namespace nextgrad {
 namespace {
 
-TrainerOptions trainer_options(const TrainConfig& c) {
+TrainerOptions trainer_options(const TrainConfig& c, std::int64_t iterations) {
   TrainerOptions o;
   o.batch = c.batch;
   o.accumulate = c.accumulate;
-  o.iterations = c.iterations;
+  o.iterations = iterations;
   o.val_every = c.val_every;
   o.checkpoint_every = c.checkpoint_every;
   o.seed = static_cast<std::uint64_t>(c.seed);
   o.workers = static_cast<int>(c.workers);
   o.clip_grad = c.clip_grad;
   o.ema = c.ema;
+  o.skip_damaged = c.skip_damaged;
+  o.command = "segnext train";
   o.schedule.kind = parse_schedule(c.schedule);
   o.schedule.base_lr = c.lr;
-  o.schedule.iterations = c.iterations;
+  o.schedule.iterations = iterations;
   o.schedule.power = c.power;
   o.schedule.warmup = c.warmup;
   o.schedule.warmup_ratio = c.warmup_ratio;
@@ -32,9 +35,14 @@ TrainerOptions trainer_options(const TrainConfig& c) {
 }
 
 // Defaults, then the preset, the file and the options.
-TrainConfig read_config(const RunArguments& a, const std::string& preset) {
+TrainConfig read_config(const RunArguments& a, const std::string& preset,
+                        const std::optional<TrainState>& state) {
   TrainConfig config;
   auto given = a.options->given();
+  if (given.contains("iterations")) {
+    if (given.contains("epochs")) fail_input("--epochs and --iterations exclude each other");
+    given["epochs"] = "0";  // those of a file
+  }
   if (!preset.empty()) {
     config = preset_config(preset);
     // A preset knows the kind of data: --data can be the folder then.
@@ -44,23 +52,24 @@ TrainConfig read_config(const RunArguments& a, const std::string& preset) {
       given.erase(data);
     }
   }
-  a.read(settings_of(config), given);
+  a.read(settings_of(config), given, state);
   if (!preset.empty() && config.pretrained.empty())
-    fmt::print(
+    say(stdout,
         "without --pretrained the encoder begins at random; the published figures begin "
         "with ImageNet's weights\n");
   return config;
 }
 
-void run_train(const RunArguments& a, const std::string& preset) {
-  TrainConfig config = read_config(a, preset);
-  const auto state = a.state();
+void run_train(RunArguments& a, const std::string& preset) {
+  const auto state = a.open();
+  TrainConfig config = read_config(a, preset, state);
   make_absolute(config.data_root);
   make_absolute(config.pretrained);
   SegmentationTask task(config, state.has_value());
   a.begin(config_text(config));
   install_signal_handlers();
-  a.end(Trainer(task, trainer_options(config)).run(a.folder(), state), "segnext train");
+  const TrainerOptions options = trainer_options(config, task.iterations());
+  a.end(Trainer(task, options).run(a.folder(), state), options.command);
 }
 
 }  // namespace

@@ -10,9 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "apps/data_identity.h"
 #include "data/loader.h"
 #include "nn/module.h"
 #include "nn/optim.h"
+#include "tensor/error.h"
 
 namespace nextgrad {
 
@@ -43,10 +45,24 @@ class TrainTask {
   virtual void save_weights(const std::string& path) const = 0;
   // All settings, TOML: kept beside the state.
   virtual std::string settings() const = 0;
+  // What it learns from: kept beside the state too.
+  virtual DataIdentity data() const = 0;
+  // What helps where memory runs out, in training and in validation: "lower --batch".
+  virtual std::string less_memory(bool validating) const = 0;
   // report.html from the log, and whether it would show pictures of the last validation.
   virtual std::string report(const std::vector<nlohmann::json>& log,
                              std::int64_t best_iteration) const = 0;
   virtual bool has_pictures() const = 0;
 };
+
+// Throws InputError where the encoder's last stage, at a 32nd of the crop, would have a single
+// value a channel: a batch norm cannot take its variance.
+inline void check_batch_norm(std::int64_t batch, std::int64_t height, std::int64_t width) {
+  if (batch < 2 && height <= 32 && width <= 32)
+    fail_input(
+        "--batch {} of {}x{} pixels: batch norm needs more than one value a channel in the "
+        "last stage, a 32nd of that; choose a larger --batch or picture",
+        batch, width, height);
+}
 
 }  // namespace nextgrad

@@ -1,7 +1,9 @@
 #include "apps/trainer.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "apps/signals.h"
 #include "data/file.h"
@@ -21,19 +23,49 @@ StateDict select(const std::vector<NamedTensor>& all, const std::string& prefix)
   return some;
 }
 
+std::string text_of(const RunLog::Mark& mark) {
+  return fmt::format("{} {}", mark.bytes, mark.crc32);
+}
+
+RunLog::Mark mark_of(const std::string& text) {
+  RunLog::Mark mark;
+  const char* end = text.data() + text.size();
+  const auto bytes = std::from_chars(text.data(), end, mark.bytes);
+  if (bytes.ec != std::errc() || bytes.ptr == end ||
+      std::from_chars(bytes.ptr + 1, end, mark.crc32).ptr != end)
+    fail_input("what it says of the log is damaged");
+  return mark;
+}
+
 }  // namespace
 
 void Trainer::restore(const TrainState& state) {
+  std::string changed;
+  std::int64_t total = 0;
   try {
+    total = std::stoll(state.extra.at("iterations"));
     load_state_dict(task_.model(), select(state.tensors, "model."));
     optimizer_->load_state(select(state.tensors, "optimizer."));
     if (average_) average_->load_state(select(state.tensors, "average."));
     validated_ = std::stoll(state.extra.at("validated"));
     best_iteration_ = std::stoll(state.extra.at("best_iteration"));
+    log_ = std::make_unique<RunLog>(folder_.log(), mark_of(state.extra.at("log")));
+    changed = difference(parse_data_identity(state.extra.at("data")), task_.data());
+    nlohmann::json::parse(state.extra.at("skipped")).get_to(skipped_);
+  } catch (const InputError&) {
+    throw;
   } catch (const std::exception& e) {
-    fail_input("{}: is no state of the run in {} ({}); start anew with --overwrite",
+    fail_input("{}: is no state of the run in {} ({}); start anew with --out and --overwrite",
                folder_.state(), folder_.config(), e.what());
   }
+  if (!changed.empty())
+    fail_input(
+        "{}: the data set is another than this run began with: {}; bring it back, or start "
+        "a new run with --pretrained {}",
+        folder_.state(), changed, folder_.last());
+  if (options_.iterations < std::max(total, state.iteration))
+    fail_input("--iterations {}: the run is one of {}, and it can only grow; leave it out",
+               options_.iterations, total);
   iteration_ = saved_ = state.iteration;
   best_ = state.best;
 }
@@ -46,6 +78,7 @@ void Trainer::open_stream() {
   stream.start_iteration = iteration_ * options_.accumulate;
   stream.end_iteration = options_.iterations * options_.accumulate;
   stream.workers = options_.workers;
+  stream.skip_damaged = options_.skip_damaged > 0;
   feed_ = std::make_unique<Feed>(std::make_unique<Loader>(task_.samples(), stream),
                                  task_.model().device());
   batch_ = {};
@@ -63,37 +96,108 @@ bool Trainer::run(const RunFolder& folder, const std::optional<TrainState>& stat
   folder_ = folder;
   optimizer_ = task_.make_optimizer();
   if (options_.ema > 0) average_ = std::make_unique<WeightAverage>(task_.model(), options_.ema);
-  if (state) restore(*state);
-  log_ = std::make_unique<RunLog>(folder_.log(), iteration_, validated_);
+  if (state)
+    restore(*state);
+  else
+    log_ = std::make_unique<RunLog>(folder_.log(), std::nullopt);
   open_stream();
   task_.model().train();
   window_ = next_window_ = {Stopwatch(), 0, iteration_};
-  while (!stop_requested()) {
-    if (validation_due()) {
-      if (!validate()) break;
-      continue;
-    }
-    if (iteration_ >= options_.iterations) break;
-    train_iteration();
-    if (!validation_due() && options_.checkpoint_every > 0 &&
-        iteration_ % options_.checkpoint_every == 0)
-      save();
+  try {
+    loop();
+    save();
+    // A run that validated nothing since it was resumed has no pictures: the older report has.
+    if (task_.has_pictures() || !std::filesystem::exists(folder_.report())) write_report();
+  } catch (...) {
+    rescue();
   }
-  save();
-  // A run that validated nothing since it was resumed has no pictures: the older report has.
-  if (task_.has_pictures() || !std::filesystem::exists(folder_.report())) write_report();
   return iteration_ >= options_.iterations && validated_ == iteration_;
+}
+
+void Trainer::loop() {
+  while (!stop_requested()) {
+    const bool due = validation_due();
+    const bool checkpoint = options_.checkpoint_every > 0 && iteration_ > 0 &&
+                            iteration_ % options_.checkpoint_every == 0;
+    // Before every validation: whatever happens in it costs nothing that was trained.
+    if ((due || checkpoint) && saved_ != iteration_) save();
+    if (due) {
+      if (!validate()) return;
+    } else {
+      if (iteration_ >= options_.iterations) return;
+      train_iteration();
+    }
+  }
+}
+
+void Trainer::rescue() {
+  const std::string kept = keep_sound_state();
+  try {
+    throw;
+  } catch (const InputError& e) {
+    throw InputError(e.what() + kept);
+  } catch (const std::bad_alloc&) {
+    fail("out of memory in {} at iteration {}; {}{}", validating_ ? "validation" : "training",
+         iteration_ + (validating_ ? 0 : 1), task_.less_memory(validating_), kept);
+  } catch (const std::exception& e) {
+    throw Error(e.what() + kept);
+  }
+}
+
+// Saves what iteration_ iterations have made, if that is what the model is or can be made again:
+// unless the step that failed was changing the weights (it does not with a gradient that is not
+// finite), only its forward's running statistics are to be taken back. Says what is kept.
+std::string Trainer::keep_sound_state() {
+  std::string trouble;
+  try {
+    bool sound = iteration_ > 0;
+    if (stepping_) {
+      sound = sound && !buffers_.empty() && (diverged_ || !step_->updated());
+      const auto buffers = task_.model().named_buffers();
+      for (std::size_t i = 0; sound && i < buffers.size(); ++i)
+        buffers[i].value->copy_(buffers_[i]);
+    }
+    if (sound && saved_ != iteration_ && weights_finite()) save();
+  } catch (const std::exception& e) {
+    trouble = fmt::format("; what was trained since could not be saved: {}", e.what());
+  }
+  if (saved_ <= 0) return "; no checkpoint was written yet" + trouble;
+  return fmt::format("; iteration {} is saved, go on from it with: {}{}", saved_,
+                     folder_.resume_command(options_.command), trouble);
+}
+
+// On a GPU a copy costs a launch a buffer, and after an error there the device is not to be trusted
+// anyway: only where a batch may still fail between micro-batches.
+void Trainer::keep_buffers() {
+  if (task_.model().device().kind != Device::Kind::cpu && options_.accumulate == 1) return;
+  const auto buffers = task_.model().named_buffers();
+  if (buffers_.empty())
+    for (const Buffer& b : buffers) buffers_.push_back(b.value->clone());
+  else
+    for (std::size_t i = 0; i < buffers.size(); ++i) buffers_[i].copy_(*buffers[i].value);
+}
+
+// The next micro-batch, and word of the damaged pictures that others stand in for.
+void Trainer::take_batch() {
+  feed_->next(batch_);
+  for (const auto& [name, why] : batch_.damaged) {
+    if (!skipped_.insert(printable(name)).second) continue;
+    if (static_cast<std::int64_t>(skipped_.size()) > options_.skip_damaged)
+      fail_input("{}; --skip-damaged {} are left out already", why, options_.skip_damaged);
+    log_->add(
+        {{"iteration", iteration_ + 1}, {"skipped", printable(name)}, {"why", printable(why)}});
+    progress_.message(printable(fmt::format("left out: {}", why)));
+  }
 }
 
 // One optimiser step over `accumulate` micro-batches, waited for.
 RecordedStep::Result Trainer::step(double lr) {
-  RecordedStep::Result result{};
-  if (options_.accumulate > 1) {
-    result = accumulated_step(lr);
-  } else {
-    feed_->next(batch_);
-    result = (*step_)(batch_, lr);
-  }
+  take_batch();
+  keep_buffers();
+  step_->begin();
+  stepping_ = true;
+  const RecordedStep::Result result =
+      options_.accumulate > 1 ? accumulated_step(lr) : (*step_)(batch_, lr);
   if (average_ && std::isfinite(result.loss) && std::isfinite(result.grad_norm)) average_->update();
   return result;
 }
@@ -105,7 +209,7 @@ RecordedStep::Result Trainer::accumulated_step(double lr) {
   task_.model().zero_grad();
   double loss = 0;
   for (std::int64_t k = 0; k < options_.accumulate; ++k) {
-    feed_->next(batch_);
+    if (k > 0) take_batch();
     const RandomScope random(options_.seed, static_cast<std::uint64_t>(batch_.iteration));
     const Variable value = task_.loss(batch_);
     loss += value.item() * share;
@@ -113,32 +217,31 @@ RecordedStep::Result Trainer::accumulated_step(double lr) {
     value.backward();
   }
   scale_grads(parameters, share);
-  const Tensor norm = grad_norm(parameters);
-  optimizer_->step(lr, {norm, options_.clip_grad});
-  return {loss, norm.item()};
+  return {loss, step_->update(lr).item()};
 }
 
-void Trainer::fail_diverged(const std::string& what, std::int64_t iteration) const {
-  fail("{} at iteration {}; {}; lower --lr or set --clip-grad", what, iteration,
-       saved_ >= 0 ? fmt::format("{} of iteration {} is kept", folder_.state(), saved_)
-                   : "no checkpoint was written yet");
-}
-
-void Trainer::check_weights() const {
+bool Trainer::weights_finite() const {
   bool finite = true;
   for (const auto& p : task_.model().named_parameters())
     finite = finite && p.value.backend().all_finite(p.value.value());
   for (const auto& b : task_.model().named_buffers())
     if (is_floating(b.value->dtype())) finite = finite && b.value->backend().all_finite(*b.value);
-  if (!finite) fail_diverged("a weight is not finite", iteration_);
+  return finite;
+}
+
+void Trainer::check_weights() const {
+  if (!weights_finite())
+    fail("a weight is not finite at iteration {}; lower --lr or set --clip-grad", iteration_);
 }
 
 void Trainer::train_iteration() {
   const double lr = options_.schedule.lr(iteration_);
   const auto [loss, norm] = step(lr);
-  if (!std::isfinite(loss) || !std::isfinite(norm))
-    fail_diverged(fmt::format("loss or gradient is {}", std::isfinite(loss) ? norm : loss),
-                  iteration_ + 1);
+  diverged_ = !std::isfinite(loss) || !std::isfinite(norm);
+  if (diverged_)
+    fail("loss or gradient is {} at iteration {}; lower --lr or set --clip-grad",
+         std::isfinite(loss) ? norm : loss, iteration_ + 1);
+  stepping_ = false;
   ++iteration_;
   measure_speed();
   log_->add({{"iteration", iteration_},
@@ -168,15 +271,16 @@ void Trainer::show_progress(double loss, double lr) {
       images_per_second_;
   const auto peak = static_cast<double>(backend_of(task_.model().device()).memory().peak);
   progress_.update(
-      fmt::format("{}/{}  loss {:.4f}  lr {:.2e}  {:.1f} images/s  waiting {:.0f} %  memory {}  "
+      fmt::format("{}/{}  loss {}  lr {:.2e}  {:.1f} images/s  waiting {:.0f} %  memory {}  "
                   "left {}",
-                  iteration_, options_.iterations, loss, lr, images_per_second_, 100 * wait_share_,
-                  format_bytes(peak), format_duration(left)),
+                  iteration_, options_.iterations, format_decimals(loss, 4), lr, images_per_second_,
+                  100 * wait_share_, format_bytes(peak), format_duration(left)),
       iteration_ == options_.iterations);
 }
 
 bool Trainer::validate() {
   check_weights();
+  validating_ = true;
   std::optional<AveragedWeights> averaged;
   if (average_) averaged.emplace(*average_);
   const auto result = task_.validate([&](std::int64_t done, std::int64_t all) {
@@ -184,12 +288,13 @@ bool Trainer::validate() {
         fmt::format("{}/{}  validating {} of {}", iteration_, options_.iterations, done, all));
     return !stop_requested();
   });
+  validating_ = false;
   if (!result) return false;
   validated_ = iteration_;
   log_->add({{"iteration", iteration_}, {"validation", result->record}});
-  const bool better = !(result->score <= best_);
+  const bool better = result->score > best_;  // NaN never is
   if (better) {
-    best_ = std::isfinite(result->score) ? result->score : -1;
+    best_ = result->score;
     best_iteration_ = iteration_;
     task_.save_weights(folder_.best());
   }
@@ -215,7 +320,11 @@ void Trainer::save() {
   append(state.tensors, "optimizer.", optimizer_->state());
   if (average_) append(state.tensors, "average.", average_->state());
   state.extra = {{"validated", std::to_string(validated_)},
-                 {"best_iteration", std::to_string(best_iteration_)}};
+                 {"best_iteration", std::to_string(best_iteration_)},
+                 {"iterations", std::to_string(options_.iterations)},
+                 {"data", task_.data().str()},
+                 {"skipped", nlohmann::json(skipped_).dump()},
+                 {"log", text_of(log_->mark())}};
   save_train_state(folder_.state(), state);
   saved_ = iteration_;
   std::optional<AveragedWeights> averaged;

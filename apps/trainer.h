@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "apps/feed.h"
@@ -26,6 +27,8 @@ struct TrainerOptions {
   std::uint64_t seed = 0;
   int workers = 1;
   double clip_grad = 0, ema = 0;  // 0: off
+  std::int64_t skip_damaged = 0;  // damaged training pictures that may be left out
+  std::string command;            // that trains: "segnext train"
   Schedule schedule;
 };
 
@@ -34,19 +37,25 @@ class Trainer {
   // The task must outlive it. Writes nothing yet.
   Trainer(TrainTask& task, const TrainerOptions& options) : task_(task), options_(options) {}
   // Trains to the end, or until a signal asks to stop. With `state`, continues from it.
-  // Returns false if it was stopped. Throws Error when the loss is not finite.
+  // Returns false if it was stopped. Throws Error when the loss is not finite, and whatever else
+  // goes wrong, having saved what was trained until then; the message says how to go on.
   bool run(const RunFolder& folder, const std::optional<TrainState>& state);
 
  private:
   void restore(const TrainState& state);
+  void loop();
+  [[noreturn]] void rescue();  // what was trained, from the exception that is being handled
+  std::string keep_sound_state();
+  void keep_buffers();
+  void take_batch();
   void open_stream();
   bool validation_due() const;
   RecordedStep::Result step(double lr);
   RecordedStep::Result accumulated_step(double lr);
   void train_iteration();
   void measure_speed();
+  bool weights_finite() const;
   void check_weights() const;  // throws Error if one is not finite: such weights are never saved
-  [[noreturn]] void fail_diverged(const std::string& what, std::int64_t iteration) const;
   void show_progress(double loss, double lr);
   bool validate();  // false: interrupted
   void save();
@@ -68,6 +77,9 @@ class Trainer {
   std::int64_t validated_ = 0;  // iteration of the last validation
   std::int64_t best_iteration_ = 0;
   double best_ = -1;
+  bool stepping_ = false, diverged_ = false, validating_ = false;
+  std::vector<Tensor> buffers_;    // the model's, as they were before the present step
+  std::set<std::string> skipped_;  // damaged pictures
   // Since when speed and waiting are measured: 15 to 30 seconds ago, but not before the last
   // validation.
   struct Mark {

@@ -78,6 +78,7 @@ class Background {
       _exit(127);
     }
   }
+  pid_t id() const { return pid_; }
   void send(int signal) const { kill(pid_, signal); }
   // Exit code, or 1000 + the signal that ended it.
   int wait() const {

@@ -1,7 +1,9 @@
 // The report stands alone, and says what happened.
 #include <doctest/doctest.h>
 
-#include "apps/report.h"
+#include <nlohmann/json.hpp>
+
+#include "apps/run_report.h"
 
 using namespace nextgrad;
 
@@ -49,4 +51,36 @@ TEST_CASE("report: needs no other file, escapes names, survives absent classes")
   for (auto at = html.find("src=\""); at != std::string::npos; at = html.find("src=\"", at + 1))
     CHECK(html.compare(at + 5, 11, "data:image/") == 0);
   CHECK_NOTHROW(render_report(Report{}));
+}
+
+TEST_CASE("report: a log of an older version, or edited, shows what it still says") {
+  using nlohmann::json;
+  const json validation{{"mIoU", 0.5},
+                        {"mAcc", nullptr},
+                        {"classes", {{{"iou", 0.25}}, {{"iou", "?"}}, {{"iou", 1}}, {{"iou", 1}}}},
+                        {"confusion", {{1, 2, 3}, {4}, 5, json::object()}}};
+  ModelInfo info;
+  info.classes = {"a", "b"};
+  info.palette = {{1, 2, 3}, {4, 5, 6}};
+  const std::vector<json> log{
+      {{"iteration", 5}},
+      {{"iteration", "five"}, {"loss", 1}},
+      {{"iteration", 1}, {"loss", 0.5}},
+      {{"iteration", 1}, {"loss", {1}}, {"lr", true}},
+      {{"iteration", 2}, {"skipped", "x"}},
+      {{"iteration", 2}, {"validation", 3}},
+      {{"iteration", 2}, {"validation", json::array()}},
+      {{"iteration", 2}, {"validation", {{"classes", 3}, {"confusion", "x"}}}},
+      {{"iteration", 3}, {"validation", validation}},
+      {{"iteration", 3}, {"validation", {{"accuracy", {1, 2, 3, 4}}, {"confusion", {{1}}}}}},
+      json::array({1}),
+      nullptr};
+  for (std::size_t n = 0; n <= log.size(); ++n) {
+    const std::vector<json> some(log.begin(), log.begin() + static_cast<std::ptrdiff_t>(n));
+    const Report r = run_report(TrainConfig(), info, some, {}, 10, 0);
+    CHECK((r.confusion.empty() || r.confusion.size() == 4));
+    CHECK(r.bars.size() <= 2);
+    CHECK_NOTHROW(render_report(r));
+    CHECK_NOTHROW(render_report(run_report(PretrainConfig(), info.classes, some, {}, 10, 0)));
+  }
 }
