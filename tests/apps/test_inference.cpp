@@ -7,6 +7,7 @@
 #include "nn/init.h"
 #include "tensor/backend.h"
 #include "tests/apps/little_data.h"
+#include "tests/compare.h"
 
 using namespace nextgrad;
 
@@ -107,12 +108,12 @@ std::vector<double> expected_scores(const SegNeXt& model, const Image& image, co
 
 // How far below the best class the predicted ones are, at most.
 double worst_loss(const std::vector<double>& scores, const LabelMap& labels) {
-  double worst = 0;
+  test::Worst worst;
   for (std::size_t i = 0; i < labels.values.size(); ++i) {
     const auto begin = scores.begin() + static_cast<std::ptrdiff_t>(i * kClasses);
-    worst = std::max(worst, *std::max_element(begin, begin + kClasses) - begin[labels.values[i]]);
+    worst.see(*std::max_element(begin, begin + kClasses) - begin[labels.values[i]]);
   }
-  return worst;
+  return worst.error();
 }
 
 }  // namespace

@@ -64,12 +64,13 @@ TEST_CASE("presets: the learning rate at the first, the last and the corner iter
                    .power = c.power,
                    .warmup = c.warmup,
                    .warmup_ratio = c.warmup_ratio};
-  CHECK(s.lr(0) == doctest::Approx(6e-11).epsilon(1e-9));
+  CHECK(s.lr(0) == doctest::Approx(6e-11).epsilon(1e-9).scale(0));
   CHECK(s.lr(1499) ==
         doctest::Approx(6e-5 * (1 - 1499.0 / 80000) * (1 - (1 - 1499.0 / 1500) * (1 - 1e-6)))
-            .epsilon(1e-12));
-  CHECK(s.lr(1500) == doctest::Approx(6e-5 * (1 - 1500.0 / 80000)).epsilon(1e-12));
-  CHECK(s.lr(79999) == doctest::Approx(6e-5 / 80000).epsilon(1e-9));
+            .epsilon(1e-12)
+            .scale(0));
+  CHECK(s.lr(1500) == doctest::Approx(6e-5 * (1 - 1500.0 / 80000)).epsilon(1e-12).scale(0));
+  CHECK(s.lr(79999) == doctest::Approx(6e-5 / 80000).epsilon(1e-9).scale(0));
 }
 
 TEST_CASE("presets: groups of parameters by name") {

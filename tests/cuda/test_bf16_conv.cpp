@@ -19,14 +19,12 @@ Tensor rounded(const Shape& shape, std::uint64_t seed) {
 // Sums cancel, so that errors are compared with the largest number.
 double relative(const Tensor& got, const Tensor& want) {
   const Doubles g = numbers(got), w = numbers(want);
-  REQUIRE(g.size() == w.size());
-  double most = 0, size = 1e-30;
-  for (std::size_t i = 0; i < g.size(); ++i) {
-    REQUIRE(std::isfinite(g[i]));
-    most = std::max(most, std::abs(g[i] - w[i]));
-    size = std::max(size, std::abs(w[i]));
-  }
-  return most / size;
+  REQUIRE(got.shape() == want.shape());
+  Worst worst;
+  double size = 1e-30;
+  for (const double v : w) size = std::max(size, std::abs(v));
+  for (std::size_t i = 0; i < g.size(); ++i) worst.see(std::abs(g[i] - w[i]) / size);
+  return worst.error();
 }
 
 struct ConvCase {

@@ -28,17 +28,17 @@ void check_window(std::int64_t c, const Window& window) {
     const Tensor y = tested().depthwise(x, weight, b, under, window);
     CHECK(y.dtype() == DType::bf16);
     const Tensor want = tested().depthwise(wide(x), weight, b, wide(under), window);
-    CHECK(worst(y, numbers(want)) < kRounding);
+    CHECK(worst(y, want) < kRounding);
   }
   const ConvGradients g = tested().depthwise_backward(x, weight, dy, window, {});
   const ConvGradients want = tested().depthwise_backward(wide(x), weight, wide(dy), window, {});
   CHECK(g.dx.dtype() == DType::bf16);
   CHECK(g.dweight.dtype() == DType::f32);
   CHECK(g.dbias.dtype() == DType::f32);
-  CHECK(worst(g.dx, numbers(want.dx)) < kRounding);
+  CHECK(worst(g.dx, want.dx) < kRounding);
   // Nothing is rounded to bf16 on the way.
-  CHECK(worst(g.dweight, numbers(want.dweight)) < tolerance<float>());
-  CHECK(worst(g.dbias, numbers(want.dbias)) < tolerance<float>());
+  CHECK(worst(g.dweight, want.dweight) < tolerance<float>());
+  CHECK(worst(g.dbias, want.dbias) < tolerance<float>());
 }
 
 }  // namespace
@@ -66,6 +66,6 @@ TEST_CASE("bf16: feed-forward part") {
     const Tensor y = tested().feed_forward(base, x, f);
     CHECK(y.dtype() == DType::bf16);
     // Two hidden maps and the products' weights are rounded as well.
-    CHECK(worst(y, numbers(tested().feed_forward(wide(base), wide(x), f))) < 4 * kRounding);
+    CHECK(worst(y, tested().feed_forward(wide(base), wide(x), f)) < 4 * kRounding);
   }
 }

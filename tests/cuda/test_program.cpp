@@ -36,6 +36,7 @@ std::string succeeds(const TemporaryFolder& folder, const std::string& arguments
 
 // Share of the pixels that two evaluations count differently.
 double moved(const json& a, const json& b) {
+  REQUIRE(a["confusion"].size() == b["confusion"].size());
   double different = 0, all = 0;
   for (std::size_t i = 0; i < a["confusion"].size(); ++i)
     for (std::size_t k = 0; k < a["confusion"][i].size(); ++k) {

@@ -15,6 +15,7 @@
 #include "nn/init.h"
 #include "tensor/error.h"
 #include "tensor/tensor.h"
+#include "tests/compare.h"
 
 namespace nextgrad::golden {
 
@@ -42,11 +43,18 @@ inline std::vector<double> signs(const std::string& name, std::int64_t count) {
   return values;
 }
 
+// What a file's layer scales vary about; deep variants take a smaller one, to stay inside f32.
+inline double layer_scale(const nlohmann::json& file) {
+  return file.value("layer_scale", 0.5);
+}
+
 // Value of a parameter or buffer of this name and PyTorch shape.
-inline std::vector<double> weights(const std::string& name, const Shape& shape) {
+inline std::vector<double> weights(const std::string& name, const Shape& shape,
+                                   double layer_scale = 0.5) {
   double offset = 0, scale = 0.1;
   if (name.find("layer_scale") != std::string::npos) {
-    offset = 0.5;
+    offset = layer_scale;
+    scale = 0.2 * layer_scale;
   } else if (name.ends_with("running_var")) {
     offset = 1;
   } else if (shape.size() == 4) {
@@ -85,7 +93,7 @@ inline std::vector<double> channels_first(const Tensor& nhwc) {
 }
 
 // |ours - theirs| of [sum, L2 norm, dot with the sign vector `digest:NAME`], the worst of the
-// three, relative to `scale` (their L2 norm if 0).
+// three, relative to `scale` (their L2 norm if 0); infinite if that is no number on either side.
 inline double digest_error(const std::vector<double>& ours, const nlohmann::json& digest,
                            const std::string& name, double scale = 0) {
   const std::uint64_t hash = hash_name("digest:" + name);
@@ -97,10 +105,11 @@ inline double digest_error(const std::vector<double>& ours, const nlohmann::json
   }
   const double norm = digest.at(1).get<double>();
   if (scale == 0) scale = norm > 0 ? norm : 1;
-  const double worst =
-      std::max({std::abs(sum - digest.at(0).get<double>()), std::abs(std::sqrt(squares) - norm),
-                std::abs(dot - digest.at(2).get<double>())});
-  return std::isfinite(worst) ? worst / scale : INFINITY;
+  test::Worst worst;
+  worst.see(std::abs(sum - digest.at(0).get<double>()) / scale);
+  worst.see(std::abs(std::sqrt(squares) - norm) / scale);
+  worst.see(std::abs(dot - digest.at(2).get<double>()) / scale);
+  return worst.error();
 }
 
 // All *.json of a folder, sorted; throws if it cannot be read.

@@ -7,6 +7,7 @@
 #include "autograd/reduce.h"
 #include "nn/decomposition.h"
 #include "nn/random.h"
+#include "tests/compare.h"
 #include "tests/device.h"
 #include "tests/golden/formula.h"
 
@@ -33,16 +34,13 @@ Options options_of(const json& entry) {
   return o;
 }
 
-double worst_seventh(const std::vector<double>& ours, const json& stored) {
-  CHECK(stored.size() == (ours.size() + 6) / 7);
-  double worst = 0;
-  for (std::size_t i = 0; i < stored.size(); ++i) {
-    worst = std::max(worst, std::abs(ours[7 * i] - stored[i].get<double>()));
-  }
-  return worst;
+double difference_of_sevenths(const std::vector<double>& ours, const json& stored) {
+  std::vector<double> sevenths;
+  for (std::size_t i = 0; i < ours.size(); i += 7) sevenths.push_back(ours[i]);
+  return test::difference(sevenths, stored.get<std::vector<double>>());
 }
 
-// Largest absolute error of an entry's outputs and input gradients.
+// Largest error of an entry's outputs and input gradients.
 double run_entry(const json& entry) {
   const auto extents = entry.at("shape").get<std::vector<std::int64_t>>();
   const Shape nchw{std::span<const std::int64_t>(extents)};
@@ -53,7 +51,7 @@ double run_entry(const json& entry) {
   const std::int64_t batch = nchw[0] * o.groups;
   ham.set_bases(Tensor::from(golden::bases(batch, d, o.rank, positive), {batch, d, o.rank},
                              test::test_device()));
-  double worst = 0;
+  test::Worst worst;
   for (const char* mode : {"eval", "train"}) {
     if (!entry.contains(mode)) continue;
     const json& section = entry.at(mode);
@@ -64,11 +62,11 @@ double run_entry(const json& entry) {
     const Variable y = ham(x);
     const Tensor cotangent = golden::channels_last(golden::signs("cotangent", nchw.numel()), nchw);
     y.backward(cotangent.to(test::test_device()));
-    worst = std::max(worst, worst_seventh(golden::channels_first(y.value()), section.at("output")));
-    worst = std::max(worst,
-                     worst_seventh(golden::channels_first(x.grad()), section.at("input_gradient")));
+    worst.see(difference_of_sevenths(golden::channels_first(y.value()), section.at("output")));
+    worst.see(
+        difference_of_sevenths(golden::channels_first(x.grad()), section.at("input_gradient")));
   }
-  return worst;
+  return worst.error();
 }
 
 Variable random_input(const Shape& shape, bool positive) {
@@ -83,14 +81,14 @@ Variable random_input(const Shape& shape, bool positive) {
 TEST_CASE("matrix decompositions agree with the golden file") {
   const json file = golden::read(golden::folder() / "matrix_decomposition.json");
   REQUIRE(!file.empty());
-  double worst = 0;
+  test::Worst worst;
   for (const json& entry : file) {
     const double error = run_entry(entry);
-    worst = std::max(worst, error);
+    worst.see(error);
     CHECK_MESSAGE(error < 1e-9, entry.at("decomposition"), " ", entry.at("gradient"),
                   " S=", entry.at("S"), " spatial=", entry.at("spatial"), ": ", error);
   }
-  fmt::print("matrix_decomposition:  f64 worst {:.1e} of {} entries\n", worst, file.size());
+  fmt::print("matrix_decomposition:  f64 worst {:.1e} of {} entries\n", worst.error(), file.size());
 }
 
 TEST_CASE("unrolled gradients of all three decompositions") {
@@ -159,8 +157,8 @@ TEST_CASE("random bases: new each time in training, the same for every sample in
   const Variable both = ham(Variable(twice));
   CHECK(halves_equal(both));
   const auto first = both.value().to_vector<double>();
-  CHECK(std::equal(alone.begin(), alone.end(), first.begin(),
-                   [](double a, double b) { return std::abs(a - b) < 1e-14; }));
+  REQUIRE(first.size() == 2 * alone.size());
+  CHECK(test::difference(std::span(first).first(alone.size()), alone) < 1e-14);
   ham.train();
   const auto run = [&](std::uint64_t iteration) {
     const RandomScope scope(3, iteration);

@@ -1,4 +1,5 @@
-// Learning-rate schedules at their corners.
+// Learning-rate schedules at their corners. Rates are small: scale(0) compares them with themselves
+// and not with 1.
 #include <doctest/doctest.h>
 
 #include "nn/schedule.h"
@@ -8,12 +9,12 @@ using namespace nextgrad;
 
 TEST_CASE("polynomial decay with linear warm-up, as published") {
   const Schedule s{.base_lr = 6e-5, .iterations = 160000, .warmup = 1500};
-  CHECK(s.lr(0) == doctest::Approx(6e-5 * 1e-6).epsilon(1e-12));
+  CHECK(s.lr(0) == doctest::Approx(6e-5 * 1e-6).epsilon(1e-12).scale(0));
   const double regular = 6e-5 * (1 - 750.0 / 160000);
-  CHECK(s.lr(750) == doctest::Approx(regular * (1 - 0.5 * (1 - 1e-6))).epsilon(1e-12));
+  CHECK(s.lr(750) == doctest::Approx(regular * (1 - 0.5 * (1 - 1e-6))).epsilon(1e-12).scale(0));
   CHECK(s.lr(1499) < s.lr(1500));
-  CHECK(s.lr(1500) == doctest::Approx(6e-5 * (1 - 1500.0 / 160000)).epsilon(1e-12));
-  CHECK(s.lr(159999) == doctest::Approx(6e-5 / 160000).epsilon(1e-9));
+  CHECK(s.lr(1500) == doctest::Approx(6e-5 * (1 - 1500.0 / 160000)).epsilon(1e-12).scale(0));
+  CHECK(s.lr(159999) == doctest::Approx(6e-5 / 160000).epsilon(1e-9).scale(0));
   CHECK(s.lr(160000) == 0);
   CHECK(s.lr(200000) == 0);
 }

@@ -3,13 +3,11 @@
 
 #include <doctest/doctest.h>
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
 #include <vector>
 
 #include "tensor/backend.h"
 #include "tensor/random.h"
+#include "tests/compare.h"
 #include "tests/device.h"
 
 namespace nextgrad::test {
@@ -55,18 +53,12 @@ inline Doubles numbers(const Tensor& t) {
   return t.to_vector<double>();
 }
 
-// max |got - want| / (1 + |want|); NaN and infinities must agree exactly.
-inline double worst(const Tensor& got, const Doubles& want) {
-  const Doubles g = numbers(got);
-  if (g.size() != want.size()) return std::numeric_limits<double>::infinity();
-  double most = 0;
-  for (std::size_t i = 0; i < g.size(); ++i) {
-    if (std::isnan(want[i]) && std::isnan(g[i])) continue;
-    if (g[i] == want[i]) continue;
-    const double error = std::abs(g[i] - want[i]) / (1 + std::abs(want[i]));
-    if (!(error <= most)) most = std::isfinite(error) ? error : 1e300;
-  }
-  return most;
+// compare.h's measure.
+inline double worst(const Tensor& got, const Doubles& want, Nan nan = Nan::wrong) {
+  return difference(numbers(got), want, nan);
+}
+inline double worst(const Tensor& got, const Tensor& want) {
+  return difference(got, want);
 }
 
 template <class T>

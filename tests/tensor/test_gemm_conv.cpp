@@ -3,6 +3,7 @@
 
 using namespace nextgrad;
 using test::test_device;
+using test::worst;
 
 namespace {
 
@@ -15,14 +16,6 @@ Tensor random(const Shape& shape, DType dtype, std::uint32_t use) {
       .random_normal(shape, DType::f64, {5, 0, use, 0})
       .to(dtype)
       .to(test_device());
-}
-
-double worst(const Tensor& a, const std::vector<double>& b) {
-  const auto x = a.to_vector<double>();
-  REQUIRE(x.size() == b.size());
-  double w = 0;
-  for (std::size_t i = 0; i < b.size(); ++i) w = std::max(w, std::abs(x[i] - b[i]));
-  return w;
 }
 
 // op(A) op(B) by definition.

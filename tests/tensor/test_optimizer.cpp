@@ -75,5 +75,6 @@ TEST_CASE_TEMPLATE("optimizer: many parameters at once, clipped by their norm", 
     CHECK(numbers(slots[7].p) == before);
   }
   tested().sgd(slots, 0, false, {scalar(8), 4});
-  for (std::size_t i = 0; i < slots.size(); ++i) CHECK(worst(slots[i].p, want[i]) < tolerance<T>());
+  for (std::size_t i = 0; i < slots.size(); ++i)
+    if (slots[i].p.numel() > 0) CHECK(worst(slots[i].p, want[i]) < tolerance<T>());
 }
