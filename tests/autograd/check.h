@@ -5,6 +5,7 @@
 
 #include "autograd/gradcheck.h"
 #include "autograd/variable.h"
+#include "tests/compare.h"
 #include "tests/device.h"
 
 namespace nextgrad::test {
@@ -33,18 +34,6 @@ inline void require_gradcheck(const Fn& fn, const std::vector<Variable>& inputs,
     INFO(r.where);
     CHECK(r.worst < tolerance);
   }
-}
-
-// Largest |a - b| / max(1, |b|).
-inline double difference(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.shape() == b.shape());
-  const auto x = a.to_vector<double>(), y = b.to_vector<double>();
-  double worst = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const double d = std::abs(x[i] - y[i]) / std::max(1.0, std::abs(y[i]));
-    if (!(d <= worst)) worst = std::isnan(d) ? 1e300 : d;
-  }
-  return worst;
 }
 
 // The op in f32 agrees with f64: value and the gradients of all inputs.
