@@ -57,9 +57,14 @@ Variable checkpoint(const std::function<Variable(const std::vector<Variable>&)>&
   if (!grad_enabled()) return fn(inputs);
   const std::vector<std::uint64_t> states = save_all();
   Tensor y;
+  std::vector<Saved> captured;
   {
     const NoGrad first_run;
-    y = fn(inputs).value();
+    Watch watch;
+    std::vector<Variable> values;
+    for (const Variable& input : inputs) values.push_back(input.detach());
+    y = fn(values).value();
+    captured = std::move(watch.seen);
   }
   std::vector<Saved> saved;
   std::vector<bool> needs;
@@ -72,13 +77,14 @@ Variable checkpoint(const std::function<Variable(const std::vector<Variable>&)>&
   std::vector<Variable> parents = inputs;
   parents.emplace_back(Tensor::zeros({}, y.dtype(), y.device()), true);
   return record("checkpoint", y, parents, [=](const Tensor& dy) -> std::vector<Tensor> {
+    for (const Saved& value : captured) value.get();  // throws if it was changed
+    const InnerGraph inner;
     std::vector<Variable> leaves;
     for (std::size_t i = 0; i < saved.size(); ++i) leaves.emplace_back(saved[i].get(), needs[i]);
     {
       const SecondRun second(states);
       const EnableGrad on;
-      const Variable again = fn(leaves);
-      if (again.requires_grad()) again.backward(dy.contiguous());
+      inner.backward(fn(leaves), dy.contiguous());
     }
     std::vector<Tensor> gradients;
     for (const Variable& leaf : leaves) gradients.push_back(leaf.grad());

@@ -9,8 +9,11 @@
 namespace nextgrad {
 
 // fn(inputs), keeping nothing but the inputs: the backward runs fn a second time. fn must compute
-// the same both times; `Replay` objects (random keys, running statistics) registered with
-// add_replay_hook are put back before the second run.
+// the same both times: what is registered with add_replay_hook (the counter of random keys) is put
+// back before the second run, and a layer that updates something asks recomputing(). fn may capture
+// variables, parameters or computed ones; they receive their gradients as if it had been called
+// plainly. Inputs and captured variables with a gradient that are changed in place before the
+// backward make it throw; captured bare tensors are not watched and must stay as they are.
 Variable checkpoint(const std::function<Variable(const std::vector<Variable>&)>& fn,
                     const std::vector<Variable>& inputs);
 

@@ -7,8 +7,10 @@ namespace nextgrad {
 // base + scale (W2 gelu(taps * (W1 x + b1) + tap_bias) + b2); scale is multiplied into W2 and b2.
 Variable feed_forward(const Variable& base, const Variable& x, const FeedForwardVariables& f,
                       const Variable& scale) {
-  check(!grad_enabled() || !(base.requires_grad() || x.requires_grad() || f.expand.requires_grad()),
-        "feed_forward: has no backward; compute it in parts, or under NoGrad");
+  for (const Variable& v :
+       {base, x, f.expand, f.expand_bias, f.taps, f.taps_bias, f.contract, f.contract_bias, scale})
+    check(!grad_enabled() || !v.requires_grad(),
+          "feed_forward: has no backward; compute it in parts, or under NoGrad");
   check_floating("feed_forward", x.value());
   check_same("feed_forward", x.value(), base.value());
   check(x.ndim() == 4 && f.expand.ndim() == 2 && f.expand.dim(1) == x.dim(3),

@@ -9,6 +9,14 @@ namespace nextgrad {
 
 namespace {
 
+// What the backward of a cross entropy reads.
+struct SavedLoss {
+  Saved logits, labels, weights, log_sum, normaliser;
+  SavedLoss(const Tensor& z, const Tensor& l, const Tensor& w, const CrossEntropyResult& r)
+      : logits(z), labels(l), weights(w), log_sum(r.log_sum), normaliser(r.normaliser) {}
+  CrossEntropyResult result() const { return {{}, log_sum.get(), normaliser.get()}; }
+};
+
 Tensor check_loss(const char* op, const Variable& logits, const Tensor& labels,
                   const CrossEntropyOptions& options, const Tensor& weights) {
   check_floating(op, logits.value());
@@ -35,12 +43,14 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels,
         logits.shape().str());
   const Tensor z = logits.value().reshape({pixels, k}), l = labels.reshape({pixels});
   const CrossEntropyResult r = z.backend().cross_entropy(z, l, weights, options);
-  return record(
-      "cross_entropy", r.loss, {logits},
-      [=, from = logits.shape(), z = Saved(z)](const Tensor& dy) -> std::vector<Tensor> {
-        return {
-            dy.backend().cross_entropy_backward(z.get(), l, weights, options, r, dy).reshape(from)};
-      });
+  return record("cross_entropy", r.loss, {logits},
+                [options, from = logits.shape(),
+                 s = SavedLoss(z, l, weights, r)](const Tensor& dy) -> std::vector<Tensor> {
+                  return {dy.backend()
+                              .cross_entropy_backward(s.logits.get(), s.labels.get(),
+                                                      s.weights.get(), options, s.result(), dy)
+                              .reshape(from)};
+                });
 }
 
 // The same on z = upsample(logits): the upsampling's transpose is applied to each dz row at once.
@@ -56,8 +66,9 @@ Variable upsample_cross_entropy(const Variable& logits, const Tensor& labels,
   const CrossEntropyResult r = z.backend().upsample_cross_entropy(z, l, weights, options);
   return record(
       "upsample_cross_entropy", r.loss, {logits},
-      [=, z = Saved(z)](const Tensor& dy) -> std::vector<Tensor> {
-        return {dy.backend().upsample_cross_entropy_backward(z.get(), l, weights, options, r, dy)};
+      [options, s = SavedLoss(z, l, weights, r)](const Tensor& dy) -> std::vector<Tensor> {
+        return {dy.backend().upsample_cross_entropy_backward(
+            s.logits.get(), s.labels.get(), s.weights.get(), options, s.result(), dy)};
       });
 }
 

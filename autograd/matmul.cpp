@@ -128,12 +128,12 @@ Variable linear_residual(const Variable& base, const Variable& x, const Variable
   return record(
       "linear_residual", backend.linear_residual(base.value().contiguous(), in, v, c, input, mask),
       {base, x, weight, bias, scale},
-      [=, in = Saved(x, in), w = Saved(w), b = Saved(b), s = Saved(s),
-       v = Saved(v)](const Tensor& dy) -> std::vector<Tensor> {
+      [=, in = Saved(x, in), w = Saved(w), b = Saved(b), s = Saved(s), v = Saved(v),
+       mask = Saved(mask)](const Tensor& dy) -> std::vector<Tensor> {
         Backend& backend = dy.backend();
         const Tensor g = dy.contiguous();
         ConvGradients d =
-            backend.linear_residual_backward(in.get(), v.get(), input, mask, g, needs);
+            backend.linear_residual_backward(in.get(), v.get(), input, mask.get(), g, needs);
         if (!s.get().defined()) return {g, d.dx, d.dweight, d.dbias, Tensor()};
         Tensor dscale;
         if (ds) {

@@ -55,20 +55,21 @@ Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variabl
   const auto [scale, shift, rstd] =
       b.fold_statistics(gamma.value().contiguous(), beta.value().contiguous(), mean.contiguous(),
                         running_var.to(dtype).contiguous(), eps);
-  return record(
-      "batch_norm_eval", b.channel_affine(in, scale, shift, {}), {x, gamma, beta},
-      [in = Saved(in), scale = scale, mean, rstd = rstd](const Tensor& dy) -> std::vector<Tensor> {
-        Backend& b = dy.backend();
-        const Tensor g = dy.contiguous();
-        const Tensor zero = Tensor::zeros(scale.shape(), scale.dtype(), scale.device());
-        const DType dtype = scale.dtype();
-        const Tensor dbeta = sum_to(g.to(dtype), scale.shape());
-        const Tensor dyx =
-            sum_to(b.binary(Binary::mul, g.to(dtype), in.get().to(dtype)), scale.shape());
-        const Tensor dgamma = b.binary(
-            Binary::mul, rstd, b.binary(Binary::sub, dyx, b.binary(Binary::mul, mean, dbeta)));
-        return {b.channel_affine(g, scale, zero, {}), dgamma, dbeta};
-      });
+  return record("batch_norm_eval", b.channel_affine(in, scale, shift, {}), {x, gamma, beta},
+                [in = Saved(in), scale = scale, mean = Saved(mean),
+                 rstd = rstd](const Tensor& dy) -> std::vector<Tensor> {
+                  Backend& b = dy.backend();
+                  const Tensor g = dy.contiguous();
+                  const Tensor zero = Tensor::zeros(scale.shape(), scale.dtype(), scale.device());
+                  const DType dtype = scale.dtype();
+                  const Tensor dbeta = sum_to(g.to(dtype), scale.shape());
+                  const Tensor dyx =
+                      sum_to(b.binary(Binary::mul, g.to(dtype), in.get().to(dtype)), scale.shape());
+                  const Tensor dgamma = b.binary(
+                      Binary::mul, rstd,
+                      b.binary(Binary::sub, dyx, b.binary(Binary::mul, mean.get(), dbeta)));
+                  return {b.channel_affine(g, scale, zero, {}), dgamma, dbeta};
+                });
 }
 
 // As batch norm, with the averages over each row's channels.

@@ -22,9 +22,9 @@ Variable residual(const Variable& x, const Variable& branch, const Variable& sca
   return record("residual", x.backend().residual(x.value().contiguous(), b, s, mask),
                 {x, branch, scale},
                 [ds, b = ds ? Saved(branch, b) : Saved(), s = Saved(s),
-                 mask](const Tensor& dy) -> std::vector<Tensor> {
+                 mask = Saved(mask)](const Tensor& dy) -> std::vector<Tensor> {
                   const Tensor g = dy.contiguous();
-                  auto d = g.backend().residual_backward(b.get(), s.get(), mask, g, ds);
+                  auto d = g.backend().residual_backward(b.get(), s.get(), mask.get(), g, ds);
                   return {g, d.dbranch, d.ds};
                 });
 }

@@ -62,6 +62,11 @@ void accumulate(Tensor& sum, Tensor g) {
   }
 }
 
+// To be kept as a gradient: whoever changes it in place must change nobody else's.
+Tensor unshared(Tensor g) {
+  return g.sole_owner() ? std::move(g) : g.clone();
+}
+
 struct Earlier {
   bool operator()(const std::shared_ptr<Node>& a, const std::shared_ptr<Node>& b) const {
     return a->order < b->order;
@@ -70,23 +75,76 @@ struct Earlier {
 using Queue =
     std::priority_queue<std::shared_ptr<Node>, std::vector<std::shared_ptr<Node>>, Earlier>;
 
-// Hands the gradients of one node to its inputs' nodes.
-void pass_on(Node& node, std::vector<Tensor> gradients, Queue& queue,
-             std::unordered_set<Node*>& queued) {
-  check(gradients.size() == node.inputs.size(), "{}: backward gave {} gradients for {} inputs",
-        node.name, gradients.size(), node.inputs.size());
-  for (std::size_t i = 0; i < gradients.size(); ++i) {
-    const std::shared_ptr<Node>& input = node.inputs[i];
-    if (input == nullptr || !gradients[i].defined()) continue;
-    accumulate(input->pending, std::move(gradients[i]));
-    if (queued.insert(input.get()).second) queue.push(input);
-  }
-}
-
 void free_graph(Node& node) {
   node.backward = nullptr;
   node.inputs.clear();
   node.freed = true;
+}
+
+// One run backwards through the nodes from `first` on, the latest first: all that used a value are
+// younger than it, so that its gradient is whole when its turn comes, once. Nodes before `first`
+// are left to the run inside of which this one takes place; their turn there is still to come.
+class Walk {
+ public:
+  explicit Walk(std::uint64_t first) : first_(first), outer_(std::exchange(innermost(), this)) {}
+  ~Walk() {
+    for (; !queue_.empty(); queue_.pop()) queue_.top()->pending = Tensor();  // after an error
+    innermost() = outer_;
+  }
+  Walk(const Walk&) = delete;
+  Walk& operator=(const Walk&) = delete;
+
+  void add(const std::shared_ptr<Node>& node, Tensor gradient) {
+    if (node->order < first_) {
+      check(outer_ != nullptr, "an inner graph outside of a backward");
+      return outer_->add(node, std::move(gradient));
+    }
+    accumulate(node->pending, std::move(gradient));
+    if (queued_.insert(node.get()).second) queue_.push(node);
+  }
+  void run(bool retain_graph);
+
+ private:
+  // Hands the gradients of one node to its inputs' nodes.
+  void pass_on(Node& node, std::vector<Tensor> gradients);
+  static Walk*& innermost() {
+    thread_local Walk* walk = nullptr;
+    return walk;
+  }
+
+  std::uint64_t first_;
+  Walk* outer_;
+  Queue queue_;
+  std::unordered_set<Node*> queued_;
+};
+
+void Walk::run(bool retain_graph) {
+  while (!queue_.empty()) {
+    const std::shared_ptr<Node> node = queue_.top();
+    queue_.pop();
+    queued_.erase(node.get());
+    Tensor gradient = std::exchange(node->pending, Tensor());
+    if (node->leaf) {  // mostly the last to hold it: copies are rare
+      if (!node->grad.defined()) gradient = unshared(std::move(gradient));
+      accumulate(node->grad, std::move(gradient));
+      continue;
+    }
+    if (node->retain) accumulate(node->grad, gradient.clone());
+    check(!node->freed,
+          "{}: a second backward through a graph that the first one freed; pass retain_graph "
+          "to the first, or add the losses before one backward",
+          node->name);
+    pass_on(*node, node->backward(gradient));
+    if (!retain_graph) free_graph(*node);
+  }
+}
+
+void Walk::pass_on(Node& node, std::vector<Tensor> gradients) {
+  check(gradients.size() == node.inputs.size(), "{}: backward gave {} gradients for {} inputs",
+        node.name, gradients.size(), node.inputs.size());
+  for (std::size_t i = 0; i < gradients.size(); ++i)
+    if (node.inputs[i] != nullptr && gradients[i].defined())
+      add(node.inputs[i], std::move(gradients[i]));
 }
 
 }  // namespace
@@ -155,33 +213,35 @@ void Variable::backward(const Tensor& seed, bool retain_graph) const {
   check(start.shape() == shape() && start.dtype() == dtype(),
         "backward: the seed is {} {}, the variable {} {}", name_of(start.dtype()),
         start.shape().str(), name_of(dtype()), shape().str());
-  Queue queue;
-  std::unordered_set<Node*> queued{impl_->node.get()};
-  accumulate(impl_->node->pending, start);
-  queue.push(impl_->node);
-  try {
-    while (!queue.empty()) {
-      const std::shared_ptr<Node> node = queue.top();
-      queue.pop();
-      const Tensor gradient = std::exchange(node->pending, Tensor());
-      if (node->leaf || node->retain) accumulate(node->grad, gradient);
-      if (node->leaf) continue;
-      check(!node->freed,
-            "{}: a second backward through a graph that the first one freed; pass retain_graph "
-            "to the first, or add the losses before one backward",
-            node->name);
-      pass_on(*node, node->backward(gradient), queue, queued);
-      if (!retain_graph) free_graph(*node);
-    }
-  } catch (...) {
-    for (; !queue.empty(); queue.pop()) queue.top()->pending = Tensor();
-    throw;
-  }
+  Walk walk(0);
+  walk.add(impl_->node, std::move(start));
+  walk.run(retain_graph);
+}
+
+InnerGraph::InnerGraph() : first_(next_order()) {}
+
+void InnerGraph::backward(const Variable& y, const Tensor& seed) const {
+  if (!y.requires_grad()) return;
+  Walk walk(first_);
+  walk.add(y.impl_->node, seed);
+  walk.run(false);
+}
+
+namespace {
+thread_local Watch* watching = nullptr;
+}
+
+Watch::Watch() : before_(std::exchange(watching, this)) {}
+Watch::~Watch() {
+  watching = before_;
 }
 
 Variable record(const char* name, Tensor value, const std::vector<Variable>& inputs,
                 Backward backward, Remake remake) {
   Variable result(std::move(value));
+  if (watching != nullptr)
+    for (const Variable& input : inputs)
+      if (input.requires_grad()) watching->seen.emplace_back(input.value());
   const bool needed = grad_on && std::any_of(inputs.begin(), inputs.end(),
                                              [](const Variable& v) { return v.requires_grad(); });
   if (!needed) return result;

@@ -35,7 +35,7 @@ class Variable {
   bool is_leaf() const;
 
   // The accumulated gradient of a leaf (or of any variable after retain_grad()); undefined before
-  // the first backward.
+  // the first backward. No other tensor shares its storage, unless set_grad() put it there.
   const Tensor& grad() const;
   void set_grad(Tensor grad);
   void zero_grad();          // forgets it
@@ -58,6 +58,7 @@ class Variable {
                          std::function<std::vector<Tensor>(const Tensor&)>,
                          std::function<Tensor()>);
   friend class Saved;
+  friend class InnerGraph;
   std::shared_ptr<Impl> impl_;
 };
 
@@ -90,6 +91,32 @@ class Saved {
   mutable Tensor tensor_;
   std::uint64_t version_ = 0;
   Remake remake_;
+};
+
+// A piece of graph that a node's backward records and goes through at once (checkpoint()). What it
+// reaches and was there before it (parameters, values computed outside) receives its share through
+// the backward that is running, when its turn comes.
+class InnerGraph {
+ public:
+  InnerGraph();  // what is recorded from now on belongs to it
+  void backward(const Variable& y, const Tensor& seed) const;
+
+ private:
+  std::uint64_t first_;
+};
+
+// While one lives, keeps every value with a gradient that the ops of this thread read, with its
+// version, though they may record nothing.
+class Watch {
+ public:
+  Watch();
+  ~Watch();
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+  std::vector<Saved> seen;
+
+ private:
+  Watch* before_;
 };
 
 // While one lives, ops of this thread record nothing.

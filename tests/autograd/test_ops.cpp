@@ -211,6 +211,22 @@ TEST_CASE("feed-forward in one pass equals its parts") {
   const FeedForwardVariables learned{leaf({8, 3}, 2), {}, leaf({3, 3, 8}, 3), {},
                                      leaf({3, 8}, 4), {}};
   CHECK_THROWS_AS(feed_forward(leaf({1, 2, 2, 3}, 1), leaf({1, 2, 2, 3}, 5), learned), Error);
+  // Whichever of them would need a gradient.
+  for (int wanted = -1; wanted < 9; ++wanted) {
+    int i = 0;
+    const auto input = [&](const Shape& shape) {
+      return Variable(normal(shape, 1), i++ == wanted);
+    };
+    const Variable base = input({1, 2, 2, 3}), x = input({1, 2, 2, 3}), scale = input({3});
+    const FeedForwardVariables f{input({8, 3}), input({8}),    input({3, 3, 8}),
+                                 input({8}),    input({3, 8}), input({3})};
+    CAPTURE(wanted);
+    if (wanted >= 0)
+      CHECK_THROWS_WITH_AS(feed_forward(base, x, f, scale), doctest::Contains("no backward"),
+                           Error);
+    const NoGrad off;
+    CHECK(feed_forward(base, x, f, scale).value().defined());
+  }
 }
 
 TEST_CASE("residual, gate and masks") {
