@@ -129,6 +129,7 @@ void place(const ConvShape& s, int group, const AxisTaps& ys, const AxisTaps& xs
 template <class T>
 void input_gradient_of(const ConvShape& s, int group, const AxisTaps& ys, const AxisTaps& xs,
                        const T* dy, const T* weight, T* dx) {
+  if (s.in == 0) return;
   const PatchGrid grid = backward_grid(s, group, ys, xs);
   const RowBlocks<T> patches = patch_rows(grid, dy);
   const std::int64_t c = s.group_in(), pixels = s.n * ys.pixels * xs.pixels;

@@ -251,6 +251,7 @@ void multiply_piece(const PixelPieces& p, std::int64_t m, std::int64_t n, std::i
 template <class T>
 void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a,
                       const RowBlocks<T>& b, T* c, T* sums) {
+  if (m == 0) return;
   const PixelPieces p(m, n, k);
   const Tensor buffer = Tensor::empty({p.pieces > 1 ? p.pieces * m * n : 0}, dtype_of<T>);
   T* partial = p.pieces > 1 ? buffer.data<T>() : c;

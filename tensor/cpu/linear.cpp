@@ -100,7 +100,8 @@ void column_sums(const T* dy, std::int64_t rows, std::int64_t c, T* out) {
 template <class T>
 ConvGradients gradients(const Shape& x_shape, const T* x, const Tensor& weight, const Tensor& dy,
                         const RowBlocks<T>& dy_rows, Activation input, Needs needs) {
-  const std::int64_t k = weight.dim(1), n = weight.dim(0), m = n > 0 ? dy.numel() / n : 0;
+  const std::int64_t k = weight.dim(1), n = weight.dim(0);
+  const std::int64_t m = k > 0 ? x_shape.numel() / k : n > 0 ? dy.numel() / n : 0;
   ConvGradients g;
   if (needs.dx) {
     g.dx = Tensor::empty(x_shape, dy.dtype());
@@ -119,6 +120,12 @@ ConvGradients gradients(const Shape& x_shape, const T* x, const Tensor& weight, 
                         needs.dbias ? g.dbias.data<T>() : nullptr);
   }
   return g;
+}
+
+// Of m rows, images by the mask's; at least 1.
+std::int64_t rows_per_image(const Tensor& mask, std::int64_t m) {
+  return std::max<std::int64_t>(1,
+                                m / std::max<std::int64_t>(1, mask.defined() ? mask.numel() : 1));
 }
 
 double bytes(const Tensor& t) {
@@ -182,7 +189,7 @@ ConvGradients CpuBackend::linear_backward(const Tensor& x, const Tensor& weight,
 Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
                                    const Tensor& bias, Activation input, const Tensor& mask) {
   const std::int64_t n = weight.dim(0), k = weight.dim(1), m = n > 0 ? base.numel() / n : 0;
-  const std::int64_t pixels = std::max<std::int64_t>(1, mask.defined() ? m / mask.numel() : m);
+  const std::int64_t pixels = rows_per_image(mask, m);
   Tensor y = Tensor::empty(base.shape(), x.dtype());
   OpScope scope("linear residual", 2.0 * static_cast<double>(m * n * k),
                 bytes(x) + bytes(weight) + 2 * bytes(base));
@@ -206,7 +213,7 @@ ConvGradients CpuBackend::linear_residual_backward(const Tensor& x, const Tensor
                                                    const Tensor& dy, Needs needs) {
   const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
   const std::int64_t n = weight.dim(0), m = n > 0 ? dy.numel() / n : 0;
-  const std::int64_t pixels = std::max<std::int64_t>(1, mask.defined() ? m / mask.numel() : m);
+  const std::int64_t pixels = rows_per_image(mask, m);
   OpScope scope("linear residual backward",
                 2.0 * products * static_cast<double>(m) * static_cast<double>(weight.numel()),
                 bytes(dy) + (1 + products) * bytes(x));

@@ -20,7 +20,7 @@ MatrixView<T> view(const T* data, std::int64_t columns, bool transposed) {
 Tensor CpuBackend::matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
   const std::int64_t m = a.dim(transpose_a ? 2 : 1), k = a.dim(transpose_a ? 1 : 2);
   const std::int64_t n = b.dim(transpose_b ? 1 : 2);
-  const std::int64_t batch = std::max(a.dim(0), b.dim(0));
+  const std::int64_t batch = a.dim(0) == 1 ? b.dim(0) : a.dim(0);  // an empty one stays empty
   Tensor c = Tensor::empty({batch, m, n}, a.dtype());
   const double size = static_cast<double>(size_of(a.dtype()));
   OpScope scope("matmul", 2.0 * static_cast<double>(batch * m * n * k),

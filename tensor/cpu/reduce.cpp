@@ -83,7 +83,9 @@ void reduce_middle(const T* x, T* y, std::int64_t outer, std::int64_t r, std::in
   const std::int64_t blocks = (inner + kColumns - 1) / kColumns;
   const std::int64_t chunk = std::max(kRun, kChunk / columns);
   const std::int64_t chunks = std::max<std::int64_t>(1, (r + chunk - 1) / chunk);
-  std::vector<double> partial(static_cast<std::size_t>(outer * chunks * inner), Op::kStart);
+  // Where a single chunk is the whole, its results go to y at once.
+  std::vector<double> partial(static_cast<std::size_t>(chunks > 1 ? outer * chunks * inner : 0),
+                              Op::kStart);
   const std::int64_t work = std::min(r, chunk) * columns;
   const std::int64_t grain = std::max<std::int64_t>(1, kChunk / std::max<std::int64_t>(1, work));
   parallel_for(outer * chunks * blocks, grain, [&](std::int64_t begin, std::int64_t end) {
@@ -91,23 +93,33 @@ void reduce_middle(const T* x, T* y, std::int64_t outer, std::int64_t r, std::in
       const std::int64_t block = t % blocks, part = t / blocks;  // part = o * chunks + chunk
       const std::int64_t first = part % chunks * chunk, rows = std::min(chunk, r - first);
       const T* from = x + (part / chunks * r + first) * inner + block * kColumns;
-      double* to = partial.data() + part * inner + block * kColumns;
+      const std::int64_t at = part * inner + block * kColumns;
+      const std::int64_t n = std::min(kColumns, inner - block * kColumns);
+      double whole[kColumns];
+      std::fill_n(whole, n, Op::kStart);
+      double* to = chunks > 1 ? partial.data() + at : whole;
       if (inner == 1) {
         *to = reduce_row<Op>(from, rows);
       } else {
-        reduce_block<Op>(from, rows, inner, std::min(kColumns, inner - block * kColumns), to);
+        reduce_block<Op>(from, rows, inner, n, to);
       }
+      if (chunks > 1) continue;
+      for (std::int64_t c = 0; c < n; ++c) y[at + c] = static_cast<T>(to[c] * factor);
     }
   });
-  for (std::int64_t o = 0; o < outer; ++o) {
-    double* first = partial.data() + o * chunks * inner;
-    for (std::int64_t k = 1; k < chunks; ++k) {
-      for (std::int64_t c = 0; c < inner; ++c) {
-        first[c] = Op::combine(first[c], first[k * inner + c]);
-      }
-    }
-    for (std::int64_t c = 0; c < inner; ++c) y[o * inner + c] = static_cast<T>(first[c] * factor);
-  }
+  if (chunks == 1) return;
+  parallel_for(outer, std::max<std::int64_t>(1, kChunk / (chunks * inner)),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t o = begin; o < end; ++o) {
+                   double* first = partial.data() + o * chunks * inner;
+                   for (std::int64_t k = 1; k < chunks; ++k) {
+                     for (std::int64_t c = 0; c < inner; ++c)
+                       first[c] = Op::combine(first[c], first[k * inner + c]);
+                   }
+                   for (std::int64_t c = 0; c < inner; ++c)
+                     y[o * inner + c] = static_cast<T>(first[c] * factor);
+                 }
+               });
 }
 
 // index of the first largest of r for each [outer, inner]; NaN is larger than any number.
@@ -185,6 +197,7 @@ Tensor reduce_group(Reduce op, const Tensor& x, int first, int last, double fact
   Shape shape = x.shape();
   for (int a = first; a <= last; ++a) shape[a] = 1;
   Tensor y = Tensor::empty(shape, x.dtype(), x.device());
+  if (y.numel() == 0) return y;
   dispatch_float(x.dtype(), "reduce", [&](auto zero) {
     using T = decltype(zero);
     const auto go = [&](auto f) {
