@@ -12,7 +12,7 @@ namespace {
 
 // Parameters of one launch: blocks from first_block[i] on are those of parameter i.
 struct SlotTable {
-  static constexpr int kMost = 256;  // 17 KiB; an argument may have 32
+  static constexpr int kMost = 256;  // 19 KiB; an argument may have 32
   void* p[kMost];
   const void* grad[kMost];
   void* m[kMost];
@@ -20,6 +20,7 @@ struct SlotTable {
   std::int64_t n[kMost];
   double lr[kMost], weight_decay[kMost];
   long long step[kMost];
+  long long* refused[kMost];  // or null
   int first_block[kMost];
   int slots;
 
@@ -130,11 +131,18 @@ template <class T, class Step>
 __global__ void step_slots(const SlotTable table, typename Step::Options options, Clip clip,
                            const Progress* progress) {
   const double factor = gradient_factor(clip);
-  if (factor != factor) return;
   const int slot = table.slot_of(static_cast<int>(blockIdx.x));
+  long long* const refused = table.refused[slot];
+  if (factor != factor) {
+    if (refused != nullptr && threadIdx.x == 0 &&
+        table.first_block[slot] == static_cast<int>(blockIdx.x))
+      ++*refused;
+    return;
+  }
   __shared__ Step constants;  // double arithmetic is slow: one thread does it for all
   if (threadIdx.x == 0) {
-    const long long number = table.step[slot] + static_cast<long long>(progress->iterations);
+    const long long number = table.step[slot] + static_cast<long long>(progress->iterations) -
+                             (refused != nullptr ? *refused : 0);
     constants.set(options, table.lr[slot] * progress->lr_ratio, table.weight_decay[slot],
                   static_cast<double>(number), factor);
   }
@@ -190,6 +198,7 @@ void step_all(const char* name, const std::vector<OptimizerSlot>& slots, const O
       t.lr[i] = s.lr;
       t.weight_decay[i] = s.weight_decay;
       t.step[i] = s.step;
+      t.refused[i] = s.refused.defined() ? reinterpret_cast<long long*>(s.refused.raw()) : nullptr;
       t.first_block[i] = blocks;
       blocks += static_cast<int>((s.p.numel() + kPerBlock - 1) / kPerBlock);
     }
@@ -212,7 +221,8 @@ void CudaBackend::adamw(std::vector<OptimizerSlot>& slots, double beta1, double 
               slots.empty() ? 0 : 7 * n * static_cast<double>(size_of(slots[0].p.dtype())));
   step_all<AdamwStep>("adamw", slots, AdamwOptions{beta1, beta2, eps}, norm, progress_, stream_);
   for (OptimizerSlot& s : slots) {
-    for (Tensor* t : {&s.p, &s.m, &s.v}) t->bump_version();
+    for (Tensor* t : {&s.p, &s.m, &s.v, &s.refused})
+      if (t->defined()) t->bump_version();
   }
 }
 
@@ -223,7 +233,8 @@ void CudaBackend::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool n
               slots.empty() ? 0 : 5 * n * static_cast<double>(size_of(slots[0].p.dtype())));
   step_all<SgdStep>("sgd", slots, SgdOptions{momentum, nesterov}, norm, progress_, stream_);
   for (OptimizerSlot& s : slots) {
-    for (Tensor* t : {&s.p, &s.m}) t->bump_version();
+    for (Tensor* t : {&s.p, &s.m, &s.refused})
+      if (t->defined()) t->bump_version();
   }
 }
 

@@ -26,10 +26,14 @@ Optimizer::Optimizer(const std::vector<Parameter>& parameters,
 
 void Optimizer::step(double lr, const GradientNorm& norm) {
   std::vector<OptimizerSlot> slots;
-  for (Slot& slot : slots_) {
+  const auto count = static_cast<std::int64_t>(slots_.size());
+  for (std::int64_t i = 0; i < count; ++i) {
+    Slot& slot = slots_[static_cast<std::size_t>(i)];
     const Tensor& grad = slot.parameter.value.grad();
     if (!grad.defined()) continue;
     const Tensor value = slot.parameter.value.value();
+    if (norm.norm.defined() && !refused_.defined())
+      refused_ = Tensor::zeros({count}, DType::i64, value.device());
     if (slot.moments.empty()) {
       for (std::size_t i = 0; i < moment_names().size(); ++i) {
         slot.moments.push_back(Tensor::zeros(value.shape(), value.dtype(), value.device()));
@@ -42,7 +46,8 @@ void Optimizer::step(double lr, const GradientNorm& norm) {
                      .v = slot.moments.size() > 1 ? slot.moments[1] : Tensor(),
                      .lr = lr * slot.lr_scale,
                      .weight_decay = weight_decay() * slot.decay_scale,
-                     .step = slot.steps});
+                     .step = slot.steps,
+                     .refused = refused_.defined() ? refused_.slice(0, i, i + 1) : Tensor()});
   }
   if (!slots.empty()) update(slots[0].p.backend(), slots, norm);
 }
@@ -57,11 +62,13 @@ void Optimizer::zero_grad() {
 }
 
 StateDict Optimizer::state() const {
-  std::vector<std::int64_t> steps;
+  std::vector<std::int64_t> steps(slots_.size(), 0);
+  if (refused_.defined()) steps = refused_.to_vector<std::int64_t>();
   StateDict dict;
   const std::vector<std::string> names = moment_names();
-  for (const Slot& slot : slots_) {
-    steps.push_back(slot.steps);
+  for (std::size_t s = 0; s < slots_.size(); ++s) {
+    const Slot& slot = slots_[s];
+    steps[s] = slot.steps - steps[s];
     for (std::size_t i = 0; i < slot.moments.size(); ++i) {
       dict.push_back({names[i] + "." + slot.parameter.name, slot.moments[i].to(Device{}).clone()});
     }
@@ -90,6 +97,9 @@ void Optimizer::load_state(const StateDict& state) {
   for (std::size_t i = 0; i < loaded.size(); ++i) {
     Slot& slot = loaded[i];
     slot.steps = steps[i];
+    if (slot.steps < 0) {
+      fail_input("optimiser state: {} has done {} steps", slot.parameter.name, slot.steps);
+    }
     slot.moments.clear();
     if (slot.steps == 0) continue;
     const Tensor& value = slot.parameter.value.value();
@@ -99,6 +109,7 @@ void Optimizer::load_state(const StateDict& state) {
     }
   }
   slots_ = std::move(loaded);
+  refused_ = Tensor();
 }
 
 AdamW::AdamW(const std::vector<Parameter>& parameters, const AdamWOptions& options,

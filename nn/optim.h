@@ -25,7 +25,8 @@ class Optimizer {
   Optimizer(const std::vector<Parameter>& parameters, const std::vector<ParameterRule>& rules);
   virtual ~Optimizer() = default;
   // One step with the base learning rate `lr` (times each parameter's scale), in place. Parameters
-  // without a gradient are left alone; all are if `norm` is given and is not finite.
+  // without a gradient are left alone; all are if `norm` is given and is not finite, and then the
+  // step does not count.
   void step(double lr, const GradientNorm& norm = {});
   void zero_grad();
   // Steps that were done without step(): replays of a recording of it.
@@ -38,7 +39,7 @@ class Optimizer {
   struct Slot {
     Parameter parameter;
     double lr_scale = 1, decay_scale = 1;
-    std::int64_t steps = 0;
+    std::int64_t steps = 0;       // asked for, those refused for their norm included
     std::vector<Tensor> moments;  // empty before the first step
   };
   const std::vector<Slot>& slots() const { return slots_; }
@@ -51,6 +52,7 @@ class Optimizer {
 
  private:
   std::vector<Slot> slots_;
+  Tensor refused_;  // i64 [parameters], on their device; undefined before the first norm
 };
 
 struct AdamWOptions {

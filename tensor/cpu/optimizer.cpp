@@ -25,9 +25,24 @@ double elements(const std::vector<OptimizerSlot>& slots) {
   return sum;
 }
 
+std::int64_t number_of(const OptimizerSlot& s) {
+  return s.step - (s.refused.defined() ? *s.refused.data<std::int64_t>() : 0);
+}
+
+// Whether the step is refused; counts it if so.
+bool refuse(std::vector<OptimizerSlot>& slots, double factor) {
+  if (!std::isnan(factor)) return false;
+  for (OptimizerSlot& s : slots) {
+    if (!s.refused.defined()) continue;
+    ++*s.refused.data<std::int64_t>();
+    s.refused.bump_version();
+  }
+  return true;
+}
+
 template <class T>
 void adamw_one(const OptimizerSlot& s, double beta1, double beta2, double epsilon, double factor) {
-  const double step = static_cast<double>(s.step);
+  const double step = static_cast<double>(number_of(s));
   const double correction2 = std::sqrt(1 - std::pow(beta2, step));
   const T keep = static_cast<T>(1 - s.lr * s.weight_decay);
   const T rate = static_cast<T>(s.lr / (1 - std::pow(beta1, step)));
@@ -51,7 +66,7 @@ void adamw_one(const OptimizerSlot& s, double beta1, double beta2, double epsilo
 template <class T>
 void sgd_one(const OptimizerSlot& s, T momentum, bool nesterov, T factor) {
   // The first step takes the gradient as the buffer, whatever that holds.
-  const bool first = s.step == 1;
+  const bool first = number_of(s) == 1;
   const T of_gradient = nesterov ? T(1) : T(0), of_buffer = nesterov ? momentum : T(1);
   const T lr = static_cast<T>(s.lr), decay = static_cast<T>(s.weight_decay);
   T *p = s.p.data<T>(), *buffer = s.m.data<T>();
@@ -72,12 +87,11 @@ void sgd_one(const OptimizerSlot& s, T momentum, bool nesterov, T factor) {
 void CpuBackend::adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
                        const GradientNorm& norm) {
   const double factor = gradient_factor(norm), n = elements(slots);
-  if (std::isnan(factor)) return;
+  if (refuse(slots, factor)) return;
   OpScope scope("adamw", 12 * n, slots.empty() ? 0 : 7 * n * size_of(slots[0].p.dtype()));
   for (OptimizerSlot& s : slots) {
-    dispatch_float(s.p.dtype(), "adamw", [&](auto zero) {
-      adamw_one<decltype(zero)>(s, beta1, beta2, eps, factor);
-    });
+    dispatch_float(s.p.dtype(), "adamw",
+                   [&](auto zero) { adamw_one<decltype(zero)>(s, beta1, beta2, eps, factor); });
     for (Tensor* t : {&s.p, &s.m, &s.v}) t->bump_version();
   }
 }
@@ -85,7 +99,7 @@ void CpuBackend::adamw(std::vector<OptimizerSlot>& slots, double beta1, double b
 void CpuBackend::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
                      const GradientNorm& norm) {
   const double factor = gradient_factor(norm), n = elements(slots);
-  if (std::isnan(factor)) return;
+  if (refuse(slots, factor)) return;
   OpScope scope("sgd", 6 * n, slots.empty() ? 0 : 5 * n * size_of(slots[0].p.dtype()));
   for (OptimizerSlot& s : slots) {
     dispatch_float(s.p.dtype(), "sgd", [&](auto zero) {

@@ -118,6 +118,56 @@ TEST_CASE("a saved state goes on exactly") {
   }
 }
 
+TEST_CASE("a step refused for its norm does not count: the next ones are as if it had not been") {
+  for (const bool adam : {true, false}) {
+    CAPTURE(adam);
+    const auto optimizer_of = [&](const std::vector<Parameter>& ps) -> std::unique_ptr<Optimizer> {
+      if (adam) return std::make_unique<AdamW>(ps);
+      return std::make_unique<SGD>(ps);
+    };
+    const std::vector<Parameter> plain{make("a", {1, 2}), make("b", {3})};
+    const std::vector<Parameter> tried{make("a", {1, 2}), make("b", {3})};
+    const auto reference = optimizer_of(plain);
+    auto optimizer = optimizer_of(tried);
+    const auto step = [](Optimizer& o, const std::vector<Parameter>& ps, double g) {
+      give(ps[0], {g, -g});
+      o.step(0.1, {grad_norm(ps), 10});
+    };
+    const auto same = [&] {
+      for (std::size_t i = 0; i < 2; ++i)
+        CHECK(plain[i].value.value().to_vector<double>() ==
+              tried[i].value.value().to_vector<double>());
+      CHECK(reference->state().back().value.to_vector<std::int64_t>() ==
+            optimizer->state().back().value.to_vector<std::int64_t>());
+    };
+    for (const double bad : {std::nan(""), HUGE_VAL}) step(*optimizer, tried, bad);
+    same();
+    for (const double g : {0.3, -0.7}) {
+      step(*reference, plain, g);
+      step(*optimizer, tried, g);
+    }
+    same();
+    step(*optimizer, tried, std::nan(""));
+    give(plain[1], {0.5});  // from now on b has gradients, too
+    give(tried[1], {0.5});
+    step(*optimizer, tried, HUGE_VAL);
+    const auto resumed = optimizer_of(tried);
+    resumed->load_state(optimizer->state());
+    optimizer = nullptr;
+    step(*reference, plain, 0.2);
+    step(*resumed, tried, 0.2);
+    for (std::size_t i = 0; i < 2; ++i)
+      CHECK(plain[i].value.value().to_vector<double>() ==
+            tried[i].value.value().to_vector<double>());
+    CHECK(resumed->state().back().value.to_vector<std::int64_t>() ==
+          std::vector<std::int64_t>{3, 1});
+  }
+  const std::vector<Parameter> ps{make("a", {1})};
+  StateDict state = SGD(ps).state();
+  state.back().value = Tensor::from(std::vector<std::int64_t>{-1}, {1});
+  CHECK_THROWS_AS(SGD(ps).load_state(state), InputError);
+}
+
 TEST_CASE("gradient norm: measured, clipped, left alone, not finite, shared tensors") {
   const std::vector<Parameter> ps{make("a", {0, 0}), make("b", {0}), make("c", {0})};
   give(ps[0], {3, 0});
