@@ -1,7 +1,5 @@
 // Elementwise ops. Contiguous data goes 16 bytes a thread and step; other strides go one element a
 // thread, its place found by dividing its number through the extents (cuda/strided.h).
-#include <tuple>
-
 #include "cuda/cuda_backend.h"
 #include "cuda/strided.h"
 #include "cuda/unary.h"
@@ -14,9 +12,11 @@ __device__ __forceinline__ To cast(From v) {
   if constexpr (std::is_same_v<From, To>) {
     return v;
   } else if constexpr (std::is_same_v<From, bfloat16>) {
-    return narrow<To>(widen(v));
+    return cast<To>(widen(v));
   } else if constexpr (std::is_same_v<To, bfloat16>) {
     return narrow<bfloat16>(static_cast<float>(v));
+  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
+    return saturated<To>(v);
   } else {
     return static_cast<To>(v);
   }
@@ -169,18 +169,6 @@ double bytes_of(const Tensor& t) {
   return static_cast<double>(t.nbytes());
 }
 
-constexpr const char* kUnary[] = {"neg",    "exp",        "log",        "sqrt",      "rsqrt",
-                                  "square", "reciprocal", "abs",        "sign",      "relu",
-                                  "gelu",   "sigmoid",    "silu",       "hardswish", "tanh",
-                                  "pow",    "clamp_min",  "add_scalar", "mul_scalar"};
-constexpr const char* kUnaryBackward[] = {
-    "neg_backward",       "exp_backward",        "log_backward",        "sqrt_backward",
-    "rsqrt_backward",     "square_backward",     "reciprocal_backward", "abs_backward",
-    "sign_backward",      "relu_backward",       "gelu_backward",       "sigmoid_backward",
-    "silu_backward",      "hardswish_backward",  "tanh_backward",       "pow_backward",
-    "clamp_min_backward", "add_scalar_backward", "mul_scalar_backward"};
-constexpr const char* kBinary[] = {"add", "sub", "mul", "div", "maximum", "minimum"};
-
 }  // namespace
 
 void CudaBackend::fill(Tensor& out, double value) {
@@ -197,6 +185,8 @@ void CudaBackend::fill(Tensor& out, double value) {
     T v{};
     if constexpr (std::is_same_v<T, bfloat16>)
       v = bfloat16(static_cast<float>(value));
+    else if constexpr (std::is_integral_v<T>)
+      v = saturated<T>(value);
     else
       v = static_cast<T>(value);
     launch("fill", fill_kernel<T>, grid_for(walk.count), stream_, out.data<T>(), v, walk);
@@ -253,7 +243,7 @@ void CudaBackend::lerp(Tensor& y, const Tensor& x, double t) {
 }
 
 Tensor CudaBackend::unary(Unary op, const Tensor& x, double alpha) {
-  const char* name = kUnary[static_cast<std::size_t>(op)];
+  const char* name = names_of(op).forward;
   Scope scope(*this, name, static_cast<double>(x.numel()), 2 * bytes_of(x));
   Tensor y = empty_like(x);
   dispatch_activation(x.dtype(), name, [&](auto zero) {
@@ -268,7 +258,7 @@ Tensor CudaBackend::unary(Unary op, const Tensor& x, double alpha) {
 
 Tensor CudaBackend::unary_backward(Unary op, const Tensor& x, const Tensor& y, const Tensor& dy,
                                    double alpha) {
-  const char* name = kUnaryBackward[static_cast<std::size_t>(op)];
+  const char* name = names_of(op).backward;
   Scope scope(*this, name, 2.0 * static_cast<double>(dy.numel()), 3 * bytes_of(dy));
   Tensor dx = empty_like(dy);
   // y may be left undefined; it is computed again where the gradient needs it.
@@ -286,7 +276,7 @@ Tensor CudaBackend::unary_backward(Unary op, const Tensor& x, const Tensor& y, c
 }
 
 Tensor CudaBackend::binary(Binary op, const Tensor& a, const Tensor& b) {
-  const char* name = kBinary[static_cast<std::size_t>(op)];
+  const char* name = name_of(op);
   const bool equal = a.shape() == b.shape();
   const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape());
   Tensor out = empty(shape, a.dtype());

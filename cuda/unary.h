@@ -101,19 +101,50 @@ struct UnaryGradient {
   }
 };
 
-// Calls fn(std::integral_constant<Unary, op>).
+// Calls fn(std::integral_constant<Unary, op>); throws for what is no op.
 template <class Fn>
 void dispatch_unary(Unary op, Fn&& fn) {
-  const auto call = [&](auto... ops) { ((op == decltype(ops)::value ? fn(ops) : void()), ...); };
-  const auto of = []<Unary... U>() {
-    return std::tuple<std::integral_constant<Unary, U>...>{};
-  };
-  std::apply(
-      call, of.template
-            operator()<Unary::neg, Unary::exp, Unary::log, Unary::sqrt, Unary::rsqrt, Unary::square,
-                       Unary::reciprocal, Unary::abs, Unary::sign, Unary::relu, Unary::gelu,
-                       Unary::sigmoid, Unary::silu, Unary::hardswish, Unary::tanh, Unary::pow,
-                       Unary::clamp_min, Unary::add_scalar, Unary::mul_scalar>());
+  switch (op) {
+    case Unary::neg:
+      return fn(std::integral_constant<Unary, Unary::neg>{});
+    case Unary::exp:
+      return fn(std::integral_constant<Unary, Unary::exp>{});
+    case Unary::log:
+      return fn(std::integral_constant<Unary, Unary::log>{});
+    case Unary::sqrt:
+      return fn(std::integral_constant<Unary, Unary::sqrt>{});
+    case Unary::rsqrt:
+      return fn(std::integral_constant<Unary, Unary::rsqrt>{});
+    case Unary::square:
+      return fn(std::integral_constant<Unary, Unary::square>{});
+    case Unary::reciprocal:
+      return fn(std::integral_constant<Unary, Unary::reciprocal>{});
+    case Unary::abs:
+      return fn(std::integral_constant<Unary, Unary::abs>{});
+    case Unary::sign:
+      return fn(std::integral_constant<Unary, Unary::sign>{});
+    case Unary::relu:
+      return fn(std::integral_constant<Unary, Unary::relu>{});
+    case Unary::gelu:
+      return fn(std::integral_constant<Unary, Unary::gelu>{});
+    case Unary::sigmoid:
+      return fn(std::integral_constant<Unary, Unary::sigmoid>{});
+    case Unary::silu:
+      return fn(std::integral_constant<Unary, Unary::silu>{});
+    case Unary::hardswish:
+      return fn(std::integral_constant<Unary, Unary::hardswish>{});
+    case Unary::tanh:
+      return fn(std::integral_constant<Unary, Unary::tanh>{});
+    case Unary::pow:
+      return fn(std::integral_constant<Unary, Unary::pow>{});
+    case Unary::clamp_min:
+      return fn(std::integral_constant<Unary, Unary::clamp_min>{});
+    case Unary::add_scalar:
+      return fn(std::integral_constant<Unary, Unary::add_scalar>{});
+    case Unary::mul_scalar:
+      return fn(std::integral_constant<Unary, Unary::mul_scalar>{});
+  }
+  fail("unary: no op {}", static_cast<int>(op));
 }
 
 template <Binary op, class T>
@@ -145,6 +176,7 @@ void dispatch_binary(Binary op, Fn&& fn) {
     case Binary::minimum:
       return fn(std::integral_constant<Binary, Binary::minimum>{});
   }
+  fail("binary: no op {}", static_cast<int>(op));
 }
 
 // Chosen at run time: comparisons are rare, and a kernel for each of six types is enough.

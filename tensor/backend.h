@@ -22,7 +22,7 @@
 
 namespace nextgrad {
 
-// y = f(x). `pow`, `clamp_min`, `leaky` and `elu`-like constants come as `alpha`.
+// y = f(x). The constants of `pow`, `clamp_min`, `add_scalar` and `mul_scalar` come as `alpha`.
 enum class Unary {
   neg,
   exp,
@@ -45,6 +45,11 @@ enum class Unary {
   mul_scalar
 };
 enum class Binary { add, sub, mul, div, maximum, minimum };
+struct OpNames {
+  const char *forward, *backward;  // "exp", "exp_backward"
+};
+OpNames names_of(Unary op);  // throws for what is none
+const char* name_of(Binary op);
 enum class Compare { eq, ne, lt, le, gt, ge };
 enum class Reduce { sum, mean, max, min };
 enum class Activation { none, gelu, relu };
@@ -137,7 +142,10 @@ struct OptimizerSlot {
   Tensor p, grad;
   Tensor m, v;  // AdamW: the moments; SGD: m is the momentum buffer
   double lr, weight_decay;
-  std::int64_t step;  // 1-based, for bias correction
+  std::int64_t step;  // 1-based, for bias correction; less what is in `refused`
+  // i64 [1] or undefined: grows by 1 if nothing is changed because the norm is not finite. So the
+  // device counts, and nobody waits for it to tell.
+  Tensor refused = {};
 };
 // The gradients' common norm [], f64, as Backend::norm() gives it: gradients are multiplied by
 // min(1, largest / norm), and nothing at all is changed if the norm is not finite. Undefined: no

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "tensor/error.h"
 
@@ -27,6 +28,15 @@ struct bfloat16 {
     return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
   }
 };
+
+// A floating number as an integer: towards zero; beyond the range its nearest limit; NaN is 0.
+template <class To, class From>
+constexpr To saturated(From v) {
+  using Limits = std::numeric_limits<To>;
+  if (v >= static_cast<From>(Limits::max())) return Limits::max();
+  if (v <= static_cast<From>(Limits::min())) return Limits::min();
+  return v == v ? static_cast<To>(v) : To(0);
+}
 
 std::size_t size_of(DType dtype);  // bytes of one element
 const char* name_of(DType dtype);  // "f32", "f64", ...

@@ -1,16 +1,18 @@
 #include "tensor/profile.h"
 
+#include <atomic>
+
 #include "tensor/error.h"
 
 namespace nextgrad {
 
 namespace {
-Profile* active_profile = nullptr;
+std::atomic<Profile*> active_profile{nullptr};
 }
 
 Profile::Profile() {
-  check(active_profile == nullptr, "one Profile at a time");
-  active_profile = this;
+  Profile* none = nullptr;
+  check(active_profile.compare_exchange_strong(none, this), "one Profile at a time");
 }
 
 Profile::~Profile() {
@@ -22,6 +24,7 @@ Profile* Profile::active() {
 }
 
 void Profile::add(const std::string& name, double seconds, double flops, double bytes) {
+  const std::scoped_lock lock(mutex_);
   OpCost& cost = ops_[name];
   cost.calls += 1;
   cost.seconds += seconds;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <mutex>
 #include <string>
 
 namespace nextgrad {
@@ -16,7 +17,8 @@ struct OpCost {
   double bytes = 0;  // each input read once, each output written once
 };
 
-// Collects costs by op name from construction to destruction (one at a time per process).
+// Collects costs by op name, of all threads, from construction to destruction (one at a time per
+// process; ops() once they are done).
 class Profile {
  public:
   Profile();
@@ -28,6 +30,7 @@ class Profile {
   void add(const std::string& name, double seconds, double flops, double bytes);
 
  private:
+  std::mutex mutex_;  // of ops_, for add()
   std::map<std::string, OpCost> ops_;
 };
 

@@ -14,6 +14,7 @@ Shape::Shape(std::span<const std::int64_t> extents) {
 
 void Shape::push_back(std::int64_t extent) {
   check(size_ < kMaxAxes, "a shape has at most {} axes", kMaxAxes);
+  check(extent >= -1, "a shape has no extent of {}", extent);
   extents_[static_cast<std::size_t>(size_++)] = extent;
 }
 
@@ -45,7 +46,8 @@ Shape contiguous_strides(const Shape& shape) {
   std::int64_t stride = 1;
   for (int a = shape.size() - 1; a >= 0; --a) {
     strides[a] = stride;
-    stride *= std::max<std::int64_t>(1, shape[a]);
+    // Only the strides of an empty tensor, which nobody uses, can be too large.
+    if (__builtin_mul_overflow(stride, std::max<std::int64_t>(1, shape[a]), &stride)) stride = 1;
   }
   return strides;
 }

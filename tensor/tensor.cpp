@@ -57,9 +57,10 @@ Backend& Tensor::backend() const {
 }
 
 bool Tensor::is_contiguous() const {
+  if (numel_ == 0) return true;
   std::int64_t expected = 1;
   for (int a = ndim() - 1; a >= 0; --a) {
-    if (shape_[a] != 1 && strides_[a] != expected) return numel_ == 0;
+    if (shape_[a] != 1 && strides_[a] != expected) return false;
     expected *= shape_[a];
   }
   return true;
@@ -88,7 +89,8 @@ Tensor Tensor::reshape(const Shape& wanted) const {
       check(unknown < 0, "reshape to {}: only one extent may be -1", wanted.str());
       unknown = a;
     } else {
-      known *= shape[a];
+      check(!__builtin_mul_overflow(known, shape[a], &known), "reshape to {}: too large",
+            wanted.str());
     }
   }
   if (unknown >= 0) shape[unknown] = known == 0 ? 0 : numel_ / known;
@@ -102,8 +104,8 @@ Tensor Tensor::slice(int axis, std::int64_t begin, std::int64_t end, std::int64_
   check(0 <= begin && begin <= end && end <= shape_[a] && step > 0,
         "slice {}:{}:{} is out of range for axis {} of {}", begin, end, step, a, shape_.str());
   Shape shape = shape_, strides = strides_;
-  shape[a] = (end - begin + step - 1) / step;
-  strides[a] *= step;
+  shape[a] = (end - begin) / step + ((end - begin) % step != 0 ? 1 : 0);
+  if (shape[a] > 1) strides[a] *= step;  // else of no meaning, and perhaps too large
   return with(shape, strides, offset_ + begin * strides_[a]);
 }
 

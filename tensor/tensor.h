@@ -17,7 +17,7 @@ class Tensor {
  public:
   Tensor() = default;  // undefined: defined() is false
 
-  // New tensors. `empty` is uninitialised.
+  // New tensors. `empty` is uninitialised; `full` takes the value as to(DType) would.
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = {});
   static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = {});
   static Tensor full(const Shape& shape, double value, DType dtype = DType::f32,
@@ -59,6 +59,9 @@ class Tensor {
 
   Tensor contiguous() const;  // itself if it already is
   Tensor clone() const;       // always a contiguous copy
+  // Itself, storage and all, if it is of this dtype. Rounds to nearest even; what is floating goes
+  // to integers towards zero, to their nearest limit beyond their range, and to 0 if it is NaN;
+  // integers go to narrower ones modulo 2^bits.
   Tensor to(DType dtype) const;
   Tensor to(Device device) const;
 

@@ -22,9 +22,11 @@ To cast(From v) {
   if constexpr (std::is_same_v<From, To>) {
     return v;
   } else if constexpr (std::is_same_v<From, bfloat16>) {
-    return static_cast<To>(static_cast<float>(v));
+    return cast<To>(static_cast<float>(v));
   } else if constexpr (std::is_same_v<To, bfloat16>) {
     return bfloat16(static_cast<float>(v));
+  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
+    return saturated<To>(v);
   } else {
     return static_cast<To>(v);
   }
@@ -145,17 +147,6 @@ void map2(const T* x, const T* y, T* z, std::int64_t n, F f) {
   });
 }
 
-constexpr const char* kUnary[] = {"neg",    "exp",        "log",        "sqrt",      "rsqrt",
-                                  "square", "reciprocal", "abs",        "sign",      "relu",
-                                  "gelu",   "sigmoid",    "silu",       "hardswish", "tanh",
-                                  "pow",    "clamp_min",  "add_scalar", "mul_scalar"};
-constexpr const char* kUnaryBackward[] = {
-    "neg_backward",       "exp_backward",        "log_backward",        "sqrt_backward",
-    "rsqrt_backward",     "square_backward",     "reciprocal_backward", "abs_backward",
-    "sign_backward",      "relu_backward",       "gelu_backward",       "sigmoid_backward",
-    "silu_backward",      "hardswish_backward",  "tanh_backward",       "pow_backward",
-    "clamp_min_backward", "add_scalar_backward", "mul_scalar_backward"};
-
 template <class T>
 T sign(T x) {
   return x > T(0) ? T(1) : x < T(0) ? T(-1) : x;
@@ -271,8 +262,6 @@ void with_unary_grad(Unary op, T alpha, Apply&& apply) {
       return apply([=](T, T d) { return d * alpha; });
   }
 }
-
-constexpr const char* kBinary[] = {"add", "sub", "mul", "div", "maximum", "minimum"};
 
 template <class T, class Apply>
 void with_binary(Binary op, Apply&& apply) {
@@ -419,7 +408,7 @@ void CpuBackend::lerp(Tensor& y, const Tensor& x, double t) {
 }
 
 Tensor CpuBackend::unary(Unary op, const Tensor& x, double alpha) {
-  const char* name = kUnary[static_cast<std::size_t>(op)];
+  const char* name = names_of(op).forward;
   OpScope scope(name, static_cast<double>(x.numel()), 2 * bytes_of(x));
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   dispatch_float(x.dtype(), name, [&](auto zero) {
@@ -432,7 +421,7 @@ Tensor CpuBackend::unary(Unary op, const Tensor& x, double alpha) {
 
 Tensor CpuBackend::unary_backward(Unary op, const Tensor& x, const Tensor& y, const Tensor& dy,
                                   double alpha) {
-  const char* name = kUnaryBackward[static_cast<std::size_t>(op)];
+  const char* name = names_of(op).backward;
   OpScope scope(name, 2.0 * static_cast<double>(dy.numel()), 3 * bytes_of(dy));
   Tensor dx = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
   // y may be left undefined; it is computed again where the gradient needs it.
@@ -449,7 +438,7 @@ Tensor CpuBackend::unary_backward(Unary op, const Tensor& x, const Tensor& y, co
 }
 
 Tensor CpuBackend::binary(Binary op, const Tensor& a, const Tensor& b) {
-  const char* name = kBinary[static_cast<std::size_t>(op)];
+  const char* name = name_of(op);
   const bool equal = a.shape() == b.shape();
   const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape());
   Tensor out = Tensor::empty(shape, a.dtype(), a.device());

@@ -2,10 +2,14 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstring>
+#include <fstream>
 #include <numeric>
 #include <thread>
 
 #include "tensor/backend.h"
+#include "tensor/cpu/allocator.h"
+#include "tensor/profile.h"
 #include "tests/tensor/kernel_test.h"
 
 using namespace nextgrad;
@@ -87,6 +91,8 @@ TEST_CASE("dtypes convert") {
   const Tensor x = Tensor::from(std::vector<double>{-1.5, 0, 2.25, 300}, {4}, test_device());
   CHECK(x.to(DType::f32).to_vector<double>() == x.to_vector<double>());
   CHECK(x.to(DType::i32).to_vector<std::int32_t>() == std::vector<std::int32_t>{-1, 0, 2, 300});
+  CHECK(x.to(DType::i32).to(DType::u8).to_vector<std::int32_t>() ==
+        std::vector<std::int32_t>{255, 0, 2, 44});  // modulo 2^8
   CHECK(x.to(DType::bf16).to_vector<double>() == std::vector<double>{-1.5, 0, 2.25, 300});
   CHECK(float(bfloat16(1.00390625f)) == 1.0f);  // halfway: to even
   CHECK(float(bfloat16(1.01171875f)) == 1.015625f);
@@ -138,6 +144,49 @@ TEST_CASE("random streams differ by every part of their key and have the right m
   for (const int c : counts) CHECK(std::abs(c - 10000) < 400);
 }
 
+TEST_CASE("numbers beyond an integer's range become its nearest limit, NaN 0") {
+  const double inf = HUGE_VAL, nan = std::nan("");
+  const std::vector<double> v = {nan,          inf,           -inf,  1e30, -1e30,
+                                 2147483648.0, -2147483904.0, 255.5, -0.5};
+  const Tensor x = Tensor::from(v, {9}, test_device());
+  const auto as = [](const Tensor& t, DType to) { return t.to(to).to_vector<std::int64_t>(); };
+  using Long = std::numeric_limits<std::int64_t>;
+  using Int = std::numeric_limits<std::int32_t>;
+  for (const DType from : {DType::f32, DType::f64, DType::bf16}) {
+    CAPTURE(name_of(from));
+    const std::int64_t last = from == DType::bf16 ? 256 : 255;  // bf16 has 8 bits
+    const std::int64_t low = from == DType::bf16 ? -2147483648 : -2147483904;
+    const Tensor y = x.to(from);
+    CHECK(as(y, DType::u8) == std::vector<std::int64_t>{0, 255, 0, 255, 0, 255, 0, 255, 0});
+    CHECK(as(y, DType::i32) == std::vector<std::int64_t>{0, Int::max(), Int::min(), Int::max(),
+                                                         Int::min(), Int::max(), Int::min(), last,
+                                                         0});
+    CHECK(as(y, DType::i64) == std::vector<std::int64_t>{0, Long::max(), Long::min(), Long::max(),
+                                                         Long::min(), 2147483648, low, last, 0});
+    CHECK(as(y.slice(0, 0, 9, 2), DType::u8) == std::vector<std::int64_t>{0, 0, 0, 0, 0});
+  }
+  for (std::size_t i = 0; i < v.size(); ++i)
+    for (const DType to : {DType::u8, DType::i32, DType::i64})
+      CHECK(Tensor::full({3}, v[i], to, test_device()).to_vector<std::int64_t>() ==
+            std::vector<std::int64_t>(3, as(x, to)[i]));
+}
+
+TEST_CASE("shapes that are too large or negative are refused, and empty ones are not") {
+  const std::int64_t big = std::int64_t{1} << 40;
+  const Tensor x = counting({2, 3});
+  CHECK_THROWS_AS(Shape({2, -2}), Error);
+  CHECK_THROWS_AS(Shape().push_back(-5), Error);
+  CHECK_THROWS_AS(x.reshape({big, big, -1}), Error);
+  CHECK_THROWS_AS(x.reshape({big, big, 0, -1}), Error);
+  CHECK_THROWS_AS(x.reshape({-1, -1}), Error);
+  const Tensor empty = Tensor::empty({0, big, big}, DType::f32, test_device());
+  CHECK(empty.numel() == 0);
+  CHECK(empty.is_contiguous());
+  CHECK(empty.reshape({big, 0}).numel() == 0);
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  CHECK(x.slice(1, 0, 3, most).to_vector<float>() == std::vector<float>{0, 3});
+}
+
 TEST_CASE("the allocator reuses blocks and counts live and peak bytes") {
   Backend& backend = tested();
   const std::size_t before = backend.memory().live;
@@ -157,6 +206,60 @@ TEST_CASE("the allocator reuses blocks and counts live and peak bytes") {
                        doctest::Contains("out of memory"), Error);
   backend.empty_cache();
   CHECK(backend.memory().reserved < reserved);
+}
+
+TEST_CASE("the CPU's allocator: ever other sizes do not add up, the same ones cost nothing") {
+  cpu::CachingAllocator allocator;
+  constexpr std::size_t kMiB = std::size_t{1} << 20;
+  const auto resident = [] {  // bytes of this process in memory
+    std::size_t all = 0, here = 0;
+    std::ifstream("/proc/self/statm") >> all >> here;
+    return here * 4096;
+  };
+  const std::size_t before = resident();
+  std::size_t sum = 0, most = 0;
+  for (std::size_t i = 0; i < 60; ++i) {  // images of many sizes, each with a few activations
+    std::vector<std::pair<void*, std::size_t>> blocks;
+    for (const std::size_t part : {1, 3, 4})
+      blocks.emplace_back(nullptr, part * (kMiB + (i * 7 % 60) * kMiB / 4));
+    for (auto& [block, bytes] : blocks) {
+      block = allocator.allocate(bytes);
+      std::memset(block, 1, bytes);
+      sum += bytes;
+    }
+    most = std::max(most, allocator.stats().live);
+    CHECK(allocator.stats().reserved <= 2 * most);
+    for (const auto& [block, bytes] : blocks) allocator.release(block, bytes);
+  }
+  CHECK(sum > 16 * most);
+  CHECK(resident() < before + 2 * most + 32 * kMiB);
+  // A step that repeats itself takes the blocks of the last one.
+  const auto step = [&] {
+    std::vector<void*> blocks;
+    for (std::size_t k = 0; k < 40; ++k)
+      blocks.push_back(allocator.allocate((k * 13 % 40) * kMiB / 4));
+    for (std::size_t k = 0; k < 40; ++k) allocator.release(blocks[k], (k * 13 % 40) * kMiB / 4);
+    std::sort(blocks.begin(), blocks.end());
+    return blocks;
+  };
+  const auto first = step();
+  const std::size_t reserved = allocator.stats().reserved;
+  CHECK(step() == first);
+  CHECK(allocator.stats().reserved == reserved);
+  allocator.empty_cache();
+  CHECK(allocator.stats().reserved == 0);
+}
+
+TEST_CASE("a profile counts the ops of all threads") {
+  const Profile profile;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([] {
+      for (int i = 0; i < 500; ++i) Tensor::full({2}, 1.0);
+    });
+  for (std::thread& t : threads) t.join();
+  CHECK(profile.ops().at("fill").calls == 2000);
+  CHECK_THROWS_AS(Profile(), Error);
 }
 
 TEST_CASE("tensors are allocated and freed by many threads") {
