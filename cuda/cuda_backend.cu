@@ -171,6 +171,7 @@ void CudaBackend::synchronize() {
 
 // Waits for all work, and throws what a kernel found wrong with its input.
 void CudaBackend::check_faults() {
+  const std::scoped_lock lock(faults_mutex_);
   cuda_check(cudaMemcpyAsync(fault_seen_, fault_, sizeof(Fault), cudaMemcpyDeviceToHost, stream_),
              "copying from the GPU");
   cuda_check(cudaStreamSynchronize(stream_), "waiting for the GPU");

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <type_traits>
 #include <unordered_map>
@@ -213,8 +214,9 @@ class CudaBackend final : public Backend {
   std::unique_ptr<CachingAllocator> allocator_;
   std::unique_ptr<Gemm> gemm_;
   Fault* fault_ = nullptr;        // on the device
-  Fault* fault_seen_ = nullptr;   // its copy, pinned
+  Fault* fault_seen_ = nullptr;   // its copy, pinned; faults_mutex_
   Progress* progress_ = nullptr;  // on the device
+  std::mutex faults_mutex_;       // host threads that wait at once read one fault once
   bool recording_ = false;
   bool batch_norm_expected_ = false;  // of the next residual_sum()
   std::shared_ptr<TransferBuffers> transfers_;

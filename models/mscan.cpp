@@ -114,7 +114,7 @@ FeedForward::FeedForward(int channels, int hidden)
 Variable FeedForward::add_to(const Variable& base, const Variable& x, const Variable& scale,
                              const Tensor& mask) const {
   // A checkpoint's first run records nothing either, but must give what its second run gives.
-  if (training() || grad_enabled()) {
+  if (training() || grad_enabled() || mask.defined()) {
     const Variable hidden = position_(fc1_(x));
     if (training()) x.backend().expect_batch_norm();  // the next block's first, if there is one
     return fc2_.add_to(base, hidden, Activation::gelu, scale, mask);

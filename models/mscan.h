@@ -40,7 +40,8 @@ class MSCA : public Module {
 };
 
 // What a block adds to its input: scale[c] branch(x), dropped for some images by mask [N] or
-// undefined. A branch ends in a 1x1 convolution that does the adding.
+// undefined; both are honoured in evaluation too. A branch ends in a 1x1 convolution that does the
+// adding.
 class Branch : public Module {
  public:
   virtual Variable add_to(const Variable& base, const Variable& x, const Variable& scale,

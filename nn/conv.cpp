@@ -7,15 +7,14 @@
 namespace nextgrad {
 
 Window same_window(int kernel, int stride) {
-  return {.kh = kernel,
-          .kw = kernel,
-          .stride_h = stride,
-          .stride_w = stride,
-          .pad_h = kernel / 2,
-          .pad_w = kernel / 2};
+  Window window = same_window_2d(kernel, kernel);
+  window.stride_h = window.stride_w = stride;
+  return window;
 }
 
 Window same_window_2d(int kh, int kw) {
+  check(kh > 0 && kw > 0 && kh % 2 == 1 && kw % 2 == 1,
+        "same_window: a {}x{} kernel cannot keep the size; both must be odd", kh, kw);
   return {.kh = kh, .kw = kw, .pad_h = kh / 2, .pad_w = kw / 2};
 }
 

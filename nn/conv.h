@@ -6,8 +6,8 @@
 
 namespace nextgrad {
 
-// kernel x kernel window, padded so that stride 1 keeps the size (kernel odd).
-Window same_window(int kernel, int stride = 1);
+// A window padded so that stride 1 keeps the size; throws for an even kernel, which cannot.
+Window same_window(int kernel, int stride = 1);  // kernel x kernel
 Window same_window_2d(int kh, int kw);
 
 struct Conv2dOptions {

@@ -4,13 +4,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/arithmetic.h"
 #include "autograd/reduce.h"
+#include "autograd/shape_ops.h"
 #include "models/classifier.h"
 #include "models/cost.h"
 #include "models/published_names.h"
 #include "models/segnext.h"
 #include "nn/random.h"
 #include "nn/state_dict.h"
+#include "tests/compare.h"
 
 using namespace nextgrad;
 
@@ -99,7 +102,7 @@ TEST_CASE("initial values are the published ones") {
     const double size = std::sqrt(squares / static_cast<double>(v.size()));
     CAPTURE(p.name);
     if (p.name.find("layer_scale") != std::string::npos) {
-      CHECK(size == doctest::Approx(0.01));
+      CHECK(size == doctest::Approx(0.01).scale(0));
     } else if (p.name.ends_with("bias")) {
       CHECK(size == 0);
     } else if (p.layout == Layout::plain) {
@@ -108,9 +111,9 @@ TEST_CASE("initial values are the published ones") {
       const Shape& s = p.value.shape();
       const double fan = p.layout == Layout::depthwise ? static_cast<double>(s[0] * s[1])
                                                        : static_cast<double>(s[0] * s[1] * s[2]);
-      CHECK(size == doctest::Approx(std::sqrt(2 / fan)).epsilon(0.15));
+      CHECK(size == doctest::Approx(std::sqrt(2 / fan)).epsilon(0.15).scale(0));
     } else if (p.name == "decode_head.conv_seg.weight") {
-      CHECK(size == doctest::Approx(0.01).epsilon(0.3));
+      CHECK(size == doctest::Approx(0.01).epsilon(0.3).scale(0));
     }
   }
 }
@@ -144,10 +147,31 @@ TEST_CASE("a prediction does not depend on the other images of its batch") {
   const Tensor both = image({2, 40, 56, 3}).value().to(DType::f64);
   const auto logits = model(Variable(both)).value().slice(0, 1, 2).to_vector<double>();
   const auto alone = model(Variable(both.slice(0, 1, 2).contiguous())).value().to_vector<double>();
-  double worst = 0;
-  for (std::size_t i = 0; i < alone.size(); ++i)
-    worst = std::max(worst, std::abs(alone[i] - logits[i]));
-  CHECK(worst < 1e-12);
+  CHECK(test::difference(alone, logits) < 1e-12);
+}
+
+TEST_CASE("a branch honours its mask in evaluation too") {
+  Block block(8, 2, 0);
+  init_parameters(block, 4);
+  block.to(DType::f64);
+  block.eval();
+  const Tensor mask = Tensor::from(std::vector<double>{0, 2}, {2});
+  const Variable base = cast(image({2, 6, 5, 8}, 1), DType::f64);
+  const Variable x = cast(image({2, 6, 5, 8}, 2), DType::f64);
+  const Variable scale(Tensor::full({8}, 0.5, DType::f64));
+  const NoGrad off;
+  int branches = 0;
+  for (const auto& [name, module] : block.named_modules()) {
+    const auto* branch = dynamic_cast<const Branch*>(module);
+    if (branch == nullptr) continue;
+    CAPTURE(name);
+    ++branches;
+    const Variable added = branch->add_to(base, x, scale, {}) - base;
+    const Variable masked = branch->add_to(base, x, scale, mask) - base;
+    const Variable wanted = added * Variable(mask.reshape({2, 1, 1, 1}));
+    CHECK(test::difference(masked.value(), wanted.value()) < 1e-12);
+  }
+  CHECK(branches == 2);
 }
 
 TEST_CASE("drop path grows linearly over all blocks; evaluation draws nothing") {

@@ -64,6 +64,9 @@ TEST_CASE("convolution layers") {
   check_layer(row, {1, 4, 9, 3});
   check_layer(column, {1, 9, 3, 3});
   CHECK(same_window(5, 2).out_h(9) == 5);
+  CHECK_THROWS_AS(same_window(4), Error);
+  CHECK_THROWS_AS(same_window_2d(3, 2), Error);
+  CHECK_THROWS_AS(same_window_2d(0, 3), Error);
   CHECK_THROWS_AS(Conv2d({.in_channels = 3, .out_channels = 4, .groups = 2}), Error);
 }
 
