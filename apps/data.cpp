@@ -61,12 +61,12 @@ std::vector<SplitCount> count_splits(const InspectArguments& a) {
 }
 
 void print_splits(const InspectArguments& a, const std::vector<SplitCount>& splits) {
-  fmt::print("{}{}{}\n", a.data.kind, a.data.root.empty() ? "" : " in ", a.data.root);
+  fmt::print("{}{}{}\n", a.data.kind, a.data.root.empty() ? "" : " in ", printable(a.data.root));
   for (const SplitCount& s : splits)
     if (s.missing.empty())
-      fmt::print("  {:<9} {:>7} images{}\n", s.name, s.images, s.labels ? "" : ", no labels");
+      fmt::print("  {:<9} {:>7} images{}\n", printable(s.name), s.images, s.labels ? "" : ", no labels");
     else
-      fmt::print("  {:<9}       - {}\n", s.name, s.missing);
+      fmt::print("  {:<9}       - {}\n", printable(s.name), printable(s.missing));
 }
 
 // Reads the samples beside each other; false if a signal ended it early.
@@ -87,6 +87,18 @@ bool read_samples(const InspectArguments& a, const Dataset& dataset, DatasetStat
   return true;
 }
 
+// Which values of the label files those are.
+std::string ignored_values(const Dataset& dataset) {
+  constexpr std::size_t kShown = 8;
+  std::vector<int> values = dataset.ignored_values();
+  if (values.empty()) return "no label value is";
+  const std::size_t others = values.size() > kShown ? values.size() - kShown : 0;
+  values.resize(values.size() - others);
+  return fmt::format("label {} {}{}", values.size() == 1 ? "value" : "values",
+                     fmt::join(values, ", "),
+                     others > 0 ? fmt::format(" and {} others", others) : "");
+}
+
 void print_statistics(const DatasetStatistics& s, const Dataset& dataset) {
   if (s.read() == 0) return;
   const auto sizes = s.sizes();
@@ -95,11 +107,11 @@ void print_statistics(const DatasetStatistics& s, const Dataset& dataset) {
              size(sizes[0]), size(sizes[1]), size(sizes[2]));
   if (!dataset.has_labels()) return;
   const double all = static_cast<double>(s.labelled() + s.ignored());
-  fmt::print("{:.2f} % of their pixels are ignored\n\n{}",
-             all > 0 ? 100 * static_cast<double>(s.ignored()) / all : 0.0,
+  fmt::print("{:.2f} % of their pixels are ignored ({})\n\n{}",
+             all > 0 ? 100 * static_cast<double>(s.ignored()) / all : 0.0, ignored_values(dataset),
              frequency_table(s, dataset, isatty(STDOUT_FILENO) != 0));
   std::vector<std::string> absent;
-  for (const int k : s.absent()) absent.push_back(dataset.classes()[static_cast<std::size_t>(k)]);
+  for (const int k : s.absent()) absent.push_back(printable(dataset.classes()[static_cast<std::size_t>(k)]));
   if (!absent.empty())
     fmt::print("\nWarning: {} {} of {} never occur in these {} images: {}\n", absent.size(),
                absent.size() == 1 ? "class" : "classes", dataset.num_classes(), s.read(),
@@ -117,7 +129,7 @@ void write_inspection(const InspectArguments& a, const std::vector<SplitCount>& 
   json["problems"] = problems;
   for (const SplitCount& c : splits)
     json["splits"][c.name] = c.missing.empty() ? nlohmann::json(c.images) : nlohmann::json();
-  write_output(a.json, json.dump(2) + "\n");
+  write_output(a.json, json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 void run_inspect(InspectArguments& a) {
@@ -142,10 +154,10 @@ void run_inspect(InspectArguments& a) {
       fail_input("--out: split {} has no labels to show; choose another --split", a.split);
     a.sheet.seed = static_cast<std::uint64_t>(a.augmentation.seed);
     write_png(a.out, contact_sheet(*dataset, train_transform(a.augmentation), a.sheet));
-    if (a.json != "-") fmt::print("\nContact sheet: {}\n", a.out);
+    if (a.json != "-") fmt::print("\nContact sheet: {}\n", printable(a.out));
   }
   std::fflush(stdout);
-  for (const std::string& problem : problems) fmt::print(stderr, "problem: {}\n", problem);
+  for (const std::string& problem : problems) fmt::print(stderr, "problem: {}\n", printable(problem));
   if (!problems.empty())
     fail_input("{} {}: {} problem{} found, listed above", a.data.kind, a.split, problems.size(),
                problems.size() == 1 ? "" : "s");

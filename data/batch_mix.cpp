@@ -86,9 +86,10 @@ Tensor soft_targets(const Tensor& labels, std::int64_t classes, double smoothing
   const auto own = labels.to_vector<std::int32_t>();
   const std::size_t n = own.size(), k = static_cast<std::size_t>(classes);
   std::vector<float> targets(n * k, static_cast<float>(smoothing / static_cast<double>(classes)));
+  for (const std::int32_t label : own)
+    check(label >= 0 && label < classes, "label {} of {} classes", label, classes);
   for (std::size_t i = 0; i < n; ++i) {
     const std::int32_t mine = own[i], other = own[n - 1 - i];
-    check(mine >= 0 && mine < classes, "label {} of {} classes", mine, classes);
     targets[i * k + static_cast<std::size_t>(mine)] +=
         static_cast<float>((1 - smoothing) * plan.lambda);
     targets[i * k + static_cast<std::size_t>(other)] +=

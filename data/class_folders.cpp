@@ -13,13 +13,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// A picture beside the classes' folders would be left out in silence.
+void refuse_strays(const std::string& folder, bool classes) {
+  const auto strays = list_files(folder, image_suffixes());
+  if (strays.empty()) return;
+  if (!classes)
+    fail_input("{}: has {} pictures, but no folder of a class; sort them into one folder for each "
+               "class, or take the folder away and use --val-share",
+               folder, strays.size());
+  fail_input("{}{}: lies beside the classes' folders; move it into its class's, or away",
+             strays.front(),
+             strays.size() > 1 ? fmt::format(" (and {} others)", strays.size() - 1) : "");
+}
+
 // Names of the folders in a folder, sorted by their bytes (as Python sorts them).
 std::vector<std::string> folders_in(const fs::path& parent) {
   std::vector<std::string> names;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(parent, error)) {
     const std::string name = entry.path().filename().string();
-    if (name.front() != '.' && entry.is_directory()) names.push_back(name);
+    std::error_code ignored;
+    if (name.front() != '.' && entry.is_directory(ignored)) names.push_back(name);
   }
   if (error)
     fail_input("{}: {}; give a folder of classes' folders", parent.string(), error.message());
@@ -41,6 +55,7 @@ ClassFolders::ClassFolders(const ClassDatasetConfig& config, const std::string& 
         config.root);
   folder_ = (flat ? root : root / split).string();
   // Weights can be scored where only val/ is.
+  refuse_strays(folder_, !folders_in(folder_).empty());
   const fs::path train = root / "train";
   classes_ = folders_in(!flat && fs::is_directory(train) ? train : fs::path(folder_));
   if (classes_.size() < 2)
@@ -62,14 +77,10 @@ ClassFolders::ClassFolders(const ClassDatasetConfig& config, const std::string& 
 
 void ClassFolders::add_class(const std::string& folder, int label) {
   const std::string path = (fs::path(folder_) / folder).string();
-  const auto files = list_files(path, image_suffixes());
-  const std::size_t before = pictures_.size();
-  for (const std::string& file : files) {
-    const std::string name = fs::path(file).filename().string();
-    if (name.front() != '.') pictures_.push_back({label, name});  // not what macOS leaves behind
-  }
-  if (pictures_.size() == before)
+  const std::vector<std::string> files = list_tree(path, image_suffixes());
+  if (files.empty())
     fail_input("{}: no picture of this class; add some or remove the folder", path);
+  for (const std::string& file : files) pictures_.push_back({label, file});
 }
 
 // Of each class a share goes to val, at least one picture if there are two.

@@ -20,6 +20,11 @@ ColorLabels::ColorLabels(std::vector<std::pair<Color, std::uint8_t>> classes) {
   std::sort(classes_.begin(), classes_.end());
 }
 
+const ColorLabels::Entry* ColorLabels::find(std::uint32_t color) const {
+  const auto at = std::lower_bound(classes_.begin(), classes_.end(), Entry(color, 0));
+  return at == classes_.end() || at->first != color ? nullptr : &*at;
+}
+
 std::int64_t ColorLabels::convert(std::span<const std::uint8_t> rgb,
                                   std::span<std::uint8_t> out) const {
   check(rgb.size() == 3 * out.size(), "colour labels: {} bytes for {} pixels", rgb.size(),
@@ -32,9 +37,8 @@ std::int64_t ColorLabels::convert(std::span<const std::uint8_t> rgb,
     const std::uint32_t color = pack(rgb.data() + 3 * i);
     if (color != last) {
       last = color;
-      const auto at =
-          std::lower_bound(classes_.begin(), classes_.end(), std::pair(color, std::uint8_t{0}));
-      is_unknown = at == classes_.end() || at->first != color;
+      const Entry* at = find(color);
+      is_unknown = at == nullptr;
       value = is_unknown ? std::uint8_t{kIgnoreLabel} : at->second;
     }
     out[i] = value;
@@ -48,6 +52,21 @@ LabelMap ColorLabels::convert(const Image& image, const std::string& name) const
   label.values.resize(image.pixels.size() / 3);
   if (2 * convert(image.pixels, label.values) > image.height * image.width) refuse(name);
   return label;
+}
+
+LabelMap ColorLabels::convert_exactly(const Image& image, const std::string& name,
+                                      const std::string& description) const {
+  LabelMap label{image.height, image.width, {}};
+  label.values.resize(image.pixels.size() / 3);
+  const std::int64_t unknown = convert(image.pixels, label.values);
+  if (unknown == 0) return label;
+  const std::uint8_t* at = image.pixels.data();
+  while (find(pack(at)) != nullptr) at += 3;
+  const std::int64_t pixel = (at - image.pixels.data()) / 3;
+  fail_input("{}: colour [{}, {}, {}] at ({}, {}){} is none of the palette's; correct the file, or "
+             "add the colour to palette or ignore_colors in {}",
+             name, at[0], at[1], at[2], pixel % label.width, pixel / label.width,
+             unknown > 1 ? fmt::format(" and {} other pixels", unknown - 1) : "", description);
 }
 
 void ColorLabels::refuse(const std::string& name) const {

@@ -12,7 +12,7 @@
 namespace nextgrad {
 
 struct Sample {
-  std::string name;  // file name without folder and suffix
+  std::string name;  // of the file without suffix; with the sub-folders, where the data set has any
   Image image;
   LabelMap label;  // class indices below the number of classes, or 255 = ignored; height 0 if the
                    // split has no labels
@@ -50,6 +50,8 @@ class Dataset {
   // False for a split whose labels are not published: it can be predicted, not scored or trained
   // on.
   virtual bool has_labels() const { return true; }
+  // The values of a label file that do not count, in order.
+  virtual std::vector<int> ignored_values() const { return {kIgnoreLabel}; }
 
   const std::vector<std::string>& classes() const { return classes_; }
   const Palette& palette() const { return palette_; }  // one colour a class
@@ -84,16 +86,26 @@ class Dataset {
 //
 //      classes = ["background", "leaf", "stem"]
 //      palette = [[0, 0, 0], [0, 200, 0], [200, 120, 0]]  # optional: generated
+//      ignore_colors = [[255, 255, 255]]  # optional: these do not count in labels in colours
 //      ignore_label = 255          # optional: this value in the files does not count
 //      reduce_zero_label = false   # optional: 0 does not count, the rest is one less
 //      image_suffix = ".jpg"       # optional: any that read_image knows
 //      label_suffix = ".png"       # optional; "_gt.png" pairs NAME.jpg with NAME_gt.png
 //      [train]                     # one table a split; paths are relative to this file
-//      images = "photos/train"
-//      labels = "masks/train"
+//      images = "photos/train"     # with all sub-folders: photos/train/a/1.jpg pairs with
+//      labels = "masks/train"      # masks/train/a/1.png and is called a/1
 //      [val]
 //      images = "photos/val"
 //      labels = "masks/val"
+//      list = "val.txt"            # optional: only these; names or paths, one a line, with or
+//                                  # without suffix
+//      [values]                    # optional, instead of ignore_label and reduce_zero_label: what
+//      0 = "background"            # each value of the label files stands for; 0 to 65535, any
+//      128 = "ignore"              # other value is an error
+//      255 = "leaf"
+//
+//    Labels are PNGs of one number a pixel (grey, palette; up to 16 bits) or, with a palette here,
+//    of its colours (RGB), of which each pixel has exactly one;
 struct DatasetConfig {
   std::string kind = "scenes";
   std::string root;

@@ -58,8 +58,10 @@ std::string frequency_table(const DatasetStatistics& statistics, const Dataset& 
                             bool blocks) {
   std::size_t width = 5;
   std::int64_t most = 1;
+  std::vector<std::string> names;
   for (int k = 0; k < dataset.num_classes(); ++k) {
-    width = std::max(width, dataset.classes()[static_cast<std::size_t>(k)].size());
+    names.push_back(printable(dataset.classes()[static_cast<std::size_t>(k)]));
+    width = std::max(width, names.back().size());
     most = std::max(most, statistics.pixels(k));
   }
   constexpr std::int64_t kBar = 24;
@@ -77,7 +79,7 @@ std::string frequency_table(const DatasetStatistics& statistics, const Dataset& 
     text +=
         fmt::format("{}{:>3}  {:<{}}  {:>6.2f}%  {:<{}}  {:>6.1f}%\n",
                     blocks ? fmt::format("\x1b[48;2;{};{};{}m  \x1b[0m ", c[0], c[1], c[2]) : "", k,
-                    dataset.classes()[i], width, share(n, statistics.labelled()),
+                    names[i], width, share(n, statistics.labelled()),
                     std::string(static_cast<std::size_t>(bar), '#'), kBar,
                     share(statistics.images(k), statistics.read()));
   }

@@ -1,4 +1,5 @@
-// EXIF: a TIFF structure inside a JPEG's APP1 segment; of its tags only the orientation matters.
+// EXIF: a TIFF structure inside a JPEG's APP1 segment or a PNG's eXIf chunk; of its tags only the
+// orientation matters.
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -24,8 +25,12 @@ struct Tiff {
 }  // namespace
 
 int exif_orientation(Bytes app1) {
-  if (app1.size() < 14 || std::memcmp(app1.data(), "Exif\0\0", 6) != 0) return 1;
-  const Bytes body = app1.subspan(6);
+  if (app1.size() < 6 || std::memcmp(app1.data(), "Exif\0\0", 6) != 0) return 1;
+  return tiff_orientation(app1.subspan(6));
+}
+
+int tiff_orientation(Bytes body) {
+  if (body.size() < 8) return 1;
   const bool big = body[0] == 'M' && body[1] == 'M';
   if (!big && !(body[0] == 'I' && body[1] == 'I')) return 1;
   const Tiff tiff{body, big};

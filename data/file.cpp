@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "data/text.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -24,6 +25,13 @@ struct Descriptor {
   }
 };
 
+// A path to which ".PID.NUMBER.tmp" can be appended: a name has 255 bytes at most.
+std::string short_enough(const std::string& path) {
+  constexpr std::size_t kMost = 220;
+  const std::size_t name = path.rfind('/') + 1;  // 0 without a folder
+  return shortened(path, name + kMost);
+}
+
 // The rename itself must survive a power cut.
 void sync_folder_of(const std::string& path) {
   const fs::path folder = fs::path(path).parent_path();
@@ -38,7 +46,7 @@ std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit
   if (file.fd < 0) fail_input("{}: cannot read: {}", path, std::strerror(errno));
   struct stat info {};
   if (::fstat(file.fd, &info) != 0) fail_input("{}: cannot read: {}", path, std::strerror(errno));
-  if (!S_ISREG(info.st_mode)) fail_input("{}: is not a regular file", path);
+  refuse_irregular(info.st_mode, path);
   const auto size = static_cast<std::uint64_t>(info.st_size);
   if (size > limit) fail_input("{}: has {} bytes, at most {} are read", path, size, limit);
   std::vector<std::uint8_t> bytes(size);
@@ -50,13 +58,25 @@ std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit
     if (n == 0) fail_input("{}: became shorter while it was read", path);
     done += static_cast<std::size_t>(n);
   }
+  refuse_pointer({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
   return bytes;
+}
+
+void refuse_irregular(unsigned mode, const std::string& path) {
+  if (S_ISDIR(mode)) fail_input("{}: is a folder, not a regular file; name a file in it", path);
+  if (!S_ISREG(mode)) fail_input("{}: is not a regular file; give a file on a disk", path);
+}
+
+void refuse_pointer(std::string_view head, const std::string& path) {
+  if (head.starts_with("version https://git-lfs.github.com/"))
+    fail_input("{}: is a Git LFS pointer, not the file itself; fetch it with git lfs pull", path);
 }
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   static std::atomic<unsigned> counter{0};
+  const std::string stem = short_enough(path_);
   do {
-    temporary_ = fmt::format("{}.{}.{}.tmp", path_, ::getpid(), counter++);
+    temporary_ = fmt::format("{}.{}.{}.tmp", stem, ::getpid(), counter++);
     fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0)

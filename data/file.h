@@ -10,9 +10,13 @@
 
 namespace nextgrad {
 
-// The bytes of a regular file. Throws InputError if it is missing, unreadable, not a regular file
-// or larger than `limit` bytes.
+// The bytes of a regular file. Throws InputError if it is missing, unreadable, larger than `limit`
+// bytes or refused by what follows.
 std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit = 1ull << 32);
+// What every reader refuses: by stat's mode a folder, a pipe, a device; by its first bytes the text
+// that Git LFS leaves in a file's place.
+void refuse_irregular(unsigned mode, const std::string& path);
+void refuse_pointer(std::string_view head, const std::string& path);
 
 // A file that appears under its name only when it is whole: written beside it under a temporary
 // name, flushed to the disk by commit(), then renamed. Destroyed without commit() it leaves what

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data/codecs.h"
 #include "data/file.h"
 #include "data/pairing.h"
 #include "tensor/error.h"
@@ -24,6 +25,13 @@ FolderDataset::FolderDataset(FolderSpec spec, std::vector<std::string>* problems
   palette_ = std::move(spec.palette);
   submission_ = std::move(spec.submission);
   if (!spec.colors.empty()) colors_.emplace(std::move(spec.colors));
+  exact_colors_ = spec.exact_colors;
+  description_ = std::move(spec.description);
+  values_ = std::move(spec.values);
+  for (const auto& [value, k] : values_)
+    if (k == kIgnoreLabel) ignored_values_.push_back(value);
+  for (int v = 0; v < 256 && values_.empty(); ++v)
+    if (spec.mapping[static_cast<std::size_t>(v)] == kIgnoreLabel) ignored_values_.push_back(v);
   for (std::size_t v = 0; v < 256; ++v) {
     value_[v] = static_cast<std::uint8_t>(spec.mapping[v] < 0 ? kIgnoreLabel : spec.mapping[v]);
     invalid_[v] = spec.mapping[v] < 0;
@@ -51,7 +59,9 @@ void FolderDataset::apply_mapping(LabelMap& label, const std::string& path) cons
     fail_input("{}: label {} at ({}, {}){} stands for none of the {} classes; correct the file{}",
                path, *at, index % label.width, index / label.width,
                others > 0 ? fmt::format(" and {} other pixels", others) : "", num_classes(),
-               ", or the classes it is read with");
+               description_.empty()
+                   ? ", or the classes it is read with"
+                   : fmt::format(", or say in {} what it stands for ([values])", description_));
   }
   for (std::uint8_t& v : label.values) v = value_[v];
 }
@@ -64,21 +74,36 @@ LabelMap FolderDataset::load_label(std::int64_t i) const {
   const std::string& path = pair(i).label;
   if (path.empty()) return {};
   const std::vector<std::uint8_t> bytes = read_file(path, 1ull << 31);
-  if (colors_ && is_color_png(bytes)) return colors_->convert(decode_image(bytes, path), path);
+  if (is_color_png(bytes) && (colors_ || !description_.empty())) return read_colors(bytes, path);
+  if (!values_.empty()) return decode_label(bytes, path, values_);
   LabelMap label = decode_label(bytes, path);
   apply_mapping(label, path);
   return label;
 }
 
+LabelMap FolderDataset::read_colors(const std::vector<std::uint8_t>& bytes,
+                                    const std::string& path) const {
+  if (!colors_)
+    fail_input("{}: is a colour picture; say in {} which colour is which class (palette = [[red, "
+               "green, blue], ...]), or convert it to class indices (grey or palette PNG)",
+               path, description_);
+  if (const int orientation = codecs::read_header(bytes, path).orientation; orientation != 1)
+    fail_input("{}: labels with EXIF orientation {}; save them upright, without it", path,
+               orientation);
+  const Image image = decode_image(bytes, path);
+  return exact_colors_ ? colors_->convert_exactly(image, path, description_)
+                       : colors_->convert(image, path);
+}
+
 Sample FolderDataset::load(std::int64_t i) const {
   const Pair& p = pair(i);
-  Sample sample{p.name, load_image(i), load_label(i)};
-  if (has_labels_ &&
-      (sample.image.height != sample.label.height || sample.image.width != sample.label.width))
-    fail_input("{}: {} x {} labels for the {} x {} pixels of {}; make them the same size", p.label,
-               sample.label.width, sample.label.height, sample.image.width, sample.image.height,
-               p.image);
-  return sample;
+  const std::vector<std::uint8_t> bytes = read_file(p.image, 1ull << 31);
+  LabelMap label = load_label(i);
+  const codecs::Header header = codecs::read_header(bytes, p.image);
+  if (has_labels_ && (header.height != label.height || header.width != label.width))
+    fail_input("{}: {} x {} labels for the {} x {} pixels of {}; {}", p.label, label.width,
+               label.height, header.width, header.height, p.image, codecs::size_remedy(header));
+  return {p.name, decode_image(bytes, p.image), std::move(label)};
 }
 
 }  // namespace nextgrad

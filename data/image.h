@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,10 +36,17 @@ inline constexpr int kIgnoreLabel = 255;
 using Color = std::array<std::uint8_t, 3>;  // red, green, blue
 using Palette = std::vector<Color>;         // one colour a class
 
-// Reads a JPEG, PNG, BMP (8-bit palette, 24, 32 bit, uncompressed) or PPM/PGM (P5, P6), told apart
-// by content, as 8-bit RGB: grey is repeated, 16 bits lose the lower byte, alpha is ignored, CMYK
-// is converted, a JPEG's EXIF orientation is applied. Throws InputError for anything else, for
-// damaged or truncated data and for more than 2^28 pixels.
+// Pictures and labels of more pixels are refused as soon as their header is read: a file of a few
+// kilobytes can unpack to gigabytes. 178,956,970 at first, where Pillow gives up too. Reading takes
+// 3 bytes a pixel, twice that if EXIF turns the picture; of a JPEG in several scans (progressive) a
+// pixel counts, and costs, threefold.
+std::int64_t max_pixels();
+void set_max_pixels(std::int64_t pixels);  // before any thread reads; throws Error below 1
+
+// Reads a JPEG, PNG, BMP (8-bit palette; 16, 24, 32 bits with any colour masks; uncompressed) or
+// PPM/PGM (P5, P6), told apart by content, as 8-bit RGB: grey is repeated, 16 bits lose the lower
+// byte, alpha is ignored, CMYK is converted, the EXIF orientation of a JPEG or PNG is applied.
+// Throws InputError for anything else, for damaged or truncated data and for too many pixels.
 Image read_image(const std::string& path);
 // The same from memory; `name` is for the error.
 Image decode_image(std::span<const std::uint8_t> bytes, const std::string& name);
@@ -47,8 +55,8 @@ Image decode_image(std::span<const std::uint8_t> bytes, const std::string& name)
 // read_image gives: of a JPEG or PNG the rest is neither decoded nor checked. With `reduce` = 2, 4
 // or 8, a JPEG is decoded at 1/2, 1/4 or 1/8 of its sides, rounded up, without the frequencies that
 // are too high for that; the rectangle and the part then are of that smaller picture. Where this
-// cannot be done (another format, a turned JPEG) the part is the whole picture. Throws InputError
-// as read_image, and if the picture is not of height x width.
+// cannot be done (another format, a turned picture) the part is the whole picture. Throws InputError
+// as read_image, and, before a pixel is decoded, if the picture is not of height x width.
 ImagePart read_image_part(const std::string& path, const Rectangle& wanted, std::int64_t height,
                           std::int64_t width, int reduce = 1);
 ImagePart decode_image_part(std::span<const std::uint8_t> bytes, const std::string& name,
@@ -56,9 +64,14 @@ ImagePart decode_image_part(std::span<const std::uint8_t> bytes, const std::stri
                             int reduce = 1);
 
 // Reads class indices from a PNG: palette (the indices, not the colours) or grey of 1 to 16 bits
-// (the raw values; over 255 throws). Throws InputError for RGB and all that read_image does.
+// (the raw values; over 255 throws). Throws InputError for RGB, for an EXIF orientation (what it
+// would mean for labels is anybody's guess) and for all that read_image refuses.
 LabelMap read_label(const std::string& path);
 LabelMap decode_label(std::span<const std::uint8_t> bytes, const std::string& name);
+// The same with each value, up to 65535, replaced by its class in `classes`; one that has none
+// throws InputError.
+LabelMap decode_label(std::span<const std::uint8_t> bytes, const std::string& name,
+                      const std::map<int, std::uint8_t>& classes);
 
 // PNG files in memory: RGB; indices with a palette (up to 256 colours), or 8-bit grey if it is
 // empty.

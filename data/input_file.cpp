@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "data/file.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -17,12 +18,15 @@ InputFile::InputFile(std::string path) : path_(std::move(path)) {
   fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd_ < 0) fail_input("{}: cannot read: {}", path_, std::strerror(errno));
   struct stat info {};
-  const bool regular = ::fstat(fd_, &info) == 0 && S_ISREG(info.st_mode);
-  if (!regular) {
+  try {
+    if (::fstat(fd_, &info) != 0) fail_input("{}: cannot read: {}", path_, std::strerror(errno));
+    refuse_irregular(info.st_mode, path_);
+    size_ = static_cast<std::uint64_t>(info.st_size);
+    refuse_pointer(head(), path_);
+  } catch (...) {
     ::close(fd_);
-    fail_input("{}: is not a regular file", path_);
+    throw;
   }
-  size_ = static_cast<std::uint64_t>(info.st_size);
 }
 
 InputFile::~InputFile() {

@@ -1,12 +1,12 @@
 #include "data/isaid_patches.h"
 
 #include <algorithm>
-#include <cctype>
 #include <filesystem>
 #include <map>
 #include <memory>
 
 #include "data/color_labels.h"
+#include "data/file.h"
 #include "data/image.h"
 #include "data/layouts/layout.h"
 #include "data/patches.h"
@@ -20,29 +20,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kLabelSuffix = "_instance_color_RGB.png";
 constexpr const char* kLabelStem = "_instance_color_RGB";
-
-// Visible PNGs below a folder, sorted.
-std::vector<fs::path> pngs_below(const fs::path& folder) {
-  std::vector<fs::path> files;
-  std::error_code error;
-  fs::recursive_directory_iterator at(folder, fs::directory_options::follow_directory_symlink,
-                                      error);
-  for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
-    const std::string name = at->path().filename().string();
-    if (name.front() == '.' || at.depth() > 4) {
-      at.disable_recursion_pending();
-      continue;
-    }
-    std::string suffix = at->path().extension().string();
-    std::transform(suffix.begin(), suffix.end(), suffix.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    std::error_code ignored;
-    if (suffix == ".png" && at->is_regular_file(ignored)) files.push_back(at->path());
-  }
-  if (error) fail_input("{}: cannot list the folder: {}", folder.string(), error.message());
-  std::sort(files.begin(), files.end());
-  return files;
-}
 
 // One side of the work: the image or its label, by rows.
 class Side {
@@ -144,7 +121,8 @@ std::vector<IsaidPicture> find_isaid_pictures(const std::string& root, const std
   std::error_code ignored;
   if (!fs::is_directory(folder, ignored)) return {};
   std::map<std::string, IsaidPicture> found;
-  for (const fs::path& path : pngs_below(folder)) {
+  for (const std::string& file : list_tree(folder.string(), {".png"})) {
+    const fs::path path = folder / file;
     std::string stem = path.stem().string();
     const bool label = stem.ends_with(kLabelStem);
     if (label) stem.resize(stem.size() - std::string_view(kLabelStem).size());

@@ -1,5 +1,6 @@
 // JPEG by libjpeg-turbo. Its errors leave through longjmp, so the functions that call it hold no
-// object with a destructor; the buffers belong to their callers.
+// object with a destructor; the buffers, and libjpeg's own memory, belong to their callers, whom
+// C++ exceptions (no memory left) reach too.
 // clang-format off
 #include <cstdio>  // before jpeglib.h, which needs FILE and size_t
 #include <jpeglib.h>
@@ -46,12 +47,16 @@ void on_message(j_common_ptr info, int level) {
 
 void no_output(j_common_ptr) {}
 
-// A progressive file of a few kilobytes can ask for hours of work by thousands of scans.
+// A progressive file of a few kilobytes can ask for hours of work by thousands of scans over a
+// large picture; an encoder writes a dozen.
 void on_progress(j_common_ptr info) {
-  constexpr int kMaxScans = 500;
+  constexpr std::uint64_t kMaxScans = 500, kMaxVisits = 1ull << 32;  // of pixels: some seconds
   if (!info->is_decompressor) return;
-  auto* decompress = reinterpret_cast<j_decompress_ptr>(info);
-  if (decompress->input_scan_number > kMaxScans) ERREXIT(info, JERR_BAD_PROGRESSION);
+  auto* jpeg = reinterpret_cast<j_decompress_ptr>(info);
+  const auto scans = static_cast<std::uint64_t>(jpeg->input_scan_number);
+  if (scans > kMaxScans ||
+      (scans > 20 && scans * jpeg->image_width * jpeg->image_height > kMaxVisits))
+    ERREXIT(info, JERR_BAD_PROGRESSION);
 }
 
 void init(ErrorManager& manager) {
@@ -62,22 +67,31 @@ void init(ErrorManager& manager) {
   manager.message[0] = 0;
 }
 
-// Adobe's CMYK is stored inverted; others' is not.
-void cmyk_to_rgb(const std::vector<std::uint8_t>& row, bool inverted, std::uint8_t* out) {
+// CMYK is taken to be stored inverted, as Adobe does, also without Adobe's marker: so does Pillow,
+// whose rounding this is.
+void cmyk_to_rgb(const std::vector<std::uint8_t>& row, std::uint8_t* out) {
   for (std::size_t x = 0; x * 4 < row.size(); ++x) {
-    const int k = inverted ? row[4 * x + 3] : 255 - row[4 * x + 3];
+    const int k = row[4 * x + 3];
     for (std::size_t c = 0; c < 3; ++c) {
-      const int ink = inverted ? row[4 * x + c] : 255 - row[4 * x + c];
-      out[3 * x + c] = static_cast<std::uint8_t>((ink * k + 127) / 255);
+      const int t = (255 - row[4 * x + c]) * k + 128;
+      out[3 * x + c] = static_cast<std::uint8_t>(k - (((t >> 8) + t) >> 8));
     }
   }
 }
+
+struct Decompressor {
+  jpeg_decompress_struct jpeg{};
+  Decompressor() = default;
+  ~Decompressor() { jpeg_destroy_decompress(&jpeg); }
+  Decompressor(const Decompressor&) = delete;
+  Decompressor& operator=(const Decompressor&) = delete;
+};
 
 struct Decoded {
   Image image;
   std::vector<std::uint8_t> row;
   int orientation = 1;
-  bool too_large = false;
+  bool several_scans = false, header_only = false;
   // A part of the picture instead of all of it, at 1 / reduce of its sides; the rectangle becomes
   // what was decoded.
   const Rectangle* wanted = nullptr;
@@ -124,8 +138,7 @@ void read_rows(jpeg_decompress_struct& jpeg, Decoded& out) {
     jpeg_read_scanlines(&jpeg, &row, 1);
     if (cmyk) {
       out.image.pixels.resize(out.image.pixels.size() + width * 3);
-      cmyk_to_rgb(out.row, jpeg.saw_Adobe_marker,
-                  out.image.pixels.data() + out.image.pixels.size() - width * 3);
+      cmyk_to_rgb(out.row, out.image.pixels.data() + out.image.pixels.size() - width * 3);
     } else {
       out.image.pixels.insert(out.image.pixels.end(), out.row.begin(), out.row.end());
     }
@@ -133,40 +146,36 @@ void read_rows(jpeg_decompress_struct& jpeg, Decoded& out) {
 }
 
 // False after an error, described in `manager`.
-bool decode(codecs::Bytes bytes, ErrorManager& manager, Decoded& out) {
-  jpeg_decompress_struct jpeg{};
-  jpeg_progress_mgr progress{};
-  progress.progress_monitor = on_progress;
+bool open(codecs::Bytes bytes, jpeg_decompress_struct& jpeg, ErrorManager& manager, Decoded& out) {
   jpeg.err = &manager.base;
-  if (setjmp(manager.jump) != 0) {
-    jpeg_destroy_decompress(&jpeg);
-    return false;
-  }
+  if (setjmp(manager.jump) != 0) return false;
   jpeg_create_decompress(&jpeg);
-  jpeg.progress = &progress;
   jpeg_mem_src(&jpeg, bytes.data(), bytes.size());
   jpeg_save_markers(&jpeg, JPEG_APP0 + 1, 0xffff);
   jpeg_read_header(&jpeg, TRUE);
   out.image.width = jpeg.image_width;
   out.image.height = jpeg.image_height;
-  out.too_large = std::uint64_t{jpeg.image_width} * jpeg.image_height > (1u << 28);
-  if (!out.too_large) {
-    read_orientation(jpeg, out);
-    const bool cmyk = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
-    jpeg.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
-    if (cmyk || out.orientation != 1) out.wanted = nullptr;
-    if (out.wanted != nullptr) {
-      jpeg.scale_num = static_cast<unsigned>(8 / out.reduce);
-      jpeg.scale_denom = 8;
-    }
-    jpeg_start_decompress(&jpeg);
-    out.full = {0, 0, jpeg.output_height, jpeg.output_width};
-    out.got = out.full;
-    if (out.wanted != nullptr) cut(jpeg, out);
-    read_rows(jpeg, out);
-    if (jpeg.output_scanline == jpeg.output_height) jpeg_finish_decompress(&jpeg);
+  out.several_scans = jpeg_has_multiple_scans(&jpeg);
+  read_orientation(jpeg, out);
+  return true;
+}
+
+// The pixels of an opened file.
+bool decode(jpeg_decompress_struct& jpeg, ErrorManager& manager, Decoded& out) {
+  if (setjmp(manager.jump) != 0) return false;
+  const bool cmyk = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
+  jpeg.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
+  if (cmyk || out.orientation != 1) out.wanted = nullptr;
+  if (out.wanted != nullptr) {
+    jpeg.scale_num = static_cast<unsigned>(8 / out.reduce);
+    jpeg.scale_denom = 8;
   }
-  jpeg_destroy_decompress(&jpeg);
+  jpeg_start_decompress(&jpeg);
+  out.full = {0, 0, jpeg.output_height, jpeg.output_width};
+  out.got = out.full;
+  if (out.wanted != nullptr) cut(jpeg, out);
+  read_rows(jpeg, out);
+  if (jpeg.output_scanline == jpeg.output_height) jpeg_finish_decompress(&jpeg);
   return true;
 }
 
@@ -205,13 +214,32 @@ namespace {
 void decode_or_throw(codecs::Bytes bytes, const std::string& name, Decoded& decoded) {
   ErrorManager manager;
   init(manager);
-  if (!decode(bytes, manager, decoded))
-    fail_input("{}: damaged or truncated JPEG: {}", name, manager.message);
+  jpeg_progress_mgr progress{};
+  progress.progress_monitor = on_progress;
+  Decompressor decompressor;
+  jpeg_decompress_struct& jpeg = decompressor.jpeg;
+  const auto need = [&](bool ok) {
+    if (!ok) fail_input("{}: damaged or truncated JPEG: {}", name, manager.message);
+  };
+  need(open(bytes, jpeg, manager, decoded));
+  // Of a file in several scans all coefficients are held, two bytes each, beside the pixels.
   codecs::check_extent(static_cast<std::uint64_t>(decoded.image.width),
-                       static_cast<std::uint64_t>(decoded.image.height), name);
+                       static_cast<std::uint64_t>(decoded.image.height), name,
+                       decoded.several_scans ? 3 : 1);
+  jpeg.progress = &progress;
+  if (!decoded.header_only) need(decode(jpeg, manager, decoded));
 }
 
 }  // namespace
+
+codecs::Header codecs::read_jpeg_header(Bytes bytes, const std::string& name) {
+  Decoded decoded;
+  decoded.header_only = true;
+  decode_or_throw(bytes, name, decoded);
+  Header header{decoded.image.height, decoded.image.width, decoded.orientation};
+  if (header.orientation >= 5) std::swap(header.height, header.width);
+  return header;
+}
 
 Image codecs::decode_jpeg(Bytes bytes, const std::string& name) {
   Decoded decoded;
@@ -220,7 +248,7 @@ Image codecs::decode_jpeg(Bytes bytes, const std::string& name) {
 }
 
 ImagePart codecs::decode_jpeg_part(Bytes bytes, const std::string& name, const Rectangle& wanted,
-                                   int reduce, Rectangle& full) {
+                                   int reduce) {
   check(wanted.top >= 0 && wanted.left >= 0 && wanted.height > 0 && wanted.width > 0,
         "decode: a part of {} x {} at ({}, {})", wanted.width, wanted.height, wanted.left,
         wanted.top);
@@ -228,13 +256,11 @@ ImagePart codecs::decode_jpeg_part(Bytes bytes, const std::string& name, const R
   decoded.wanted = &wanted;
   decoded.reduce = reduce;
   decode_or_throw(bytes, name, decoded);
-  full = {0, 0, decoded.image.height, decoded.image.width};
   ImagePart part;
   if (decoded.wanted == nullptr) {
     part.image = apply_orientation(std::move(decoded.image), decoded.orientation);
-    full = {0, 0, part.image.height, part.image.width};
-    part.height = full.height;
-    part.width = full.width;
+    part.height = part.image.height;
+    part.width = part.image.width;
     return part;
   }
   part = {std::move(decoded.image), decoded.got.top, decoded.got.left, decoded.full.height,

@@ -61,7 +61,12 @@ class Lister {
     fs::directory_iterator entries(folder, error);
     for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
       const std::string name = entries->path().filename().string();
-      if (name.front() != '.') see(entries->path(), prefix + name);
+      if (name.front() == '.') continue;
+      // The listing itself tells most files: a million of them want no look each.
+      if (entries->symlink_status(error).type() == fs::file_type::regular)
+        add(prefix + name);
+      else
+        see(entries->path(), prefix + name);
     }
     if (error) fail_input("{}: cannot list the folder: {}", folder.string(), error.message());
     around_.pop_back();
@@ -76,11 +81,15 @@ class Lister {
                  std::strerror(errno));
     if (S_ISDIR(info.st_mode)) {
       if (deep_) see_folder(path, relative, identity_of(info));
-    } else if (ends_in(relative, suffixes_)) {
-      if (!S_ISREG(info.st_mode))
+    } else {
+      if (!S_ISREG(info.st_mode) && ends_in(relative, suffixes_))
         fail_input("{}: is neither a file nor a folder; remove it", path.string());
-      files_.push_back(relative);
+      add(relative);
     }
+  }
+
+  void add(const std::string& relative) {
+    if (ends_in(relative, suffixes_)) files_.push_back(relative);
   }
 
   void see_folder(const fs::path& path, const std::string& relative, const Identity& identity) {

@@ -2,6 +2,7 @@
 #include <spng.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -17,17 +18,33 @@ struct Reader {
   Context context;
   spng_ihdr header;
   const std::string& name;
+  int orientation = 1;
   void check(int code) const {
     if (code != 0) fail_input("{}: damaged or truncated PNG: {}", name, spng_strerror(code));
   }
 };
 
+// The EXIF orientation in an eXIf chunk. It may stand after the pixels, whose place in memory
+// depends on it, so the chunks are gone through here.
+int find_orientation(codecs::Bytes bytes) {
+  constexpr std::size_t kFrame = 12;  // length, type, checksum
+  for (std::size_t at = 8; at + kFrame <= bytes.size();) {
+    const std::size_t length = std::size_t{bytes[at]} << 24 | std::size_t{bytes[at + 1]} << 16 |
+                               std::size_t{bytes[at + 2]} << 8 | bytes[at + 3];
+    if (length > bytes.size() - at - kFrame) break;
+    if (std::memcmp(bytes.data() + at + 4, "eXIf", 4) == 0)
+      return codecs::tiff_orientation(bytes.subspan(at + 8, length));
+    at += kFrame + length;
+  }
+  return 1;
+}
+
 // Opens the file and checks that it can hold what its header promises: deflate's best ratio is
 // 1032:1, so a short file cannot make us allocate a huge picture.
 Reader open(codecs::Bytes bytes, const std::string& name) {
-  Reader r{Context(spng_ctx_new(0), &spng_ctx_free), {}, name};
+  Reader r{Context(spng_ctx_new(0), &spng_ctx_free), {}, name, find_orientation(bytes)};
   if (r.context == nullptr) fail("{}: out of memory", name);
-  constexpr std::size_t kChunk = 64u << 20;
+  constexpr std::size_t kChunk = 64u << 20;  // also of what text and colour profiles unpack to
   r.check(spng_set_chunk_limits(r.context.get(), kChunk, kChunk));
   r.check(spng_set_png_buffer(r.context.get(), bytes.data(), bytes.size()));
   r.check(spng_get_ihdr(r.context.get(), &r.header));
@@ -106,20 +123,30 @@ spng_ihdr header_of(std::int64_t height, std::int64_t width, std::size_t bytes, 
 
 }  // namespace
 
+codecs::Header codecs::read_png_header(Bytes bytes, const std::string& name) {
+  const Reader r = open(bytes, name);
+  Header header{r.header.height, r.header.width, r.orientation};
+  if (header.orientation >= 5) std::swap(header.height, header.width);
+  return header;
+}
+
 Image codecs::decode_png(Bytes bytes, const std::string& name) {
   const Reader r = open(bytes, name);
-  return {r.header.height, r.header.width, decode(r, SPNG_FMT_RGB8)};
+  return apply_orientation({r.header.height, r.header.width, decode(r, SPNG_FMT_RGB8)},
+                           r.orientation);
 }
 
 ImagePart codecs::decode_png_rows(Bytes bytes, const std::string& name, std::int64_t rows) {
   const Reader r = open(bytes, name);
   ImagePart part;
-  part.height = r.header.height;
-  part.width = r.header.width;
-  if (r.header.interlace_method != 0 || rows >= part.height) {
-    part.image = {part.height, part.width, decode(r, SPNG_FMT_RGB8)};
+  if (r.header.interlace_method != 0 || r.orientation != 1 || rows >= r.header.height) {
+    part.image = decode_png(bytes, name);
+    part.height = part.image.height;
+    part.width = part.image.width;
     return part;
   }
+  part.height = r.header.height;
+  part.width = r.header.width;
   const auto row = static_cast<std::size_t>(3 * part.width);
   part.image = {rows, part.width, std::vector<std::uint8_t>(row * static_cast<std::size_t>(rows))};
   r.check(spng_decode_image(r.context.get(), nullptr, 0, SPNG_FMT_RGB8, SPNG_DECODE_PROGRESSIVE));
@@ -129,32 +156,67 @@ ImagePart codecs::decode_png_rows(Bytes bytes, const std::string& name, std::int
   return part;
 }
 
-LabelMap codecs::decode_png_label(Bytes bytes, const std::string& name) {
+namespace {
+
+struct Values {
+  std::int64_t height, width;
+  int bits;
+  std::vector<std::uint8_t> packed;  // rows of whole bytes
+};
+
+Values read_values(codecs::Bytes bytes, const std::string& name) {
   const Reader r = open(bytes, name);
-  const int bits = r.header.bit_depth;
   if (r.header.color_type != SPNG_COLOR_TYPE_INDEXED &&
       r.header.color_type != SPNG_COLOR_TYPE_GRAYSCALE)
     fail_input("{}: is a colour picture; convert it to class indices (grey or palette PNG)", name);
-  std::vector<std::uint8_t> packed = decode(r, SPNG_FMT_RAW);
-  if (bits == 8) return {r.header.height, r.header.width, std::move(packed)};
-  LabelMap label{r.header.height, r.header.width, {}};
-  label.values.resize(static_cast<std::size_t>(label.height * label.width));
-  const std::int64_t stride = (label.width * bits + 7) / 8;
+  if (r.orientation != 1)
+    fail_input("{}: labels with EXIF orientation {}; save them upright, without it", name,
+               r.orientation);
+  return {r.header.height, r.header.width, r.header.bit_depth, decode(r, SPNG_FMT_RAW)};
+}
+
+// `class_of(value, x, y)` says what stands in the map for a value of the file.
+template <class ClassOf>
+LabelMap map_values(const Values& v, const ClassOf& class_of) {
+  LabelMap label{v.height, v.width, {}};
+  label.values.resize(static_cast<std::size_t>(v.height * v.width));
+  const std::int64_t stride = (v.width * v.bits + 7) / 8;
   std::uint8_t* out = label.values.data();
-  for (std::int64_t y = 0; y < label.height; ++y) {
-    const std::uint8_t* row = packed.data() + y * stride;
-    for (std::int64_t x = 0; x < label.width; ++x, ++out) {
-      if (bits < 16) {
-        *out = unpack(row, x, bits);
-        continue;
-      }
-      if (row[2 * x] != 0)
-        fail_input("{}: label {} at ({}, {}); class indices go to 255 at most", name,
-                   row[2 * x] * 256 + row[2 * x + 1], x, y);
-      *out = row[2 * x + 1];
-    }
+  for (std::int64_t y = 0; y < v.height; ++y) {
+    const std::uint8_t* row = v.packed.data() + y * stride;
+    for (std::int64_t x = 0; x < v.width; ++x)
+      *out++ = class_of(v.bits < 16 ? unpack(row, x, v.bits) : row[2 * x] * 256 + row[2 * x + 1],
+                        x, y);
   }
   return label;
+}
+
+}  // namespace
+
+LabelMap codecs::decode_png_label(Bytes bytes, const std::string& name) {
+  Values v = read_values(bytes, name);
+  if (v.bits == 8) return {v.height, v.width, std::move(v.packed)};
+  return map_values(v, [&](int value, std::int64_t x, std::int64_t y) {
+    if (value > 255)
+      fail_input("{}: label {} at ({}, {}); class indices go to 255 at most", name, value, x, y);
+    return static_cast<std::uint8_t>(value);
+  });
+}
+
+LabelMap codecs::decode_png_label(Bytes bytes, const std::string& name,
+                                  const std::map<int, std::uint8_t>& classes) {
+  int last = -1;  // labels come in runs
+  std::uint8_t mapped = 0;
+  return map_values(read_values(bytes, name), [&](int value, std::int64_t x, std::int64_t y) {
+    if (value == last) return mapped;
+    const auto at = classes.find(value);
+    if (at == classes.end())
+      fail_input("{}: label {} at ({}, {}) is none of the values in the description; add it there "
+                 "or correct the file",
+                 name, value, x, y);
+    last = value;
+    return mapped = at->second;
+  });
 }
 
 std::vector<std::uint8_t> encode_png(const Image& image) {

@@ -1,7 +1,11 @@
 #include "data/text.h"
 
+#include <utf8proc.h>
+
 #include <algorithm>
 #include <cstddef>
+#include <cstdlib>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -29,9 +33,27 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
   return best;
 }
 
+std::string shortened(const std::string& text, std::size_t most) {
+  if (text.size() <= most) return text;
+  std::size_t end = most;  // a character has three bytes at most that continue it
+  while (end + 3 > most && end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
 std::string in_quotes(const std::string& name) {
   using nlohmann::json;
-  return json(name.substr(0, 80)).dump(-1, ' ', true, json::error_handler_t::replace);
+  return json(shortened(name, 80)).dump(-1, ' ', true, json::error_handler_t::replace);
+}
+
+std::string composed(const std::string& name) {
+  utf8proc_uint8_t* form = nullptr;
+  const utf8proc_ssize_t size = utf8proc_map(
+      reinterpret_cast<const utf8proc_uint8_t*>(name.data()),
+      static_cast<utf8proc_ssize_t>(name.size()), &form,
+      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  if (size < 0) return name;
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(form, &std::free);
+  return {reinterpret_cast<const char*>(form), static_cast<std::size_t>(size)};
 }
 
 bool is_plain_name(const std::string& name) {

@@ -1,6 +1,7 @@
 // What messages about names are made of.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -9,8 +10,15 @@ namespace nextgrad {
 // The candidate with the fewest edits (Levenshtein distance) to `word`; "" when none is near.
 std::string nearest(const std::string& word, const std::vector<std::string>& candidates);
 
+// The first bytes of a text, `most` at most, cut between its characters if it is UTF-8.
+std::string shortened(const std::string& text, std::size_t most);
+
 // A name as it can stand in a one-line message: in quotes, plain ASCII, at most 80 bytes of it.
 std::string in_quotes(const std::string& name);
+
+// The composed form (NFC) of a name in UTF-8, so that it equals itself however a file system writes
+// its accents; any other bytes as they are.
+std::string composed(const std::string& name);
 
 // Whether a tensor may be called so: printable ASCII without spaces, not empty.
 bool is_plain_name(const std::string& name);

@@ -35,6 +35,29 @@ void make_isaid(const fs::path& root, const std::string& name, std::int64_t heig
 
 }  // namespace
 
+TEST_CASE("inspect: what is ignored is told; hostile names are escaped, JSON is written whatever they are") {
+  const TemporaryFolder folder;
+  const std::string name = "x\xff\x1b[31m";
+  write_png((folder.path / name).string() + ".png", Image{2, 2, std::vector<std::uint8_t>(12, 9)});
+  write_png((folder.path / name).string() + "_gt.png", LabelMap{2, 2, {0, 255, 128, 0}});
+  write_png((folder.path / "y\n.png").string(), Image{1, 1, {1, 2, 3}});
+  write_png((folder.path / "y\n_gt.png").string(), LabelMap{1, 1, {7}});
+  std::ofstream(folder.path / "own.toml")
+      << "classes = [\"b\\u001bg\", \"leaf\", \"none\"]\nlabel_suffix = \"_gt.png\"\n"
+         "[train]\nimages = \".\"\nlabels = \".\"\n"
+         "[values]\n0 = \"b\\u001bg\"\n128 = \"ignore\"\n255 = \"leaf\"\n";
+  const auto o = segnext(folder, "data inspect --data folder --data-root own.toml --json all.json");
+  INFO(o.out << o.err);
+  CHECK(o.code == 2);
+  CHECK(has(o.out, "25.00 % of their pixels are ignored (label value 128)"));
+  CHECK(has(o.out, "1 class of 3 never occur"));
+  CHECK(has(o.err, "label 7 at (0, 0)"));
+  CHECK((o.out + o.err).find('\x1b') == std::string::npos);
+  const auto json = nlohmann::json::parse(slurp(folder / "all.json"));
+  CHECK(json["read"] == 1);
+  REQUIRE(json["problems"].size() == 1);
+}
+
 TEST_CASE("inspect: counts, table, JSON and contact sheet of a sound data set") {
   const TemporaryFolder folder;
   testing::make_miniature("voc", folder / "data");

@@ -5,6 +5,7 @@
 #include <jpeglib.h>
 // clang-format on
 #include <spng.h>
+#include <zlib.h>
 
 #include <cstdlib>
 #include <memory>
@@ -79,7 +80,9 @@ FileBytes jpeg_file(const JpegKind& kind, int height, int width, const FileBytes
   return file;
 }
 
-FileBytes with_orientation(const FileBytes& jpeg, int orientation, bool big_endian) {
+namespace {
+
+FileBytes tiff_with(int orientation, bool big_endian) {
   FileBytes tiff;
   const auto put = [&](std::uint32_t value, int n) {
     for (int i = 0; i < n; ++i)
@@ -92,11 +95,62 @@ FileBytes with_orientation(const FileBytes& jpeg, int orientation, bool big_endi
   put(0x0112, 2), put(3, 2), put(1, 4);                        // orientation, one short,
   put(static_cast<std::uint32_t>(orientation), 2), put(0, 2);  // left-justified
   put(0, 4);
+  return tiff;
+}
+
+}  // namespace
+
+FileBytes with_orientation(const FileBytes& jpeg, int orientation, bool big_endian) {
+  const FileBytes tiff = tiff_with(orientation, big_endian);
   FileBytes segment{0xff, 0xe1, 0, static_cast<std::uint8_t>(tiff.size() + 8), 'E', 'x', 'i',
                     'f',  0,    0};
   segment.insert(segment.end(), tiff.begin(), tiff.end());
   FileBytes file = jpeg;
   file.insert(file.begin() + 2, segment.begin(), segment.end());
+  return file;
+}
+
+FileBytes png_chunk(const std::string& type, const FileBytes& content) {
+  FileBytes chunk = bytes_of(type);
+  chunk.insert(chunk.end(), content.begin(), content.end());
+  const auto sum = static_cast<std::uint32_t>(
+      ::crc32(0, chunk.data(), static_cast<unsigned>(chunk.size())));
+  const auto big = [](std::uint64_t value) {
+    return FileBytes{static_cast<std::uint8_t>(value >> 24), static_cast<std::uint8_t>(value >> 16),
+                     static_cast<std::uint8_t>(value >> 8), static_cast<std::uint8_t>(value)};
+  };
+  const FileBytes length = big(content.size()), end = big(sum);
+  chunk.insert(chunk.begin(), length.begin(), length.end());
+  chunk.insert(chunk.end(), end.begin(), end.end());
+  return chunk;
+}
+
+FileBytes with_exif(const FileBytes& png, int orientation, bool at_end) {
+  constexpr std::ptrdiff_t kHeader = 8 + 25, kEnd = 12;  // signature and IHDR; IEND
+  const FileBytes chunk = png_chunk("eXIf", tiff_with(orientation, at_end));
+  FileBytes file = png;
+  file.insert(at_end ? file.end() - kEnd : file.begin() + kHeader, chunk.begin(), chunk.end());
+  return file;
+}
+
+FileBytes bmp_with_masks(int width, int bits, const std::vector<std::uint32_t>& masks,
+                         const std::vector<std::uint32_t>& pixels) {
+  FileBytes file = bytes_of("BM");
+  const auto put = [&](std::uint32_t value, int n) {
+    for (int i = 0; i < n; ++i) file.push_back(static_cast<std::uint8_t>(value >> 8 * i));
+  };
+  const auto height = static_cast<std::uint32_t>(static_cast<int>(pixels.size()) / width);
+  put(0, 4), put(0, 4), put(masks.empty() ? 54 : 66, 4);
+  put(40, 4), put(static_cast<std::uint32_t>(width), 4), put(0 - height, 4);  // top down
+  put(1, 2), put(static_cast<std::uint32_t>(bits), 2), put(masks.empty() ? 0 : 3, 4);
+  put(0, 4), put(0, 4), put(0, 4), put(0, 4), put(0, 4);
+  for (const std::uint32_t mask : masks) put(mask, 4);
+  const std::size_t begin = file.size();
+  for (std::size_t i = 0; i < pixels.size(); ++i) {
+    put(pixels[i], bits / 8);
+    if ((i + 1) % static_cast<std::size_t>(width) == 0)
+      while ((file.size() - begin) % 4 != 0) put(0, 1);
+  }
   return file;
 }
 

@@ -29,8 +29,17 @@ FileBytes jpeg_file(const JpegKind& kind, int height, int width, const FileBytes
 // Inserts an EXIF segment with that orientation after a JPEG's first marker.
 FileBytes with_orientation(const FileBytes& jpeg, int orientation, bool big_endian);
 
+// Inserts an eXIf chunk with that orientation behind a PNG's header, or before its end mark.
+FileBytes with_exif(const FileBytes& png, int orientation, bool at_end);
+// A PNG's chunk as it stands in a file, with its checksum.
+FileBytes png_chunk(const std::string& type, const FileBytes& content);
+
 // BMP of 8 (grey palette in reverse: colour i is 255 - i), 24 or 32 bits.
 FileBytes bmp_file(const Image& image, int bits, bool top_down);
+
+// BMP of 16 or 32 bits with the masks of red, green and blue, and pixels of that form.
+FileBytes bmp_with_masks(int width, int bits, const std::vector<std::uint32_t>& masks,
+                         const std::vector<std::uint32_t>& pixels);
 
 FileBytes bytes_of(const std::string& text);
 

@@ -98,6 +98,28 @@ TEST_CASE("class folders: what is wrong is named, with the remedy") {
   CHECK(has(input_error([&] { train->load(1); }), "train/dog/a.png"));
 }
 
+TEST_CASE("class folders: sub-folders are read, pictures beside the classes refused") {
+  const TemporaryFolder folder;
+  for (const char* path : {"train/cat/a.png", "train/cat/more/a.png", "train/dog/b.png"})
+    add_picture(folder, path, 1);
+  const auto train = make_class_dataset({"folders", folder.path(), 0, 0}, "train");
+  REQUIRE(train->size() == 3);
+  CHECK(train->name(1) == "more/a.png");
+  CHECK(train->load(1).pixels == Bytes(48, 1));
+  add_picture(folder, "val/._c.png", 1);
+  CHECK(has(refusal("folders", folder.path(), "val"), "no pictures for the split val"));
+  add_picture(folder, "val/c.png", 1);  // ImageNet's val as it is published
+  const std::string flat = refusal("folders", folder.path(), "val");
+  CHECK(has(flat, "/val: has 1 pictures, but no folder of a class"));
+  CHECK(has(flat, "--val-share"));
+  add_picture(folder, "train/stray.png", 1);
+  CHECK(has(refusal("folders", folder.path(), "train"),
+            "train/stray.png: lies beside the classes' folders"));
+  std::filesystem::remove(folder / "train/stray.png");
+  std::filesystem::create_symlink("gone.png", folder.path() + "/train/dog/c.png");
+  CHECK(has(refusal("folders", folder.path(), "train"), "dog/c.png: is a link that leads nowhere"));
+}
+
 TEST_CASE("class folders: a flat folder is split by seed, the same way each time") {
   const TemporaryFolder folder;
   for (int i = 0; i < 20; ++i) add_picture(folder, fmt::format("a/{:02}.png", i), 1);

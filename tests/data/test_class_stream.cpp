@@ -112,6 +112,14 @@ TEST_CASE("mixup: exact mixtures of images, and of targets in the same shares") 
   CHECK_THROWS_AS(soft_targets(labels, 3, 0, plan), Error);
 }
 
+TEST_CASE("targets: a label out of range is told before a number is written") {
+  for (const std::vector<std::int32_t>& labels :
+       {std::vector<std::int32_t>{0, 1, 3000000}, {0, 1, -3000000}, {3, 0, 0}}) {
+    const Tensor bad = Tensor::from(labels, {3});
+    CHECK_THROWS_AS(soft_targets(bad, 3, 0.1, MixPlan{}), Error);
+  }
+}
+
 TEST_CASE("CutMix: lambda is the share of the picture that stays") {
   const BatchMix cut{.mixup_alpha = 0, .cutmix_alpha = 1};
   const std::int64_t h = 20, w = 30;

@@ -8,6 +8,7 @@
 
 #include "data/file.h"
 #include "data/input_file.h"
+#include "data/text.h"
 #include "tests/data/encoders.h"
 #include "tests/data/support.h"
 
@@ -62,6 +63,45 @@ TEST_CASE("what cannot be written is an error and leaves no trace") {
     CHECK(!input_error([&] { write_file_atomic(closed, std::string_view("x")); }).empty());
     ::chmod((folder.path() + "/closed").c_str(), 0700);
   }
+}
+
+TEST_CASE("folders, pipes and Git LFS pointers are no files to read") {
+  const TemporaryFolder folder;
+  const std::string pipe = folder / "pipe", pointer = folder / "pointer";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  write_file_atomic(pointer,
+                    std::string_view("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"));
+  const auto said = [](const std::string& path, const std::string& what) {
+    for (const std::string& message :
+         {input_error([&] { read_file(path); }), input_error([&] { const InputFile file(path); })}) {
+      CAPTURE(message);
+      CHECK(message.find(path + ": ") == 0);
+      CHECK(message.find(what) != std::string::npos);
+    }
+  };
+  said(folder.path(), "is a folder");
+  said(pipe, "is not a regular file");
+  said("/dev/zero", "is not a regular file");
+  said(pointer, "git lfs pull");
+}
+
+TEST_CASE("a text is cut between its characters") {
+  const std::string text = "a\xc3\xb6\xe2\x82\xac";  // a, two bytes, three bytes
+  const std::vector<std::size_t> ends{0, 1, 1, 3, 3, 3, 6, 6};
+  for (std::size_t n = 0; n < ends.size(); ++n) CHECK(shortened(text, n).size() == ends[n]);
+  CHECK(shortened("\x80\x80\x80\x80\x80\x80", 5).size() >= 2);  // no UTF-8
+  CHECK(in_quotes(std::string(79, 'a') + "\xc3\xb6").find("ufffd") == std::string::npos);
+}
+
+TEST_CASE("a name as long as the file system takes is written") {
+  const TemporaryFolder folder;
+  for (const std::string& part : {std::string("x"), std::string("\xc3\xb6"), std::string("\xff")}) {
+    std::string name;
+    while (name.size() + part.size() <= 255) name += part;
+    write_file_atomic(folder / name, std::string_view("long"));
+    CHECK(read_file(folder / name) == bytes_of("long"));
+  }
+  CHECK(folder.files() == 3);
 }
 
 TEST_CASE("a disk that is full in the middle of a file leaves the old one") {

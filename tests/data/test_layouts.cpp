@@ -345,7 +345,7 @@ TEST_CASE("lists of names") {
   const auto names = [&](std::string_view text) {
     scratch(path, bytes_of(std::string(text)));
     std::string all;
-    for (const auto& [name, line] : read_list(path)) all += fmt::format("{}@{} ", name, line);
+    for (const auto& [name, line, text] : read_list(path)) all += fmt::format("{}@{} ", name, line);
     return all;
   };
   CHECK(names("a\nb\n") == "a@1 b@2 ");

@@ -62,6 +62,9 @@ TEST_CASE("table and JSON") {
   const std::string table = scores_table(counted(), names);
   CHECK(table.find("a long name    0.00       -    0.00%") != std::string::npos);
   CHECK(table.find("mIoU 36.11  mAcc 62.50  aAcc 66.67") != std::string::npos);
+  const std::string nothing = scores_table(ConfusionMatrix(2), {"a", "\x1b[31m"});
+  CHECK(nothing.find("-%") == std::string::npos);
+  CHECK(nothing.find('\x1b') == std::string::npos);
   const nlohmann::json json = scores_json(counted(), names);
   CHECK(json["mIoU"].get<double>() == doctest::Approx(0.3611111));
   CHECK(json["classes"][3]["iou"].is_null());
