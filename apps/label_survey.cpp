@@ -9,7 +9,7 @@
 namespace nextgrad {
 namespace {
 
-struct Survey {
+struct Counts {
   std::vector<std::int64_t> pixels;  // of each class
   std::int64_t ignored = 0, read = 0, all = 0;
 
@@ -32,14 +32,14 @@ std::int64_t spread_step(std::int64_t n) {
   return step;
 }
 
-Survey look(const Dataset& dataset, const std::string& split, bool damaged_too, double seconds) {
-  Survey s{std::vector<std::int64_t>(dataset.classes().size()), 0, 0, dataset.size()};
+Counts look(const Dataset& dataset, const std::string& split, const LabelSurvey& options) {
+  Counts s{std::vector<std::int64_t>(dataset.classes().size()), 0, 0, dataset.size()};
   const std::int64_t step = s.all > 0 ? spread_step(s.all) : 1;
   const Stopwatch clock;
   ProgressLine progress(stdout, 0);
   for (std::int64_t i = 0, at = 0; i < s.all; ++i, at = (at + step) % s.all) {
     const std::size_t seen = s.seen().size();
-    if (seen == s.pixels.size() || (seen > 0 && clock.seconds() > seconds)) break;
+    if (seen == s.pixels.size() || (seen > 0 && clock.seconds() > options.seconds)) break;
     try {
       const LabelMap map = dataset.load_label(at);
       std::array<std::int64_t, 256> counts{};
@@ -48,7 +48,7 @@ Survey look(const Dataset& dataset, const std::string& split, bool damaged_too, 
       s.ignored += counts[kIgnoreLabel];
       ++s.read;
     } catch (const InputError&) {
-      if (!damaged_too) throw;
+      if (!options.pass_damaged) throw;
       --s.all;
     }
     if (clock.seconds() > 1)
@@ -65,28 +65,40 @@ std::string names(const std::vector<std::string>& classes, const std::vector<std
   return text;
 }
 
+// What is ignored, and the line of TOML that makes a class of it.
+std::string about_ignored(const Counts& s, const Dataset& dataset) {
+  const std::vector<int> values = dataset.ignored_values();
+  if (s.ignored == 0 || values.empty()) return {};
+  const auto labelled = std::accumulate(s.pixels.begin(), s.pixels.end(), std::int64_t{0});
+  std::string table;
+  bool given = false;
+  for (std::size_t k = 0; k < s.pixels.size(); ++k) {
+    const bool here = s.pixels[k] == 0 && !given;
+    given = given || here;
+    table +=
+        fmt::format("{}{} = \"{}\"", k > 0 ? ", " : "", here ? values.back() : static_cast<int>(k),
+                    printable(dataset.classes()[k]));
+  }
+  return fmt::format(
+      "; {:.0f} % of the pixels are ignored, as the value {} is: to make it a class, "
+      "say in the data set's TOML what each value means: values = {{ {} }}",
+      100.0 * static_cast<double>(s.ignored) / static_cast<double>(labelled + s.ignored),
+      fmt::join(values, ", "), table);
+}
+
 }  // namespace
 
-std::string survey_labels(const Dataset& dataset, const std::string& split, bool learns,
-                          bool damaged_too, double seconds) {
-  const Survey s = look(dataset, split, damaged_too, seconds);
+std::string survey_labels(const Dataset& dataset, const std::string& split,
+                          const LabelSurvey& options) {
+  const Counts s = look(dataset, split, options);
   const auto seen = s.seen();
-  const std::string ignored =
-      s.ignored > 0
-          ? fmt::format(
-                "; {:.0f} % of the pixels are ignored, which the value 255 means: to make it "
-                "a class, add to the data set's TOML: values = {{ \"255\" = \"{}\" }}",
-                100.0 * static_cast<double>(s.ignored) /
-                    static_cast<double>(
-                        std::accumulate(s.pixels.begin(), s.pixels.end(), s.ignored)),
-                printable(dataset.classes().back()))
-          : "";
+  const std::string ignored = options.own_folder ? about_ignored(s, dataset) : "";
   if (seen.empty())
     fail_input("the labels of the split {} have no pixel of any class, all are ignored{}", split,
                ignored);
   if (seen.size() == s.pixels.size()) return {};
   const std::string absent = names(dataset.classes(), seen);
-  if (learns && seen.size() == 1 && s.pixels.size() > 1)
+  if (options.learns && seen.size() == 1 && s.pixels.size() > 1)
     fail_input(
         "the labels of the split {} have only {}, and no pixel of {}{}: nothing can be "
         "learned{}",

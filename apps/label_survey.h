@@ -9,12 +9,17 @@
 
 namespace nextgrad {
 
-// Reads labels of a split, spread over it, until every class was seen or `seconds` are over (but
-// not before a labelled pixel was found). Throws InputError where no pixel has a class; with
-// `learns`, also where all have the same one. Returns a warning that names the classes of which no
-// pixel was seen, or "". `damaged_too`: labels that cannot be read are passed over, not thrown.
-std::string survey_labels(const Dataset& dataset, const std::string& split, bool learns,
-                          bool damaged_too, double seconds = 5);
+struct LabelSurvey {
+  bool learns = false;        // one class alone is an error, too
+  bool own_folder = false;    // described by a TOML file: says what could be changed there
+  bool pass_damaged = false;  // labels that cannot be read are passed over, not thrown
+  double seconds = 5;         // for reading
+};
+// Reads labels of a split, spread over it, until every class was seen or the time is over (but not
+// before a labelled pixel was found). Throws InputError where no pixel has a class. Returns a
+// warning that names the classes of which no pixel was seen, or "".
+std::string survey_labels(const Dataset& dataset, const std::string& split,
+                          const LabelSurvey& options);
 // The same of pictures that show one class each.
 std::string survey_labels(const ClassDataset& dataset, const std::string& split);
 

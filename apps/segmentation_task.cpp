@@ -55,9 +55,11 @@ SegmentationTask::SegmentationTask(const TrainConfig& config, bool has_state) : 
 }
 
 void SegmentationTask::look_at_labels() const {
+  const bool own = config_.data == "folder";
   const std::string warnings[] = {
-      survey_labels(*train_set_, "train", true, config_.skip_damaged > 0),
-      survey_labels(*val_set_, "val", false, false)};
+      survey_labels(*train_set_, "train",
+                    {.learns = true, .own_folder = own, .pass_damaged = config_.skip_damaged > 0}),
+      survey_labels(*val_set_, "val", {.own_folder = own})};
   for (const auto& warning : warnings)
     if (!warning.empty()) say(stderr, warning + "\n");
 }

@@ -1,5 +1,6 @@
-// Feeds damaged and hostile inputs to whatever reads them (weights aside: fuzz_checkpoint does):
-//   fuzz_inputs KIND COUNT [SEED]        KIND: picture, label, dataset, settings, log, state
+// Feeds damaged and hostile inputs to what reads a run's folder (tests/data has fuzz_data and
+// fuzz_checkpoint for the rest):
+//   fuzz_inputs KIND COUNT [SEED]        KIND: settings, log, state
 // Input i depends on KIND, SEED and i alone. It ends with exit code 1 when anything but an Error of
 // one line comes out, or one input takes over two seconds of the processor; such inputs are kept in
 // finding-KIND-I.bin. Build it with ASan and UBSan: their complaints leave the input in crash.bin.
@@ -20,12 +21,10 @@
 #include "data/file.h"
 #include "data/train_state.h"
 #include "tensor/random.h"
-#include "tests/data/encoders.h"
 
 extern "C" void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));
 
 using namespace nextgrad;
-using namespace nextgrad::testing;
 namespace fs = std::filesystem;
 
 namespace {
@@ -39,112 +38,11 @@ void save_crash() {
   save("crash.bin", current);
 }
 
-std::string text_of(const FileBytes& bytes) {
-  return {bytes.begin(), bytes.end()};
-}
-
 // What is fed: some good inputs, the words it is made of, and who reads it from a file.
 struct Kind {
   std::vector<std::string> good, words;
   std::function<void(const std::string& path)> read;
 };
-
-Image picture(std::int64_t height, std::int64_t width) {
-  Image image{height, width, {}};
-  for (std::int64_t i = 0; i < height * width * 3; ++i)
-    image.pixels.push_back(static_cast<std::uint8_t>(i * i + i / 7));
-  return image;
-}
-
-Kind pictures() {
-  const Image image = picture(17, 23);
-  std::vector<std::string> good{text_of(encode_png(image)), text_of(encode_jpeg(image))};
-  good.push_back(text_of(png_file({13, 9, 8, 2, true}, FileBytes(13 * 9 * 3, 9))));
-  good.push_back(text_of(png_file({9, 4, 16, 6}, FileBytes(9 * 4 * 8, 0xb1))));
-  good.push_back(text_of(jpeg_file({3, true}, 17, 23, image.pixels)));
-  good.push_back(text_of(jpeg_file({4}, 16, 16, FileBytes(16 * 16 * 4, 77))));
-  good.push_back(text_of(with_orientation(encode_jpeg(image), 6, true)));
-  for (const int bits : {8, 24, 32}) good.push_back(text_of(bmp_file(image, bits, bits == 8)));
-  good.push_back("P6 23 17 255\n" + std::string(image.pixels.begin(), image.pixels.end()));
-  return {good,
-          {"IHDR", "PLTE", "tRNS", "eXIf", "IDAT", "\xff\xd8", "\xff\xda", "\xff\xc2", "\xff\xc4",
-           "\xff\xe1", "Exif", "BM", "P6", std::string("\x7f\xff\xff\xff", 4),
-           std::string("\0\0\0\1", 4)},
-          [](const std::string& path) {
-            const Image whole = read_image(path);
-            // A part of it, at full size and reduced, must agree with what the whole says.
-            for (const int reduce : {1, 2})
-              read_image_part(path,
-                              {whole.height / 3, whole.width / 3, (whole.height + 1) / 2,
-                               (whole.width + 1) / 2},
-                              whole.height, whole.width, reduce);
-          }};
-}
-
-Kind labels() {
-  LabelMap map{17, 23, {}};
-  for (int i = 0; i < 17 * 23; ++i) map.values.push_back(static_cast<std::uint8_t>(i % 5));
-  return {{text_of(encode_png(map)), text_of(encode_png(map, Palette(7))),
-           text_of(png_file({23, 17, 4, 3}, FileBytes(12 * 17, 0x12), Palette(9))),
-           text_of(png_file({23, 17, 8, 2}, FileBytes(23 * 17 * 3, 5)))},
-          {"IHDR", "PLTE", "tRNS", "eXIf", "IDAT", std::string("\x7f\xff\xff\xff", 4)},
-          [](const std::string& path) { read_label(path); }};
-}
-
-// A folder with four pairs, which the TOML of the input describes.
-Kind datasets(const fs::path& folder) {
-  for (const char* part : {"a", "b"}) {
-    fs::create_directories(folder / "images" / part);
-    fs::create_directories(folder / "labels" / part);
-    for (const char* name : {"x", "y"}) {
-      write_png((folder / "images" / part / name).string() + ".png", picture(4, 5));
-      write_png((folder / "labels" / part / name).string() + ".png",
-                LabelMap{4, 5, std::vector<std::uint8_t>(20, 1)});
-    }
-  }
-  const std::string splits =
-      "[train]\nimages = \"images/a\"\nlabels = \"labels/a\"\n[val]\nimages = \"images/b\"\n"
-      "labels = \"labels/b\"\n";
-  return {
-      {"classes = [\"one\", \"two\"]\npalette = [[0, 0, 0], [1, 200, 255]]\n" + splits,
-       "classes = [\"one\"]\nignore_label = 0\nimage_suffix = \".png\"\nlabel_suffix = \".png\"\n" +
-           splits,
-       "classes = [\"one\", \"two\"]\nvalues = { \"0\" = \"ignore\", \"1\" = \"two\", \"255\" = "
-       "\"one\" }\n" +
-           splits,
-       "classes = [\"one\", \"two\"]\nreduce_zero_label = true\n[train]\nlist = "
-       "\"list.txt\"\nimages = \"images\"\nlabels = \"labels\"\n"},
-      {"classes",
-       "palette",
-       "values",
-       "ignore_label",
-       "\"ignore\"",
-       "[",
-       "]",
-       "{",
-       "}",
-       "=",
-       "\"",
-       "\n",
-       "-1",
-       "256",
-       "1e9",
-       "nan",
-       "9223372036854775807",
-       "\"..\"",
-       "\"/\"",
-       "true",
-       "\"\\u0000\"",
-       "'''",
-       "1979-05-27"},
-      [folder](const std::string& path) {
-        fs::copy_file(path, folder / "data.toml", fs::copy_options::overwrite_existing);
-        for (const char* split : {"train", "val"}) {
-          const auto set = make_dataset({"folder", (folder / "data.toml").string()}, split);
-          for (std::int64_t i = 0; i < set->size(); ++i) set->load(i);
-        }
-      }};
-}
 
 Kind settings() {
   TrainConfig defaults;
@@ -191,7 +89,8 @@ Kind states(const fs::path& folder) {
   state.extra = {{"log", "10 20"}, {"data", "{\"classes\":[\"a\"],\"splits\":[]}"}};
   const std::string path = (folder / "state.safetensors").string();
   save_train_state(path, state);
-  return {{text_of(read_file(path))},
+  const auto bytes = read_file(path);
+  return {{std::string(bytes.begin(), bytes.end())},
           {"\"model.w\"", "\"dtype\":\"F16\"", "\"shape\":[", "{", "}", "[", "]", ",", "-1",
            "1e400", "18446744073709551615", "\"__metadata__\":{", "\"data_offsets\":[0,8]"},
           [](const std::string& file) { load_train_state(file); }};
@@ -261,8 +160,7 @@ int fuzz(const std::string& name, std::uint64_t count, std::uint64_t seed) {
   const fs::path folder = fs::temp_directory_path() / fmt::format("fuzz-inputs-{}", getpid());
   fs::create_directories(folder);
   const std::map<std::string, std::function<Kind()>> kinds{
-      {"picture", pictures},  {"label", labels}, {"dataset", [&] { return datasets(folder); }},
-      {"settings", settings}, {"log", logs},     {"state", [&] { return states(folder); }}};
+      {"settings", settings}, {"log", logs}, {"state", [&] { return states(folder); }}};
   check(kinds.contains(name), "{}: no such kind", name);
   const Kind kind = kinds.at(name)();
   const std::string path = (folder / "input").string();
