@@ -33,20 +33,23 @@ void read_metadata(const std::string& path, const Metadata& metadata, Classifier
 void save_classifier(const std::string& path, const MSCANClassifier& model,
                      const ClassifierInfo& info) {
   using nlohmann::json;
-  write_safetensors(path, state_dict(model),
-                    {{"format", "pt"},
-                     {"variant", info.variant},
-                     {"classes", json(info.classes).dump()},
-                     {"mean", json(info.normalize.mean).dump()},
-                     {"std", json(info.normalize.deviation).dump()},
-                     {"size", std::to_string(info.size)}});
+  write_safetensors(
+      path, state_dict(model),
+      {{"format", "pt"},
+       {"variant", info.variant},
+       {"classes", json(info.classes).dump(-1, ' ', false, json::error_handler_t::replace)},
+       {"mean", json(info.normalize.mean).dump()},
+       {"std", json(info.normalize.deviation).dump()},
+       {"size", std::to_string(info.size)}});
 }
 
-LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
+LoadedClassifier load_classifier(const std::string& from, const std::string& variant,
                                  const Placement& placement) {
   const Device device = Device::parse(placement.device);
-  const WeightsFile file = read_weights(path);
-  const StateDict tensors = adapt_encoder_names(file.tensors);
+  const WeightsFile file = read_weights(from);
+  const std::string& path = file.path;
+  std::string prefix;
+  const StateDict tensors = adapt_encoder_names(file.tensors, nullptr, &prefix);
   LoadedClassifier loaded;
   ClassifierInfo& info = loaded.info;
   read_metadata(path, file.metadata, info);
@@ -70,8 +73,11 @@ LoadedClassifier load_classifier(const std::string& path, const std::string& var
   loaded.model = std::make_unique<MSCANClassifier>(
       segnext_config(info.variant, loaded.classes).encoder, loaded.classes);
   const auto report = load_state_dict(*loaded.model, tensors, false);
-  if (!report.complete())
+  if (!report.covers() || is_another_model(*loaded.model, tensors))
     fail_input("{}: weights of another encoder than {}: {}", path, info.variant, report.summary());
+  check_usable(path, wanted_by(*loaded.model, tensors));
+  fmt::print("{}, variant {}\n{}{}\n", describe(file), info.variant, describe_prefix(prefix),
+             report.lines());
   loaded.model->eval();
   loaded.model->to(device);
   set_precision(*loaded.model, device, placement.precision);

@@ -117,7 +117,7 @@ void write_inspection(const InspectArguments& a, const std::vector<SplitCount>& 
   json["problems"] = problems;
   for (const SplitCount& c : splits)
     json["splits"][c.name] = c.missing.empty() ? nlohmann::json(c.images) : nlohmann::json();
-  write_output(a.json, json.dump(2) + "\n");
+  write_json(a.json, json);
 }
 
 void run_inspect(InspectArguments& a) {

@@ -1,5 +1,7 @@
 #include "data/text.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <nlohmann/json.hpp>
@@ -32,6 +34,11 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
 std::string in_quotes(const std::string& name) {
   using nlohmann::json;
   return json(name.substr(0, 80)).dump(-1, ' ', true, json::error_handler_t::replace);
+}
+
+std::size_t width_of(const std::string& text) {
+  // Padded to as many columns as it has bytes, which are no fewer.
+  return 2 * text.size() - fmt::format("{:<{}}", text, text.size()).size();
 }
 
 bool is_plain_name(const std::string& name) {

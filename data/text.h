@@ -1,6 +1,7 @@
 // What messages about names are made of.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,9 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
 
 // A name as it can stand in a one-line message: in quotes, plain ASCII, at most 80 bytes of it.
 std::string in_quotes(const std::string& name);
+
+// Columns that printable text takes on a terminal, as fmt pads it.
+std::size_t width_of(const std::string& text);
 
 // Whether a tensor may be called so: printable ASCII without spaces, not empty.
 bool is_plain_name(const std::string& name);
