@@ -21,6 +21,7 @@ void read_json(const std::string& path, const Metadata& metadata, const char* ke
   const auto found = metadata.find(key);
   if (found == metadata.end()) return;
   try {
+    check(found->second.size() < (1u << 20), "too long");
     nlohmann::json::parse(found->second).get_to(value);
   } catch (const std::exception&) {
     fail_input("{}: its metadata {} is damaged; write the file again with segnext train", path,
@@ -63,6 +64,13 @@ bool is_counter(const std::string& name) {
   return name.ends_with("num_batches_tracked");
 }
 
+std::unordered_set<std::string> names_of(const Module& model) {
+  std::unordered_set<std::string> names;
+  for (const Parameter& p : model.named_parameters()) names.insert(p.name);
+  for (const Buffer& b : model.named_buffers()) names.insert(b.name);
+  return names;
+}
+
 // What pretrained weights are copied into.
 struct Target {
   Module& model;
@@ -96,7 +104,7 @@ Overlap compare(const Target& target, const StateDict& file) {
 }
 
 // A file of pre-trained weights, its names adapted to the model.
-struct Source {
+struct Pretrained {
   WeightsFile file;
   StateDict tensors;
   std::vector<std::string> left_out;
@@ -104,7 +112,7 @@ struct Source {
 };
 
 // Throws InputError if the file names classes, but not these.
-void check_names(const Source& source, const std::vector<std::string>& classes) {
+void check_names(const Pretrained& source, const std::vector<std::string>& classes) {
   std::vector<std::string> told;
   read_json(source.file.path, source.file.metadata, "classes", told);
   if (told.size() != classes.size()) return;
@@ -115,7 +123,7 @@ void check_names(const Source& source, const std::vector<std::string>& classes) 
         source.file.path, difference);
 }
 
-std::string load_into(const Target& target, Source source, bool reset,
+std::string load_into(const Target& target, Pretrained source, bool reset,
                       const std::vector<std::string>& classes) {
   const WeightsFile& file = source.file;
   const std::string& path = file.path;
@@ -129,7 +137,9 @@ std::string load_into(const Target& target, Source source, bool reset,
         "{}: only {} of the encoder's {} tensors matched by name and shape{}; give weights "
         "of the model's variant",
         path, overlap.found, overlap.wanted, of);
-  if (is_another_model(target.model, adapted))
+  StateDict encoder = adapted;  // another decoder than the model's does no harm
+  std::erase_if(encoder, [&](const NamedTensor& t) { return t.name.starts_with(target.head); });
+  if (is_another_model(target.model, encoder))
     fail_input(
         "{}: its encoder is another one: it has tensors which the model has not{}; give weights "
         "of the model's variant",
@@ -176,8 +186,7 @@ std::string describe_prefix(const std::string& taken) {
 }
 
 StateDict wanted_by(const Module& model, const StateDict& tensors) {
-  std::unordered_set<std::string> names;
-  for (const auto& t : state_dict(model)) names.insert(t.name);
+  const auto names = names_of(model);
   StateDict wanted;
   for (const NamedTensor& t : tensors)
     if (names.contains(t.name)) wanted.push_back(t);
@@ -185,12 +194,10 @@ StateDict wanted_by(const Module& model, const StateDict& tensors) {
 }
 
 bool is_another_model(const Module& model, const StateDict& tensors) {
-  std::unordered_set<std::string> names, parts;
+  const auto names = names_of(model);
   const auto part = [](const std::string& name) { return name.substr(0, name.find('.')); };
-  for (const auto& t : state_dict(model)) {
-    names.insert(t.name);
-    parts.insert(part(t.name));
-  }
+  std::unordered_set<std::string> parts;
+  for (const std::string& name : names) parts.insert(part(name));
   // Single numbers are counters, a profiler's say.
   const auto surplus = std::count_if(tensors.begin(), tensors.end(), [&](const NamedTensor& t) {
     return t.value.numel() > 1 && !names.contains(t.name) && parts.contains(part(t.name));
@@ -263,7 +270,7 @@ LoadedModel load_weights(const std::string& given, const std::string& variant,
 
 std::string load_pretrained(SegNeXt& model, const std::string& path, bool reset_classifier,
                             const std::vector<std::string>& classes) {
-  Source source{read_weights(path), {}, {}, {}};
+  Pretrained source{read_weights(path), {}, {}, {}};
   source.tensors = adapt_published_names(source.file.tensors, &source.left_out, &source.prefix);
   return load_into({model, "decode_head.", "decode_head.conv_seg."}, std::move(source),
                    reset_classifier, classes);
@@ -271,7 +278,7 @@ std::string load_pretrained(SegNeXt& model, const std::string& path, bool reset_
 
 std::string load_pretrained(MSCANClassifier& model, const std::string& path, bool reset_classifier,
                             const std::vector<std::string>& classes) {
-  Source source{read_weights(path), {}, {}, {}};
+  Pretrained source{read_weights(path), {}, {}, {}};
   source.tensors = adapt_encoder_names(source.file.tensors, &source.left_out, &source.prefix);
   return load_into({model, "head.", "head."}, std::move(source), reset_classifier, classes);
 }

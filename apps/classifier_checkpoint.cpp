@@ -15,7 +15,10 @@ void read_metadata(const std::string& path, const Metadata& metadata, Classifier
   if (metadata.contains("variant")) info.variant = metadata.at("variant");
   if (!metadata.contains("size")) return;  // another program's
   try {
-    const auto get = [&](const char* key) { return nlohmann::json::parse(metadata.at(key)); };
+    const auto get = [&](const char* key) {
+      check(metadata.at(key).size() < (8u << 20), "too long");
+      return nlohmann::json::parse(metadata.at(key));
+    };
     get("classes").get_to(info.classes);
     get("mean").get_to(info.normalize.mean);
     get("std").get_to(info.normalize.deviation);

@@ -6,8 +6,7 @@
 #include <map>
 #include <set>
 
-#include "data/file.h"
-#include "data/image.h"
+#include "data/input_file.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -16,7 +15,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool exists(const fs::path& path) {
+bool is_there(const fs::path& path) {
   std::error_code error;
   const bool there = fs::exists(path, error);
   if (error) fail_input("{}: {}; give another name", path.string(), error.message());
@@ -36,13 +35,13 @@ std::vector<Source> images_in(const std::string& folder, const std::string& outp
   const bool results = is_below(output, folder) && !is_below(folder, output);
   std::vector<Source> sources;
   std::size_t passed = 0;
-  for (const auto& path : list_files(folder, image_suffixes())) {
-    if (results && is_below(path, output)) {
+  for (const std::string& name : list_pictures(folder)) {
+    const fs::path relative = name;
+    const fs::path path = fs::path(folder) / relative;
+    if (results && is_below(path, output))
       ++passed;
-      continue;
-    }
-    const fs::path relative = fs::path(path).lexically_relative(folder);
-    sources.push_back({(relative.parent_path() / relative.stem()).string(), path, 0});
+    else
+      sources.push_back({(relative.parent_path() / relative.stem()).string(), path.string(), 0});
   }
   if (passed > 0)
     fmt::print("{}: {} pictures in it lie in --output {} and are taken for results\n",
@@ -56,7 +55,7 @@ std::vector<Source> expand(const std::string& input, const std::string& output) 
   std::error_code ignored;
   if (fs::is_directory(input, ignored)) return images_in(input, output);
   std::vector<std::string> files{input};
-  if (!exists(input) && input.find_first_of("*?[") != std::string::npos) {
+  if (!is_there(input) && input.find_first_of("*?[") != std::string::npos) {
     glob_t matches{};
     const int status = glob(input.c_str(), 0, nullptr, &matches);
     files.assign(matches.gl_pathv, matches.gl_pathv + matches.gl_pathc);
@@ -65,7 +64,7 @@ std::vector<Source> expand(const std::string& input, const std::string& output) 
   }
   std::vector<Source> sources;
   for (const auto& path : files) {
-    if (!exists(path)) fail_input("{}: no such file; give a file, a folder or a glob", path);
+    if (!is_there(path)) fail_input("{}: no such file; give a file, a folder or a glob", path);
     sources.push_back({fs::path(path).stem().string(), path, 0});
   }
   return sources;
@@ -125,7 +124,7 @@ void Results::check(Existing existing, const Dataset* dataset, std::vector<Sourc
     std::size_t there = 0;
     for (const auto& kind : kinds_) {
       const fs::path result = path(kind, s.name);
-      if (!exists(result)) continue;
+      if (!is_there(result)) continue;
       ++there;
       std::error_code ignored;
       if (!s.path.empty() && fs::equivalent(result, s.path, ignored))

@@ -54,7 +54,9 @@ std::optional<std::map<std::string, std::string>> take_sums(const std::string& p
   Metadata& metadata = header.metadata;
   const auto sums = metadata.find(kSums), of_header = metadata.find(kHeaderSum);
   if (sums == metadata.end() && of_header == metadata.end()) return std::nullopt;
-  if (sums == metadata.end() || of_header == metadata.end() ||
+  std::size_t most = 2;  // so many characters has a table that holds sums alone
+  for (const auto& entry : header.entries) most += 2 * entry.name.size() + 16;
+  if (sums == metadata.end() || of_header == metadata.end() || sums->second.size() > most ||
       of_header->second != hex(header.sum(kHeaderSum)))
     wrong_sum(path, "its header");
   std::map<std::string, std::string> table;

@@ -18,6 +18,7 @@ using Entry = SafeTensorsHeader::Entry;
 
 constexpr std::uint64_t kMaxHeader = 100u << 20;  // the format's own limit
 constexpr std::uint64_t kMaxElements = 1ull << 36;
+constexpr std::size_t kMaxMetadata = 1u << 16;  // each takes many times its bytes in the file
 
 // Takes the header's JSON as it is parsed: nothing is kept but entries and metadata, so neither
 // nesting nor long lists cost memory, and a key that comes twice is seen.
@@ -45,6 +46,8 @@ class HeaderParser : public nlohmann::json_sax<json> {
                        : in_metadata_ ? header_.metadata.try_emplace(name).second
                                       : begin_member();
     if (!fresh) damaged(fmt::format("{} comes twice", in_quotes(name)));
+    if (header_.metadata.size() > kMaxMetadata)
+      damaged(fmt::format("more than {} texts of metadata", kMaxMetadata));
     return true;
   }
   bool string(std::string& text) override {
