@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "apps/checkpoint.h"
@@ -94,12 +95,17 @@ class Failures {
       work();
       return true;
     } catch (const InputError& e) {
-      lines_.emplace_back(e.what());
+      add(e.what(), false);
     } catch (const OutOfMemory& e) {
-      lines_.emplace_back(e.what());
-      memory_ = true;
+      add(e.what(), true);
     }
     return false;
+  }
+  // Any thread may call it.
+  void add(const std::string& line, bool memory) {
+    const std::scoped_lock lock(mutex_);
+    lines_.push_back(line);
+    memory_ = memory_ || memory;
   }
   std::int64_t count() const { return std::ssize(lines_); }
   // A line for each, and the error that ends the command.
@@ -117,6 +123,7 @@ class Failures {
   }
 
  private:
+  std::mutex mutex_;
   std::vector<std::string> lines_;
   bool memory_ = false;
 };
@@ -154,8 +161,15 @@ void predict_all(const Job& job, const Results& results) {
     });
     network += busy.seconds();
     if (done)
-      files.begin([&job, &results, &source, sample = std::move(picture.prepared.sample),
-                   label = std::move(label)] { job.write(results, source.name, sample, label); });
+      files.begin([&job, &results, &failures, &source, sample = std::move(picture.prepared.sample),
+                   label = std::move(label)] {
+        try {
+          with_memory_for(called(source, job.dataset), network_remedy(job.protocol),
+                          [&] { job.write(results, source.name, sample, label); });
+        } catch (const OutOfMemory& e) {
+          failures.add(e.what(), true);
+        }
+      });
     if (i + 1 == n) files.finish();
     progress.update(fmt::format("{} of {} images  {:.1f} images/s", i + 1, n,
                                 static_cast<double>(i + 1) / clock.seconds()),

@@ -331,11 +331,12 @@ TEST_CASE_FIXTURE(Fixture, "weights of other classes, or of another order, are n
 
 TEST_CASE_FIXTURE(Fixture, "a run's folder means its best weights") {
   output(kTrain);
-  for (const std::string& command :
-       {kEval + "run", std::string("predict --weights run images/val --output seen"),
-        std::string("convert run a.pth"), std::string("info run"),
-        "train --data folder --data-root data.toml --variant nano --crop 32 --batch 2 "
-        "--iterations 1 --pictures 0 --out next --pretrained run"})
+  const std::vector<std::string> commands{
+      kEval + "run", "predict --weights run images/val --output seen", "convert run a.pth",
+      "info run",
+      "train --data folder --data-root data.toml --variant nano --crop 32 --batch 2 "
+      "--iterations 1 --pictures 0 --out next --pretrained run"};
+  for (const std::string& command : commands)
     CHECK(has(output(command), "run/best.safetensors: safetensors"));
   fs::remove(folder / "run/best.safetensors");
   check_refused(kEval + "run", "run/last.safetensors");
