@@ -258,7 +258,7 @@ void run_scaling(const BenchArguments& a) {
       bench.backend().empty_cache();
     }
   }
-  if (!a.json_file.empty()) write_output(a.json_file, json{{"scaling", table}}.dump(2) + "\n");
+  if (!a.json_file.empty()) write_json(a.json_file, json{{"scaling", table}});
 }
 
 void run_bench(const BenchArguments& a) {
@@ -286,7 +286,7 @@ void run_bench(const BenchArguments& a) {
                          {"batch", a.batch},
                          {"height", a.size.height},
                          {"width", a.size.width}};
-  if (!a.json_file.empty()) write_output(a.json_file, result.dump(2) + "\n");
+  if (!a.json_file.empty()) write_json(a.json_file, result);
 }
 
 }  // namespace

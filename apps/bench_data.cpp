@@ -216,7 +216,7 @@ void run_data_bench(const DataBenchArguments& a, bool own) {
     for (const bool jpeg : {true, false})
       measure(drawn(folder.path / (jpeg ? "jpeg" : "png"), jpeg));
   }
-  if (!a.json_file.empty()) write_output(a.json_file, all.dump(2) + "\n");
+  if (!a.json_file.empty()) write_json(a.json_file, all);
 }
 
 }  // namespace

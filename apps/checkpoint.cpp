@@ -1,11 +1,14 @@
 #include "apps/checkpoint.h"
 
 #include <algorithm>
+#include <cctype>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "data/palette.h"
+#include "data/text.h"
 #include "models/published_names.h"
 #include "nn/state_dict.h"
 
@@ -18,6 +21,7 @@ void read_json(const std::string& path, const Metadata& metadata, const char* ke
   const auto found = metadata.find(key);
   if (found == metadata.end()) return;
   try {
+    check(found->second.size() < (1u << 20), "too long");
     nlohmann::json::parse(found->second).get_to(value);
   } catch (const std::exception&) {
     fail_input("{}: its metadata {} is damaged; write the file again with segnext train", path,
@@ -25,7 +29,7 @@ void read_json(const std::string& path, const Metadata& metadata, const char* ke
   }
 }
 
-// Names of classes as the file tells them, "class 0" and so on if it does not.
+// Names of classes as the file tells them, none if it does not; a colour for each class.
 void read_classes(const std::string& path, const Metadata& metadata, int classes, ModelInfo& info) {
   read_json(path, metadata, "classes", info.classes);
   read_json(path, metadata, "palette", info.palette);
@@ -38,7 +42,6 @@ void read_classes(const std::string& path, const Metadata& metadata, int classes
         path, info.classes.size(), info.palette.size(), classes);
   if (info.classes.size() != n) {
     info.classes.clear();
-    for (int c = 0; c < classes; ++c) info.classes.push_back(fmt::format("class {}", c));
     info.palette.clear();
   }
   if (info.palette.size() != n) info.palette = make_palette(classes);
@@ -61,6 +64,13 @@ bool is_counter(const std::string& name) {
   return name.ends_with("num_batches_tracked");
 }
 
+std::unordered_set<std::string> names_of(const Module& model) {
+  std::unordered_set<std::string> names;
+  for (const Parameter& p : model.named_parameters()) names.insert(p.name);
+  for (const Buffer& b : model.named_buffers()) names.insert(b.name);
+  return names;
+}
+
 // What pretrained weights are copied into.
 struct Target {
   Module& model;
@@ -70,7 +80,6 @@ struct Target {
 
 struct Overlap {
   std::size_t wanted = 0, found = 0;  // of the encoder's tensors, by name and shape
-  std::size_t surplus = 0;            // encoder tensors of the file that the model has not
   std::string classifier;             // "file [150,256,1,1], model [3,256,1,1]" if they differ
 };
 
@@ -87,7 +96,6 @@ Overlap compare(const Target& target, const StateDict& file) {
     const bool same = found != wanted.end() && found->second == tensor.shape();
     if (encoder(name)) {
       o.found += same;
-      o.surplus += found == wanted.end();
     } else if (found != wanted.end() && !same && name == target.classifier + "weight") {
       o.classifier = fmt::format("file {}, model {}", tensor.shape().str(), found->second.str());
     }
@@ -95,8 +103,32 @@ Overlap compare(const Target& target, const StateDict& file) {
   return o;
 }
 
-std::string load_into(const Target& target, const std::string& path, const WeightsFile& file,
-                      StateDict adapted, std::vector<std::string> left_out, bool reset) {
+// A file of pre-trained weights, its names adapted to the model.
+struct Pretrained {
+  WeightsFile file;
+  StateDict tensors;
+  std::vector<std::string> left_out;
+  std::string prefix;
+};
+
+// Throws InputError if the file names classes, but not these.
+void check_names(const Pretrained& source, const std::vector<std::string>& classes) {
+  std::vector<std::string> told;
+  read_json(source.file.path, source.file.metadata, "classes", told);
+  if (told.size() != classes.size()) return;
+  if (const auto difference = class_difference(told, classes); !difference.empty())
+    fail_input(
+        "{}: its classifier is of other classes: {}; add --reset-classifier to start the "
+        "classifier anew",
+        source.file.path, difference);
+}
+
+std::string load_into(const Target& target, Pretrained source, bool reset,
+                      const std::vector<std::string>& classes) {
+  const WeightsFile& file = source.file;
+  const std::string& path = file.path;
+  StateDict& adapted = source.tensors;
+  std::vector<std::string>& left_out = source.left_out;
   const Overlap overlap = compare(target, adapted);
   const std::string variant = architecture_of(adapt_published_names(file.tensors)).variant;
   const std::string of = variant.empty() ? "" : fmt::format(" (the file is variant {})", variant);
@@ -105,11 +137,13 @@ std::string load_into(const Target& target, const std::string& path, const Weigh
         "{}: only {} of the encoder's {} tensors matched by name and shape{}; give weights "
         "of the model's variant",
         path, overlap.found, overlap.wanted, of);
-  if (10 * overlap.surplus > overlap.wanted)
+  StateDict encoder = adapted;  // another decoder than the model's does no harm
+  std::erase_if(encoder, [&](const NamedTensor& t) { return t.name.starts_with(target.head); });
+  if (is_another_model(target.model, encoder))
     fail_input(
-        "{}: its encoder is another one: {} of its tensors the model has not{}; give "
-        "weights of the model's variant",
-        path, overlap.surplus, of);
+        "{}: its encoder is another one: it has tensors which the model has not{}; give weights "
+        "of the model's variant",
+        path, of);
   if (!overlap.classifier.empty() && !reset)
     fail_input(
         "{}: its classifier {}weight is of other classes ({}); add --reset-classifier to "
@@ -121,10 +155,16 @@ std::string load_into(const Target& target, const std::string& path, const Weigh
       if (classifier) left_out.push_back(t.name);
       return classifier;
     });
+  const StateDict wanted = wanted_by(target.model, adapted);
+  const bool classifier = std::any_of(wanted.begin(), wanted.end(), [&](const NamedTensor& t) {
+    return t.name.starts_with(target.classifier);
+  });
+  if (classifier) check_names(source, classes);
+  check_usable(path, wanted);
   const LoadReport report = load_state_dict(target.model, adapted, false);
-  std::string text = describe(path, file) +
+  std::string text = describe(file) +
                      fmt::format("; encoder: {} of {} matched\n", overlap.found, overlap.wanted) +
-                     report.lines();
+                     describe_prefix(source.prefix) + report.lines();
   if (!left_out.empty())
     text += fmt::format(
         "\nleft out: {}: {}{}", left_out.size(),
@@ -136,27 +176,70 @@ std::string load_into(const Target& target, const std::string& path, const Weigh
 
 }  // namespace
 
-std::string describe(const std::string& path, const WeightsFile& file) {
-  return fmt::format("{}: {}, {} tensors{}", path, file.format, file.tensors.size(),
-                     file.key.empty() ? "" : " under " + file.key);
+std::string describe(const WeightsFile& file) {
+  return fmt::format("{}: {}, {} tensors{}", printable(file.path), file.format, file.tensors.size(),
+                     file.key.empty() ? "" : " under " + printable(file.key));
+}
+
+std::string describe_prefix(const std::string& taken) {
+  return taken.empty() ? "" : fmt::format("prefix {} taken off the tensors' names\n", taken);
+}
+
+StateDict wanted_by(const Module& model, const StateDict& tensors) {
+  const auto names = names_of(model);
+  StateDict wanted;
+  for (const NamedTensor& t : tensors)
+    if (names.contains(t.name)) wanted.push_back(t);
+  return wanted;
+}
+
+bool is_another_model(const Module& model, const StateDict& tensors) {
+  const auto names = names_of(model);
+  const auto part = [](const std::string& name) { return name.substr(0, name.find('.')); };
+  std::unordered_set<std::string> parts;
+  for (const std::string& name : names) parts.insert(part(name));
+  // Single numbers are counters, a profiler's say.
+  const auto surplus = std::count_if(tensors.begin(), tensors.end(), [&](const NamedTensor& t) {
+    return t.value.numel() > 1 && !names.contains(t.name) && parts.contains(part(t.name));
+  });
+  return 10 * static_cast<std::size_t>(surplus) > names.size();
+}
+
+std::string class_difference(const std::vector<std::string>& weights,
+                             const std::vector<std::string>& data) {
+  const auto plain = [](const std::string& name) {
+    std::string text;
+    for (const char c : name)
+      if ((c & 0x80) != 0 || std::isalnum(static_cast<unsigned char>(c)) != 0)
+        text += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return text.empty() ? name : text;
+  };
+  for (std::size_t c = 0; c < std::min(weights.size(), data.size()); ++c)
+    if (plain(weights[c]) != plain(data[c]))
+      return fmt::format("class {} is {}, in the data set {}", c, in_quotes(weights[c]),
+                         in_quotes(data[c]));
+  return "";
 }
 
 void save_weights(const std::string& path, const SegNeXt& model, const ModelInfo& info) {
   using nlohmann::json;
-  write_safetensors(path, state_dict(model),
-                    {{"format", "pt"},
-                     {"variant", info.config.variant},
-                     {"classes", json(info.classes).dump()},
-                     {"palette", json(info.palette).dump()},
-                     {"mean", json(info.normalize.mean).dump()},
-                     {"std", json(info.normalize.deviation).dump()}});
+  write_safetensors(
+      path, state_dict(model),
+      {{"format", "pt"},
+       {"variant", info.config.variant},
+       {"classes", json(info.classes).dump(-1, ' ', false, json::error_handler_t::replace)},
+       {"palette", json(info.palette).dump()},
+       {"mean", json(info.normalize.mean).dump()},
+       {"std", json(info.normalize.deviation).dump()}});
 }
 
-LoadedModel load_weights(const std::string& path, const std::string& variant,
+LoadedModel load_weights(const std::string& given, const std::string& variant,
                          const Placement& placement) {
   const Device device = Device::parse(placement.device);
-  const WeightsFile file = read_weights(path);
-  const StateDict adapted = adapt_published_names(file.tensors);
+  const WeightsFile file = read_weights(given);
+  const std::string& path = file.path;
+  std::string prefix;
+  const StateDict adapted = adapt_published_names(file.tensors, nullptr, &prefix);
   const Architecture shapes = architecture_of(adapted);
   if (shapes.classes < 1 || shapes.classes > 255)
     fail_input("{}: no classifier decode_head.conv_seg.weight{}", path,
@@ -174,37 +257,47 @@ LoadedModel load_weights(const std::string& path, const std::string& variant,
   loaded.info.config = segnext_config(chosen, classes);
   loaded.model = std::make_unique<SegNeXt>(loaded.info.config);
   const auto report = load_state_dict(*loaded.model, adapted, false);
-  if (!report.complete())
+  if (!report.covers() || is_another_model(*loaded.model, adapted))
     fail_input("{}: weights of another model than {}: {}", path, chosen, report.summary());
-  fmt::print("{}, variant {}\n{}\n", describe(path, file), chosen, report.lines());
+  check_usable(path, wanted_by(*loaded.model, adapted));
+  fmt::print("{}, variant {}\n{}{}\n", describe(file), chosen, describe_prefix(prefix),
+             report.lines());
   loaded.model->eval();
   loaded.model->to(device);
   set_precision(loaded.model->backbone(), device, placement.precision);
   return loaded;
 }
 
-std::string load_pretrained(SegNeXt& model, const std::string& path, bool reset_classifier) {
-  const WeightsFile file = read_weights(path);
-  std::vector<std::string> left_out;
-  StateDict adapted = adapt_published_names(file.tensors, &left_out);
-  return load_into({model, "decode_head.", "decode_head.conv_seg."}, path, file, std::move(adapted),
-                   std::move(left_out), reset_classifier);
+std::string load_pretrained(SegNeXt& model, const std::string& path, bool reset_classifier,
+                            const std::vector<std::string>& classes) {
+  Pretrained source{read_weights(path), {}, {}, {}};
+  source.tensors = adapt_published_names(source.file.tensors, &source.left_out, &source.prefix);
+  return load_into({model, "decode_head.", "decode_head.conv_seg."}, std::move(source),
+                   reset_classifier, classes);
 }
 
-std::string load_pretrained(MSCANClassifier& model, const std::string& path,
-                            bool reset_classifier) {
-  const WeightsFile file = read_weights(path);
-  std::vector<std::string> left_out;
-  StateDict adapted = adapt_encoder_names(file.tensors, &left_out);
-  return load_into({model, "head.", "head."}, path, file, std::move(adapted), std::move(left_out),
-                   reset_classifier);
+std::string load_pretrained(MSCANClassifier& model, const std::string& path, bool reset_classifier,
+                            const std::vector<std::string>& classes) {
+  Pretrained source{read_weights(path), {}, {}, {}};
+  source.tensors = adapt_encoder_names(source.file.tensors, &source.left_out, &source.prefix);
+  return load_into({model, "head.", "head."}, std::move(source), reset_classifier, classes);
 }
 
-void check_classes(const ModelInfo& info, const std::string& weights, const Dataset& dataset,
-                   const std::string& kind) {
-  if (static_cast<int>(info.classes.size()) != dataset.num_classes())
+void match_classes(ModelInfo& info, const std::string& weights, const Dataset& dataset,
+                   const std::string& kind, bool any) {
+  if (info.config.num_classes != dataset.num_classes())
     fail_input("{}: predicts {} classes, data set {} has {}; choose the --data it was trained on",
-               weights, info.classes.size(), kind, dataset.num_classes());
+               weights, info.config.num_classes, kind, dataset.num_classes());
+  if (info.classes.empty()) {
+    info.classes = dataset.classes();
+    info.palette = dataset.palette();
+  }
+  const std::string difference = class_difference(info.classes, dataset.classes());
+  if (!any && !difference.empty())
+    fail_input(
+        "{}: was trained on other classes: {}; choose the --data it was trained on, or add "
+        "--any-classes if only the names differ",
+        weights, difference);
 }
 
 }  // namespace nextgrad

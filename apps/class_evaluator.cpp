@@ -4,6 +4,7 @@
 #include <set>
 
 #include "apps/eval_mode.h"
+#include "apps/evaluator.h"
 #include "apps/pipeline.h"
 #include "autograd/reduce.h"
 
@@ -21,9 +22,9 @@ PreparedBatch prepare(const ClassDataset& dataset, const ClassEvalTransform& tra
   std::vector<float> images(static_cast<std::size_t>((end - begin) * sample));
   PreparedBatch batch;
   for (std::int64_t i = begin; i < end; ++i) {
-    transform.apply(dataset.load(i),
-                    std::span(images).subspan(static_cast<std::size_t>((i - begin) * sample),
-                                              static_cast<std::size_t>(sample)));
+    const auto place = std::span(images).subspan(static_cast<std::size_t>((i - begin) * sample),
+                                                 static_cast<std::size_t>(sample));
+    with_memory_for(dataset.name(i), kReadRemedy, [&] { transform.apply(dataset.load(i), place); });
     batch.labels.push_back(dataset.label(i));
   }
   batch.images = Tensor::from(images, {end - begin, transform.size, transform.size, 3});
@@ -81,7 +82,9 @@ ClassEvalResult evaluate_classes(MSCANClassifier& model, const ClassDataset& dat
   });
   for (std::int64_t done = 0; done < n && !result.stopped;) {
     const auto [images, labels] = batches.next();
-    const Tensor logits = model.forward(Variable(images.to(model.device()))).value().to(Device{});
+    const Tensor logits = with_memory_for(
+        fmt::format("{} and those after it", dataset.name(done)), "; lower --batch or --size",
+        [&] { return model.forward(Variable(images.to(model.device()))).value().to(Device{}); });
     result.scores.add(logits, labels);
     chosen.look_at(logits, labels, done, result);
     done += static_cast<std::int64_t>(labels.size());

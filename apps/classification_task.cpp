@@ -67,8 +67,9 @@ ClassificationTask::ClassificationTask(const PretrainConfig& config, bool has_st
   model_ = std::make_unique<MSCANClassifier>(encoder, classes);
   init_parameters(*model_, static_cast<std::uint64_t>(config.seed));
   if (!has_state && !config.pretrained.empty())
-    ProgressLine(stdout).message(
-        "pretrained " + load_pretrained(*model_, config.pretrained, config.reset_classifier));
+    ProgressLine(stdout).message("pretrained " + load_pretrained(*model_, config.pretrained,
+                                                                 config.reset_classifier,
+                                                                 info_.classes));
   check_batch_norm(config.batch, config.size, config.size);
   model_->to(device);
   set_precision(*model_, device, config.precision);

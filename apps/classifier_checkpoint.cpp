@@ -15,7 +15,10 @@ void read_metadata(const std::string& path, const Metadata& metadata, Classifier
   if (metadata.contains("variant")) info.variant = metadata.at("variant");
   if (!metadata.contains("size")) return;  // another program's
   try {
-    const auto get = [&](const char* key) { return nlohmann::json::parse(metadata.at(key)); };
+    const auto get = [&](const char* key) {
+      check(metadata.at(key).size() < (8u << 20), "too long");
+      return nlohmann::json::parse(metadata.at(key));
+    };
     get("classes").get_to(info.classes);
     get("mean").get_to(info.normalize.mean);
     get("std").get_to(info.normalize.deviation);
@@ -33,20 +36,23 @@ void read_metadata(const std::string& path, const Metadata& metadata, Classifier
 void save_classifier(const std::string& path, const MSCANClassifier& model,
                      const ClassifierInfo& info) {
   using nlohmann::json;
-  write_safetensors(path, state_dict(model),
-                    {{"format", "pt"},
-                     {"variant", info.variant},
-                     {"classes", json(info.classes).dump()},
-                     {"mean", json(info.normalize.mean).dump()},
-                     {"std", json(info.normalize.deviation).dump()},
-                     {"size", std::to_string(info.size)}});
+  write_safetensors(
+      path, state_dict(model),
+      {{"format", "pt"},
+       {"variant", info.variant},
+       {"classes", json(info.classes).dump(-1, ' ', false, json::error_handler_t::replace)},
+       {"mean", json(info.normalize.mean).dump()},
+       {"std", json(info.normalize.deviation).dump()},
+       {"size", std::to_string(info.size)}});
 }
 
-LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
+LoadedClassifier load_classifier(const std::string& from, const std::string& variant,
                                  const Placement& placement) {
   const Device device = Device::parse(placement.device);
-  const WeightsFile file = read_weights(path);
-  const StateDict tensors = adapt_encoder_names(file.tensors);
+  const WeightsFile file = read_weights(from);
+  const std::string& path = file.path;
+  std::string prefix;
+  const StateDict tensors = adapt_encoder_names(file.tensors, nullptr, &prefix);
   LoadedClassifier loaded;
   ClassifierInfo& info = loaded.info;
   read_metadata(path, file.metadata, info);
@@ -70,8 +76,11 @@ LoadedClassifier load_classifier(const std::string& path, const std::string& var
   loaded.model = std::make_unique<MSCANClassifier>(
       segnext_config(info.variant, loaded.classes).encoder, loaded.classes);
   const auto report = load_state_dict(*loaded.model, tensors, false);
-  if (!report.complete())
+  if (!report.covers() || is_another_model(*loaded.model, tensors))
     fail_input("{}: weights of another encoder than {}: {}", path, info.variant, report.summary());
+  check_usable(path, wanted_by(*loaded.model, tensors));
+  fmt::print("{}, variant {}\n{}{}\n", describe(file), info.variant, describe_prefix(prefix),
+             report.lines());
   loaded.model->eval();
   loaded.model->to(device);
   set_precision(*loaded.model, device, placement.precision);

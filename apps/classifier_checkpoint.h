@@ -29,8 +29,8 @@ struct LoadedClassifier {
   int classes = 0;
 };
 // Opens weights written by `segnext pretrain`, or published ones (.pth too): the number of classes
-// is then the classifier's, the variant that of the shapes, unless `variant` says it. Throws
-// InputError unless every tensor matches.
+// is then the classifier's, the variant that of the shapes, unless `variant` says it. Prints and
+// throws as load_weights does.
 LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
                                  const Placement& placement);
 

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "data/file.h"
 #include "tensor/error.h"
@@ -52,6 +53,10 @@ void write_output(const std::string& path, const std::string& text) {
   const int error = errno;
   if (file != stdout) std::fclose(file);
   if (!ok) fail("{}: {}; free some space or name another file", path, std::strerror(error));
+}
+
+void write_json(const std::string& path, const nlohmann::json& json) {
+  write_output(path, json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace nextgrad

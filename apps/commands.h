@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "apps/settings.h"
@@ -33,5 +34,8 @@ void add_data(CLI::App& app, DatasetConfig& data, std::string& split);
 void check_output(const std::string& path);
 // Text into a file the user named: atomically; into a device or pipe, directly. "-" is stdout.
 void write_output(const std::string& path, const std::string& text);
+
+// JSON by write_output; what is not UTF-8 (names of files) is replaced.
+void write_json(const std::string& path, const nlohmann::json& json);
 
 }  // namespace nextgrad

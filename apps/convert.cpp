@@ -6,8 +6,10 @@
 #include "apps/checkpoint.h"
 #include "apps/commands.h"
 #include "apps/progress.h"
+#include "data/text.h"
 #include "data/torch_file.h"
 #include "models/published_names.h"
+#include "tensor/backend.h"
 
 namespace nextgrad {
 namespace {
@@ -29,20 +31,21 @@ bool writes_torch(const ConvertArguments& a) {
 }
 
 // Drops everything but the encoder, and its prefix; the metadata of the classes goes too.
-void keep_encoder(const std::string& path, WeightsFile& file) {
+void keep_encoder(WeightsFile& file) {
   StateDict tensors;
   std::vector<ElementType> types;
+  const std::vector<std::string> names = names_without_prefix(file.tensors);
   for (std::size_t i = 0; i < file.tensors.size(); ++i) {
-    std::string name = file.tensors[i].name;
-    for (const char* prefix : {"module.", "backbone."})
-      if (name.starts_with(prefix)) name = name.substr(std::string(prefix).size());
+    constexpr std::string_view kPrefix = "backbone.";
+    const std::string name =
+        names[i].starts_with(kPrefix) ? names[i].substr(kPrefix.size()) : names[i];
     if (name.starts_with("decode_head.") || name.starts_with("auxiliary_head.") ||
         name.starts_with("head."))
       continue;
     tensors.push_back({name, file.tensors[i].value});
     types.push_back(file.types[i]);
   }
-  if (tensors.empty()) fail_input("{}: holds no encoder; leave --encoder-only out", path);
+  if (tensors.empty()) fail_input("{}: holds no encoder; leave --encoder-only out", file.path);
   file.tensors = std::move(tensors);
   file.types = std::move(types);
   file.metadata.erase("classes");
@@ -65,6 +68,19 @@ void set_types(const ConvertArguments& a, WeightsFile& file) {
     if (is_floating(file.tensors[i].value.dtype())) file.types[i] = *parse_element_type(dtype);
 }
 
+// Numbers that the new type turns into infinity would be found out when they are used.
+void check_range(const WeightsFile& file) {
+  for (std::size_t i = 0; i < file.tensors.size(); ++i) {
+    const auto& [name, value] = file.tensors[i];
+    if (!is_floating(value.dtype())) continue;
+    const auto bytes = encode_elements(file.types[i], value);
+    const Tensor written = decode_elements(file.types[i], bytes.data(), value.shape());
+    if (!written.backend().all_finite(written))
+      fail_input("{}: tensor {} holds numbers that are too large for {}; choose another --dtype",
+                 file.path, in_quotes(name), format_of(file.types[i]).name);
+  }
+}
+
 void check_paths(const ConvertArguments& a) {
   namespace fs = std::filesystem;
   std::error_code error;
@@ -79,16 +95,18 @@ void run_convert(const ConvertArguments& a) {
   const bool torch = writes_torch(a);
   check_paths(a);
   WeightsFile file = read_weights(a.in);
-  fmt::print("read {}\n", describe(a.in, file));
+  fmt::print("read {}\n", describe(file));
   std::erase(file.beside, "meta");  // that is the metadata, which goes along
   if (!file.beside.empty())
     fmt::print("left out what lies beside the weights: {}\n", fmt::join(file.beside, ", "));
   const std::size_t before = file.tensors.size();
-  if (a.encoder_only) keep_encoder(a.in, file);
+  if (a.encoder_only) keep_encoder(file);
   if (file.tensors.size() < before)
     fmt::print("left out {} tensors that are not the encoder's\n", before - file.tensors.size());
-  rename(a.in, a.names, file.tensors);
+  rename(file.path, a.names, file.tensors);
+  check_usable(file.path, file.tensors);
   set_types(a, file);
+  check_range(file);
   if (torch) {
     write_torch_file(a.out, file.tensors, file.types, file.metadata);
   } else {

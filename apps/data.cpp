@@ -129,7 +129,7 @@ void write_inspection(const InspectArguments& a, const std::vector<SplitCount>& 
   json["problems"] = problems;
   for (const SplitCount& c : splits)
     json["splits"][c.name] = c.missing.empty() ? nlohmann::json(c.images) : nlohmann::json();
-  write_output(a.json, json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  write_json(a.json, json);
 }
 
 void run_inspect(InspectArguments& a) {

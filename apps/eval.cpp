@@ -13,6 +13,7 @@ namespace {
 struct EvalArguments {
   DatasetConfig data;
   std::string weights, variant, split = "val", json;
+  bool any_classes = false;
   ProtocolOptions protocol;
   Placement placement;
   int threads = 0;
@@ -23,7 +24,7 @@ void run_eval(const CLI::App& app, const EvalArguments& a) {
   set_num_threads(a.threads);
   LoadedModel loaded = load_weights(a.weights, a.variant, a.placement);
   const auto dataset = make_dataset(a.data, a.split);
-  check_classes(loaded.info, a.weights, *dataset, a.data.kind);
+  match_classes(loaded.info, a.weights, *dataset, a.data.kind, a.any_classes);
   const Protocol protocol = protocol_of(app, a.protocol, loaded.info.normalize);
   EvalResult result{ConfusionMatrix(dataset->num_classes()), {}, false};
   const Stopwatch clock;
@@ -39,6 +40,11 @@ void run_eval(const CLI::App& app, const EvalArguments& a) {
         },
         static_cast<std::size_t>(a.protocol.workers));
   }
+  if (result.matrix.total() == 0)
+    fail_input(
+        "{} {}: no pixel of its labels counts, all are ignored ({}); look with segnext data "
+        "inspect",
+        a.data.kind, a.split, kIgnoreLabel);
   fmt::print("{}", scores_table(result.matrix, loaded.info.classes));
   if (a.json.empty()) return;
   auto json = scores_json(result.matrix, loaded.info.classes);
@@ -47,7 +53,7 @@ void run_eval(const CLI::App& app, const EvalArguments& a) {
   json["split"] = a.split;
   json["images"] = dataset->size();
   json["seconds"] = clock.seconds();
-  write_output(a.json, json.dump(2) + "\n");
+  write_json(a.json, json);
 }
 
 }  // namespace
@@ -55,12 +61,15 @@ void run_eval(const CLI::App& app, const EvalArguments& a) {
 Command eval_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("eval", "Score weights on a data set");
   auto a = std::make_shared<EvalArguments>();
-  app->add_option("--weights", a->weights,
-                  "weights written by segnext train, or others' .pth or .safetensors")
+  app->add_option(
+         "--weights", a->weights,
+         "a run's folder, weights written by segnext train, or others' .pth or .safetensors")
       ->required();
   app->add_option("--variant", a->variant, "only for weights whose shapes do not say it");
   add_data(*app, a->data, a->split);
   add_protocol(*app, a->protocol);
+  app->add_flag("--any-classes", a->any_classes,
+                "score even if the weights name other classes, or in another order");
   app->add_option("--json", a->json, "also write the scores and exact counts to this file");
   app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
       ->check(CLI::Range(0, 1024));

@@ -3,13 +3,16 @@
 
 #include <cstdint>
 #include <functional>
+#include <new>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "apps/inference.h"
 #include "apps/pipeline.h"
 #include "data/dataset.h"
 #include "data/metrics.h"
+#include "tensor/error.h"
 
 namespace nextgrad {
 
@@ -28,6 +31,21 @@ struct Prepared {
   Sample sample;
   std::vector<Image> views;
 };
+
+// Does work on a picture. Where memory does not suffice, throws OutOfMemory that names the picture
+// and the remedy.
+template <class Fn>
+auto with_memory_for(const std::string& picture, const std::string& remedy, Fn&& work) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+  } catch (const OutOfMemory&) {
+  }
+  throw OutOfMemory(fmt::format("{}: out of memory{}", picture, remedy));
+}
+inline constexpr const char* kReadRemedy =
+    " while it was read; make it smaller or cut it into pieces";
+std::string network_remedy(const Protocol& protocol);
 
 // Predicts every image at its label's size. Keeps the images numbered in `keep`. more(done) is
 // called after each and may stop by false. `ahead` pictures at most are read and resized ahead, by

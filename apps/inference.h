@@ -24,6 +24,7 @@ struct Protocol {
   // Upsamples the scores to the picture's size in one step; the published pipeline takes two, to
   // the network's input size and from there. Only for the whole picture at one scale; faster.
   bool one_step = false;
+  const char* window_option = "--window";  // what users of the command call `window`
 
   std::size_t views() const { return scales.size() * (flip ? 2 : 1); }
 };

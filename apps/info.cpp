@@ -49,9 +49,10 @@ void list_file(const std::string& path) {
   }
   std::string kinds;
   for (const auto& [type, count] : types) kinds += fmt::format(", {} {}", count, type);
-  fmt::print("{}{}\n", describe(path, file), kinds);
+  fmt::print("{}{}\n", describe(file), kinds);
   fmt::print("total: {} numbers in {}\n", format_count(numbers), format_bytes(bytes));
   fmt::print("fits: {}\n", fits(file));
+  for (const std::string& what : unusable(file.tensors)) fmt::print("unusable: {}\n", what);
   if (!file.beside.empty()) fmt::print("beside the weights: {}\n", fmt::join(file.beside, ", "));
   for (const auto& [key, value] : file.metadata)
     fmt::print("metadata {}: {}\n", is_plain_name(key) ? key : in_quotes(key), shortened(value));

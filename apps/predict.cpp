@@ -1,25 +1,21 @@
 // segnext predict: pictures of what a model sees, for files or for images of a data set.
-#include <glob.h>
-
 #include <algorithm>
-#include <filesystem>
-#include <map>
+#include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "apps/checkpoint.h"
 #include "apps/commands.h"
 #include "apps/evaluator.h"
 #include "apps/pipeline.h"
+#include "apps/predict_files.h"
 #include "apps/progress.h"
 #include "apps/protocol.h"
-#include "data/file.h"
 #include "data/palette.h"
 
 namespace nextgrad {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct PredictArguments {
   std::vector<std::string> inputs;
@@ -29,6 +25,7 @@ struct PredictArguments {
   std::string split = "val";
   std::int64_t count = 8;
   bool overlay = false, colour = false, index = false, overwrite = false, submission = false;
+  bool skip_existing = false, any_classes = false;
   double alpha = 0.5;
   ProtocolOptions protocol;
   Placement placement;
@@ -43,128 +40,37 @@ struct PredictArguments {
   }
 };
 
-// A file is itself, a folder its images, a pattern what it matches.
-std::vector<std::string> expand(const std::string& input) {
-  if (fs::is_directory(input)) {
-    auto files = list_files(input, image_suffixes());
-    if (files.empty()) fail_input("{}: no images in this folder; give another", input);
-    return files;
-  }
-  if (fs::exists(input) || input.find_first_of("*?[") == std::string::npos) return {input};
-  glob_t matches{};
-  const int status = glob(input.c_str(), 0, nullptr, &matches);
-  std::vector<std::string> files(matches.gl_pathv, matches.gl_pathv + matches.gl_pathc);
-  globfree(&matches);
-  if (status != 0 || files.empty()) fail_input("{}: matches no file", input);
-  return files;
-}
-
-// Where an image comes from, and its name without folder and suffix.
-struct Source {
-  std::string name;
-  std::string path;  // "" for an image of the data set
-  std::int64_t index = 0;
-};
-
-std::vector<Source> sources_of(const PredictArguments& a, const Dataset* dataset) {
-  std::vector<Source> sources;
-  if (dataset != nullptr)
-    for (std::int64_t i = 0;
-         i < (a.submission ? dataset->size() : std::min(a.count, dataset->size())); ++i)
-      sources.push_back({dataset->name(i), "", i});
-  for (const auto& input : a.inputs)
-    for (const auto& path : expand(input)) {
-      if (!fs::exists(path)) fail_input("{}: no such file; give a file, a folder or a glob", path);
-      sources.push_back({fs::path(path).stem().string(), path, 0});
-    }
-  // Two images of one name (a.jpg, a.png) keep their suffixes: a.jpg.png, a.png.png.
-  std::map<std::string, int> uses;
-  for (const auto& s : sources) ++uses[s.name];
-  for (auto& s : sources)
-    if (uses[s.name] > 1 && !s.path.empty()) s.name = fs::path(s.path).filename().string();
-  std::map<std::string, std::string> seen;
-  for (const auto& s : sources)
-    if (const auto [at, fresh] = seen.emplace(s.name, s.path); !fresh)
-      fail_input("{}: would be written over the result of {}; predict them into two folders",
-                 s.path, at->second);
-  return sources;
-}
-
-// Makes folders, and takes those away again into which nothing was put.
-class OutputFolders {
- public:
-  OutputFolders() = default;
-  OutputFolders(const OutputFolders&) = delete;
-  OutputFolders& operator=(const OutputFolders&) = delete;
-  ~OutputFolders() {
-    std::error_code not_empty;
-    for (auto path = made_.rbegin(); path != made_.rend(); ++path) fs::remove(*path, not_empty);
-  }
-  void make(const fs::path& path) {
-    std::error_code error;
-    std::vector<fs::path> missing;  // innermost first
-    for (fs::path p = path; !p.empty() && !fs::exists(p, error); p = p.parent_path())
-      missing.push_back(p);
-    made_.insert(made_.end(), missing.rbegin(), missing.rend());
-    fs::create_directories(path, error);
-    if (error || !fs::is_directory(path, error))
-      fail_input("{}: cannot be made a folder: {}; choose another --output", path.string(),
-                 error ? error.message() : "something else has this name");
-  }
-
- private:
-  std::vector<fs::path> made_;
-};
-
-class Writer {
- public:
-  // Every file that will be written is checked before the first is.
-  // `suffix`: of the files' names.
-  Writer(const PredictArguments& a, std::vector<std::string> kinds,
-         const std::vector<Source>& sources, std::string suffix)
-      : folder_(a.output), suffix_(std::move(suffix)), nested_(kinds.size() > 1) {
-    for (const auto& kind : kinds)
-      for (const auto& s : sources)
-        if (fs::exists(path(kind, s.name)) && !a.overwrite)
-          fail_input("{}: exists; add --overwrite or choose another --output",
-                     path(kind, s.name).string());
-        else if (fs::exists(path(kind, s.name)) && !s.path.empty() &&
-                 fs::equivalent(path(kind, s.name), s.path))
-          fail_input("{}: is an input itself; choose another --output", s.path);
-    for (const auto& kind : kinds) folders_.make(nested_ ? folder_ / kind : folder_);
-  }
-  fs::path path(const std::string& kind, const std::string& name) const {
-    return (nested_ ? folder_ / kind : folder_) / (name + suffix_);
-  }
-
- private:
-  fs::path folder_;
-  std::string suffix_;
-  bool nested_;
-  OutputFolders folders_;
-};
-
 // All that is fixed before the first picture; read by several threads.
 struct Job {
   const PredictArguments& arguments;
   const LoadedModel& loaded;
   const Dataset* dataset;
   std::vector<Source> sources;
-  std::vector<std::string> kinds;
   Protocol protocol;
 
-  Prepared prepare(std::int64_t i) const {
+  // What the network is to see, or why it cannot.
+  struct Picture {
+    Prepared prepared;
+    std::exception_ptr error = nullptr;
+  };
+  Picture prepare(std::int64_t i) const {
     const Source& s = sources[static_cast<std::size_t>(i)];
-    Sample sample =
-        s.path.empty() ? dataset->load(s.index) : Sample{s.name, read_image(s.path), {}};
-    std::vector<Image> views = resize_views(protocol, sample.image);
-    return {std::move(sample), std::move(views)};
+    try {
+      return with_memory_for(called(s, dataset), kReadRemedy, [&] {
+        Sample sample =
+            s.path.empty() ? dataset->load(s.index) : Sample{s.name, read_image(s.path), {}};
+        std::vector<Image> views = resize_views(protocol, sample.image);
+        return Picture{{std::move(sample), std::move(views)}};
+      });
+    } catch (const Error&) {
+      return {{}, std::current_exception()};
+    }
   }
-  void write(const Writer& writer, const std::string& name, const Sample& sample,
+  void write(const Results& results, const std::string& name, const Sample& sample,
              const LabelMap& label) const {
     const auto& palette = loaded.info.palette;
-    for (const auto& kind : kinds) {
-      const std::string path = writer.path(kind, name).string();
+    for (const auto& kind : results.kinds()) {
+      const std::string path = results.path(kind, name).string();
       if (kind == "overlay")
         write_png(path, overlay(sample.image, label, palette, arguments.alpha));
       if (kind == "colour") write_png(path, colorize(label, palette));
@@ -179,47 +85,101 @@ struct Job {
   }
 };
 
+// Pictures that cannot be read, or not be held in memory, are no reason to leave out the others.
+class Failures {
+ public:
+  // Calls `work`; false if its picture is one of them.
+  template <class Fn>
+  bool without(Fn&& work) {
+    try {
+      work();
+      return true;
+    } catch (const InputError& e) {
+      add(e.what(), false);
+    } catch (const OutOfMemory& e) {
+      add(e.what(), true);
+    }
+    return false;
+  }
+  // Any thread may call it.
+  void add(const std::string& line, bool memory) {
+    const std::scoped_lock lock(mutex_);
+    lines_.push_back(line);
+    memory_ = memory_ || memory;
+  }
+  std::int64_t count() const { return std::ssize(lines_); }
+  // A line for each, and the error that ends the command.
+  void report(std::int64_t pictures) const {
+    if (lines_.empty()) return;
+    std::fflush(stdout);
+    if (pictures == 1) memory_ ? throw OutOfMemory(lines_[0]) : fail_input("{}", lines_[0]);
+    for (const std::string& line : lines_) fmt::print(stderr, "segnext: {}\n", printable(line));
+    const std::string text = fmt::format(
+        "{} of {} images could not be predicted, named above; mend or remove them and call again "
+        "with --skip-existing for what is missing",
+        lines_.size(), pictures);
+    if (memory_) throw OutOfMemory(text);
+    fail_input("{}", text);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> lines_;
+  bool memory_ = false;
+};
+
 // The network runs here; the next pictures are read and the last ones written beside it.
-void predict_all(const Job& job, const Writer& writer) {
+void predict_all(const Job& job, const Results& results) {
   const auto n = static_cast<std::int64_t>(job.sources.size());
   const Stopwatch clock;
   double network = 0;
   ProgressLine progress(stdout);
-  Behind results;
-  Ahead<Prepared> pictures(
+  Failures failures;
+  Behind files;
+  Ahead<Job::Picture> pictures(
       n, [&](std::int64_t i) { return job.prepare(i); },
       static_cast<std::size_t>(job.arguments.protocol.workers));
   ModelForward forward(*job.loaded.model);
   for (std::int64_t i = 0; i < n; ++i) {
-    Prepared p;
-    try {
-      p = pictures.next();
-    } catch (...) {
-      results.finish();  // whose error, if any, came first
-      throw;
-    }
+    const Source& source = job.sources[static_cast<std::size_t>(i)];
+    Job::Picture picture = pictures.next();
     const Stopwatch busy;
-    const auto& image = p.sample.image;
-    LabelMap label = predict_labels(
-        forward, job.protocol, p.views, image.height, image.width, [&](double share) {
-          const double seconds = clock.seconds();
-          const double all = (static_cast<double>(i) + share) / static_cast<double>(n);
-          progress.update(fmt::format("image {} of {}: {:.0f} %  left {}", i + 1, n, 100 * share,
-                                      format_duration(seconds / all - seconds)));
-        });
+    const auto& image = picture.prepared.sample.image;
+    LabelMap label;
+    const bool done = failures.without([&] {
+      if (picture.error) std::rethrow_exception(picture.error);
+      const auto show = [&](double share) {
+        const double seconds = clock.seconds();
+        const double all = (static_cast<double>(i) + share) / static_cast<double>(n);
+        progress.update(fmt::format("image {} of {}: {:.0f} %  left {}", i + 1, n, 100 * share,
+                                    format_duration(seconds / all - seconds)));
+      };
+      label = with_memory_for(called(source, job.dataset), network_remedy(job.protocol), [&] {
+        return predict_labels(forward, job.protocol, picture.prepared.views, image.height,
+                              image.width, show);
+      });
+    });
     network += busy.seconds();
-    results.begin([&job, &writer, name = job.sources[static_cast<std::size_t>(i)].name,
-                   sample = std::move(p.sample),
-                   label = std::move(label)] { job.write(writer, name, sample, label); });
-    if (i + 1 == n) results.finish();
+    if (done)
+      files.begin([&job, &results, &failures, &source, sample = std::move(picture.prepared.sample),
+                   label = std::move(label)] {
+        try {
+          with_memory_for(called(source, job.dataset), network_remedy(job.protocol),
+                          [&] { job.write(results, source.name, sample, label); });
+        } catch (const OutOfMemory& e) {
+          failures.add(e.what(), true);
+        }
+      });
+    if (i + 1 == n) files.finish();
     progress.update(fmt::format("{} of {} images  {:.1f} images/s", i + 1, n,
                                 static_cast<double>(i + 1) / clock.seconds()),
                     i + 1 == n);
   }
   progress.finish();
-  fmt::print("{} images in {}: {:.1f} images/s, the network {:.0f} % of the time\n", n,
-             job.arguments.output, static_cast<double>(n) / clock.seconds(),
-             100 * network / clock.seconds());
+  fmt::print("{} images in {}: {:.1f} images/s, the network {:.0f} % of the time\n",
+             n - failures.count(), printable(job.arguments.output),
+             static_cast<double>(n) / clock.seconds(), 100 * network / clock.seconds());
+  failures.report(n);
 }
 
 void run_predict(const CLI::App& app, const PredictArguments& a) {
@@ -229,27 +189,40 @@ void run_predict(const CLI::App& app, const PredictArguments& a) {
   if (data_set == !a.inputs.empty())
     fail_input("predict: give images (files, a folder or a glob) or --data, one of the two");
   set_num_threads(a.threads);
-  const LoadedModel loaded = load_weights(a.weights, a.variant, a.placement);
+  LoadedModel loaded = load_weights(a.weights, a.variant, a.placement);
   std::unique_ptr<Dataset> dataset;
-  if (data_set) dataset = make_dataset(a.data, a.split);
-  Job job{a,
-          loaded,
-          dataset.get(),
-          sources_of(a, dataset.get()),
-          a.kinds(),
+  if (data_set) {
+    dataset = make_dataset(a.data, a.split);
+    match_classes(loaded.info, a.weights, *dataset, a.data.kind, a.any_classes);
+  }
+  std::vector<Source> sources = data_set
+                                    ? sources_of(*dataset, a.submission ? dataset->size() : a.count)
+                                    : sources_of(a.inputs, a.output);
+  Job job{a, loaded, dataset.get(), std::move(sources),
           protocol_of(app, a.protocol, loaded.info.normalize)};
+  std::vector<std::string> kinds = a.kinds();
   if (a.submission) {
     const std::string& note = dataset->submission().note;
     if (!note.empty()) fmt::print("{}\n", note);
   } else {
     job.protocol.one_step = true;  // no pixel that one would see differs
     // From a data set there is more to look at: the image and the truth.
-    if (data_set) job.kinds.push_back("image");
-    if (data_set && dataset->has_labels()) job.kinds.push_back("truth");
+    if (data_set) kinds.push_back("image");
+    if (data_set && dataset->has_labels()) kinds.push_back("truth");
   }
-  const Writer writer(a, job.kinds, job.sources,
-                      a.submission ? dataset->submission().suffix : ".png");
-  predict_all(job, writer);
+  Results results(a.output, kinds, a.submission ? dataset->submission().suffix : ".png");
+  const std::size_t all = job.sources.size();
+  using Existing = Results::Existing;
+  results.check(a.overwrite       ? Existing::replaced
+                : a.skip_existing ? Existing::skipped
+                                  : Existing::refused,
+                dataset.get(), job.sources);
+  if (const std::size_t there = all - job.sources.size(); there > 0)
+    fmt::print("{} of {} images have their results in {} already\n", there, all,
+               printable(a.output));
+  if (job.sources.empty()) return;
+  results.make_folders(job.sources);
+  predict_all(job, results);
 }
 
 }  // namespace
@@ -258,8 +231,9 @@ Command predict_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("predict", "Segment images");
   auto a = std::make_shared<PredictArguments>();
   app->add_option("images", a->inputs, "files, folders or globs in quotes");
-  app->add_option("--weights", a->weights,
-                  "weights written by segnext train, or others' .pth or .safetensors")
+  app->add_option(
+         "--weights", a->weights,
+         "a run's folder, weights written by segnext train, or others' .pth or .safetensors")
       ->required();
   app->add_option("--variant", a->variant, "only for weights whose shapes do not say it");
   app->add_option("--output", a->output, "folder of the results")->capture_default_str();
@@ -276,12 +250,17 @@ Command predict_command(CLI::App& root) {
   app->add_option("--count", a->count, "how many images of the data set")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
-  app->add_flag("--overwrite", a->overwrite, "replace results that exist");
+  auto* replace = app->add_flag("--overwrite", a->overwrite, "replace results that exist");
+  app->add_flag("--skip-existing", a->skip_existing, "predict only what has no results yet")
+      ->excludes(replace);
+  app->add_flag("--any-classes", a->any_classes,
+                "with --data: even if the weights name other classes, or in another order");
   app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
       ->check(CLI::Range(0, 1024));
   add_placement(*app, a->placement);
   app->footer(
-      "Results keep the images' names (as .png) and sizes; several kinds go into sub-folders.\n"
+      "Results keep the images' names (as .png), sub-folders and sizes; several kinds go into\n"
+      "sub-folders. Images that cannot be read are named at the end, the others are done.\n"
       "Examples:\n"
       "  segnext predict --weights run/best.safetensors photos/ --output seen\n"
       "  segnext predict --weights run/best.safetensors 'a/*.jpg' --colour --index\n"

@@ -102,7 +102,7 @@ void run_eval_only(const PretrainArguments& a) {
   json["weights"] = a.weights;
   json["classes"] = data->classes();
   json["seconds"] = clock.seconds();
-  write_output(a.json, json.dump(2) + "\n");
+  write_json(a.json, json);
 }
 
 void run(PretrainArguments& a) {

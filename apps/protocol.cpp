@@ -109,6 +109,7 @@ void use_preset_data(const CLI::App& app, const std::string& preset, DatasetConf
 
 Protocol val_protocol(const TrainConfig& c) {
   Protocol p;
+  p.window_option = "--val-window";
   p.window = c.val_window;
   p.stride = c.val_stride;
   check_window(p, "--val-window", "--val-stride");

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <iterator>
 
+#include "tensor/error.h"
+
 namespace nextgrad {
 namespace {
 
@@ -42,7 +44,7 @@ td:first-child{color:var(--dim);width:40%}.wide{overflow-x:auto}
 
 std::string escape(const std::string& text) {
   std::string out;
-  for (const char c : text) {
+  for (const char c : printable(text)) {
     if (c == '&')
       out += "&amp;";
     else if (c == '<')
@@ -147,7 +149,8 @@ std::string confusion_map(const Report& r) {
       out += fmt::format(
           "<text x=\"{0}\" y=\"{1:.1f}\" text-anchor=\"end\">{2}</text><text transform=\"translate("
           "{3:.1f} {4}) rotate(-45)\">{2}</text>",
-          left - 8, top + at + 4, escape(r.classes[i].substr(0, 16)), left + at + 4, top - 8);
+          left - 8, top + at + 4, escape(fmt::format("{:.16}", printable(r.classes[i]))),
+          left + at + 4, top - 8);
     double row = 0;
     for (std::size_t j = 0; j < k; ++j) row += static_cast<double>(r.confusion[i * k + j]);
     for (std::size_t j = 0; j < k; ++j) {

@@ -47,8 +47,9 @@ SegmentationTask::SegmentationTask(const TrainConfig& config, bool has_state) : 
   model_ = std::make_unique<SegNeXt>(info_.config);
   init_parameters(*model_, static_cast<std::uint64_t>(config.seed));
   if (!has_state && !config.pretrained.empty())
-    ProgressLine(stdout).message(
-        "pretrained " + load_pretrained(*model_, config.pretrained, config.reset_classifier));
+    ProgressLine(stdout).message("pretrained " + load_pretrained(*model_, config.pretrained,
+                                                                 config.reset_classifier,
+                                                                 info_.classes));
   check_batch_norm(config.batch, config.crop.height, config.crop.width);
   model_->to(device);
   set_precision(model_->backbone(), device, config.precision);

@@ -85,11 +85,11 @@ void* CachingAllocator::allocate(std::size_t bytes) {
   if (block == nullptr) block = grow(size, small);
   if (block == nullptr) block = find(size, small, true);
   if (block == nullptr) {
-    fail(
+    throw OutOfMemory(fmt::format(
         "out of memory on the GPU: {} MiB wanted, {} MiB in use by tensors, {} MiB reserved, of "
         "{} MiB in all; lower the batch or the image size, or use --precision bf16 or --recompute",
         (bytes + (1 << 20) - 1) >> 20, stats_.live >> 20, stats_.reserved >> 20,
-        source_->total() >> 20);
+        source_->total() >> 20));
   }
   split(block, size);
   block->free = false;

@@ -110,6 +110,13 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
   }
 }
 
+void AtomicFile::write_at(std::uint64_t offset, const void* data, std::size_t bytes) {
+  check(fd_ >= 0, "{}: written after it was closed", path_);
+  if (::lseek(fd_, static_cast<off_t>(offset), SEEK_SET) < 0) give_up("write");
+  write(data, bytes);
+  if (::lseek(fd_, 0, SEEK_END) < 0) give_up("write");
+}
+
 void AtomicFile::commit() {
   check(fd_ >= 0, "{}: committed after it was closed", path_);
   if (::fsync(fd_) != 0 && errno != EINVAL) give_up("flush");

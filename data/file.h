@@ -29,6 +29,8 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
   void write(const void* data, std::size_t bytes);
+  // Over what was written from byte `offset` on.
+  void write_at(std::uint64_t offset, const void* data, std::size_t bytes);
   void commit();
 
  private:

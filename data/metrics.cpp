@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "data/text.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -108,16 +109,15 @@ std::string scores_table(const ConfusionMatrix& matrix, const std::vector<std::s
         "scores_table: {} names for {} classes", names.size(), matrix.classes());
   const Scores s = matrix.scores();
   std::size_t width = 5;
-  for (const std::string& name : names) width = std::max(width, printable(name).size());
+  for (const std::string& name : names) width = std::max(width, width_of(printable(name)));
   std::string text =
       fmt::format("{:<{}}  {:>6}  {:>6}  {:>7}\n", "class", width, "IoU", "Acc", "share");
   for (int k = 0; k < matrix.classes(); ++k) {
     const auto i = static_cast<std::size_t>(k);
-    text += fmt::format("{:<{}}  {:>6}  {:>6}  {:>7}\n", printable(names[i]), width, percent(s.iou[i]),
-                        percent(s.accuracy[i]),
-                        matrix.total() == 0
-                            ? "-"
-                            : percent(ratio(row_sum(matrix, k), matrix.total())) + "%");
+    const double share = ratio(row_sum(matrix, k), matrix.total());
+    text +=
+        fmt::format("{:<{}}  {:>6}  {:>6}  {:>7}\n", printable(names[i]), width, percent(s.iou[i]),
+                    percent(s.accuracy[i]), percent(share) + (std::isnan(share) ? "" : "%"));
   }
   return text + fmt::format("mIoU {}  mAcc {}  aAcc {}\n", percent(s.mean_iou),
                             percent(s.mean_accuracy), percent(s.all_accuracy));

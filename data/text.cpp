@@ -1,5 +1,6 @@
 #include "data/text.h"
 
+#include <fmt/format.h>
 #include <utf8proc.h>
 
 #include <algorithm>
@@ -54,6 +55,11 @@ std::string composed(const std::string& name) {
   if (size < 0) return name;
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(form, &std::free);
   return {reinterpret_cast<const char*>(form), static_cast<std::size_t>(size)};
+}
+
+std::size_t width_of(const std::string& text) {
+  // Padded to as many columns as it has bytes, which are no fewer.
+  return 2 * text.size() - fmt::format("{:<{}}", text, text.size()).size();
 }
 
 bool is_plain_name(const std::string& name) {

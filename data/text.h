@@ -20,6 +20,9 @@ std::string in_quotes(const std::string& name);
 // its accents; any other bytes as they are.
 std::string composed(const std::string& name);
 
+// Columns that printable text takes on a terminal, as fmt pads it.
+std::size_t width_of(const std::string& text);
+
 // Whether a tensor may be called so: printable ASCII without spaces, not empty.
 bool is_plain_name(const std::string& name);
 

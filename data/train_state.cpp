@@ -49,6 +49,7 @@ TrainState load_train_state(const std::string& path) {
   state.best = number<double>(file.metadata, "best", path);
   state.config = take(file.metadata, "config", path);
   if (state.iteration < 0) fail_input("{}: damaged training state: iteration below 0", path);
+  state.summed = file.summed;
   state.tensors = std::move(file.tensors);
   state.extra = std::move(file.metadata);
   return state;

@@ -17,11 +17,13 @@ struct TrainState {
   std::string config;                // the run's resolved settings, TOML
   std::vector<NamedTensor> tensors;  // weights, optimiser and average, as the trainer names them
   Metadata extra;                    // anything else, as text
+  bool summed = true;                // read from a file with check sums, which were right
 };
 
 void save_train_state(const std::string& path, const TrainState& state);
 
-// Throws InputError for a file that is damaged or is no training state.
+// Throws InputError for a file that is damaged or is no training state. Files of older versions have
+// no check sums (`summed`).
 TrainState load_train_state(const std::string& path);
 
 }  // namespace nextgrad

@@ -1,9 +1,12 @@
 #include "data/weights_file.h"
 
 #include <algorithm>
+#include <cmath>
+#include <filesystem>
 #include <string_view>
 
 #include "data/input_file.h"
+#include "data/text.h"
 #include "data/torch_file.h"
 #include "tensor/error.h"
 
@@ -23,9 +26,22 @@ void explain(const std::string& path, std::string_view head) {
     fail_input("{}: is compressed with gzip; unpack it first", path);
 }
 
-}  // namespace
+// The file that a path means.
+std::string file_of(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) return path;
+  const fs::path best = fs::path(path) / "best.safetensors";
+  const fs::path last = fs::path(path) / "last.safetensors";
+  if (fs::exists(best, ignored)) return best.string();
+  if (fs::exists(last, ignored))
+    fail_input("{}: a run's folder without best.safetensors, before its first validation; name {}",
+               path, last.string());
+  fail_input("{}: is a folder, but no run's with best.safetensors in it; name a file of weights",
+             path);
+}
 
-WeightsFile read_weights(const std::string& path) {
+WeightsFile read_file_of(const std::string& path) {
   const std::string head = InputFile(path).head();
   if (is_torch_file(head)) return read_torch_file(path);
   explain(path, head);
@@ -34,12 +50,47 @@ WeightsFile read_weights(const std::string& path) {
     fail_input("{}: is neither a .safetensors file nor a PyTorch .pth; name a file of weights",
                path);
   SafeTensors file = read_safetensors(path);
-  return {.format = "safetensors",
+  return {.path = {},
+          .format = "safetensors",
           .key = {},
           .tensors = std::move(file.tensors),
           .types = std::move(file.types),
           .metadata = std::move(file.metadata),
           .beside = {}};
+}
+
+}  // namespace
+
+WeightsFile read_weights(const std::string& path) {
+  const std::string file = file_of(path);
+  WeightsFile weights = read_file_of(file);
+  weights.path = file;
+  return weights;
+}
+
+std::vector<std::string> unusable(const StateDict& tensors) {
+  std::vector<std::string> found;
+  const auto count = [&](const NamedTensor& t, const char* what, auto&& bad) {
+    const std::vector<float> values = t.value.to_vector<float>();
+    if (const auto n = std::count_if(values.begin(), values.end(), bad); n > 0)
+      found.push_back(
+          fmt::format("tensor {} holds {} {} among {}", in_quotes(t.name), n, what, values.size()));
+  };
+  for (const NamedTensor& t : tensors) {
+    if (!is_floating(t.value.dtype())) continue;
+    count(t, "numbers that are not finite (NaN, infinity)",
+          [](float x) { return !std::isfinite(x); });
+    if (t.name.ends_with("running_var"))
+      count(t, "variances below 0", [](float x) { return x < 0; });
+  }
+  return found;
+}
+
+void check_usable(const std::string& path, const StateDict& tensors) {
+  const auto found = unusable(tensors);
+  if (found.empty()) return;
+  fail_input("{}: {}{}; use weights from before they went wrong", path, found[0],
+             found.size() > 1 ? fmt::format(" (and {} tensors more)", found.size() - 1) : "");
 }
 
 }  // namespace nextgrad

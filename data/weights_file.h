@@ -11,6 +11,7 @@
 namespace nextgrad {
 
 struct WeightsFile {
+  std::string path;    // of the file itself
   std::string format;  // "safetensors", "PyTorch zip", "PyTorch legacy"
   // .pth: the key under which the weights were, "state_dict" and the like; "" at the top level.
   std::string key;
@@ -21,7 +22,14 @@ struct WeightsFile {
   std::vector<std::string> beside;
 };
 
-// Opens by content, not by suffix. Throws InputError for what is neither, or is damaged.
+// Opens by content, not by suffix; a run's folder means its best.safetensors. Throws InputError for
+// what is neither, or is damaged.
 WeightsFile read_weights(const std::string& path);
+
+// What no network can compute with, a text for each tensor: numbers that are not finite (as f32,
+// which weights become), a running_var below 0.
+std::vector<std::string> unusable(const StateDict& tensors);
+// Throws InputError that names the first of them.
+void check_usable(const std::string& path, const StateDict& tensors);
 
 }  // namespace nextgrad

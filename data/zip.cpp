@@ -1,22 +1,17 @@
 #include "data/zip.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <cstring>
 #include <optional>
 #include <set>
 #include <string_view>
 
+#include "data/crc32.h"
 #include "data/text.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
 namespace {
-
-std::uint32_t check_sum(std::span<const std::uint8_t> bytes) {
-  return static_cast<std::uint32_t>(crc32_z(0, bytes.data(), bytes.size()));
-}
 
 constexpr std::uint32_t kLocal = 0x04034b50, kCentral = 0x02014b50, kEnd = 0x06054b50,
                         kEnd64 = 0x06064b50, kLocator64 = 0x07064b50, kDescriptor = 0x08074b50;
@@ -260,7 +255,7 @@ std::vector<ZipEntry> read_zip_directory(const InputFile& file) {
 
 void read_zip_entry(const InputFile& file, const ZipEntry& entry, std::span<std::uint8_t> into) {
   file.read(entry.offset, into);
-  if (check_sum(into) != entry.crc)
+  if (crc32_of(into) != entry.crc)
     damaged(file, fmt::format("the check sum of {} is wrong", in_quotes(entry.name)));
 }
 
@@ -292,7 +287,7 @@ void ZipWriter::add(const std::string& name, std::span<const std::uint8_t> bytes
   if (header + padding + bytes.size() > 0xffffffffu - kMaxDirectory || entries_ >= 0xffff)
     fail_input("{}: would be larger than 4 GB; write a .safetensors file or a smaller --dtype",
                path_);
-  const u32 crc = check_sum(bytes), size = static_cast<u32>(bytes.size());
+  const u32 crc = crc32_of(bytes), size = static_cast<u32>(bytes.size());
   const auto name_size = static_cast<u16>(name.size());
   directory_ +=
       little_endian(kCentral, kVersion, kVersion, kUtf8, kStored, kTime, kDate, crc, size, size,

@@ -2,14 +2,75 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
+#include <set>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 namespace nextgrad {
 
 namespace {
 
 constexpr std::string_view kOuter = "mlp.dwconv.", kInner = "dwconv.";
+
+// A tensor of every encoder: what stands before its name stands before all.
+constexpr std::string_view kAnchors[] = {"patch_embed1.proj.0.weight", "block1.0.norm1.weight"};
+
+// What wrappers of modules (distributed training, torch.compile, FSDP, checkpoints) put into names.
+constexpr std::string_view kWrappers[] = {"module.", "_orig_mod.", "_fsdp_wrapped_module.",
+                                          "_checkpoint_wrapped_module."};
+
+std::string unwrapped(std::string name) {
+  for (std::size_t at = 0; at < name.size();) {
+    const std::string_view rest = std::string_view(name).substr(at);
+    const auto wrapper = std::find_if(std::begin(kWrappers), std::end(kWrappers),
+                                      [&](std::string_view w) { return rest.starts_with(w); });
+    if (wrapper != std::end(kWrappers)) {
+      name.erase(at, wrapper->size());
+      continue;
+    }
+    const std::size_t dot = name.find('.', at);
+    at = dot == std::string::npos ? name.size() : dot + 1;
+  }
+  return name;
+}
+
+// What stands before the encoder's names and a `backbone.`, of each encoder in the file.
+std::set<std::string> prefixes_of(const std::vector<std::string>& names) {
+  std::set<std::string> prefixes;
+  const auto cut = [](std::string& name, std::string_view end) {
+    const bool whole = name.size() == end.size() ||
+                       (name.size() > end.size() && name[name.size() - end.size() - 1] == '.');
+    if (!whole || !name.ends_with(end)) return false;
+    name.resize(name.size() - end.size());
+    return true;
+  };
+  for (const std::string& name : names)
+    for (const std::string_view anchor : kAnchors)
+      if (std::string prefix = name; cut(prefix, anchor)) {
+        cut(prefix, "backbone.");
+        prefixes.insert(prefix);
+      }
+  return prefixes;
+}
+
+// Of several models in one file the one that was trained, not its average or teacher; then the
+// least nested.
+std::string choose_prefix(const std::set<std::string>& prefixes) {
+  const auto rank = [](const std::string& prefix) {
+    const bool second =
+        prefix.find("ema") != std::string::npos || prefix.find("teacher") != std::string::npos;
+    return std::pair(second, prefix.size());
+  };
+  const auto best = std::min_element(prefixes.begin(), prefixes.end(),
+                                     [&](auto& a, auto& b) { return rank(a) < rank(b); });
+  return best == prefixes.end() ? "" : *best;
+}
+
+bool is_encoder_name(const std::string& name) {
+  return name.starts_with("patch_embed") || name.starts_with("block") || name.starts_with("norm");
+}
 
 std::string without_prefix(const std::string& name, std::string_view prefix) {
   return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
@@ -51,10 +112,32 @@ std::string mmseg1_name(const std::string& name) {
   return name.substr(0, inner) + name.substr(inner + kInner.size());
 }
 
-StateDict adapt_published_names(const StateDict& file, std::vector<std::string>* left_out) {
+std::vector<std::string> names_without_prefix(const StateDict& file, std::string* taken) {
+  std::vector<std::string> names;
+  for (const NamedTensor& t : file) names.push_back(unwrapped(t.name));
+  const bool copies = std::set(names.begin(), names.end()).size() < file.size();
+  for (std::size_t i = 0; copies && i < file.size(); ++i) names[i] = file[i].name;
+  const std::string prefix = choose_prefix(prefixes_of(names));
+  std::set<std::string> model;
+  for (std::string& name : names)
+    if (name.starts_with(prefix)) model.insert(name = name.substr(prefix.size()));
+  for (std::size_t i = 0; i < file.size(); ++i) {
+    const bool changed = names[i] != file[i].name;
+    if (!prefix.empty() && !changed && model.contains(names[i])) names[i] += " (outside the model)";
+    if (taken == nullptr || !taken->empty() || !changed) continue;
+    *taken = file[i].name.ends_with(names[i])
+                 ? file[i].name.substr(0, file[i].name.size() - names[i].size())
+                 : file[i].name + " (now " + names[i] + ")";
+  }
+  return names;
+}
+
+StateDict adapt_published_names(const StateDict& file, std::vector<std::string>* left_out,
+                                std::string* taken) {
+  const auto names = names_without_prefix(file, taken);
   StateDict renamed;
-  for (const NamedTensor& t : file)
-    renamed.push_back({published_name(without_prefix(t.name, "module.")), t.value});
+  for (std::size_t i = 0; i < file.size(); ++i)
+    renamed.push_back({published_name(names[i]), file[i].value});
   const bool encoder_alone = std::none_of(renamed.begin(), renamed.end(), [](const NamedTensor& t) {
     return t.name.starts_with("backbone.");
   });
@@ -64,20 +147,22 @@ StateDict adapt_published_names(const StateDict& file, std::vector<std::string>*
       leave_out(left_out, t.name);
       continue;
     }
-    if (encoder_alone && !t.name.starts_with("decode_head.")) t.name = "backbone." + t.name;
+    if (encoder_alone && is_encoder_name(t.name)) t.name = "backbone." + t.name;
     result.push_back(std::move(t));
   }
   return result;
 }
 
-StateDict adapt_encoder_names(const StateDict& file, std::vector<std::string>* left_out) {
+StateDict adapt_encoder_names(const StateDict& file, std::vector<std::string>* left_out,
+                              std::string* taken) {
+  const auto names = names_without_prefix(file, taken);
   StateDict result;
-  for (const NamedTensor& t : file) {
-    const std::string name = without_prefix(t.name, "module.");
+  for (std::size_t i = 0; i < file.size(); ++i) {
+    const std::string& name = names[i];
     if (name.starts_with("auxiliary_head.") || name.starts_with("decode_head."))
       leave_out(left_out, name);
     else
-      result.push_back({published_name(without_prefix(name, "backbone.")), t.value});
+      result.push_back({published_name(without_prefix(name, "backbone.")), file[i].value});
   }
   return result;
 }

@@ -9,17 +9,24 @@
 
 namespace nextgrad {
 
-// Renames tensors of a published checkpoint to this library's names for SegNeXt: drops the prefix
-// `module.` (distributed training); MMSegmentation 1.x's `mlp.dwconv.weight` becomes
+// The names without what stands before every name of the model: a wrapper's `module.` or
+// `_orig_mod.` (anywhere, as often as it comes), a program's `model.`, `net.` or any other before
+// the encoder. What it was goes to `taken`, unless that holds something. Of several models the one
+// not called ema or teacher is meant; names outside it stay as they are.
+std::vector<std::string> names_without_prefix(const StateDict& file, std::string* taken = nullptr);
+
+// Renames tensors of a published checkpoint to this library's names for SegNeXt:
+// names_without_prefix; MMSegmentation 1.x's `mlp.dwconv.weight` becomes
 // `mlp.dwconv.dwconv.weight`; if the file holds an encoder alone (no name starts with
-// `backbone.`), `backbone.` is put before all but the ImageNet classifier `head.*`, which is
+// `backbone.`), `backbone.` is put before the encoder's and the ImageNet classifier `head.*` is
 // dropped, as are auxiliary heads (their names go to `left_out`, if given).
-StateDict adapt_published_names(const StateDict& file,
-                                std::vector<std::string>* left_out = nullptr);
+StateDict adapt_published_names(const StateDict& file, std::vector<std::string>* left_out = nullptr,
+                                std::string* taken = nullptr);
 
 // The same for MSCANClassifier: no prefix `backbone.`, the classifier `head.*` kept, the decoder
 // `decode_head.*` and auxiliary heads dropped.
-StateDict adapt_encoder_names(const StateDict& file, std::vector<std::string>* left_out = nullptr);
+StateDict adapt_encoder_names(const StateDict& file, std::vector<std::string>* left_out = nullptr,
+                              std::string* taken = nullptr);
 
 // MMSegmentation 1.x's name of a tensor: `mlp.dwconv.dwconv.weight` becomes `mlp.dwconv.weight`.
 std::string mmseg1_name(const std::string& name);

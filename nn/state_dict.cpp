@@ -1,5 +1,6 @@
 #include "nn/state_dict.h"
 
+#include <algorithm>
 #include <functional>
 #include <unordered_map>
 #include <unordered_set>
@@ -70,11 +71,12 @@ StateDict state_dict(const Module& module) {
   return dict;
 }
 
+bool LoadReport::covers() const {
+  return misshaped.empty() && std::all_of(missing.begin(), missing.end(), is_counter);
+}
+
 bool LoadReport::complete() const {
-  for (const std::string& name : missing) {
-    if (!is_counter(name)) return false;
-  }
-  return unexpected.empty() && misshaped.empty();
+  return covers() && unexpected.empty();
 }
 
 std::string LoadReport::summary() const {

@@ -25,6 +25,8 @@ struct LoadReport {
   std::vector<std::string> misshaped;   // "name: file [1,2], model [1,3]"; not copied
   // Nothing but num_batches_tracked (absent from old files) is missing, unexpected or misshaped.
   bool complete() const;
+  // The module has all it wants; the dictionary may hold more.
+  bool covers() const;
   // "345 of 347 tensors matched; missing: a, b; unexpected: c" (at most three names each).
   std::string summary() const;
   // The same as four lines, one for each group: "matched: 345 of 347 tensors", "missing: none",

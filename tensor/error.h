@@ -24,6 +24,12 @@ class InputError : public Error {
   using Error::Error;
 };
 
+// Memory of the host or the device does not suffice: who knows what for says what helps.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
 template <class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
   throw Error(fmt::format(format, std::forward<Args>(args)...));

@@ -74,8 +74,10 @@ void* CachingAllocator::allocate(std::size_t bytes) {
       block = take(size);
     }
     if (block == nullptr)
-      fail("out of memory: {} MiB wanted, {} MiB in use; lower the batch or the image size",
-           bytes >> 20, stats_.live >> 20);
+      throw OutOfMemory(
+          fmt::format("out of memory: {} MiB wanted, {} MiB in use; lower the batch or the image "
+                      "size",
+                      bytes >> 20, stats_.live >> 20));
     stats_.reserved += size;
   }
   stats_.live += size;

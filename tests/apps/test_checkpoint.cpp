@@ -1,10 +1,13 @@
 // Weights of every origin through the binary: what loads, what is said of it, what is refused.
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
 
 #include "apps/checkpoint.h"
+#include "apps/classifier_checkpoint.h"
 #include "data/torch_file.h"
 #include "models/classifier.h"
 #include "models/published_names.h"
@@ -89,7 +92,7 @@ TEST_CASE_FIXTURE(Fixture, "eval: others' .pth needs no --variant, under any of 
   CHECK(has(out, "under state_dict, variant nano\n"));
   CHECK(has(out, "\nmissing: none\nunexpected: none\nmis-shaped: none\n"));
   CHECK(has(out, fmt::format("\nmatched: {0} of {0} tensors\n", weights.size())));
-  CHECK(has(out, "class 0"));
+  CHECK(has(out, "blob"));  // the data set's name: the weights have none
   // Distributed training, MMSegmentation 1.x's names, no counters, under another suffix.
   write_pth(folder / "odd.bin",
             renamed(selected(weights, [](const auto& n) { return !is_counter(n); }),
@@ -115,7 +118,7 @@ TEST_CASE_FIXTURE(Fixture, "eval: weights that do not fit") {
   check_refused(kEval + "short.pth", "another model than nano");
   for (auto& t : weights) t.name = "x." + t.name;
   write_pth(folder / "strange.pth", weights);
-  check_refused(kEval + "strange.pth", "no classifier");
+  check_refused(kEval + "strange.pth", "another model than nano");
   write_pth(folder / "four.pth", weights_of("nano", 4));
   check_refused(kEval + "four.pth", "4 classes");
 }
@@ -204,6 +207,170 @@ TEST_CASE_FIXTURE(Fixture, "convert: there and back, with the metadata") {
   CHECK_FALSE(has(encoder, "metadata classes"));
   CHECK(has(encoder, "fits: the encoder of nano"));
   CHECK(has(output(kTrain + "--pretrained e.pth"), "unexpected: none"));
+}
+
+TEST_CASE_FIXTURE(Fixture, "weights whose numbers are of no use are named everywhere") {
+  const auto spoiled = [](StateDict tensors, const std::string& name, float value) {
+    for (auto& t : tensors)
+      if (t.name == name) {
+        auto values = t.value.to_vector<float>();
+        values.back() = value;
+        t.value = Tensor::from(values, t.value.shape());
+      }
+    return tensors;
+  };
+  const std::string bias = "decode_head.conv_seg.bias", variance = "backbone.norm1.running_var";
+  struct Case {
+    std::string name;
+    float value;
+  };
+  for (const auto& [name, value] : {Case{bias, NAN}, Case{bias, INFINITY}, Case{variance, -1}}) {
+    write_pth(folder / "bad.pth", spoiled(weights_of("nano", 3), name, value));
+    check_refused(kEval + "bad.pth", name);
+    check_refused("predict --weights bad.pth images/val --output seen", name);
+    check_refused(kTrain + "--pretrained bad.pth", name);
+    check_refused("convert bad.pth bad.safetensors", name);
+    const std::string listed = output("info bad.pth");
+    CHECK(has(listed, "unusable: tensor \"" + name + "\" holds 1 "));
+  }
+  CHECK_FALSE(fs::exists(folder / "seen"));
+  CHECK_FALSE(fs::exists(folder / "bad.safetensors"));
+  // The classifier of pictures; what the model has no place for does not matter.
+  StateDict encoder = imagenet_weights("nano");
+  encoder.push_back({"criterion.weight", Tensor::full({3}, NAN)});
+  MSCANClassifier model(segnext_config("nano", 1).encoder, 10);
+  write_pth(folder / "good.pth", encoder);
+  CHECK_NOTHROW(load_pretrained(model, folder / "good.pth"));
+  CHECK_NOTHROW(load_classifier(folder / "good.pth", "", {}));
+  write_pth(folder / "bad.pth", spoiled(encoder, "norm1.running_var", -1));
+  CHECK_THROWS_AS(load_pretrained(model, folder / "bad.pth"), InputError);
+  CHECK_THROWS_AS(load_classifier(folder / "bad.pth", "", {}), InputError);
+  // What half precision cannot hold is not made infinite.
+  write_pth(folder / "large.pth", spoiled(weights_of("nano", 3), bias, 70000));
+  check_refused("convert large.pth half.safetensors --half", bias);
+  CHECK_FALSE(fs::exists(folder / "half.safetensors"));
+  output("convert large.pth half.safetensors --dtype bf16");
+}
+
+TEST_CASE_FIXTURE(Fixture, "complete weights with more beside them are taken, the rest is named") {
+  const StateDict weights = weights_of("nano", 3);
+  StateDict more = weights;
+  for (const auto& t : weights) {
+    std::string name = "ema_" + t.name;
+    std::replace(name.begin(), name.end(), '.', '_');
+    more.push_back({name, t.value});
+    if (!is_counter(t.name))  // a profiler's, in every module
+      more.push_back({t.name + ".total_ops", Tensor::zeros({1}, DType::f64)});
+  }
+  more.push_back({"decode_head.loss_decode.class_weight", Tensor::zeros({3})});
+  write_pth(folder / "more.pth", more);
+  const std::string out = output(kEval + "more.pth");
+  CHECK(has(out, "\nmissing: none\n"));
+  CHECK(has(out, "ema_backbone_"));
+  CHECK(has(output(kTrain + "--pretrained more.pth"), "missing: none"));
+  StateDict encoder = imagenet_weights("nano");
+  for (std::size_t n = encoder.size(), i = 0; i < n; ++i)
+    encoder.push_back({"ema_" + encoder[i].name, encoder[i].value});
+  write_pth(folder / "encoder.pth", encoder);
+  CHECK_NOTHROW(load_classifier(folder / "encoder.pth", "", {}));
+  CHECK(has(output(kTrain + "--pretrained encoder.pth"), "unexpected: "));
+  // A larger model is another one.
+  for (const auto& t : weights)
+    if (t.name.starts_with("backbone.block4.0."))
+      more.push_back({"backbone.block4.7." + t.name.substr(18), t.value});
+  for (const auto& t : weights)
+    if (t.name.starts_with("backbone.block3.0."))
+      more.push_back({"backbone.block3.extra." + t.name.substr(18), t.value});
+  write_pth(folder / "larger.pth", more);
+  check_refused(kEval + "larger.pth --variant nano", "another model");
+}
+
+TEST_CASE_FIXTURE(Fixture, "a prefix before every name is taken off and named") {
+  const StateDict weights = weights_of("nano", 3), encoder = imagenet_weights("nano");
+  for (const std::string prefix : {"model.", "_orig_mod.module.", "net.inner."}) {
+    write_pth(folder / "p.pth", renamed(weights, [&](const auto& n) { return prefix + n; }));
+    const std::string out = output(kEval + "p.pth");
+    CHECK(has(out, "\nprefix " + prefix + " taken off"));
+    CHECK(has(out, "unexpected: none"));
+    CHECK(has(output(kTrain + "--pretrained p.pth"), "prefix " + prefix));
+    CHECK(has(output("info p.pth"), "fits: SegNeXt nano, 3 classes"));
+    write_pth(folder / "e.pth", renamed(encoder, [&](const auto& n) { return prefix + n; }));
+    CHECK_NOTHROW(load_classifier(folder / "e.pth", "", {}));
+    CHECK(has(output(kTrain + "--pretrained e.pth"), "prefix " + prefix));
+    output("convert p.pth c.pth --encoder-only --overwrite");
+    CHECK(has(output("info c.pth"), "\nblock1.0.norm1.weight"));
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "weights of other classes, or of another order, are not scored") {
+  write_pth(folder / "w.pth", weights_of("nano", 3), {{"classes", R"(["right","left","blob"])"}});
+  const std::string remedy = "--any-classes";
+  check_refused(kEval + "w.pth", remedy);
+  check_refused(kEval + "w.pth", "class 0 is \"right\", in the data set \"left\"");
+  CHECK(has(output(kEval + "w.pth --any-classes"), "right"));
+  const std::string predict =
+      "predict --weights w.pth --data folder --data-root data.toml --output seen ";
+  check_refused(predict, remedy);
+  CHECK_FALSE(fs::exists(folder / "seen"));
+  output(predict + "--any-classes");
+  output("predict --weights w.pth images/val --output alone");  // nothing to differ from
+  check_refused(kTrain + "--pretrained w.pth", "--reset-classifier");
+  output(kTrain + "--pretrained w.pth --reset-classifier");
+  // Case, spaces and signs are no other names.
+  write_pth(folder / "w.pth", weights_of("nano", 3), {{"classes", R"(["Left","right ","blob"])"}});
+  output(kEval + "w.pth");
+  // The classifier of pictures.
+  MSCANClassifier model(segnext_config("nano", 1).encoder, 2);
+  ClassifierInfo info{"nano", {"cat", "dog"}, {}, 32};
+  save_classifier(folder / "c.safetensors", model, info);
+  CHECK_NOTHROW(load_pretrained(model, folder / "c.safetensors", false, {"cat", "dog"}));
+  CHECK_THROWS_AS(load_pretrained(model, folder / "c.safetensors", false, {"dog", "cat"}),
+                  InputError);
+  CHECK_NOTHROW(load_pretrained(model, folder / "c.safetensors", true, {"dog", "cat"}));
+}
+
+TEST_CASE_FIXTURE(Fixture, "a run's folder means its best weights") {
+  output(kTrain);
+  const std::vector<std::string> commands{
+      kEval + "run", "predict --weights run images/val --output seen", "convert run a.pth",
+      "info run",
+      "train --data folder --data-root data.toml --variant nano --crop 32 --batch 2 "
+      "--iterations 1 --pictures 0 --out next --pretrained run"};
+  for (const std::string& command : commands)
+    CHECK(has(output(command), "run/best.safetensors: safetensors"));
+  fs::remove(folder / "run/best.safetensors");
+  check_refused(kEval + "run", "run/last.safetensors");
+  check_refused(kEval + "images", "is a folder");
+}
+
+TEST_CASE_FIXTURE(Fixture, "a state without check sums, of an older version, is resumed") {
+  output(kTrain);
+  const std::string path = folder / "run/state.safetensors", state = slurp(path);
+  std::uint64_t length = 0;
+  std::memcpy(&length, state.data(), 8);
+  auto header = nlohmann::json::parse(state.substr(8, length));
+  REQUIRE(header["__metadata__"].erase("crc32") == 1);
+  REQUIRE(header["__metadata__"].erase("crc32.header") == 1);
+  const std::string text = header.dump(), numbers = state.substr(8 + length);
+  length = text.size();
+  spill(path, std::string(reinterpret_cast<const char*>(&length), 8) + text + numbers);
+  output("train --resume run --iterations 2");
+}
+
+TEST_CASE_FIXTURE(Fixture, "eval: a split without a counted pixel has no scores") {
+  write_pth(folder / "w.pth", weights_of("nano", 3));
+  for (int i = 0; i < 2; ++i)
+    write_png(folder / fmt::format("labels/val/{}.png", i),
+              LabelMap{40, 48, std::vector<std::uint8_t>(40 * 48, 255)});
+  check_refused(kEval + "w.pth --json a.json", "ignored");
+  CHECK_FALSE(fs::exists(folder / "a.json"));
+}
+
+TEST_CASE_FIXTURE(Fixture, "eval: JSON is written whatever the names are") {
+  write_pth(folder / "w\xff.pth", weights_of("nano", 3));
+  output(kEval + "'w\xff.pth' --json a.json");
+  const auto json = nlohmann::json::parse(slurp(folder / "a.json"));
+  CHECK(json.at("weights") == "w\xef\xbf\xbd.pth");
 }
 
 TEST_CASE_FIXTURE(Fixture, "convert: refusals") {

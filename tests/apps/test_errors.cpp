@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "data/image.h"
+#include "data/safetensors.h"
 #include "tests/apps/little_data.h"
 #include "tests/apps/program.h"
 
@@ -99,6 +100,10 @@ TEST_CASE_FIXTURE(Trained, "errors: a run is never clobbered") {
   const std::string state = slurp(folder / "run/state.safetensors");
   spill(folder / "run/state.safetensors", state.substr(0, state.size() - 100));
   refused(folder, "train --resume run", "state.safetensors");
+  std::string flipped = state;
+  flipped[state.size() / 2] ^= 1;
+  spill(folder / "run/state.safetensors", flipped);
+  refused(folder, "train --resume run", "does not match its check sum");
   CHECK(slurp(folder / "run/last.safetensors") == before);
   CHECK(segnext(folder, kTrain + "--out run --overwrite --seed 1").code == 0);
   CHECK(slurp(folder / "run/last.safetensors") != before);
@@ -112,13 +117,20 @@ TEST_CASE_FIXTURE(Trained, "errors: weights") {
     refused(folder, kEval + "cut.safetensors", "cut.safetensors");
   }
   refused(folder, kEval + "data.toml", "data.toml");
-  refused(folder, kEval + "run", "run");
+  refused(folder, kEval + "images", "images: is a folder");
   refused(folder, kEval + "run/state.safetensors", "state.safetensors");
   refused(folder, kEval + "run/last.safetensors --variant tiny", "nano");
   refused(folder, "eval --weights run/last.safetensors --data scenes", "3 classes");
-  std::string other = weights;  // the same bytes, said to be another variant
-  other.replace(other.find("\"nano\""), 6, "\"base\"");
-  spill(folder / "other.safetensors", other);
+  std::string flipped = weights;
+  flipped[flipped.size() - 9] ^= 4;
+  spill(folder / "flipped.safetensors", flipped);
+  refused(folder, kEval + "flipped.safetensors", "does not match its check sum");
+  refused(folder, "convert flipped.safetensors a.pth", "does not match its check sum");
+  refused(folder, "info flipped.safetensors", "does not match its check sum");
+  refused(folder, kTrain + "--out a --pretrained flipped.safetensors", "check sum");
+  SafeTensors other = read_safetensors(folder / "run/last.safetensors");
+  other.metadata["variant"] = "base";
+  write_safetensors(folder / "other.safetensors", other.tensors, other.metadata);
   refused(folder, kEval + "other.safetensors", "another model");
 }
 

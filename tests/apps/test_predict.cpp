@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "apps/evaluator.h"
+#include "apps/protocol.h"
 #include "data/image.h"
 #include "tests/apps/little_data.h"
 #include "tests/apps/program.h"
@@ -93,7 +95,7 @@ TEST_CASE("predict: files, folders and globs keep names and sizes") {
   CHECK(slurp(folder / "in/a.png") == input);
 }
 
-TEST_CASE("predict: stops at the first image it cannot read, keeps what came before") {
+TEST_CASE("predict: images that cannot be read are named, the others are done") {
   const TemporaryFolder folder;
   make_weights(folder);
   fs::create_directories(folder / "in");
@@ -103,10 +105,33 @@ TEST_CASE("predict: stops at the first image it cannot read, keeps what came bef
   spill(folder / "in/e.png", "no picture either");
   auto o = segnext(folder, "predict --weights w.safetensors in --output out");
   CHECK(o.code == 2);
-  CHECK(o.err.find("c.png") != std::string::npos);
-  CHECK(fs::exists(folder / "out/a.png"));
-  CHECK(fs::exists(folder / "out/b.png"));
-  CHECK(std::distance(fs::directory_iterator(folder / "out"), {}) == 2);
+  CHECK(lines_of(o.err) == 3);
+  CHECK(o.err.find("segnext: in/c.png: ") == 0);
+  CHECK(o.err.find("\nsegnext: in/e.png: ") != std::string::npos);
+  CHECK(o.err.find("\nsegnext: 2 of 6 images") != std::string::npos);
+  CHECK(o.out.find("4 images in out") != std::string::npos);
+  CHECK(std::distance(fs::directory_iterator(folder / "out"), {}) == 4);
+  // Once they are mended, only they are done.
+  const auto before = fs::last_write_time(folder / "out/a.png");
+  o = segnext(folder, "predict --weights w.safetensors in --output out");
+  CHECK(o.code == 2);
+  CHECK(o.err.find("--skip-existing") != std::string::npos);
+  for (const char* name : {"c", "e"})
+    write_png(folder / fmt::format("in/{}.png", name), little_image(33, 47, 1));
+  o = segnext(folder, "predict --weights w.safetensors in --output out --skip-existing");
+  INFO(o.err);
+  CHECK(o.code == 0);
+  CHECK(o.out.find("4 of 6 images have their results in out already") != std::string::npos);
+  CHECK(std::distance(fs::directory_iterator(folder / "out"), {}) == 6);
+  CHECK(fs::last_write_time(folder / "out/a.png") == before);
+  CHECK(segnext(folder, "predict --weights w.safetensors in --output out --skip-existing").code ==
+        0);
+  CHECK(
+      segnext(folder, "predict --weights w.safetensors in --output out --skip-existing --overwrite")
+          .code == 2);
+  // An image whose results are not all there is done again.
+  fs::remove(folder / "in/e.png");
+  spill(folder / "in/c.png", "no picture");
   // Nothing is left where nothing was made, but what was there stays.
   o = segnext(folder,
               "predict --weights w.safetensors in/c.png --output new/deep --index --colour");
@@ -116,6 +141,72 @@ TEST_CASE("predict: stops at the first image it cannot read, keeps what came bef
   o = segnext(folder, "predict --weights w.safetensors in/c.png --output old --index --colour");
   CHECK(o.code == 2);
   CHECK(fs::is_empty(folder / "old"));
+}
+
+TEST_CASE("predict: folders with all beneath them; results that would be one file are refused") {
+  const TemporaryFolder folder;
+  make_weights(folder);
+  const Image image = little_image(33, 47, 1);
+  for (const char* name : {"in/a.png", "in/more/a.png", "in/more/deep/b.png"}) {
+    fs::create_directories((folder.path / name).parent_path());
+    write_png(folder / name, image);
+  }
+  spill(folder / "in/._a.jpg", "a companion");
+  const std::string predict = "predict --weights w.safetensors ";
+  auto o = segnext(folder, predict + "in --output out --index --colour");
+  INFO(o.err);
+  CHECK(o.code == 0);
+  for (const char* name : {"a.png", "more/a.png", "more/deep/b.png"})
+    for (const char* kind : {"index", "colour"})
+      CHECK(read_image((folder.path / "out" / kind / name).string()).width == 47);
+  // Results within the folder are no images the next time.
+  CHECK(segnext(folder, predict + "in --output in/seen").code == 0);
+  o = segnext(folder, predict + "in --output in/seen --skip-existing");
+  CHECK(o.code == 0);
+  CHECK(o.out.find("3 pictures in it lie in --output in/seen") != std::string::npos);
+  CHECK(o.out.find("3 of 3 images") != std::string::npos);
+  const auto refused = [&](const std::string& arguments, const std::string& part) {
+    const auto r = segnext(folder, predict + arguments);
+    CAPTURE(arguments);
+    INFO(r.err);
+    CHECK(r.code == 2);
+    CHECK(lines_of(r.err) == 1);
+    CHECK(r.err.find(part) != std::string::npos);
+    CHECK_FALSE(fs::exists(folder / "no"));
+  };
+  refused("in in/a.png in/a.png --output no", "over the result of in/a.png");
+  fs::create_directories(folder / "odd/a.png");
+  write_png(folder / "odd/a.jpg.bmp.png", image);
+  write_png(folder / "odd/a.png/c.png", image);
+  fs::copy_file(folder / "in/a.png", folder / "odd/a.ppm");
+  refused("odd --output no", "the folder of that of odd/a.png/c.png");
+}
+
+TEST_CASE("predict: memory that does not suffice names the image and what helps") {
+  const TemporaryFolder folder;
+  CHECK_THROWS_WITH_AS(
+      with_memory_for("a.png", network_remedy({}), []() -> int { throw std::bad_alloc(); }),
+      "a.png: out of memory; set --window 512x512: a sliding window needs a bounded amount",
+      OutOfMemory);
+  Protocol protocol = val_protocol({});
+  CHECK(network_remedy(protocol).find("--val-window 512x512") != std::string::npos);
+  protocol.window = {64, 32};
+  CHECK(network_remedy(protocol).find("a smaller --val-window (it is 32x64)") != std::string::npos);
+  CHECK_THROWS_AS(with_memory_for("a", "", []() -> int { fail("anything else"); }), Error);
+#ifndef __SANITIZE_ADDRESS__  // which wants all addresses for itself
+  make_weights(folder);
+  write_png(folder / "large.png", little_image(2000, 2500, 1));
+  write_png(folder / "little.png", little_image(33, 47, 1));
+  const auto o = segnext(folder,
+                         "predict --weights w.safetensors large.png little.png --output out "
+                         "--threads 1 --workers 1",
+                         "ulimit -v 600000;");
+  INFO(o.err);
+  CHECK(o.code == 1);
+  CHECK(o.err.find("large.png: out of memory") != std::string::npos);
+  CHECK(o.err.find("--window") != std::string::npos);
+  CHECK(fs::exists(folder / "out/little.png"));
+#endif
 }
 
 TEST_CASE("predict: images of a data set come with their truth") {

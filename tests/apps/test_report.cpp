@@ -26,6 +26,16 @@ TEST_CASE("report: thinning keeps the mean and the order") {
   CHECK(thin_out(curve, 5000).size() == 1000);
 }
 
+TEST_CASE("report: names that steer a terminal, and long ones that are cut") {
+  Report r;
+  r.classes = {"bell\a", std::string(15, 'x') + "\xc3\xa4\xc3\xb6"};
+  r.confusion = {1, 0, 0, 1};
+  const std::string html = render_report(r);
+  CHECK(html.find('\a') == std::string::npos);
+  CHECK(html.find("bell\\x07") != std::string::npos);
+  CHECK(html.find(std::string(15, 'x') + "\xc3\xa4<") != std::string::npos);  // a whole letter
+}
+
 TEST_CASE("report: needs no other file, escapes names, survives absent classes") {
   Report r;
   r.title = "<a & b>";

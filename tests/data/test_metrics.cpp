@@ -57,6 +57,19 @@ TEST_CASE("merge, label maps and what is refused") {
   CHECK(std::isnan(matrix.scores().mean_iou));
 }
 
+TEST_CASE("table: nothing counted, names that steer a terminal or are wide") {
+  const std::string text =
+      scores_table(ConfusionMatrix(3), {"a\x1b[31m\a\nb", "\xe5\xb1\xb1\xe5\xb7\x9d", "plain"});
+  CHECK(text.find("-%") == std::string::npos);
+  CHECK(text.find('\x1b') == std::string::npos);
+  CHECK(text.find('\a') == std::string::npos);
+  CHECK(text.find("a\\x1b[31m\\x07\\nb ") != std::string::npos);
+  CHECK(std::count(text.begin(), text.end(), '\n') == 5);
+  // Two letters that take four columns of sixteen.
+  CHECK(text.find("\n\xe5\xb1\xb1\xe5\xb7\x9d" + std::string(12 + 2, ' ') + "     -") !=
+        std::string::npos);
+}
+
 TEST_CASE("table and JSON") {
   const std::vector<std::string> names{"sky", "road", "a long name", "none"};
   const std::string table = scores_table(counted(), names);

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <ctime>
+#include <nlohmann/json.hpp>
 
 #include "data/file.h"
 #include "data/safetensors.h"
+#include "data/torch_file.h"
 #include "data/train_state.h"
 #include "tests/data/encoders.h"
 #include "tests/data/support.h"
@@ -175,6 +178,122 @@ TEST_CASE("safetensors: cut or damaged files") {
   }
 }
 
+TEST_CASE("safetensors: check sums that others can read") {
+  const TemporaryFolder folder;
+  const std::vector<float> values{1, 2, 3};
+  write_safetensors(folder / "a", {{"w", Tensor::from(values, {3})}, {"e", Tensor::empty({0})}},
+                    {{"k", "v"}, {"bytes", "\xff"}});
+  const SafeTensors read = read_safetensors(folder / "a");
+  CHECK(read.summed);
+  CHECK(read.metadata == Metadata{{"k", "v"}, {"bytes", "\xef\xbf\xbd"}});
+  const FileBytes file = read_file(folder / "a");
+  std::uint64_t length = 0;
+  std::memcpy(&length, file.data(), 8);
+  CHECK(length % 8 == 0);
+  const auto header = nlohmann::json::parse(file.begin() + 8, file.begin() + 8 + length);
+  const auto sums = nlohmann::json::parse(header["__metadata__"]["crc32"].get<std::string>());
+  CHECK(sums.size() == 2);
+  CHECK(sums["w"] == "b20e96b1");  // Python: zlib.crc32(struct.pack("<3f", 1, 2, 3))
+  CHECK(sums["e"] == "00000000");
+  // Sums are all there or none is; they may be written in another order.
+  const auto rewritten = [&](auto&& change) {
+    auto other = header;
+    change(other);
+    const std::string text = other.dump();
+    FileBytes bytes = file_of(text, 0);
+    bytes.insert(bytes.end(), file.begin() + 8 + static_cast<std::ptrdiff_t>(length), file.end());
+    return bytes;
+  };
+  CHECK(reads(folder, rewritten([](auto&) {})));
+  CHECK(reads(folder, rewritten([](auto& h) { h.erase("__metadata__"); })));
+  CHECK_FALSE(reads(folder, rewritten([](auto& h) { h["__metadata__"].erase("crc32"); })));
+  CHECK_FALSE(reads(folder, rewritten([](auto& h) { h["__metadata__"].erase("crc32.header"); })));
+  CHECK_FALSE(reads(folder, rewritten([](auto& h) { h["__metadata__"]["k"] = "w"; })));
+  CHECK_FALSE(reads(folder, rewritten([](auto& h) {
+                      h["v"] = h["w"];
+                      h.erase("w");
+                    })));
+  CHECK_FALSE(reads(folder, rewritten([](auto& h) { h["w"]["shape"] = {1, 3}; })));
+  CHECK_FALSE(reads(folder, rewritten([](auto& h) { h["w"]["dtype"] = "I32"; })));
+  write_file_atomic(folder / "b", file_of("{\"a\":" + entry("F32", "[2]", "[0,8]") + "}", 8));
+  CHECK_FALSE(read_safetensors(folder / "b").summed);
+}
+
+TEST_CASE("safetensors: what is flipped or zeroed is noticed, or makes no difference") {
+  const TemporaryFolder folder;
+  TrainState state;
+  state.iteration = 250;
+  state.config = "seed = 1\nclasses = [\"a\", \"b\"]\n";
+  RandomStream random({5});
+  const auto noise = [&](std::int64_t n) {
+    std::vector<float> values;
+    for (std::int64_t i = 0; i < n; ++i) values.push_back(static_cast<float>(random.uniform()));
+    return Tensor::from(values, {n});
+  };
+  state.tensors = {{"model.w", noise(300)},
+                   {"optimizer.w.m", noise(300)},
+                   {"model.n", Tensor::full({1}, 7, DType::i64)}};
+  save_train_state(folder / "state", state);
+  const FileBytes good = read_file(folder / "state");
+  const auto same = [&](const TrainState& read) {
+    bool equal = read.iteration == state.iteration && read.seed == state.seed &&
+                 read.config == state.config && read.best == state.best && read.extra.empty() &&
+                 read.tensors.size() == state.tensors.size();
+    for (std::size_t i = 0; equal && i < read.tensors.size(); ++i)
+      equal =
+          read.tensors[i].name == state.tensors[i].name &&
+          read.tensors[i].value.shape() == state.tensors[i].value.shape() &&
+          read.tensors[i].value.to_vector<double>() == state.tensors[i].value.to_vector<double>();
+    return equal;
+  };
+  CHECK(same(load_train_state(folder / "state")));
+  int noticed = 0, harmless = 0;
+  const auto attempt = [&](const FileBytes& bytes) {
+    write_file_atomic(folder / "damaged", bytes);
+    try {
+      CHECK(same(load_train_state(folder / "damaged")));
+      ++harmless;
+    } catch (const InputError&) {
+      ++noticed;
+    }
+  };
+  std::uint64_t header = 0;
+  std::memcpy(&header, good.data(), 8);
+  for (std::size_t i = 0; i < 8 + header; ++i) {  // every byte of the header
+    FileBytes bytes = good;
+    bytes[i] = static_cast<std::uint8_t>(bytes[i] ^ (1u << random.below(8)));
+    attempt(bytes);
+  }
+  for (int round = 0; round < 200; ++round) {  // and bits of the numbers
+    FileBytes bytes = good;
+    const std::size_t at = 8 + header + random.below(good.size() - 8 - header);
+    bytes[at] = static_cast<std::uint8_t>(bytes[at] ^ (1u << random.below(8)));
+    attempt(bytes);
+  }
+  CHECK(harmless <= 8);  // spaces at the header's end that became others
+  CHECK(noticed + harmless == static_cast<int>(8 + header) + 200);
+  FileBytes zeroed = good;
+  std::fill(zeroed.end() - 64, zeroed.end() - 16, std::uint8_t{0});
+  write_file_atomic(folder / "damaged", zeroed);
+  const std::string error = input_error([&] { load_train_state(folder / "damaged"); });
+  CHECK(error.find("damaged: tensor \"optimizer.w.m\" does not match its check sum") !=
+        std::string::npos);
+}
+
+TEST_CASE("safetensors: fifty thousand tensors take no more than their share of time") {
+  const TemporaryFolder folder;
+  const Tensor one = Tensor::zeros({1}, DType::u8);
+  StateDict many;
+  for (int i = 0; i < 50000; ++i) many.push_back({fmt::format("t{}", i), one});
+  const std::clock_t begin = std::clock();  // the processor's time
+  write_safetensors(folder / "many", many);
+  CHECK(read_safetensors(folder / "many").tensors.size() == many.size());
+  write_torch_file(folder / "many.pth", many,
+                   std::vector<ElementType>(many.size(), ElementType::u8));
+  CHECK(read_weights(folder / "many.pth").tensors.size() == many.size());
+  CHECK(static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC < 15);
+}
+
 TEST_CASE("training state survives") {
   const TemporaryFolder folder;
   const std::string path = folder / "state";
@@ -192,6 +311,7 @@ TEST_CASE("training state survives") {
   CHECK(read.best == state.best);
   CHECK(read.config == state.config);
   CHECK(read.extra == state.extra);
+  CHECK(read.summed);
   REQUIRE(read.tensors.size() == 1);
   CHECK(read.tensors[0].value.to_vector<float>() == std::vector<float>(3, 2));
   write_safetensors(path, {}, {{"format", "pt"}});

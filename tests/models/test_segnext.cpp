@@ -227,6 +227,42 @@ TEST_CASE("published names") {
         std::vector<std::string>{"backbone.norm1.weight"});
 }
 
+TEST_CASE("published names: what stands before every name is taken off") {
+  const Tensor t = Tensor::zeros({1});
+  const auto check_prefix = [&](const std::string& prefix, const std::string& inner,
+                                const std::string& said) {
+    CAPTURE(prefix);
+    std::string taken;
+    const auto names = names_without_prefix({{prefix + inner + "patch_embed1.proj.0.weight", t},
+                                             {prefix + inner + "norm1.weight", t},
+                                             {prefix + "decode_head.conv_seg.bias", t},
+                                             {"criterion.weight", t}},
+                                            &taken);
+    CHECK(names == std::vector<std::string>{"backbone.patch_embed1.proj.0.weight",
+                                            "backbone.norm1.weight", "decode_head.conv_seg.bias",
+                                            "criterion.weight"});
+    CHECK(taken == said);
+  };
+  check_prefix("", "backbone.", "");
+  for (const std::string prefix :
+       {"model.", "module.", "net.", "_orig_mod.", "module.module.", "model._orig_mod.module.",
+        "some.thing.else.", "segmentor.model."})
+    check_prefix(prefix, "backbone.", prefix);
+  check_prefix("", "backbone._orig_mod.",
+               "backbone._orig_mod.patch_embed1.proj.0.weight (now "
+               "backbone.patch_embed1.proj.0.weight)");
+  // Of several models the trained one; what is like one of its names stays outside.
+  const std::string last = "block1.0.norm1.weight";
+  CHECK(names_without_prefix({{"ema." + last, t}, {"model." + last, t}, {"teacher." + last, t}}) ==
+        std::vector<std::string>{"ema." + last, last, "teacher." + last});
+  CHECK(names_without_prefix({{last, t}, {"module." + last, t}}) ==
+        std::vector<std::string>{last, "module." + last});
+  CHECK(names_without_prefix({{"model." + last, t}, {"model.head.bias", t}, {"head.bias", t}}) ==
+        std::vector<std::string>{last, "head.bias", "head.bias (outside the model)"});
+  // Buffers of others get no prefix of ours.
+  CHECK(adapt_published_names({{last, t}, {"ema_norm1_weight", t}})[1].name == "ema_norm1_weight");
+}
+
 TEST_CASE("published names: encoders alone, MMSegmentation 1.x, what is left out") {
   const Tensor t = Tensor::zeros({1});
   std::vector<std::string> left_out;
