@@ -64,7 +64,8 @@ void print_splits(const InspectArguments& a, const std::vector<SplitCount>& spli
   fmt::print("{}{}{}\n", a.data.kind, a.data.root.empty() ? "" : " in ", printable(a.data.root));
   for (const SplitCount& s : splits)
     if (s.missing.empty())
-      fmt::print("  {:<9} {:>7} images{}\n", printable(s.name), s.images, s.labels ? "" : ", no labels");
+      fmt::print("  {:<9} {:>7} images{}\n", printable(s.name), s.images,
+                 s.labels ? "" : ", no labels");
     else
       fmt::print("  {:<9}       - {}\n", printable(s.name), printable(s.missing));
 }
@@ -111,7 +112,8 @@ void print_statistics(const DatasetStatistics& s, const Dataset& dataset) {
              all > 0 ? 100 * static_cast<double>(s.ignored()) / all : 0.0, ignored_values(dataset),
              frequency_table(s, dataset, isatty(STDOUT_FILENO) != 0));
   std::vector<std::string> absent;
-  for (const int k : s.absent()) absent.push_back(printable(dataset.classes()[static_cast<std::size_t>(k)]));
+  for (const int k : s.absent())
+    absent.push_back(printable(dataset.classes()[static_cast<std::size_t>(k)]));
   if (!absent.empty())
     fmt::print("\nWarning: {} {} of {} never occur in these {} images: {}\n", absent.size(),
                absent.size() == 1 ? "class" : "classes", dataset.num_classes(), s.read(),
@@ -157,7 +159,8 @@ void run_inspect(InspectArguments& a) {
     if (a.json != "-") fmt::print("\nContact sheet: {}\n", printable(a.out));
   }
   std::fflush(stdout);
-  for (const std::string& problem : problems) fmt::print(stderr, "problem: {}\n", printable(problem));
+  for (const std::string& problem : problems)
+    fmt::print(stderr, "problem: {}\n", printable(problem));
   if (!problems.empty())
     fail_input("{} {}: {} problem{} found, listed above", a.data.kind, a.split, problems.size(),
                problems.size() == 1 ? "" : "s");

@@ -62,9 +62,8 @@ BmpHeader read_bmp(Bytes bytes, const std::string& name) {
                compression);
   if (masks && bytes.size() < 66) fail_input("{}: truncated BMP", name);
   for (std::size_t c = 0; c < 3; ++c)
-    h.channels[c] =
-        masks ? channel_of(little(bytes, 54 + 4 * c, 4), name)
-              : channel_of(h.bits == 16 ? 0x7c00u >> 5 * c : 0xff0000u >> 8 * c, name);
+    h.channels[c] = masks ? channel_of(little(bytes, 54 + 4 * c, 4), name)
+                          : channel_of(h.bits == 16 ? 0x7c00u >> 5 * c : 0xff0000u >> 8 * c, name);
   if (h.width < 0) fail_input("{}: damaged BMP: width {}", name, h.width);
   check_extent(static_cast<std::uint64_t>(h.width), static_cast<std::uint64_t>(h.height), name);
   return h;

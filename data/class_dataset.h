@@ -28,8 +28,9 @@ class ClassDataset {
 // Which data set. `kind`:
 //  - "folders": root/train/CLASS/PICTURE and root/val/CLASS/PICTURE, as ImageNet lies unpacked
 //    (torchvision's ImageFolder): the classes are the names of train's folders, sorted; any suffix
-//    that read_image knows, in any case; also in sub-folders of a class's. Or root/CLASS/PICTURE: then of each class the share
-//    `val_share`, drawn by `seed`, is the split val;
+//    that read_image knows, in any case; also in sub-folders of a class's. Or
+//    root/CLASS/PICTURE: then of each class the share `val_share`, drawn by `seed`, is the split
+//    val;
 //  - "idx": MNIST, Fashion-MNIST and their like: root/train-images-idx3-ubyte,
 //    train-labels-idx1-ubyte and the same of t10k (the split val), plain or .gz; grey becomes RGB.
 struct ClassDatasetConfig {

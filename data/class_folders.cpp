@@ -18,9 +18,10 @@ void refuse_strays(const std::string& folder, bool classes) {
   const auto strays = list_files(folder, image_suffixes());
   if (strays.empty()) return;
   if (!classes)
-    fail_input("{}: has {} pictures, but no folder of a class; sort them into one folder for each "
-               "class, or take the folder away and use --val-share",
-               folder, strays.size());
+    fail_input(
+        "{}: has {} pictures, but no folder of a class; sort them into one folder for each "
+        "class, or take the folder away and use --val-share",
+        folder, strays.size());
   fail_input("{}{}: lies beside the classes' folders; move it into its class's, or away",
              strays.front(),
              strays.size() > 1 ? fmt::format(" (and {} others)", strays.size() - 1) : "");

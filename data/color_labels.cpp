@@ -63,10 +63,11 @@ LabelMap ColorLabels::convert_exactly(const Image& image, const std::string& nam
   const std::uint8_t* at = image.pixels.data();
   while (find(pack(at)) != nullptr) at += 3;
   const std::int64_t pixel = (at - image.pixels.data()) / 3;
-  fail_input("{}: colour [{}, {}, {}] at ({}, {}){} is none of the palette's; correct the file, or "
-             "add the colour to palette or ignore_colors in {}",
-             name, at[0], at[1], at[2], pixel % label.width, pixel / label.width,
-             unknown > 1 ? fmt::format(" and {} other pixels", unknown - 1) : "", description);
+  fail_input(
+      "{}: colour [{}, {}, {}] at ({}, {}){} is none of the palette's; correct the file, or "
+      "add the colour to palette or ignore_colors in {}",
+      name, at[0], at[1], at[2], pixel % label.width, pixel / label.width,
+      unknown > 1 ? fmt::format(" and {} other pixels", unknown - 1) : "", description);
 }
 
 void ColorLabels::refuse(const std::string& name) const {

@@ -76,12 +76,11 @@ std::string frequency_table(const DatasetStatistics& statistics, const Dataset& 
     const Color& c = dataset.palette()[i];
     const std::int64_t n = statistics.pixels(k);
     const std::int64_t bar = n > 0 ? std::max<std::int64_t>(1, n * kBar / most) : 0;
-    text +=
-        fmt::format("{}{:>3}  {:<{}}  {:>6.2f}%  {:<{}}  {:>6.1f}%\n",
-                    blocks ? fmt::format("\x1b[48;2;{};{};{}m  \x1b[0m ", c[0], c[1], c[2]) : "", k,
-                    names[i], width, share(n, statistics.labelled()),
-                    std::string(static_cast<std::size_t>(bar), '#'), kBar,
-                    share(statistics.images(k), statistics.read()));
+    text += fmt::format(
+        "{}{:>3}  {:<{}}  {:>6.2f}%  {:<{}}  {:>6.1f}%\n",
+        blocks ? fmt::format("\x1b[48;2;{};{};{}m  \x1b[0m ", c[0], c[1], c[2]) : "", k, names[i],
+        width, share(n, statistics.labelled()), std::string(static_cast<std::size_t>(bar), '#'),
+        kBar, share(statistics.images(k), statistics.read()));
   }
   return text;
 }

@@ -44,7 +44,7 @@ void write_file_atomic(const std::string& path, std::span<const std::uint8_t> by
 void write_file_atomic(const std::string& path, std::string_view text);
 
 // Paths of the files of a folder whose names end in one of `suffixes` (any if empty; case does not
-// count), sorted by name; not of its sub-folders. Hidden files (.DS_Store, ._a.jpg) are passed over.
+// count), sorted by name; not of its sub-folders. Hidden files (.DS_Store, ._a.jpg) are left out.
 // Throws InputError if there is no such folder, and for a link that leads nowhere.
 std::vector<std::string> list_files(const std::string& folder,
                                     const std::vector<std::string>& suffixes = {});

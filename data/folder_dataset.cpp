@@ -84,9 +84,10 @@ LabelMap FolderDataset::load_label(std::int64_t i) const {
 LabelMap FolderDataset::read_colors(const std::vector<std::uint8_t>& bytes,
                                     const std::string& path) const {
   if (!colors_)
-    fail_input("{}: is a colour picture; say in {} which colour is which class (palette = [[red, "
-               "green, blue], ...]), or convert it to class indices (grey or palette PNG)",
-               path, description_);
+    fail_input(
+        "{}: is a colour picture; say in {} which colour is which class (palette = [[red, "
+        "green, blue], ...]), or convert it to class indices (grey or palette PNG)",
+        path, description_);
   if (const int orientation = codecs::read_header(bytes, path).orientation; orientation != 1)
     fail_input("{}: labels with EXIF orientation {}; save them upright, without it", path,
                orientation);

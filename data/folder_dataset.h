@@ -21,7 +21,7 @@ struct FolderPart {
   std::string images, labels;  // folders; labels empty: the split has none
   std::string image_suffix;    // empty: any that read_image knows
   std::string label_suffix = ".png";
-  std::string list;     // text file with a name or path a line; empty: every image of the folder
+  std::string list;  // text file with a name or path a line; empty: every image of the folder
   bool exact_list = false;  // a path there must lead to the image; else its last name will do
   bool nested = false;      // names and pairs are without the sub-folders (Cityscapes' cities)
   std::vector<std::string> apart;  // folders that are not part of those above, should they lie in
@@ -31,8 +31,8 @@ struct FolderPart {
 // What the folders hold.
 struct FolderSpec {
   std::vector<std::string> classes;
-  Palette palette;                 // one colour a class
-  std::array<int, 256> mapping{};  // value in the file -> class, 255 = ignored, -1 = error
+  Palette palette;                     // one colour a class
+  std::array<int, 256> mapping{};      // value in the file -> class, 255 = ignored, -1 = error
   std::map<int, std::uint8_t> values;  // if not empty, instead of mapping; up to 65535
   std::vector<std::pair<Color, std::uint8_t>> colors;  // also labels painted in these
   bool exact_colors = false;  // any other colour is an error; else it is ignored

@@ -44,13 +44,13 @@ bool is_pnm(codecs::Bytes bytes) {
   const auto at = [&](std::size_t begin, std::string_view magic) {
     return head.size() > begin && head.substr(begin).starts_with(magic);
   };
-  const char* kind = at(0, "GIF8")                               ? "a GIF; "
-                     : at(0, "II*") || at(0, "MM")               ? "a TIFF; "
-                     : at(0, "RIFF") && at(8, "WEBP")            ? "a WebP; "
-                     : at(4, "ftyp")                             ? "a HEIC or AVIF; "
-                     : at(4, "jP  ")                             ? "a JPEG 2000; "
-                     : is_jpeg(bytes)                            ? "a JPEG; "
-                                                                 : "";
+  const char* kind = at(0, "GIF8")                    ? "a GIF; "
+                     : at(0, "II*") || at(0, "MM")    ? "a TIFF; "
+                     : at(0, "RIFF") && at(8, "WEBP") ? "a WebP; "
+                     : at(4, "ftyp")                  ? "a HEIC or AVIF; "
+                     : at(4, "jP  ")                  ? "a JPEG 2000; "
+                     : is_jpeg(bytes)                 ? "a JPEG; "
+                                                      : "";
   fail_input("{}: is {}{}", name, kind, wanted);
 }
 

@@ -55,8 +55,8 @@ Image decode_image(std::span<const std::uint8_t> bytes, const std::string& name)
 // read_image gives: of a JPEG or PNG the rest is neither decoded nor checked. With `reduce` = 2, 4
 // or 8, a JPEG is decoded at 1/2, 1/4 or 1/8 of its sides, rounded up, without the frequencies that
 // are too high for that; the rectangle and the part then are of that smaller picture. Where this
-// cannot be done (another format, a turned picture) the part is the whole picture. Throws InputError
-// as read_image, and, before a pixel is decoded, if the picture is not of height x width.
+// cannot be done (another format, a turned picture) the part is the whole one. Throws InputError as
+// read_image, and, before a pixel is decoded, if the picture is not of height x width.
 ImagePart read_image_part(const std::string& path, const Rectangle& wanted, std::int64_t height,
                           std::int64_t width, int reduce = 1);
 ImagePart decode_image_part(std::span<const std::uint8_t> bytes, const std::string& name,

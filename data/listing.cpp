@@ -63,7 +63,8 @@ class Lister {
       const std::string name = entries->path().filename().string();
       if (name.front() == '.') continue;
       // The listing itself tells most files: a million of them want no look each.
-      if (entries->symlink_status(error).type() == fs::file_type::regular)
+      std::error_code ignored;
+      if (!entries->is_symlink(ignored) && entries->is_regular_file(ignored))
         add(prefix + name);
       else
         see(entries->path(), prefix + name);

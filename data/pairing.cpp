@@ -116,7 +116,8 @@ class ListReader {
     if (path.find('/') == std::string::npos) std::replace(path.begin(), path.end(), '\\', '/');
     path = fs::path(path).lexically_normal().string();
     if (const std::string key = find_name(path); !key.empty()) return key;
-    for (std::size_t cut = path.find('/'); cut != std::string::npos; cut = path.find('/', cut + 1)) {
+    for (std::size_t cut = path.find('/'); cut != std::string::npos;
+         cut = path.find('/', cut + 1)) {
       const std::string folder = fs::path(path.substr(0, cut)).filename().string();
       if (std::find(roots_.begin(), roots_.end(), folder) == roots_.end()) continue;
       if (const std::string key = find_name(path.substr(cut + 1)); !key.empty()) return key;

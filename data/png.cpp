@@ -185,8 +185,8 @@ LabelMap map_values(const Values& v, const ClassOf& class_of) {
   for (std::int64_t y = 0; y < v.height; ++y) {
     const std::uint8_t* row = v.packed.data() + y * stride;
     for (std::int64_t x = 0; x < v.width; ++x)
-      *out++ = class_of(v.bits < 16 ? unpack(row, x, v.bits) : row[2 * x] * 256 + row[2 * x + 1],
-                        x, y);
+      *out++ =
+          class_of(v.bits < 16 ? unpack(row, x, v.bits) : row[2 * x] * 256 + row[2 * x + 1], x, y);
   }
   return label;
 }
@@ -211,9 +211,10 @@ LabelMap codecs::decode_png_label(Bytes bytes, const std::string& name,
     if (value == last) return mapped;
     const auto at = classes.find(value);
     if (at == classes.end())
-      fail_input("{}: label {} at ({}, {}) is none of the values in the description; add it there "
-                 "or correct the file",
-                 name, value, x, y);
+      fail_input(
+          "{}: label {} at ({}, {}) is none of the values in the description; add it there "
+          "or correct the file",
+          name, value, x, y);
     last = value;
     return mapped = at->second;
   });

@@ -47,7 +47,8 @@ PngRows::PngRows(const std::string& path) : state_(std::make_unique<State>()) {
     fail_input("{}: is interlaced; save it as a plain PNG, its rows are read one by one", path);
   spng_exif exif{};
   if (spng_get_exif(s.context.get(), &exif) == 0 &&
-      codecs::tiff_orientation({reinterpret_cast<const std::uint8_t*>(exif.data), exif.length}) != 1)
+      codecs::tiff_orientation({reinterpret_cast<const std::uint8_t*>(exif.data), exif.length}) !=
+          1)
     fail_input("{}: is turned by its EXIF orientation; save it upright, without it", path);
   s.check(spng_decode_image(s.context.get(), nullptr, 0, SPNG_FMT_RGB8, SPNG_DECODE_PROGRESSIVE));
 }

@@ -11,8 +11,8 @@ namespace nextgrad {
 class PngRows {
  public:
   // Reads the header. Throws InputError for a file that cannot be read or is no PNG, for an
-  // interlaced one (its rows do not come in order), for one turned by EXIF, and for more than 2^17 pixels a row or 2^33 in
-  // all.
+  // interlaced one (its rows do not come in order), for one turned by EXIF, and for more than 2^17
+  // pixels a row or 2^33 in all.
   explicit PngRows(const std::string& path);
   ~PngRows();
   PngRows(const PngRows&) = delete;

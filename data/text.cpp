@@ -48,10 +48,10 @@ std::string in_quotes(const std::string& name) {
 
 std::string composed(const std::string& name) {
   utf8proc_uint8_t* form = nullptr;
-  const utf8proc_ssize_t size = utf8proc_map(
-      reinterpret_cast<const utf8proc_uint8_t*>(name.data()),
-      static_cast<utf8proc_ssize_t>(name.size()), &form,
-      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  const utf8proc_ssize_t size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(name.data()),
+                   static_cast<utf8proc_ssize_t>(name.size()), &form,
+                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   if (size < 0) return name;
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(form, &std::free);
   return {reinterpret_cast<const char*>(form), static_cast<std::size_t>(size)};

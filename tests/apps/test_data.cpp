@@ -35,7 +35,9 @@ void make_isaid(const fs::path& root, const std::string& name, std::int64_t heig
 
 }  // namespace
 
-TEST_CASE("inspect: what is ignored is told; hostile names are escaped, JSON is written whatever they are") {
+TEST_CASE(
+    "inspect: what is ignored is told; hostile names are escaped, JSON is written whatever they "
+    "are") {
   const TemporaryFolder folder;
   const std::string name = "x\xff\x1b[31m";
   write_png((folder.path / name).string() + ".png", Image{2, 2, std::vector<std::uint8_t>(12, 9)});

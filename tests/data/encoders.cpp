@@ -113,8 +113,8 @@ FileBytes with_orientation(const FileBytes& jpeg, int orientation, bool big_endi
 FileBytes png_chunk(const std::string& type, const FileBytes& content) {
   FileBytes chunk = bytes_of(type);
   chunk.insert(chunk.end(), content.begin(), content.end());
-  const auto sum = static_cast<std::uint32_t>(
-      ::crc32(0, chunk.data(), static_cast<unsigned>(chunk.size())));
+  const auto sum =
+      static_cast<std::uint32_t>(::crc32(0, chunk.data(), static_cast<unsigned>(chunk.size())));
   const auto big = [](std::uint64_t value) {
     return FileBytes{static_cast<std::uint8_t>(value >> 24), static_cast<std::uint8_t>(value >> 16),
                      static_cast<std::uint8_t>(value >> 8), static_cast<std::uint8_t>(value)};

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <ctime>
 #include <fstream>
+#include <functional>
 #include <iterator>
 
 #include "data/dataset.h"
@@ -76,10 +77,11 @@ std::vector<FileBytes> pictures() {
 
 const std::vector<FileBytes>& texts() {
   static const std::vector<FileBytes> all{
-      bytes_of("classes = [\"leaf\", \"stem\"]\npalette = [[0, 200, 0], [200, 120, 0]]\n"
-               "ignore_colors = [[1, 2, 3]]\nignore_label = 9\nreduce_zero_label = true\n"
-               "image_suffix = \".png\"\nlabel_suffix = \".png\"\n[train]\nimages = \"img\"\n"
-               "labels = \"ann\"\nlist = \"list.txt\"\n[val]\nimages = \"img\"\nlabels = \"ann\"\n"),
+      bytes_of(
+          "classes = [\"leaf\", \"stem\"]\npalette = [[0, 200, 0], [200, 120, 0]]\n"
+          "ignore_colors = [[1, 2, 3]]\nignore_label = 9\nreduce_zero_label = true\n"
+          "image_suffix = \".png\"\nlabel_suffix = \".png\"\n[train]\nimages = \"img\"\n"
+          "labels = \"ann\"\nlist = \"list.txt\"\n[val]\nimages = \"img\"\nlabels = \"ann\"\n"),
       bytes_of("classes = [\"a\", \"b\"]\n[train]\nimages = \"img\"\nlabels = \"ann\"\n"
                "[values]\n0 = \"a\"\n128 = \"ignore\"\n65535 = \"b\"\n")};
   return all;
@@ -162,10 +164,18 @@ class Fuzzer {
                       random);
     current = mutate(pictures_, random);
     return all({[] { decode_image(current, "name"); }, [] { decode_label(current, "name"); },
-                [] { decode_label(current, "name", {{0, 1}, {3, 2}, {771, 3}}); },
-                [] { decode_image_part(current, "name", {3, 2, 5, 4}, 9, 11); },
-                [] { decode_image_part(current, "name", {30, 20, 8, 8}, 80, 112, 2); },
-                [] { decode_image_part(current, "name", {10, 20, 8, 8}, 40, 56); }},
+                [] {
+                  decode_label(current, "name", {{0, 1}, {3, 2}, {771, 3}});
+                },
+                [] {
+                  decode_image_part(current, "name", {3, 2, 5, 4}, 9, 11);
+                },
+                [] {
+                  decode_image_part(current, "name", {30, 20, 8, 8}, 80, 112, 2);
+                },
+                [] {
+                  decode_image_part(current, "name", {10, 20, 8, 8}, 40, 56);
+                }},
                "name: ");
   }
   std::uint64_t read = 0, refused = 0;
@@ -175,12 +185,15 @@ class Fuzzer {
     current = mutate(pool, random);
     const FileBytes before = read_file(folder_ / name);
     write_file_atomic(folder_ / name, current);
-    const bool well = all({[&] {
-                            const auto data = make_dataset({"folder", folder_ / "data.toml"}, "train");
-                            for (std::int64_t i = 0; i < data->size(); ++i) data->load(i);
-                          },
-                           [&] { dataset_splits({"folder", folder_ / "data.toml"}); }},
-                          "");
+    const bool well =
+        all({[&] {
+               const auto data = make_dataset({"folder", folder_ / "data.toml"}, "train");
+               for (std::int64_t i = 0; i < data->size(); ++i) data->load(i);
+             },
+             [&] {
+               dataset_splits({"folder", folder_ / "data.toml"});
+             }},
+            "");
     write_file_atomic(folder_ / name, before);
     return well;
   }

@@ -72,8 +72,8 @@ TEST_CASE("folders, pipes and Git LFS pointers are no files to read") {
   write_file_atomic(pointer,
                     std::string_view("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"));
   const auto said = [](const std::string& path, const std::string& what) {
-    for (const std::string& message :
-         {input_error([&] { read_file(path); }), input_error([&] { const InputFile file(path); })}) {
+    for (const std::string& message : {input_error([&] { read_file(path); }),
+                                       input_error([&] { const InputFile file(path); })}) {
       CAPTURE(message);
       CHECK(message.find(path + ": ") == 0);
       CHECK(message.find(what) != std::string::npos);
@@ -143,7 +143,7 @@ TEST_CASE("a folder is listed with all beneath it, hidden companions aside") {
                            "a/Thumbs.db", "labels/g.png", "._b.JPG"})
     write_file_atomic(folder / name, std::string_view("x"));
   fs::create_directory_symlink("a", folder.path() + "/link");  // followed
-  const std::vector<std::string> pictures{"a/c.png",      "a/d/e.ppm",    "b.JPG",
+  const std::vector<std::string> pictures{"a/c.png",      "a/d/e.ppm",  "b.JPG",
                                           "labels/g.png", "link/c.png", "link/d/e.ppm"};
   CHECK(list_pictures(folder.path()) == pictures);
   const auto without = list_tree(folder.path(), {".png"}, {folder.path() + "/a/../labels"});

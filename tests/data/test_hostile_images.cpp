@@ -1,6 +1,5 @@
 // No picture file, however damaged, does worse than an InputError that names it.
 #include <doctest/doctest.h>
-
 #include <sys/resource.h>
 #include <zlib.h>
 

@@ -183,10 +183,10 @@ TEST_CASE("BMP: colours where the masks say") {
   const std::vector<std::uint32_t> rgb{0xff0000, 0x00ff00, 0x0000ff};
   CHECK(at(decode_image(bmp_with_masks(1, 32, rgb, {0xaa123456}), "x"), 0, 0) ==
         Color{0x12, 0x34, 0x56});
-  CHECK(at(decode_image(bmp_with_masks(1, 32, {rgb[2], rgb[1], rgb[0]}, {0xaa123456}), "x"), 0, 0) ==
-        Color{0x56, 0x34, 0x12});
-  CHECK(at(decode_image(bmp_with_masks(1, 32, {0xff000000, 0xff0000, 0xff00}, {0x123456aa}), "x"), 0,
-           0) == Color{0x12, 0x34, 0x56});
+  CHECK(at(decode_image(bmp_with_masks(1, 32, {rgb[2], rgb[1], rgb[0]}, {0xaa123456}), "x"), 0,
+           0) == Color{0x56, 0x34, 0x12});
+  CHECK(at(decode_image(bmp_with_masks(1, 32, {0xff000000, 0xff0000, 0xff00}, {0x123456aa}), "x"),
+           0, 0) == Color{0x12, 0x34, 0x56});
   const Image deep = decode_image(
       bmp_with_masks(1, 32, {0x3ff00000, 0xffc00, 0x3ff}, {0x3ff00000u | 512u << 10}), "x");
   CHECK(at(deep, 0, 0) == Color{255, 127, 0});
@@ -198,8 +198,9 @@ TEST_CASE("BMP: colours where the masks say") {
   CHECK(at(decode_image(bmp_with_masks(1, 16, {}, {0x7c00 | 16 << 5 | 1}), "x"), 0, 0) ==
         Color{255, 16 * 255 / 31, 255 / 31});
   for (const std::uint32_t odd : {0u, 0xf0f0u})
-    CHECK(input_error([&] { decode_image(bmp_with_masks(1, 32, {odd, 1, 2}, {0}), "x"); })
-              .find("colour mask") != std::string::npos);
+    CHECK(input_error([&] {
+            decode_image(bmp_with_masks(1, 32, {odd, 1, 2}, {0}), "x");
+          }).find("colour mask") != std::string::npos);
 }
 
 TEST_CASE("BMP and portable pixmaps") {

@@ -110,13 +110,15 @@ TEST_CASE("a part: sizes that disagree, cut and broken files") {
     // Wherever the crop of a larger (or smaller) label map lies.
     for (const Rectangle& r : {Rectangle{200, 10, 8, 8}, Rectangle{10, 200, 8, 8}})
       for (const int reduce : {1, 2})
-        CHECK(input_error([&] { decode_image_part(file.bytes, "f", r, 500, 500, reduce); })
-                  .find("f: 90 x 80 pixels, but its labels are 500 x 500") == 0);
+        CHECK(input_error([&] {
+                decode_image_part(file.bytes, "f", r, 500, 500, reduce);
+              }).find("f: 90 x 80 pixels, but its labels are 500 x 500") == 0);
     CHECK_THROWS_AS(decode_image_part(file.bytes, "f", {40, 0, 8, 8}, 80, 90, 2), Error);
     // Told by the header: of what follows nothing need be there.
     const FileBytes head(file.bytes.begin(), file.bytes.end() - 40);
-    CHECK(input_error([&] { decode_image_part(head, "f", {0, 0, 8, 8}, 500, 500); })
-              .find("f: 90 x 80 pixels, but") == 0);
+    CHECK(input_error([&] {
+            decode_image_part(head, "f", {0, 0, 8, 8}, 500, 500);
+          }).find("f: 90 x 80 pixels, but") == 0);
     for (std::size_t n = 0; n < file.bytes.size(); n += 1 + file.bytes.size() / 40) {
       const FileBytes shorter(file.bytes.begin(), file.bytes.begin() + static_cast<long>(n));
       CHECK_THROWS_AS(decode_image_part(shorter, "f", {0, 0, 80, 90}, 80, 90), InputError);

@@ -28,10 +28,10 @@ struct Own {
   }
   void describe(const std::string& top, const std::string& more = "",
                 const std::string& after = "") const {
-    write_file_atomic(folder / "data.toml",
-                      std::string_view("classes = [\"bg\", \"a\", \"b\"]\n" + top +
-                                       "\n[train]\nimages = \"img\"\nlabels = \"ann\"\n" + more +
-                                       "\n" + after));
+    write_file_atomic(
+        folder / "data.toml",
+        std::string_view("classes = [\"bg\", \"a\", \"b\"]\n" + top +
+                         "\n[train]\nimages = \"img\"\nlabels = \"ann\"\n" + more + "\n" + after));
   }
   void add(const std::string& name, const FileBytes& label) const {
     write_png(folder / ("img/" + name + ".png"), noise_image(1, 4, 1));
@@ -206,9 +206,7 @@ TEST_CASE("a list of a split: names or paths, with or without suffix, as any sys
         Names{"x1", "a b/x 3", "x0", "x2"});
   CHECK(listed("/elsewhere/img/x1\nimg\\a b\\x4.png\n") == Names{"x1", "a b/x4"});
   CHECK(listed("img/x1.png ann/x1.png\nx0.png,x0.png\nx2 1\n") == Names{"x1", "x0", "x2"});
-  const auto refused = [&](const std::string& text) {
-    return input_error([&] { listed(text); });
-  };
+  const auto refused = [&](const std::string& text) { return input_error([&] { listed(text); }); };
   CHECK(has(refused("x0\nx9\n"), "train.txt:2: names x9, but there is no such image in"));
   CHECK(has(refused("other/x0.png\n"), "names other/x0.png, but there is no such image"));
   CHECK(has(refused("x4\n"), "names x4"));  // it is a b/x4
@@ -225,7 +223,12 @@ TEST_CASE("a list of a split: names or paths, with or without suffix, as any sys
 
 TEST_CASE("a picture finds its label whichever way their accents are written") {
   const Own own;
-  const std::string composed = "gr\xc3\xb6\xc3\x9f" "e", apart = "gro\xcc\x88\xc3\x9f" "e";
+  const std::string composed =
+                        "gr\xc3\xb6\xc3\x9f"
+                        "e",
+                    apart =
+                        "gro\xcc\x88\xc3\x9f"
+                        "e";
   write_png(own.folder / ("img/" + apart + ".png"), noise_image(1, 4, 1));
   write_png(own.folder / ("ann/" + composed + ".png"), LabelMap{1, 4, {0, 1, 2, 255}});
   own.describe("");
@@ -266,7 +269,9 @@ TEST_CASE("labels of a turned picture: what EXIF did is told") {
 
 TEST_CASE("what is no file of a data set says what it is") {
   const Own own;
-  CHECK(has(input_error([&] { make_dataset({"folder", own.folder.path()}, "train"); }),
+  CHECK(has(input_error([&] {
+              make_dataset({"folder", own.folder.path()}, "train");
+            }),
             "is a folder"));
   own.add("x");
   own.describe("");
