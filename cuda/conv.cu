@@ -226,8 +226,11 @@ Tensor CudaBackend::conv2d(const Tensor& x, const Tensor& weight, const Tensor& 
     const ConvShape s = shape_of(x.shape(), weight.shape(), window, groups, kPack<T>);
     Scope scope(*this, "conv2d", s.flops(),
                 static_cast<double>(x.nbytes() + weight.nbytes() + y.nbytes()));
-    if (y.numel() > 0) forward<T>(s, x, weight, bias, y, *gemm_, stream_);
+    if (y.numel() > 0 && x.numel() > 0) forward<T>(s, x, weight, bias, y, *gemm_, stream_);
   });
+  if (x.numel() > 0) return y;
+  fill(y, 0);  // of no channels
+  if (bias.defined()) y.copy_(bias);
   return y;
 }
 
@@ -249,12 +252,12 @@ ConvGradients CudaBackend::conv2d_backward(const Tensor& x, const Tensor& weight
         if (t->defined()) fill(*t, 0);
       return;
     }
-    if (needs.dx) {
+    if (needs.dx && x.numel() > 0) {
       const Tensor w = packed_weight<T>(s, weight, stream_);
       for (int group = 0; group < groups; ++group)
         input_gradient<T>(s, group, dy, w, g.dx, *gemm_, stream_);
     }
-    if (needs.dweight) weight_gradient<T>(s, x, dy, g.dweight, *gemm_, stream_);
+    if (needs.dweight && x.numel() > 0) weight_gradient<T>(s, x, dy, g.dweight, *gemm_, stream_);
     if (needs.dbias) g.dbias = column_sums(*this, stream_, dy.reshape({s.pixels(), s.out}));
   });
   return g;

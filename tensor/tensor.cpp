@@ -17,10 +17,10 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   t.numel_ = shape.numel();
   t.strides_ = contiguous_strides(shape);
   t.dtype_ = dtype;
-  std::size_t bytes = 0;
-  check(!__builtin_mul_overflow(static_cast<std::size_t>(t.numel_), size_of(dtype), &bytes),
+  std::int64_t bytes = 0;  // signed: allocators round up, which must not overflow either
+  check(!__builtin_mul_overflow(t.numel_, static_cast<std::int64_t>(size_of(dtype)), &bytes),
         "shape {} is too large", shape.str());
-  t.storage_ = std::make_shared<Storage>(backend_of(device), bytes);
+  t.storage_ = std::make_shared<Storage>(backend_of(device), static_cast<std::size_t>(bytes));
   return t;
 }
 

@@ -278,7 +278,7 @@ TEST_CASE("golden cases: a NaN among the results is infinitely wrong, wherever i
     ours[i] = std::nan("");
     CHECK(golden::digest_error(ours, digest, "x") == HUGE_VAL);
   }
-  CHECK(golden::digest_error({}, digest, "x") == 1);
+  CHECK(golden::digest_error({}, digest, "x") >= 1);
 }
 
 TEST_CASE("golden cases") {

@@ -179,6 +179,8 @@ TEST_CASE("shapes that are too large or negative are refused, and empty ones are
   CHECK_THROWS_AS(x.reshape({big, big, -1}), Error);
   CHECK_THROWS_AS(x.reshape({big, big, 0, -1}), Error);
   CHECK_THROWS_AS(x.reshape({-1, -1}), Error);
+  for (const std::int64_t n : {(std::int64_t{1} << 61) - 1, (std::int64_t{1} << 60) - 1})
+    CHECK_THROWS_AS(Tensor::empty({n}, DType::f64, test_device()), Error);
   const Tensor empty = Tensor::empty({0, big, big}, DType::f32, test_device());
   CHECK(empty.numel() == 0);
   CHECK(empty.is_contiguous());
@@ -278,7 +280,8 @@ TEST_CASE("names from outside cannot steer a terminal") {
   CHECK(printable("plain name.png") == "plain name.png");
   CHECK(printable("\x1b]0;x\a\r\n\x7f") == "\\x1b]0;x\\x07\\x0d\\n\\x7f");
   CHECK(printable("Straße 道路 😀") == "Straße 道路 😀");
-  CHECK(printable("\xc2\x9b" "31m \xe2\x80\xae\xe2\x80\xa8") == "\\u009b31m \\u202e\\u2028");
+  CHECK(printable("\xc2\x9b"
+                  "31m \xe2\x80\xae\xe2\x80\xa8") == "\\u009b31m \\u202e\\u2028");
   CHECK(printable("\xff\xc3(\xc0\xaf\xed\xa0\x80\xf4\x90\x80\x80\xe2\x82") ==
         "\\xff\\xc3(\\xc0\\xaf\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80\\xe2\\x82");
   CHECK(printable(std::string_view("\0", 1)) == "\\x00");
