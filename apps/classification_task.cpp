@@ -52,6 +52,7 @@ ClassificationTask::ClassificationTask(const PretrainConfig& config, bool has_st
                config.scale_max);
   const Device device = Device::parse(config.device);
   set_num_threads(static_cast<int>(config.threads));
+  set_max_pixels(config.largest_picture);
   train_set_ = make_class_dataset(class_data(config), "train");
   val_set_ = make_class_dataset(class_data(config), "val");
   for (const auto& warning : {survey_labels(*train_set_, "train"), survey_labels(*val_set_, "val")})

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "apps/settings.h"
+#include "data/image.h"
 
 namespace nextgrad {
 
@@ -17,7 +18,7 @@ struct TrainConfig {
   std::int64_t batch = 8, accumulate = 1, iterations = 2000, warmup = 100, seed = 0;
   std::int64_t val_every = 500, checkpoint_every = 250, workers = 1, threads = 0, pictures = 6;
   std::int64_t val_multiple = 32;
-  std::int64_t skip_damaged = 0;
+  std::int64_t skip_damaged = 0, largest_picture = max_pixels();
   double epochs = 0;  // 0: by the iterations
   double lr = 6e-4, weight_decay = 0.01, head_lr_multiplier = 1, power = 1, momentum = 0.9;
   double clip_grad = 0, ema = 0, drop_path = -1, dropout = 0.1, label_smoothing = 0;

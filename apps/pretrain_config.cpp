@@ -44,6 +44,8 @@ Settings settings_of(PretrainConfig& c) {
       number("skip-damaged",
              "damaged training pictures that may be left out (each is logged) before the run ends",
              c.skip_damaged, 0, kUnlimited, kResumable),
+      number("max-pixels", "pictures of more pixels are refused", c.largest_picture, 1, kUnlimited,
+             kResumable),
       number("seed", "of weights, order and augmentation", c.seed, 0, kUnlimited),
       number("lr", "highest learning rate of AdamW (the paper's: 1e-3 for batches of 1024)", c.lr,
              0, 100),

@@ -32,6 +32,7 @@ SegmentationTask::SegmentationTask(const TrainConfig& config, bool has_state) : 
                config.scale_max);
   const Device device = Device::parse(config.device);
   set_num_threads(static_cast<int>(config.threads));
+  set_max_pixels(config.largest_picture);
   DatasetConfig data;
   data.kind = config.data;
   data.root = config.data_root;

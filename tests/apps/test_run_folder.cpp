@@ -414,6 +414,7 @@ TEST_CASE("run folder: settings out of range, and epochs") {
   refused(folder, "train " + kLittle + "--batch 1", "batch norm");
   CHECK(segnext(folder, "train --out ok --iterations 1 " + kLittle + "--batch 1 --crop 64").code ==
         0);
+  refused(folder, "train --max-pixels 1919 " + kLittle, "48 x 40");
   refused(folder, "train --epochs 2 --iterations 3", "exclude each other");
   refused(folder, "train --epoch 2", "did you mean --epochs?");
   REQUIRE(mkfifo((folder / "pipe.toml").c_str(), 0600) == 0);
