@@ -10,25 +10,13 @@
 #include "data/file.h"
 #include "data/image.h"
 #include "data/input_file.h"
+#include "data/text.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string lower(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
-}
-
-bool ends_in(const std::string& path, const std::vector<std::string>& suffixes) {
-  const std::string name = lower(path);
-  return suffixes.empty() ||
-         std::any_of(suffixes.begin(), suffixes.end(),
-                     [&](const std::string& suffix) { return name.ends_with(lower(suffix)); });
-}
 
 // A folder, whatever path leads to it.
 using Identity = std::pair<dev_t, ino_t>;
@@ -83,14 +71,20 @@ class Lister {
     if (S_ISDIR(info.st_mode)) {
       if (deep_) see_folder(path, relative, identity_of(info));
     } else {
-      if (!S_ISREG(info.st_mode) && ends_in(relative, suffixes_))
+      if (!S_ISREG(info.st_mode) && is_wanted(relative))
         fail_input("{}: is neither a file nor a folder; remove it", path.string());
       add(relative);
     }
   }
 
+  bool is_wanted(const std::string& name) const {
+    return suffixes_.empty() ||
+           std::any_of(suffixes_.begin(), suffixes_.end(),
+                       [&](const std::string& suffix) { return ends_in(name, suffix); });
+  }
+
   void add(const std::string& relative) {
-    if (ends_in(relative, suffixes_)) files_.push_back(relative);
+    if (is_wanted(relative)) files_.push_back(relative);
   }
 
   void see_folder(const fs::path& path, const std::string& relative, const Identity& identity) {

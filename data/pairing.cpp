@@ -74,12 +74,6 @@ ByName by_name(const FolderPart& part, const std::string& folder,
   return files;
 }
 
-std::string lower(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
-}
-
 // Finds the image that a line of a list means: a name or a path, of the image or of its label, with
 // or without suffix; a path may begin anywhere above the folder of images or labels.
 class ListReader {
@@ -129,7 +123,7 @@ class ListReader {
     if (name.empty()) return "";
     if (const std::string key = composed(name); images_.contains(key)) return key;
     for (const std::string& suffix : suffixes_) {
-      if (!lower(name).ends_with(lower(suffix))) continue;
+      if (!ends_in(name, suffix)) continue;
       const std::string key = composed(name.substr(0, name.size() - suffix.size()));
       if (images_.contains(key)) return key;
     }
@@ -141,9 +135,8 @@ class ListReader {
     const std::size_t begin = line.text.find_first_not_of(" \t,;", cut);
     if (key.empty() || !part_.exact_list || begin == std::string::npos) return;
     const std::string word = line.text.substr(begin);
-    const bool picture = std::any_of(suffixes_.begin(), suffixes_.end(), [&](const auto& suffix) {
-      return lower(word).ends_with(lower(suffix));
-    });
+    const bool picture = std::any_of(suffixes_.begin(), suffixes_.end(),
+                                     [&](const auto& suffix) { return ends_in(word, suffix); });
     if (picture && find_path(word) != key)
       fail_input("{}:{}: {} is not the label of {}; images and labels pair by their names",
                  part_.list, line.line, word, key);

@@ -34,6 +34,13 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
   return best;
 }
 
+bool ends_in(std::string_view name, std::string_view suffix) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+  return name.size() >= suffix.size() &&
+         std::equal(suffix.rbegin(), suffix.rend(), name.rbegin(),
+                    [&](char a, char b) { return lower(a) == lower(b); });
+}
+
 std::string shortened(const std::string& text, std::size_t most) {
   if (text.size() <= most) return text;
   std::size_t end = most;  // a character has three bytes at most that continue it

@@ -3,12 +3,16 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace nextgrad {
 
 // The candidate with the fewest edits (Levenshtein distance) to `word`; "" when none is near.
 std::string nearest(const std::string& word, const std::vector<std::string>& candidates);
+
+// Whether a name ends so, in any case of its letters (ASCII).
+bool ends_in(std::string_view name, std::string_view suffix);
 
 // The first bytes of a text, `most` at most, cut between its characters if it is UTF-8.
 std::string shortened(const std::string& text, std::size_t most);
