@@ -1,13 +1,12 @@
 #include "apps/settings.h"
 
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
 
 #include "data/file.h"
+#include "data/toml.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -182,6 +181,8 @@ std::set<std::string> load_config_text(const std::string& text, const std::strin
     table = toml::parse(text);
   } catch (const toml::parse_error& e) {
     fail_toml(name, e);
+  } catch (const InputError& e) {
+    fail_input("{}: {}", name, e.what());
   }
   return set_from_table(table, name, settings);
 }

@@ -1,6 +1,4 @@
 // The TOML description of a pair of folders.
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
@@ -10,6 +8,7 @@
 #include "data/folder_dataset.h"
 #include "data/palette.h"
 #include "data/text.h"
+#include "data/toml.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -26,6 +25,8 @@ class Description {
           std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), path);
     } catch (const toml::parse_error& e) {
       fail_input("{}: line {}: {}", path, e.source().begin.line, e.description());
+    } catch (const InputError& e) {
+      fail_input("{}: {}", path, e.what());
     }
   }
 

@@ -148,6 +148,8 @@ TEST_CASE("descriptions with mistakes") {
       has(folder_error(folder, "classes = [\"a\"]\n[train]\nimage = \"a\""), "unknown key image"));
   CHECK(has(folder_error(folder, "classes = [\"a\"]"), "no split [train]"));
   CHECK(has(folder_error(folder, "classes = [\"a\"]" + split), "no such folder"));
+  for (const char* bad : {"[=]", "[[*]]", "x = {,}", "a.=1", "[a.]"})  // the parser asserts on some
+    CHECK(has(folder_error(folder, bad + split), "bad.toml: "));
   RandomStream random({5});
   for (int round = 0; round < 500; ++round) {
     std::string damaged = kDescription;
