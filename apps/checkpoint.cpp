@@ -9,6 +9,7 @@
 
 #include "data/palette.h"
 #include "data/text.h"
+#include "data/train_state.h"
 #include "models/published_names.h"
 #include "nn/state_dict.h"
 
@@ -176,6 +177,14 @@ std::string load_into(const Target& target, Pretrained source, bool reset,
 
 }  // namespace
 
+WeightsFile read_model_weights(const std::string& path) {
+  WeightsFile file = read_weights(path);
+  const auto format = file.metadata.find("format");
+  if (format != file.metadata.end() && format->second.starts_with(kStateFormat))
+    fail_input("{}: is a run's training state; give the best.safetensors beside it", file.path);
+  return file;
+}
+
 std::string describe(const WeightsFile& file) {
   return fmt::format("{}: {}, {} tensors{}", printable(file.path), file.format, file.tensors.size(),
                      file.key.empty() ? "" : " under " + printable(file.key));
@@ -236,7 +245,7 @@ void save_weights(const std::string& path, const SegNeXt& model, const ModelInfo
 LoadedModel load_weights(const std::string& given, const std::string& variant,
                          const Placement& placement) {
   const Device device = Device::parse(placement.device);
-  const WeightsFile file = read_weights(given);
+  const WeightsFile file = read_model_weights(given);
   const std::string& path = file.path;
   std::string prefix;
   const StateDict adapted = adapt_published_names(file.tensors, nullptr, &prefix);
@@ -270,7 +279,7 @@ LoadedModel load_weights(const std::string& given, const std::string& variant,
 
 std::string load_pretrained(SegNeXt& model, const std::string& path, bool reset_classifier,
                             const std::vector<std::string>& classes) {
-  Pretrained source{read_weights(path), {}, {}, {}};
+  Pretrained source{read_model_weights(path), {}, {}, {}};
   source.tensors = adapt_published_names(source.file.tensors, &source.left_out, &source.prefix);
   return load_into({model, "decode_head.", "decode_head.conv_seg."}, std::move(source),
                    reset_classifier, classes);
@@ -278,7 +287,7 @@ std::string load_pretrained(SegNeXt& model, const std::string& path, bool reset_
 
 std::string load_pretrained(MSCANClassifier& model, const std::string& path, bool reset_classifier,
                             const std::vector<std::string>& classes) {
-  Pretrained source{read_weights(path), {}, {}, {}};
+  Pretrained source{read_model_weights(path), {}, {}, {}};
   source.tensors = adapt_encoder_names(source.file.tensors, &source.left_out, &source.prefix);
   return load_into({model, "head.", "head."}, std::move(source), reset_classifier, classes);
 }

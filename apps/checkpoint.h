@@ -50,6 +50,8 @@ std::string load_pretrained(MSCANClassifier& model, const std::string& path,
                             bool reset_classifier = false,
                             const std::vector<std::string>& classes = {});
 
+// read_weights for a model: throws InputError for a training state, whose weights stand beside it.
+WeightsFile read_model_weights(const std::string& path);
 // "x.pth: PyTorch zip, 347 tensors under state_dict".
 std::string describe(const WeightsFile& file);
 // "prefix model. taken off the tensors' names" and a line end; nothing for none.

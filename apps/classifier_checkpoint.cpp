@@ -49,7 +49,7 @@ void save_classifier(const std::string& path, const MSCANClassifier& model,
 LoadedClassifier load_classifier(const std::string& from, const std::string& variant,
                                  const Placement& placement) {
   const Device device = Device::parse(placement.device);
-  const WeightsFile file = read_weights(from);
+  const WeightsFile file = read_model_weights(from);
   const std::string& path = file.path;
   std::string prefix;
   const StateDict tensors = adapt_encoder_names(file.tensors, nullptr, &prefix);

@@ -74,7 +74,8 @@ void check_range(const WeightsFile& file) {
     const auto& [name, value] = file.tensors[i];
     if (!is_floating(value.dtype())) continue;
     const auto bytes = encode_elements(file.types[i], value);
-    const Tensor written = decode_elements(file.types[i], bytes.data(), value.shape());
+    Tensor written = decode_elements(file.types[i], bytes.data(), value.shape());
+    if (written.dtype() == DType::bf16) written = written.to(DType::f32);
     if (!written.backend().all_finite(written))
       fail_input("{}: tensor {} holds numbers that are too large for {}; choose another --dtype",
                  file.path, in_quotes(name), format_of(file.types[i]).name);

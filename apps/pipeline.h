@@ -8,6 +8,8 @@
 #include <deque>
 #include <functional>
 #include <future>
+#include <memory>
+#include <type_traits>
 #include <utility>
 
 namespace nextgrad {
@@ -19,7 +21,10 @@ inline constexpr std::size_t kPipelineDepth = 3;
 // A thread each; without one to be had, the work is done when it is asked for.
 template <class Fn>
 auto in_background(Fn&& fn) {
-  return std::async(std::launch::async | std::launch::deferred, std::forward<Fn>(fn));
+  // An rvalue would be moved into the thread, and be gone if there is none.
+  const auto task = std::make_shared<std::decay_t<Fn>>(std::forward<Fn>(fn));
+  const auto call = [task] { return (*task)(); };
+  return std::async(std::launch::async | std::launch::deferred, call);
 }
 
 // make(0), make(1), ... make(n - 1), in this order, `depth` of them at a time.

@@ -193,7 +193,8 @@ void run_predict(const CLI::App& app, const PredictArguments& a) {
   std::unique_ptr<Dataset> dataset;
   if (data_set) {
     dataset = make_dataset(a.data, a.split);
-    match_classes(loaded.info, a.weights, *dataset, a.data.kind, a.any_classes);
+    if (!a.any_classes || a.submission)
+      match_classes(loaded.info, a.weights, *dataset, a.data.kind, a.any_classes);
   }
   std::vector<Source> sources = data_set
                                     ? sources_of(*dataset, a.submission ? dataset->size() : a.count)

@@ -7,7 +7,7 @@
 namespace nextgrad {
 namespace {
 
-constexpr const char* kFormat = "nextgrad training state 1";
+const std::string kFormat = std::string(kStateFormat) + " 1";
 
 std::string take(Metadata& metadata, const char* key, const std::string& path) {
   const auto node = metadata.extract(key);

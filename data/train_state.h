@@ -20,6 +20,9 @@ struct TrainState {
   bool summed = true;                // read from a file with check sums, which were right
 };
 
+// How the metadata's `format` of every version begins.
+inline constexpr const char* kStateFormat = "nextgrad training state";
+
 void save_train_state(const std::string& path, const TrainState& state);
 
 // Throws InputError for a file that is damaged or is no training state. Files of older versions have

@@ -214,7 +214,7 @@ TEST_CASE("predict: images of a data set come with their truth") {
   make_weights(folder);
   const auto o = segnext(folder,
                          "predict --weights w.safetensors --data scenes --split test --count 2 "
-                         "--output scenes");
+                         "--output scenes --any-classes");
   INFO(o.err);
   REQUIRE(o.code == 0);
   for (const char* kind : {"overlay", "image", "truth"}) {

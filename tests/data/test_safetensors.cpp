@@ -249,9 +249,11 @@ TEST_CASE("safetensors: what is flipped or zeroed is noticed, or makes no differ
   CHECK(same(load_train_state(folder / "state")));
   int noticed = 0, harmless = 0;
   const auto attempt = [&](const FileBytes& bytes) {
-    write_file_atomic(folder / "damaged", bytes);
+    std::ofstream(folder / "damaged", std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), std::ssize(bytes));
     try {
-      CHECK(same(load_train_state(folder / "damaged")));
+      const TrainState read = load_train_state(folder / "damaged");
+      CHECK(same(read));
       ++harmless;
     } catch (const InputError&) {
       ++noticed;
