@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/file.h"
+#include "data/image.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -20,11 +21,19 @@ void add_size(CLI::App& app, const std::string& option, Size& size, const std::s
       ->expected(1);
 }
 
+void add_max_pixels(CLI::App& app) {
+  app.add_option_function<std::int64_t>(
+         "--max-pixels", set_max_pixels,
+         fmt::format("refuse pictures of more pixels, as their header tells [{}]", max_pixels()))
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+}
+
 void add_data(CLI::App& app, DatasetConfig& data, std::string& split) {
   app.add_option("--data", data.kind, dataset_kinds_help());
   app.add_option("--data-root", data.root,
                  "the folder the data set was unpacked in, or the TOML file of a set of folders");
   app.add_option("--split", split, "which part of it: train, val, test")->capture_default_str();
+  add_max_pixels(app);
 }
 
 namespace {

@@ -28,7 +28,9 @@ Command bench_command(CLI::App& root);
 
 // Registers an option whose text is parsed as a Size (a bad one throws InputError at parsing).
 void add_size(CLI::App& app, const std::string& option, Size& size, const std::string& help);
-// --data, --data-root and --split, for a data set that is only read.
+// --max-pixels, which holds from the parsing on.
+void add_max_pixels(CLI::App& app);
+// --data, --data-root, --split and --max-pixels, for a data set that is only read.
 void add_data(CLI::App& app, DatasetConfig& data, std::string& split);
 // Throws InputError if write_output could not even begin, before hours are spent on the text.
 void check_output(const std::string& path);

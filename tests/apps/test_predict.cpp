@@ -182,6 +182,24 @@ TEST_CASE("predict: folders with all beneath them; results that would be one fil
   refused("odd --output no", "the folder of that of odd/a.png/c.png");
 }
 
+TEST_CASE("eval and predict: --max-pixels refuses by the header, or allows more") {
+  const TemporaryFolder folder;
+  make_weights(folder);
+  const std::string eval =
+      "eval --weights w.safetensors --data folder --data-root data.toml --max-pixels ";
+  const std::string predict =
+      "predict --weights w.safetensors images/val --output out --max-pixels ";
+  for (const auto& command : {eval, predict}) {
+    const auto o = segnext(folder, command + "1919");  // they have 48 x 40
+    INFO(o.err);
+    CHECK(o.code == 2);
+    CHECK(o.err.find("0.png") != std::string::npos);
+    CHECK(o.err.find("1919") != std::string::npos);
+    CHECK(segnext(folder, command + "1920").code == 0);
+    CHECK(segnext(folder, command + "0").code == 2);
+  }
+}
+
 TEST_CASE("predict: memory that does not suffice names the image and what helps") {
   const TemporaryFolder folder;
   CHECK_THROWS_WITH_AS(
