@@ -1,10 +1,9 @@
 #include "apps/data_identity.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "data/crc32.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -16,8 +15,7 @@ void DataIdentity::add(const std::string& split, std::int64_t samples,
   Split s{split, samples, 0};
   for (std::int64_t i = 0; i < samples; ++i) {
     const std::string text = name(i);  // with the zero that ends it: names do not run together
-    s.listing = static_cast<std::uint32_t>(
-        crc32_z(s.listing, reinterpret_cast<const Bytef*>(text.c_str()), text.size() + 1));
+    s.listing = crc32_of(std::string_view(text.c_str(), text.size() + 1), s.listing);
   }
   splits.push_back(s);
 }

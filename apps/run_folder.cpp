@@ -58,7 +58,14 @@ std::optional<TrainState> RunArguments::open() {
     fail_input("{}: no such file, so nothing to resume; start a run with --out {}", run.config(),
                run.path.string());
   lock_ = std::make_unique<RunLock>(run.path.string());
-  if (fs::exists(run.state())) return load_train_state(run.state());
+  if (fs::exists(run.state())) {
+    TrainState state = load_train_state(run.state());
+    if (!state.summed)
+      fail_input("{}: has no check sums, which every state of this version has; put back what the "
+                 "run wrote, or start a new run with --pretrained {}",
+                 run.state(), run.last());
+    return state;
+  }
   for (const auto& weights : {run.last(), run.best()})
     if (fs::exists(weights))
       fail_input(

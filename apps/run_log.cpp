@@ -1,28 +1,19 @@
 #include "apps/run_log.h"
 
 #include <unistd.h>
-#include <zlib.h>
 
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 
 #include "apps/progress.h"
+#include "data/crc32.h"
 #include "data/file.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
 
 using nlohmann::json;
-
-namespace {
-
-std::uint32_t crc32_of(std::string_view text, std::uint32_t before = 0) {
-  return static_cast<std::uint32_t>(
-      crc32_z(before, reinterpret_cast<const Bytef*>(text.data()), text.size()));
-}
-
-}  // namespace
 
 RunLog::RunLog(std::string path, const std::optional<Mark>& kept) : path_(std::move(path)) {
   std::string text;

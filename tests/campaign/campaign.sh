@@ -130,6 +130,7 @@ for kind in data checkpoint settings log state; do
   echo "$kind: $(tail -1 $kind/out.txt)"
   verdict "$(cat $kind/code)" "$kind: see $work/$kind ($(tail -1 $kind/err.txt))"
 done
-say "processor time of all: $(times | tail -1)"
+times >times.txt
+say "processor time of all, user and system: $(tail -1 times.txt)"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
