@@ -213,7 +213,8 @@ TEST_CASE("predict: memory that does not suffice names the image and what helps"
   CHECK_THROWS_AS(with_memory_for("a", "", []() -> int { fail("anything else"); }), Error);
 #ifndef __SANITIZE_ADDRESS__  // which wants all addresses for itself
   make_weights(folder);
-  write_png(folder / "large.png", little_image(2000, 2500, 1));
+  write_png(folder / "large.png",
+            Image{4000, 4000, std::vector<std::uint8_t>(4000 * 4000 * 3, 128)});
   write_png(folder / "little.png", little_image(33, 47, 1));
   // How much the program takes for itself depends on the libraries it was built with.
   const std::string predict = "predict --weights w.safetensors --threads 1 --workers 1 ";
