@@ -132,13 +132,19 @@ void Trainer::loop() {
 
 void Trainer::rescue() {
   const std::string kept = keep_sound_state();
+  const auto no_memory = [&] {
+    return fmt::format("out of memory in {} at iteration {}; {}",
+                       validating_ ? "validation" : "training", iteration_ + (validating_ ? 0 : 1),
+                       task_.less_memory(validating_));
+  };
   try {
     throw;
   } catch (const InputError& e) {
     throw InputError(e.what() + kept);
+  } catch (const OutOfMemory& e) {  // in a validation it names the picture, and what helps
+    throw OutOfMemory((validating_ ? e.what() : no_memory()) + kept);
   } catch (const std::bad_alloc&) {
-    fail("out of memory in {} at iteration {}; {}{}", validating_ ? "validation" : "training",
-         iteration_ + (validating_ ? 0 : 1), task_.less_memory(validating_), kept);
+    throw OutOfMemory(no_memory() + kept);
   } catch (const std::exception& e) {
     throw Error(e.what() + kept);
   }
