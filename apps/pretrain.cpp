@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "apps/checkpoint.h"
 #include "apps/classification_task.h"
 #include "apps/commands.h"
 #include "apps/signals.h"
@@ -11,7 +12,7 @@ namespace nextgrad {
 namespace {
 
 struct PretrainArguments : RunArguments {
-  bool eval_only = false;
+  bool eval_only = false, any_classes = false;
   std::string weights, json;
 };
 
@@ -55,19 +56,18 @@ void run_pretrain(PretrainArguments& a) {
 }
 
 void check_classes(const LoadedClassifier& loaded, const std::string& weights,
-                   const ClassDataset& data) {
+                   const ClassDataset& data, bool any) {
   if (loaded.classes != data.num_classes())
     fail_input(
         "{}: tells {} classes apart, the data set has {}; choose the --data-root it was "
         "trained on",
         weights, loaded.classes, data.num_classes());
-  if (loaded.info.classes.empty()) return;
-  for (std::size_t c = 0; c < loaded.info.classes.size(); ++c)
-    if (loaded.info.classes[c] != data.classes()[c])
-      fail_input(
-          "{}: its class {} is {}, the data set's is {}; choose the --data-root it was "
-          "trained on",
-          weights, c, loaded.info.classes[c], data.classes()[c]);
+  if (any || loaded.info.classes.empty()) return;
+  if (const auto what = class_difference(loaded.info.classes, data.classes()); !what.empty())
+    fail_input(
+        "{}: {}; choose the --data-root it was trained on, or add --any-classes if only the names "
+        "differ",
+        weights, what);
 }
 
 void run_eval_only(const PretrainArguments& a) {
@@ -79,7 +79,7 @@ void run_eval_only(const PretrainArguments& a) {
   const auto loaded = load_classifier(a.weights, given.contains("variant") ? config.variant : "",
                                       {config.device, config.precision});
   const auto data = make_class_dataset(class_data(config), "val");
-  check_classes(loaded, a.weights, *data);
+  check_classes(loaded, a.weights, *data, a.any_classes);
   ClassifierInfo info = loaded.info;
   if (given.contains("size")) info.size = config.size;
   const Stopwatch clock;
@@ -125,6 +125,8 @@ Command pretrain_command(CLI::App& root) {
   auto* only = app->add_flag("--eval-only", a->eval_only, "train nothing: score --weights");
   only->excludes("--resume")->excludes("--out");
   app->add_option("--weights", a->weights, "with --eval-only: weights of an encoder's classifier");
+  app->add_flag("--any-classes", a->any_classes,
+                "with --eval-only: whatever the classes are called");
   app->add_option("--json", a->json, "with --eval-only: also write the scores to this file");
   app->footer(
       "As DeiT and VAN: random resized crops, RandAugment, random erasing, mixup, CutMix, label\n"

@@ -106,6 +106,10 @@ TEST_CASE("pretrain: a run leaves weights that are scored again, and start a seg
   fs::rename(folder / "pictures/val/c", folder / "pictures/val/d");
   refused(folder, "pretrain --eval-only --weights run/best.safetensors --data-root pictures",
           "class 2 is c");
+  CHECK(segnext(folder,
+                "pretrain --eval-only --weights run/best.safetensors --data-root pictures "
+                "--any-classes")
+            .code == 0);
   fs::remove_all(folder / "pictures/train/d");
   fs::remove_all(folder / "pictures/val/d");
   refused(folder, next, "--reset-classifier");

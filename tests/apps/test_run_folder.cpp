@@ -325,6 +325,7 @@ TEST_CASE("run folder: a dead terminal never ends a training, and nothing lands 
 TEST_CASE("run folder: SIGHUP saves, unless it is ignored") {
   const TemporaryFolder folder;
   make_little_data(folder);
+  signal(SIGHUP, SIG_DFL);  // the suite itself may run under nohup
   const Background run(folder, "train --out run --iterations 100000 " + kLittle);
   REQUIRE(eventually([&] { return lines_of(slurp(folder / "run/log.jsonl")) >= 4; }));
   for (int i = 0; i < 4; ++i) run.send(SIGHUP);  // however often
