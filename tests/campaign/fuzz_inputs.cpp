@@ -121,7 +121,7 @@ class Mutator {
           bytes.replace(at, n, pick(kind_.words));
           break;
         case 4:
-          bytes.resize(std::max<std::size_t>(at, bytes.size() - below(40)));
+          bytes.resize(bytes.size() - std::min<std::size_t>(bytes.size(), below(40)));
           break;
         default:
           if (!bytes.empty())
