@@ -75,6 +75,21 @@ class Failing : public SegmentationTask {
   int left_;
 };
 
+// A task that looks, when it is to be validated, how much of its training is saved.
+class Watching : public SegmentationTask {
+ public:
+  Watching(const TrainConfig& config, std::string state)
+      : SegmentationTask(config, false), state_(std::move(state)) {}
+  std::optional<Validation> validate(const More& more) override {
+    saved.push_back(load_train_state(state_).iteration);
+    return SegmentationTask::validate(more);
+  }
+  std::vector<std::int64_t> saved;
+
+ private:
+  std::string state_;
+};
+
 }  // namespace
 
 TEST_CASE("run folder: one process owns it, and the other is told which") {
@@ -249,6 +264,26 @@ TEST_CASE("run folder: a damaged picture ends a run that is saved, or is left ou
   CHECK(run.wait() == 2);
   const auto state = load_train_state(folder / "way/state.safetensors");
   CHECK(state.iteration == static_cast<std::int64_t>(lines_of(slurp(folder / "way/log.jsonl"))));
+}
+
+TEST_CASE("run folder: the state is saved before a validation begins") {
+  const TemporaryFolder folder;
+  make_little_data(folder);
+  TrainConfig config;
+  config.data = "folder";
+  config.data_root = folder / "data.toml";
+  config.crop = {32, 32};
+  config.threads = 1;
+  config.pictures = 0;
+  TrainerOptions options;
+  options.batch = 2;
+  options.iterations = options.schedule.iterations = 5;
+  options.val_every = 2;
+  const RunFolder run{folder / "run"};
+  fs::create_directories(run.path);
+  Watching task(config, run.state());
+  CHECK(Trainer(task, options).run(run, std::nullopt));
+  CHECK(task.saved == std::vector<std::int64_t>{2, 4, 5});
 }
 
 TEST_CASE("run folder: an iteration that fails half-way is taken back before the rest is saved") {
