@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <memory>
 
-#include "apps/checkpoint.h"
 #include "apps/classification_task.h"
 #include "apps/commands.h"
 #include "apps/signals.h"
@@ -63,11 +62,12 @@ void check_classes(const LoadedClassifier& loaded, const std::string& weights,
         "trained on",
         weights, loaded.classes, data.num_classes());
   if (any || loaded.info.classes.empty()) return;
-  if (const auto what = class_difference(loaded.info.classes, data.classes()); !what.empty())
-    fail_input(
-        "{}: {}; choose the --data-root it was trained on, or add --any-classes if only the names "
-        "differ",
-        weights, what);
+  for (std::size_t c = 0; c < loaded.info.classes.size(); ++c)
+    if (loaded.info.classes[c] != data.classes()[c])
+      fail_input(
+          "{}: its class {} is {}, the data set's is {}; choose the --data-root it was "
+          "trained on, or add --any-classes if only the names differ",
+          weights, c, loaded.info.classes[c], data.classes()[c]);
 }
 
 void run_eval_only(const PretrainArguments& a) {
