@@ -61,9 +61,10 @@ std::optional<TrainState> RunArguments::open() {
   if (fs::exists(run.state())) {
     TrainState state = load_train_state(run.state());
     if (!state.summed)
-      fail_input("{}: has no check sums, which every state of this version has; put back what the "
-                 "run wrote, or start a new run with --pretrained {}",
-                 run.state(), run.last());
+      fail_input(
+          "{}: has no check sums, which every state of this version has; put back what the "
+          "run wrote, or start a new run with --pretrained {}",
+          run.state(), run.last());
     return state;
   }
   for (const auto& weights : {run.last(), run.best()})

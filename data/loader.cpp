@@ -47,8 +47,8 @@ struct Loader::State {
     std::vector<float> images;
     std::vector<std::int32_t> labels;
     std::vector<std::vector<DamagedSample>> damaged;  // for each sample
-    std::int64_t made = 0;  // samples made, or failed
-    bool complete = false;  // and finished
+    std::int64_t made = 0;                            // samples made, or failed
+    bool complete = false;                            // and finished
     std::exception_ptr error;
     std::int64_t error_sample = 0;
   };

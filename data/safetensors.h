@@ -23,7 +23,8 @@ struct SafeTensors {
 };
 
 // Writes tensors as what they are (F32, F64, BF16, I64, I32, U8), atomically; from any device, any
-// strides. Check sums go into the file's metadata, as `crc32` and `crc32.header`. Throws Error for two equal names and data/file.h's errors.
+// strides. Check sums go into the file's metadata, as `crc32` and `crc32.header`. Throws Error for
+// two equal names and data/file.h's errors.
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const Metadata& metadata = {});
 // Writes tensor i as types[i].

@@ -25,8 +25,8 @@ inline constexpr const char* kStateFormat = "nextgrad training state";
 
 void save_train_state(const std::string& path, const TrainState& state);
 
-// Throws InputError for a file that is damaged or is no training state. Files of older versions have
-// no check sums (`summed`).
+// Throws InputError for a file that is damaged or is no training state. Files of older versions
+// have no check sums (`summed`).
 TrainState load_train_state(const std::string& path);
 
 }  // namespace nextgrad
