@@ -187,9 +187,11 @@ void Trainer::keep_buffers() {
 void Trainer::take_batch() {
   feed_->next(batch_);
   for (const auto& [name, why] : batch_.damaged) {
-    if (!skipped_.insert(printable(name)).second) continue;
-    if (static_cast<std::int64_t>(skipped_.size()) > options_.skip_damaged)
+    if (skipped_.contains(printable(name))) continue;
+    // One too many is not counted: a resumed run would pass over it without a word.
+    if (static_cast<std::int64_t>(skipped_.size()) >= options_.skip_damaged)
       fail_input("{}; --skip-damaged {} are left out already", why, options_.skip_damaged);
+    skipped_.insert(printable(name));
     log_->add(
         {{"iteration", iteration_ + 1}, {"skipped", printable(name)}, {"why", printable(why)}});
     progress_.message(printable(fmt::format("left out: {}", why)));
