@@ -264,6 +264,10 @@ TEST_CASE("run folder: a damaged picture ends a run that is saved, or is left ou
   CHECK(run.wait() == 2);
   const auto state = load_train_state(folder / "way/state.safetensors");
   CHECK(state.iteration == static_cast<std::int64_t>(lines_of(slurp(folder / "way/log.jsonl"))));
+  // One too many stays one too many, however often the run goes on.
+  spill(folder / "images/train/2.png", "no picture");
+  for (int i = 0; i < 2; ++i)
+    refused(folder, "train --resume way --skip-damaged 1", "--skip-damaged 1 are left out");
 }
 
 TEST_CASE("run folder: the state is saved before a validation begins") {
