@@ -38,13 +38,19 @@ void add_data(CLI::App& app, DatasetConfig& data, std::string& split) {
 
 namespace {
 
-// Not a device, a pipe or "-": those cannot be replaced by a new file.
+// The stream that goes by this name, whatever it was redirected to.
+std::FILE* standard_stream(const std::string& path) {
+  return path == "-" || path == "/dev/stdout" ? stdout : path == "/dev/stderr" ? stderr : nullptr;
+}
+
+// Not a device, a pipe or a standard stream: those cannot be replaced by a new file.
 bool is_plain(const std::string& path) {
   using std::filesystem::file_type;
   std::error_code ignored;
   const auto kind = std::filesystem::status(path, ignored).type();
   if (kind == file_type::directory) fail_input("{}: is a folder; name a file", path);
-  return path != "-" && (kind == file_type::not_found || kind == file_type::regular);
+  return standard_stream(path) == nullptr &&
+         (kind == file_type::not_found || kind == file_type::regular);
 }
 
 }  // namespace
@@ -55,12 +61,13 @@ void check_output(const std::string& path) {
 
 void write_output(const std::string& path, const std::string& text) {
   if (is_plain(path)) return write_file_atomic(path, text);
-  std::FILE* file = path == "-" ? stdout : std::fopen(path.c_str(), "wb");
+  std::FILE* const standard = standard_stream(path);
+  std::FILE* file = standard != nullptr ? standard : std::fopen(path.c_str(), "wb");
   if (file == nullptr) fail_input("{}: {}; name a file you may write", path, std::strerror(errno));
   bool ok = std::fwrite(text.data(), 1, text.size(), file) == text.size();
   ok = std::fflush(file) == 0 && ok;
   const int error = errno;
-  if (file != stdout) std::fclose(file);
+  if (file != standard) std::fclose(file);
   if (!ok) fail("{}: {}; free some space or name another file", path, std::strerror(error));
 }
 

@@ -32,6 +32,17 @@ std::string short_enough(const std::string& path) {
   return shortened(path, name + kMost);
 }
 
+// Where a chain of links leads, so that the file is replaced and not the link.
+std::string behind_links(std::string path) {
+  for (int links = 0; links < 40; ++links) {
+    std::error_code no_link;
+    const fs::path target = fs::read_symlink(path, no_link);
+    if (no_link) break;
+    path = (fs::path(path).parent_path() / target).string();
+  }
+  return path;
+}
+
 // The rename itself must survive a power cut.
 void sync_folder_of(const std::string& path) {
   const fs::path folder = fs::path(path).parent_path();
@@ -72,7 +83,10 @@ void refuse_pointer(std::string_view head, const std::string& path) {
     fail_input("{}: is a Git LFS pointer, not the file itself; fetch it with git lfs pull", path);
 }
 
-AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
+AtomicFile::AtomicFile(std::string path) : path_(behind_links(std::move(path))) {
+  struct stat info {};
+  if (::stat(path_.c_str(), &info) == 0) refuse_irregular(info.st_mode, path_);
+  else if (errno == ELOOP) fail_input("{}: is a link to itself; remove it", path_);
   static std::atomic<unsigned> counter{0};
   const std::string stem = short_enough(path_);
   do {

@@ -48,6 +48,29 @@ TEST_CASE("an atomic file replaces all or nothing") {
   CHECK(folder.files() == 1);
 }
 
+TEST_CASE("a link stays a link, a device stays a device") {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "disk");
+  fs::create_symlink("disk/a.txt", folder / "link");  // of a file that is still to come
+  fs::create_symlink("link", folder / "chain");
+  for (const std::string text : {"new", "newer"}) {
+    write_file_atomic(folder / "chain", std::string_view(text));
+    CHECK(fs::is_symlink(folder / "chain"));
+    CHECK(fs::is_symlink(folder / "link"));
+    CHECK(read_file(folder / "disk/a.txt") == bytes_of(text));
+  }
+  const std::string pipe = folder / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  fs::create_symlink("/dev/null", folder / "null");
+  fs::create_symlink("round", folder / "round");
+  for (const std::string& path : {pipe, std::string("/dev/null"), folder / "null", folder / "round"}) {
+    CAPTURE(path);
+    CHECK(!input_error([&] { const AtomicFile file(path); }).empty());
+  }
+  CHECK(fs::is_fifo(pipe));
+  CHECK(fs::is_character_file("/dev/null"));
+}
+
 TEST_CASE("what cannot be written is an error and leaves no trace") {
   const TemporaryFolder folder;
   CHECK(input_error([&] {
