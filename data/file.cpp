@@ -85,8 +85,10 @@ void refuse_pointer(std::string_view head, const std::string& path) {
 
 AtomicFile::AtomicFile(std::string path) : path_(behind_links(std::move(path))) {
   struct stat info {};
-  if (::stat(path_.c_str(), &info) == 0) refuse_irregular(info.st_mode, path_);
-  else if (errno == ELOOP) fail_input("{}: is a link to itself; remove it", path_);
+  if (::stat(path_.c_str(), &info) == 0)
+    refuse_irregular(info.st_mode, path_);
+  else if (errno == ELOOP)
+    fail_input("{}: is a link to itself; remove it", path_);
   static std::atomic<unsigned> counter{0};
   const std::string stem = short_enough(path_);
   do {

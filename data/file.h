@@ -19,10 +19,10 @@ void refuse_irregular(unsigned mode, const std::string& path);
 void refuse_pointer(std::string_view head, const std::string& path);
 
 // A file that appears under its name only when it is whole: written beside it under a temporary
-// name, flushed to the disk by commit(), then renamed. Of a link the file that it leads to. Destroyed
-// without commit() it leaves what was there before. Throws InputError if it cannot be created (no
-// such folder, no permission, a device or pipe of that name) and Error if it cannot be written (disk
-// full); both remove the temporary.
+// name, flushed to the disk by commit(), then renamed. Of a link the file that it leads to.
+// Destroyed without commit() it leaves what was there before. Throws InputError if it cannot be
+// created (no such folder, no permission, a device or pipe of that name) and Error if it cannot be
+// written (disk full); both remove the temporary.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);

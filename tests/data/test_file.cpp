@@ -63,7 +63,8 @@ TEST_CASE("a link stays a link, a device stays a device") {
   REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
   fs::create_symlink("/dev/null", folder / "null");
   fs::create_symlink("round", folder / "round");
-  for (const std::string& path : {pipe, std::string("/dev/null"), folder / "null", folder / "round"}) {
+  for (const std::string& path :
+       {pipe, std::string("/dev/null"), folder / "null", folder / "round"}) {
     CAPTURE(path);
     CHECK(!input_error([&] { const AtomicFile file(path); }).empty());
   }
