@@ -33,11 +33,11 @@ std::int64_t spread_step(std::int64_t n) {
 }
 
 Counts look(const Dataset& dataset, const std::string& split, const LabelSurvey& options) {
-  Counts s{std::vector<std::int64_t>(dataset.classes().size()), 0, 0, dataset.size()};
-  const std::int64_t step = s.all > 0 ? spread_step(s.all) : 1;
+  const std::int64_t n = dataset.size(), step = n > 0 ? spread_step(n) : 1;
+  Counts s{std::vector<std::int64_t>(dataset.classes().size()), 0, 0, n};
   const Stopwatch clock;
   ProgressLine progress(stdout, 0);
-  for (std::int64_t i = 0, at = 0; i < s.all; ++i, at = (at + step) % s.all) {
+  for (std::int64_t i = 0, at = 0; i < n; ++i, at = (at + step) % n) {
     const std::size_t seen = s.seen().size();
     if (seen == s.pixels.size() || (seen > 0 && clock.seconds() > options.seconds)) break;
     try {

@@ -17,9 +17,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint64_t kMaxHeader = 100u << 20;  // the format's own limit
-constexpr std::uint64_t kMaxElements = 1ull << 36;
-
 // Check sums of our files stand in the metadata as texts of 8 hexadecimal digits: `crc32` holds a
 // JSON table of those of the tensors' bytes, by name, `crc32.header` that of all the rest.
 const std::string kSums = "crc32", kHeaderSum = "crc32.header";

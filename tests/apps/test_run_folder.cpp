@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "apps/label_survey.h"
 #include "apps/segmentation_task.h"
 #include "apps/trainer.h"
 #include "data/train_state.h"
@@ -412,6 +413,32 @@ TEST_CASE("run folder: labels that teach nothing are refused before the first it
   }
   fill("val", 0, 255);
   refused(folder, train, "split val have no pixel of any class");
+}
+
+// n label maps of one pixel: of class 1 the last, of class 0 the others; one cannot be read.
+struct Pixels : Dataset {
+  Pixels(std::int64_t n, std::int64_t damaged) : n_(n), damaged_(damaged) { classes_ = {"a", "b"}; }
+  std::int64_t size() const override { return n_; }
+  std::string name(std::int64_t i) const override { return std::to_string(i); }
+  Sample load(std::int64_t i) const override {
+    if (i == damaged_) fail_input("{}: damaged", i);
+    return {name(i), {}, {1, 1, {static_cast<std::uint8_t>(i == n_ - 1)}}};
+  }
+
+ private:
+  std::int64_t n_, damaged_;
+};
+
+TEST_CASE("run folder: a damaged label hides no other from the survey") {
+  for (std::int64_t n = 3; n < 40; ++n)
+    for (std::int64_t damaged = 0; damaged + 1 < n; ++damaged) {
+      CAPTURE(n);
+      CAPTURE(damaged);
+      CHECK(survey_labels(Pixels(n, damaged), "train", {.pass_damaged = true}).empty());
+    }
+  const std::string absent = survey_labels(Pixels(5, 4), "val", {.pass_damaged = true});
+  CHECK(absent.find("no pixel of b") != std::string::npos);
+  CHECK_THROWS_AS(survey_labels(Pixels(5, 4), "val", {}), InputError);
 }
 
 TEST_CASE("run folder: a path of any bytes and lengths can be resumed") {
