@@ -13,6 +13,7 @@ namespace {
 template <class Fn>
 void walk(const Shape& x_shape, int axis, const Tensor& index, std::int64_t begin, std::int64_t end,
           Fn&& fn) {
+  if (begin == end) return;
   const std::int64_t* indices = index.data<std::int64_t>();
   const Shape strides = contiguous_strides(x_shape);
   const std::int64_t extent = x_shape[axis], stride = strides[axis];
