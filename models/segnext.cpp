@@ -29,6 +29,10 @@ std::vector<std::string> segnext_variants() {
   return names;
 }
 
+std::vector<ParameterRule> segnext_rules(double head_lr) {
+  return {{.contains = "head", .lr_scale = head_lr}, {.contains = "norm", .decay_scale = 0}};
+}
+
 SegNeXtConfig segnext_config(std::string_view variant, int num_classes) {
   if (num_classes < 1) fail_input("a model needs at least 1 class, not {}", num_classes);
   for (SegNeXtConfig c : table()) {

@@ -9,6 +9,7 @@
 #include "autograd/loss.h"
 #include "models/hamburger.h"
 #include "models/mscan.h"
+#include "nn/optim.h"
 
 namespace nextgrad {
 
@@ -25,6 +26,8 @@ struct SegNeXtConfig {
 // trials. Throws InputError for another name or fewer than 1 class.
 SegNeXtConfig segnext_config(std::string_view variant, int num_classes);
 std::vector<std::string> segnext_variants();  // nano, tiny, small, base, large
+// How it is trained: `head` learns `head_lr` times as fast; `norm` outside the head does not decay.
+std::vector<ParameterRule> segnext_rules(double head_lr = 10);
 
 class SegNeXt : public Module {
  public:

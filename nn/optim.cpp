@@ -5,10 +5,6 @@
 
 namespace nextgrad {
 
-std::vector<ParameterRule> segnext_rules(double head_lr) {
-  return {{.contains = "head", .lr_scale = head_lr}, {.contains = "norm", .decay_scale = 0}};
-}
-
 Optimizer::Optimizer(const std::vector<Parameter>& parameters,
                      const std::vector<ParameterRule>& rules) {
   for (const Parameter& p : parameters) {

@@ -17,9 +17,6 @@ struct ParameterRule {
   double lr_scale = 1;
   double decay_scale = 1;
 };
-// SegNeXt's: `head` learns `head_lr` times as fast; `norm` outside the head does not decay.
-std::vector<ParameterRule> segnext_rules(double head_lr = 10);
-
 class Optimizer {
  public:
   Optimizer(const std::vector<Parameter>& parameters, const std::vector<ParameterRule>& rules);

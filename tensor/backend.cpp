@@ -1,13 +1,11 @@
 #include "tensor/backend.h"
 
-#include <omp.h>
-
 #include <array>
-#include <atomic>
 #include <memory>
 #include <mutex>
 
 #include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kit/taps.h"
 
 namespace nextgrad {
 
@@ -25,8 +23,6 @@ Registry& registry() {
   static Registry* r = new Registry;  // never destroyed: tensors may outlive main()
   return *r;
 }
-
-std::atomic<int> thread_count{0};
 
 }  // namespace
 
@@ -127,16 +123,9 @@ Backend& backend_of(Device device) {
   return *backend;
 }
 
-void set_num_threads(int threads) {
-  check(threads >= 0 && threads <= 1024, "number of threads must lie in 0 to 1024, got {}",
-        threads);
-  thread_count = threads;
-}
-
-int num_threads() {
-  const int wanted = thread_count.load(std::memory_order_relaxed);
-  static const int all = omp_get_max_threads();
-  return wanted > 0 ? wanted : all;
+std::pair<std::int64_t, std::int64_t> rows_read(const RowBand& band) {
+  const std::vector<cpu::Tap> rows = cpu::band_taps(band);
+  return {rows.front().first, rows.back().second + 1};
 }
 
 }  // namespace nextgrad

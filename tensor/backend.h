@@ -17,7 +17,9 @@
 #include <string>
 #include <vector>
 
+#include "tensor/optimizer_slot.h"
 #include "tensor/random.h"
+#include "tensor/recording.h"
 #include "tensor/tensor.h"
 
 namespace nextgrad {
@@ -115,44 +117,9 @@ struct CrossEntropyResult {
   Tensor normaliser;  // [], what the sum was divided by (>= tiny: no valid pixel gives loss 0)
 };
 
-// Work that a device keeps and does again as a whole, on the same addresses: a CUDA graph.
-class Recording {
- public:
-  virtual ~Recording() = default;
-  // Submits the work. Where it draws random numbers or steps an optimiser, it does so for
-  // `iterations` after the one that was recorded, with learning rates times `lr_ratio`.
-  virtual void replay(std::uint64_t iterations = 0, double lr_ratio = 1) = 0;
-};
-
-// A tensor on its way from the host to a device, beside what the device computes.
-class Transfer {
- public:
-  virtual ~Transfer() = default;
-  // Puts it into `destination`, of its shape and dtype, before whatever is submitted afterwards.
-  virtual void receive(Tensor& destination) = 0;
-};
-
 struct Roofline {
   double flops;  // f32 multiply-adds in registers, two FLOPs each, per second
   double bytes;  // b[i] = 1.5 a[i] on arrays that no cache holds: read plus written, per second
-};
-
-// One parameter's part in an optimiser's step, all tensors of one shape and dtype.
-struct OptimizerSlot {
-  Tensor p, grad;
-  Tensor m, v;  // AdamW: the moments; SGD: m is the momentum buffer
-  double lr, weight_decay;
-  std::int64_t step;  // 1-based, for bias correction; less what is in `refused`
-  // i64 [1] or undefined: grows by 1 if nothing is changed because the norm is not finite. So the
-  // device counts, and nobody waits for it to tell.
-  Tensor refused = {};
-};
-// The gradients' common norm [], f64, as Backend::norm() gives it: gradients are multiplied by
-// min(1, largest / norm), and nothing at all is changed if the norm is not finite. Undefined: no
-// such check.
-struct GradientNorm {
-  Tensor norm;
-  double largest = 0;  // 0: no limit
 };
 
 class Backend {
@@ -389,9 +356,5 @@ class Backend {
 Backend& backend_of(Device device);
 // A backend of another device registers its maker before main(); the CPU is always there.
 void register_backend(Device::Kind kind, Backend* (*create)(int index));
-
-// Number of threads of the CPU backend; 0 means all cores this process may use.
-void set_num_threads(int threads);
-int num_threads();
 
 }  // namespace nextgrad

@@ -1,7 +1,8 @@
 #!/bin/sh
-# The house keeps its rules: the top level is exact, a folder includes only what stands above it,
-# nothing above tensor/ touches raw memory, nothing outside cuda/ includes a CUDA header, and files
-# stay readable. Fails with one line for each breach.
+# The house keeps its rules: the top level is exact, a folder includes only what stands above it, a
+# room only what its house allows, no folder holds more than 40 files, nothing above tensor/ touches
+# raw memory, nothing outside cuda/ includes a CUDA header, nothing outside apps/commands/ knows a
+# command line, and files stay readable. Fails with one line for each breach.
 cd "$(dirname "$0")/.." || exit 1
 bad=0
 breach() { echo "structure: $1" >&2; bad=1; }
@@ -29,6 +30,39 @@ check nn tensor autograd
 check models tensor autograd nn
 check data tensor autograd nn
 check apps tensor autograd nn models data
+
+# a room, and rooms of its house that it must not know
+forbid() {
+  room=$1; shift
+  for other in "$@"; do
+    hits=$(grep -rnE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"'"$other/" --include='*.h' --include='*.cpp' --include='*.cu' "$room")
+    [ -z "$hits" ] || breach "$room must not know $other: $hits"
+  done
+}
+forbid tensor/cpu/kit tensor/cpu/ops
+forbid cuda/kit cuda/ops
+forbid cuda/device cuda/ops
+forbid data/files data/images data/weights data/augment data/datasets data/stream data/scores
+forbid data/images data/weights data/augment data/datasets data/stream data/scores
+forbid data/weights data/images data/augment data/datasets data/stream data/scores
+forbid data/augment data/weights data/datasets data/stream data/scores
+forbid data/datasets data/weights data/stream data/scores
+forbid data/stream data/weights data/scores
+forbid data/scores data/weights data/stream data/augment
+forbid apps/settings apps/inference apps/report apps/training apps/commands
+forbid apps/inference apps/report apps/training apps/commands
+forbid apps/report apps/training apps/commands
+forbid apps/training apps/commands
+hits=$(grep -rlE '#[[:space:]]*include[[:space:]]*<CLI/' tensor cuda autograd nn models data apps | grep -v '^apps/commands/')
+[ -z "$hits" ] || breach "the command line known outside apps/commands: $hits"
+
+# What a newcomer looks for has a room of its own, and a house of rooms a page that says where.
+for folder in $(git ls-files tensor cuda autograd nn models data apps 2>/dev/null | sed 's,/[^/]*$,,' | sort -u); do
+  [ "$(find "$folder" -maxdepth 1 -type f | wc -l)" -le 40 ] || breach "$folder holds more than 40 files"
+done
+for house in $(git ls-files tensor cuda autograd nn models data apps 2>/dev/null | sed 's,/[^/]*$,,' | grep / | sed 's,/[^/]*$,,' | sort -u); do
+  [ -f "$house/README.md" ] || breach "$house has rooms and no README.md"
+done
 
 for folder in autograd nn models data apps; do
   hits=$(grep -rnE '[.>](data<|raw\(\))|cpu/|tensor/cpu' --include='*.h' --include='*.cpp' "$folder")

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "tensor/threads.h"
+
 namespace nextgrad::cpu {
 
 Device CpuBackend::device() const {

@@ -4,8 +4,9 @@
 #include <chrono>
 
 #include "tensor/cpu/cpu_backend.h"
-#include "tensor/cpu/parallel.h"
-#include "tensor/cpu/simd.h"
+#include "tensor/cpu/kit/parallel.h"
+#include "tensor/cpu/kit/simd.h"
+#include "tensor/threads.h"
 
 namespace nextgrad::cpu {
 

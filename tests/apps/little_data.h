@@ -1,7 +1,7 @@
 // A data set of folders that trains in a second: 48x40 images of three classes.
 #pragma once
 
-#include "data/image.h"
+#include "data/images/image.h"
 #include "tensor/random.h"
 #include "tests/apps/program.h"
 

@@ -6,9 +6,9 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
-#include "apps/checkpoint.h"
-#include "apps/classifier_checkpoint.h"
-#include "data/torch_file.h"
+#include "apps/inference/checkpoint.h"
+#include "apps/inference/classifier_checkpoint.h"
+#include "data/weights/torch_file.h"
 #include "models/classifier.h"
 #include "models/published_names.h"
 #include "models/segnext.h"

@@ -1,8 +1,9 @@
 // Settings: TOML and options, their order, and what is refused.
 #include <doctest/doctest.h>
 
-#include "apps/config.h"
-#include "apps/progress.h"
+#include "apps/commands/config_options.h"
+#include "apps/report/progress.h"
+#include "apps/settings/train_config.h"
 #include "tensor/error.h"
 #include "tests/apps/program.h"
 
@@ -108,4 +109,16 @@ TEST_CASE("progress: durations and sizes") {
   CHECK(format_duration(-1) == "0:00");
   CHECK(format_bytes(812e6) == "812 MB");
   CHECK(format_bytes(1.4e9) == "1.40 GB");
+}
+
+TEST_CASE("program: --version says what it is, what it was built for and what is linked") {
+  const TemporaryFolder folder;
+  const Outcome o = segnext(folder, "--version");
+  CHECK(o.code == 0);
+  CHECK(o.err.empty());
+  CHECK(o.out.find("segnext 0.") == 0);
+  for (const char* part : {"(commit ", "built by ", "CUDA", "MIT", "LGPL-2.1"}) {
+    CAPTURE(part);
+    CHECK(has(o.out, part));
+  }
 }

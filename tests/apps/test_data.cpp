@@ -3,8 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/image.h"
-#include "data/layouts/layout.h"
+#include "data/datasets/layouts/layout.h"
+#include "data/images/image.h"
 #include "tests/apps/program.h"
 #include "tests/data/miniatures.h"
 

@@ -2,8 +2,8 @@
 // nothing that was there is harmed.
 #include <doctest/doctest.h>
 
-#include "data/image.h"
-#include "data/safetensors.h"
+#include "data/images/image.h"
+#include "data/weights/safetensors.h"
 #include "tests/apps/little_data.h"
 #include "tests/apps/program.h"
 

@@ -2,8 +2,8 @@
 // windows summed and counted, probabilities averaged.
 #include <doctest/doctest.h>
 
-#include "apps/inference.h"
-#include "data/patches.h"
+#include "apps/inference/inference.h"
+#include "data/datasets/patches.h"
 #include "nn/init.h"
 #include "tensor/backend.h"
 #include "tests/apps/little_data.h"

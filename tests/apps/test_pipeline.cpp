@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "apps/pipeline.h"
+#include "apps/inference/pipeline.h"
 
 using namespace nextgrad;
 

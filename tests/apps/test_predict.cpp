@@ -3,9 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/evaluator.h"
-#include "apps/protocol.h"
-#include "data/image.h"
+#include "apps/inference/evaluator.h"
+#include "apps/inference/protocol.h"
+#include "data/images/image.h"
 #include "tests/apps/little_data.h"
 #include "tests/apps/program.h"
 

@@ -3,8 +3,8 @@
 
 #include <map>
 
-#include "apps/presets.h"
-#include "apps/protocol.h"
+#include "apps/commands/protocol_options.h"
+#include "apps/settings/presets.h"
 #include "models/segnext.h"
 #include "nn/optim.h"
 #include "nn/schedule.h"

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "data/safetensors.h"
+#include "data/weights/safetensors.h"
 #include "tests/apps/little_data.h"
 #include "tests/apps/program.h"
 

@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/run_report.h"
+#include "apps/report/run_report.h"
 
 using namespace nextgrad;
 

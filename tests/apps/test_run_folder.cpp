@@ -4,10 +4,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/label_survey.h"
-#include "apps/segmentation_task.h"
-#include "apps/trainer.h"
-#include "data/train_state.h"
+#include "apps/training/label_survey.h"
+#include "apps/training/segmentation_task.h"
+#include "apps/training/trainer.h"
+#include "data/weights/train_state.h"
 #include "tests/apps/little_data.h"
 #include "tests/apps/program.h"
 

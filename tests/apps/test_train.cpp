@@ -3,8 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/safetensors.h"
-#include "data/train_state.h"
+#include "data/weights/safetensors.h"
+#include "data/weights/train_state.h"
 #include "tensor/backend.h"
 #include "tests/apps/little_data.h"
 #include "tests/apps/program.h"

@@ -9,6 +9,7 @@
 #include "autograd/residual.h"
 #include "autograd/resize.h"
 #include "autograd/shape_ops.h"
+#include "tensor/threads.h"
 #include "tests/autograd/check.h"
 
 using namespace nextgrad;

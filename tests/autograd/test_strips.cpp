@@ -2,6 +2,7 @@
 #include "autograd/arithmetic.h"
 #include "autograd/conv.h"
 #include "autograd/strips.h"
+#include "tensor/threads.h"
 #include "tests/autograd/check.h"
 
 using namespace nextgrad;

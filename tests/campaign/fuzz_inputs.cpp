@@ -14,12 +14,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "apps/config.h"
-#include "apps/run_log.h"
-#include "apps/run_report.h"
-#include "data/crc32.h"
-#include "data/file.h"
-#include "data/train_state.h"
+#include "apps/report/run_report.h"
+#include "apps/settings/train_config.h"
+#include "apps/training/run_log.h"
+#include "data/files/crc32.h"
+#include "data/files/file.h"
+#include "data/weights/train_state.h"
 #include "tensor/random.h"
 
 extern "C" void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));

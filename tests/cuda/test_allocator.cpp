@@ -4,7 +4,7 @@
 #include <random>
 #include <vector>
 
-#include "cuda/allocator.h"
+#include "cuda/device/allocator.h"
 #include "tensor/error.h"
 
 using namespace nextgrad;

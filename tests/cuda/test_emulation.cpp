@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "cuda/kernel.h"
-#include "cuda/launch.h"
+#include "cuda/kit/kernel.h"
+#include "cuda/kit/launch.h"
 
 using namespace nextgrad;
 using namespace nextgrad::cuda;

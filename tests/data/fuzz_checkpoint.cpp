@@ -19,9 +19,9 @@
 #include <fstream>
 #include <map>
 
-#include "data/file.h"
-#include "data/safetensors.h"
-#include "data/weights_file.h"
+#include "data/files/file.h"
+#include "data/weights/safetensors.h"
+#include "data/weights/weights_file.h"
 #include "tests/data/torch_builder.h"
 
 extern "C" void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));

@@ -15,8 +15,8 @@
 #include <functional>
 #include <iterator>
 
-#include "data/dataset.h"
-#include "data/file.h"
+#include "data/datasets/dataset.h"
+#include "data/files/file.h"
 #include "tests/data/encoders.h"
 #include "tests/data/support.h"
 

@@ -4,8 +4,8 @@
 #include <functional>
 #include <map>
 
-#include "data/image.h"
-#include "data/layouts/layout.h"
+#include "data/datasets/layouts/layout.h"
+#include "data/images/image.h"
 #include "tensor/error.h"
 #include "tests/data/encoders.h"
 

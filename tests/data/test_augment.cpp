@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "data/class_transforms.h"
-#include "data/enhance.h"
+#include "data/augment/class_transforms.h"
+#include "data/augment/enhance.h"
 #include "tests/data/support.h"
 
 using namespace nextgrad;

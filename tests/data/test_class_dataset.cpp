@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <set>
 
-#include "data/class_dataset.h"
-#include "data/file.h"
-#include "data/idx_dataset.h"
+#include "data/datasets/class_dataset.h"
+#include "data/datasets/idx_dataset.h"
+#include "data/files/file.h"
 #include "tests/data/support.h"
 
 using namespace nextgrad;

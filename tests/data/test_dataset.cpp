@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "data/dataset.h"
-#include "data/file.h"
+#include "data/datasets/dataset.h"
+#include "data/files/file.h"
 #include "tests/data/encoders.h"
 #include "tests/data/support.h"
 

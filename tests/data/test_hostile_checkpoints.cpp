@@ -7,9 +7,9 @@
 #include <functional>
 #include <optional>
 
-#include "data/file.h"
-#include "data/pickle.h"
-#include "data/torch_file.h"
+#include "data/files/file.h"
+#include "data/weights/pickle.h"
+#include "data/weights/torch_file.h"
 #include "tests/data/encoders.h"
 #include "tests/data/torch_builder.h"
 #include "tests/golden/formula.h"

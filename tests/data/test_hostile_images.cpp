@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "data/codecs.h"
-#include "data/image.h"
+#include "data/images/codecs.h"
+#include "data/images/image.h"
 #include "tests/data/encoders.h"
 #include "tests/data/support.h"
 

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "data/file.h"
-#include "data/image.h"
-#include "data/palette.h"
+#include "data/files/file.h"
+#include "data/images/image.h"
+#include "data/images/palette.h"
 #include "tests/data/encoders.h"
 #include "tests/data/support.h"
 

@@ -1,7 +1,7 @@
 // Parts of pictures: the same pixels as of the whole, and what they save.
 #include <doctest/doctest.h>
 
-#include "data/transforms.h"
+#include "data/augment/transforms.h"
 #include "tensor/error.h"
 #include "tensor/random.h"
 #include "tests/data/encoders.h"

@@ -6,10 +6,10 @@
 #include <map>
 #include <set>
 
-#include "data/dataset.h"
-#include "data/file.h"
-#include "data/layouts/layout.h"
-#include "data/pairing.h"
+#include "data/datasets/dataset.h"
+#include "data/datasets/layouts/layout.h"
+#include "data/datasets/pairing.h"
+#include "data/files/file.h"
 #include "tests/data/encoders.h"
 #include "tests/data/miniatures.h"
 #include "tests/data/support.h"

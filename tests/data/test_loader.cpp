@@ -6,7 +6,8 @@
 #include <set>
 #include <thread>
 
-#include "data/loader.h"
+#include "data/augment/random_use.h"
+#include "data/stream/loader.h"
 #include "tests/data/support.h"
 
 using namespace nextgrad;

@@ -1,9 +1,8 @@
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <cmath>
 
-#include "data/metrics.h"
+#include "data/scores/metrics.h"
 #include "tensor/error.h"
 
 using namespace nextgrad;
@@ -55,33 +54,4 @@ TEST_CASE("merge, label maps and what is refused") {
   matrix.reset();
   CHECK(matrix.total() == 0);
   CHECK(std::isnan(matrix.scores().mean_iou));
-}
-
-TEST_CASE("table: nothing counted, names that steer a terminal or are wide") {
-  const std::string text =
-      scores_table(ConfusionMatrix(3), {"a\x1b[31m\a\nb", "\xe5\xb1\xb1\xe5\xb7\x9d", "plain"});
-  CHECK(text.find("-%") == std::string::npos);
-  CHECK(text.find('\x1b') == std::string::npos);
-  CHECK(text.find('\a') == std::string::npos);
-  CHECK(text.find("a\\x1b[31m\\x07\\nb ") != std::string::npos);
-  CHECK(std::count(text.begin(), text.end(), '\n') == 5);
-  // Two letters that take four columns of sixteen.
-  CHECK(text.find("\n\xe5\xb1\xb1\xe5\xb7\x9d" + std::string(12 + 2, ' ') + "     -") !=
-        std::string::npos);
-}
-
-TEST_CASE("table and JSON") {
-  const std::vector<std::string> names{"sky", "road", "a long name", "none"};
-  const std::string table = scores_table(counted(), names);
-  CHECK(table.find("a long name    0.00       -    0.00%") != std::string::npos);
-  CHECK(table.find("mIoU 36.11  mAcc 62.50  aAcc 66.67") != std::string::npos);
-  const std::string nothing = scores_table(ConfusionMatrix(2), {"a", "\x1b[31m"});
-  CHECK(nothing.find("-%") == std::string::npos);
-  CHECK(nothing.find('\x1b') == std::string::npos);
-  const nlohmann::json json = scores_json(counted(), names);
-  CHECK(json["mIoU"].get<double>() == doctest::Approx(0.3611111));
-  CHECK(json["classes"][3]["iou"].is_null());
-  CHECK(json["classes"][0]["pixels"] == 4);
-  CHECK(json["confusion"][1] == nlohmann::json{0, 1, 1, 0});
-  CHECK_THROWS_AS(scores_json(counted(), {"a"}), Error);
 }

@@ -3,9 +3,9 @@
 
 #include <filesystem>
 
-#include "data/dataset.h"
-#include "data/dataset_statistics.h"
-#include "data/file.h"
+#include "data/datasets/dataset.h"
+#include "data/files/file.h"
+#include "data/scores/dataset_statistics.h"
 #include "tests/data/encoders.h"
 #include "tests/data/support.h"
 
@@ -87,6 +87,9 @@ TEST_CASE("[values] above 255, in labels of 16 bits") {
   own.describe("");
   own.add("x", png_file({4, 1, 16, 0}, {0x03, 0xe8, 0, 1, 0xff, 0xff, 0x03, 0xe8}));
   CHECK(has(own.error(), "label 1000 at (0, 0)"));
+  own.add("x", png_file({4, 1, 16, 0}, {1, 0, 0, 255, 1, 0, 0, 255}));  // where 8 bits end
+  own.describe("", "", "[values]\n256 = \"a\"\n255 = \"b\"\n");
+  CHECK(own.label() == Values{1, 2, 1, 2});
 }
 
 TEST_CASE("[values] with mistakes: the line is told") {

@@ -5,11 +5,11 @@
 #include <filesystem>
 #include <set>
 
-#include "data/file.h"
-#include "data/isaid_patches.h"
-#include "data/layouts/layout.h"
-#include "data/patches.h"
-#include "data/png_rows.h"
+#include "data/datasets/isaid_patches.h"
+#include "data/datasets/layouts/layout.h"
+#include "data/datasets/patches.h"
+#include "data/files/file.h"
+#include "data/images/png_rows.h"
 #include "tests/data/encoders.h"
 #include "tests/data/support.h"
 

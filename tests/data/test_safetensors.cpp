@@ -6,10 +6,10 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
-#include "data/file.h"
-#include "data/safetensors.h"
-#include "data/torch_file.h"
-#include "data/train_state.h"
+#include "data/files/file.h"
+#include "data/weights/safetensors.h"
+#include "data/weights/torch_file.h"
+#include "data/weights/train_state.h"
 #include "tests/data/encoders.h"
 #include "tests/data/support.h"
 

@@ -4,8 +4,8 @@
 #include <limits>
 #include <set>
 
-#include "data/metrics.h"
-#include "data/scenes.h"
+#include "data/datasets/scenes/scenes.h"
+#include "data/scores/metrics.h"
 #include "tests/data/support.h"
 
 using namespace nextgrad;

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "data/file.h"
-#include "data/torch_file.h"
-#include "data/weights_file.h"
+#include "data/files/file.h"
+#include "data/weights/torch_file.h"
+#include "data/weights/weights_file.h"
 #include "tests/data/torch_builder.h"
 #include "tests/golden/formula.h"
 

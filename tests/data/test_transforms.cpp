@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "data/hsv.h"
-#include "data/transforms.h"
+#include "data/augment/transforms.h"
+#include "data/images/hsv.h"
 #include "tests/data/support.h"
 
 using namespace nextgrad;

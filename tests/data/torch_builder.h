@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/zip.h"
+#include "data/weights/zip.h"
 #include "tests/data/support.h"
 
 namespace nextgrad::testing {

@@ -7,6 +7,7 @@
 
 #include "tensor/backend.h"
 #include "tensor/random.h"
+#include "tensor/threads.h"
 #include "tests/compare.h"
 #include "tests/device.h"
 

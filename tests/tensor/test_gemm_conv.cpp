@@ -1,4 +1,5 @@
 // Matrix products and convolutions against plain loops, and their independence of the threads.
+#include "tensor/threads.h"
 #include "tests/tensor/kernel_test.h"
 
 using namespace nextgrad;

@@ -1,0 +1,33 @@
+// The options of a command that has settings: one for each.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "apps/settings/settings.h"
+#include "apps/training/run_folder.h"
+
+namespace nextgrad {
+
+// Registers --KEY for every setting (the present values are shown as defaults); after parsing,
+// given() holds the text of those on the command line.
+class ConfigOptions {
+ public:
+  ConfigOptions(CLI::App& app, const Settings& defaults);
+  std::map<std::string, std::string> given() const;
+
+ private:
+  std::vector<std::pair<std::string, CLI::Option*>> options_;
+};
+
+// --config, --out, --resume, --overwrite and an option for each setting.
+struct RunOptions : RunArguments {
+  std::unique_ptr<ConfigOptions> options;
+  void add_to(CLI::App& app, const Settings& defaults);
+};
+
+}  // namespace nextgrad

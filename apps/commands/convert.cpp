@@ -1,0 +1,156 @@
+// segnext convert: a file of weights from one format to the other.
+#include <filesystem>
+#include <memory>
+#include <set>
+
+#include "apps/commands/commands.h"
+#include "apps/inference/checkpoint.h"
+#include "apps/report/progress.h"
+#include "data/files/text.h"
+#include "data/weights/torch_file.h"
+#include "models/published_names.h"
+#include "tensor/backend.h"
+
+namespace nextgrad {
+namespace {
+
+struct ConvertArguments {
+  std::string in, out, format, dtype, names;
+  bool half = false, encoder_only = false, overwrite = false;
+};
+
+bool writes_torch(const ConvertArguments& a) {
+  const std::string suffix = std::filesystem::path(a.out).extension().string();
+  if (!a.format.empty()) return a.format == "pth";
+  if (suffix == ".safetensors") return false;
+  if (suffix == ".pth" || suffix == ".pt") return true;
+  fail_input(
+      "{}: its suffix does not say the format; end it in .safetensors or .pth, or add "
+      "--format",
+      a.out);
+}
+
+// Drops everything but the encoder, and its prefix; the metadata of the classes goes too.
+void keep_encoder(WeightsFile& file) {
+  StateDict tensors;
+  std::vector<ElementType> types;
+  const std::vector<std::string> names = names_without_prefix(file.tensors);
+  for (std::size_t i = 0; i < file.tensors.size(); ++i) {
+    constexpr std::string_view kPrefix = "backbone.";
+    const std::string name =
+        names[i].starts_with(kPrefix) ? names[i].substr(kPrefix.size()) : names[i];
+    if (name.starts_with("decode_head.") || name.starts_with("auxiliary_head.") ||
+        name.starts_with("head."))
+      continue;
+    tensors.push_back({name, file.tensors[i].value});
+    types.push_back(file.types[i]);
+  }
+  if (tensors.empty()) fail_input("{}: holds no encoder; leave --encoder-only out", file.path);
+  file.tensors = std::move(tensors);
+  file.types = std::move(types);
+  file.metadata.erase("classes");
+  file.metadata.erase("palette");
+}
+
+void rename(const std::string& path, const std::string& names, StateDict& tensors) {
+  std::set<std::string> seen;
+  for (NamedTensor& t : tensors) {
+    if (names == "mmseg1") t.name = mmseg1_name(t.name);
+    if (names == "published") t.name = published_name(t.name);
+    if (!seen.insert(t.name).second) fail_input("{}: two tensors would be called {}", path, t.name);
+  }
+}
+
+void set_types(const ConvertArguments& a, WeightsFile& file) {
+  const std::string dtype = a.half ? "f16" : a.dtype;
+  if (dtype.empty()) return;
+  for (std::size_t i = 0; i < file.types.size(); ++i)
+    if (is_floating(file.tensors[i].value.dtype())) file.types[i] = *parse_element_type(dtype);
+}
+
+// Numbers that the new type turns into infinity would be found out when they are used.
+void check_range(const WeightsFile& file) {
+  for (std::size_t i = 0; i < file.tensors.size(); ++i) {
+    const auto& [name, value] = file.tensors[i];
+    if (!is_floating(value.dtype())) continue;
+    const auto bytes = encode_elements(file.types[i], value);
+    Tensor written = decode_elements(file.types[i], bytes.data(), value.shape());
+    if (written.dtype() == DType::bf16) written = written.to(DType::f32);
+    if (!written.backend().all_finite(written))
+      fail_input("{}: tensor {} holds numbers that are too large for {}; choose another --dtype",
+                 file.path, in_quotes(name), format_of(file.types[i]).name);
+  }
+}
+
+void check_paths(const ConvertArguments& a) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (fs::equivalent(a.in, a.out, error))
+    fail_input("{}: is the input itself; name another output", a.out);
+  if (fs::is_directory(a.out, error)) fail_input("{}: is a folder; name a file", a.out);
+  if (fs::exists(a.out, error) && !a.overwrite)
+    fail_input("{}: exists; add --overwrite or name another file", a.out);
+}
+
+void run_convert(const ConvertArguments& a) {
+  const bool torch = writes_torch(a);
+  check_paths(a);
+  WeightsFile file = read_weights(a.in);
+  fmt::print("read {}\n", describe(file));
+  std::erase(file.beside, "meta");  // that is the metadata, which goes along
+  if (!file.beside.empty())
+    fmt::print("left out what lies beside the weights: {}\n", fmt::join(file.beside, ", "));
+  const std::size_t before = file.tensors.size();
+  if (a.encoder_only) keep_encoder(file);
+  if (file.tensors.size() < before)
+    fmt::print("left out {} tensors that are not the encoder's\n", before - file.tensors.size());
+  rename(file.path, a.names, file.tensors);
+  check_usable(file.path, file.tensors);
+  set_types(a, file);
+  check_range(file);
+  if (torch) {
+    write_torch_file(a.out, file.tensors, file.types, file.metadata);
+  } else {
+    file.metadata.try_emplace("format", "pt");
+    write_safetensors(a.out, file.tensors, file.types, file.metadata);
+  }
+  fmt::print("wrote {}: {}, {} tensors, {}\n", a.out, torch ? "PyTorch zip" : "safetensors",
+             file.tensors.size(),
+             format_bytes(static_cast<double>(std::filesystem::file_size(a.out))));
+}
+
+}  // namespace
+
+Command convert_command(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("convert", "Convert weights between .pth and .safetensors");
+  auto a = std::make_shared<ConvertArguments>();
+  app->add_option("in", a->in, "PyTorch's .pth or a .safetensors file, told by its content")
+      ->required();
+  app->add_option("out", a->out, "the new file; its suffix chooses the format")->required();
+  app->add_option("--format", a->format, "safetensors or pth, whatever the suffix")
+      ->check(CLI::IsMember({"safetensors", "pth"}));
+  auto* dtype = app->add_option("--dtype", a->dtype,
+                                "f64, f32, f16 or bf16 for all floating tensors; they "
+                                "keep their own otherwise")
+                    ->check(CLI::IsMember({"f64", "f32", "f16", "bf16"}));
+  app->add_flag("--half", a->half, "the same as --dtype f16")->excludes(dtype);
+  app->add_flag("--encoder-only", a->encoder_only,
+                "drop the heads and the prefix backbone., as for --pretrained");
+  app->add_option("--names", a->names,
+                  "published (mlp.dwconv.dwconv.weight) or mmseg1 (MMSegmentation 1.x: "
+                  "mlp.dwconv.weight); as they are otherwise")
+      ->check(CLI::IsMember({"published", "mmseg1"}));
+  app->add_flag("--overwrite", a->overwrite, "replace the new file if it exists");
+  app->footer(
+      "A .pth is read without executing any of it: what is no tensor, text or number is skipped,\n"
+      "or refused if it lies among the weights. A .pth written here holds the weights under\n"
+      "state_dict and the metadata under meta; torch.load(FILE, weights_only=True) reads it.\n"
+      "segnext info FILE lists what a file holds.\n"
+      "Examples:\n"
+      "  segnext convert segnext_tiny_512x512_ade_160k.pth tiny.safetensors\n"
+      "  segnext convert runs/camvid/best.safetensors best.pth --half\n"
+      "  segnext convert best.pth encoder.safetensors --encoder-only");
+  return {app, [a] { run_convert(*a); }};
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,281 @@
+// segnext predict: pictures of what a model sees, for files or for images of a data set.
+#include <algorithm>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "apps/commands/commands.h"
+#include "apps/commands/predict_files.h"
+#include "apps/commands/protocol_options.h"
+#include "apps/inference/checkpoint.h"
+#include "apps/inference/evaluator.h"
+#include "apps/inference/pipeline.h"
+#include "apps/report/progress.h"
+#include "data/images/palette.h"
+#include "tensor/threads.h"
+
+namespace nextgrad {
+namespace {
+
+struct PredictArguments {
+  std::vector<std::string> inputs;
+  std::string weights, variant, output = "predictions";
+  std::optional<DatasetConfig> from_data;
+  DatasetConfig data;
+  std::string split = "val";
+  std::int64_t count = 8;
+  bool overlay = false, colour = false, index = false, overwrite = false, submission = false;
+  bool skip_existing = false, any_classes = false;
+  double alpha = 0.5;
+  ProtocolOptions protocol;
+  Placement placement;
+  int threads = 0;
+  std::vector<std::string> kinds() const {
+    std::vector<std::string> k;
+    if (submission) return {"submission"};
+    if (overlay || !(colour || index)) k.push_back("overlay");
+    if (colour) k.push_back("colour");
+    if (index) k.push_back("index");
+    return k;
+  }
+};
+
+// All that is fixed before the first picture; read by several threads.
+struct Job {
+  const PredictArguments& arguments;
+  const LoadedModel& loaded;
+  const Dataset* dataset;
+  std::vector<Source> sources;
+  Protocol protocol;
+
+  // What the network is to see, or why it cannot.
+  struct Picture {
+    Prepared prepared;
+    std::exception_ptr error = nullptr;
+  };
+  Picture prepare(std::int64_t i) const {
+    const Source& s = sources[static_cast<std::size_t>(i)];
+    try {
+      return with_memory_for(called(s, dataset), kReadRemedy, [&] {
+        Sample sample =
+            s.path.empty() ? dataset->load(s.index) : Sample{s.name, read_image(s.path), {}};
+        std::vector<Image> views = resize_views(protocol, sample.image);
+        return Picture{{std::move(sample), std::move(views)}};
+      });
+    } catch (const Error&) {
+      return {{}, std::current_exception()};
+    }
+  }
+  void write(const Results& results, const std::string& name, const Sample& sample,
+             const LabelMap& label) const {
+    const auto& palette = loaded.info.palette;
+    for (const auto& kind : results.kinds()) {
+      const std::string path = results.path(kind, name).string();
+      if (kind == "overlay")
+        write_png(path, overlay(sample.image, label, palette, arguments.alpha));
+      if (kind == "colour") write_png(path, colorize(label, palette));
+      if (kind == "index") write_png(path, label);
+      if (kind == "image") write_png(path, sample.image);
+      if (kind == "submission") {
+        const Submission& wanted = dataset->submission();
+        write_png(path, wanted.encode(label), wanted.palette);
+      }
+      if (kind == "truth") write_png(path, colorize(sample.label, dataset->palette()));
+    }
+  }
+};
+
+// Pictures that cannot be read, or not be held in memory, are no reason to leave out the others.
+class Failures {
+ public:
+  // Calls `work`; false if its picture is one of them.
+  template <class Fn>
+  bool without(Fn&& work) {
+    try {
+      work();
+      return true;
+    } catch (const InputError& e) {
+      add(e.what(), false);
+    } catch (const OutOfMemory& e) {
+      add(e.what(), true);
+    }
+    return false;
+  }
+  // Any thread may call it.
+  void add(const std::string& line, bool memory) {
+    const std::scoped_lock lock(mutex_);
+    lines_.push_back(line);
+    memory_ = memory_ || memory;
+  }
+  std::int64_t count() const { return std::ssize(lines_); }
+  // A line for each, and the error that ends the command.
+  void report(std::int64_t pictures) const {
+    if (lines_.empty()) return;
+    std::fflush(stdout);
+    if (pictures == 1) memory_ ? throw OutOfMemory(lines_[0]) : fail_input("{}", lines_[0]);
+    for (const std::string& line : lines_) fmt::print(stderr, "segnext: {}\n", printable(line));
+    const std::string text = fmt::format(
+        "{} of {} images could not be predicted, named above; mend or remove them and call again "
+        "with --skip-existing for what is missing",
+        lines_.size(), pictures);
+    if (memory_) throw OutOfMemory(text);
+    fail_input("{}", text);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> lines_;
+  bool memory_ = false;
+};
+
+// The network runs here; the next pictures are read and the last ones written beside it.
+void predict_all(const Job& job, const Results& results) {
+  const auto n = static_cast<std::int64_t>(job.sources.size());
+  const Stopwatch clock;
+  double network = 0;
+  ProgressLine progress(stdout);
+  Failures failures;
+  Behind files;
+  Ahead<Job::Picture> pictures(
+      n, [&](std::int64_t i) { return job.prepare(i); },
+      static_cast<std::size_t>(job.arguments.protocol.workers));
+  ModelForward forward(*job.loaded.model);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Source& source = job.sources[static_cast<std::size_t>(i)];
+    Job::Picture picture = pictures.next();
+    const Stopwatch busy;
+    const auto& image = picture.prepared.sample.image;
+    LabelMap label;
+    const bool done = failures.without([&] {
+      if (picture.error) std::rethrow_exception(picture.error);
+      const auto show = [&](double share) {
+        const double seconds = clock.seconds();
+        const double all = (static_cast<double>(i) + share) / static_cast<double>(n);
+        progress.update(fmt::format("image {} of {}: {:.0f} %  left {}", i + 1, n, 100 * share,
+                                    format_duration(seconds / all - seconds)));
+      };
+      label = with_memory_for(called(source, job.dataset), network_remedy(job.protocol), [&] {
+        return predict_labels(forward, job.protocol, picture.prepared.views, image.height,
+                              image.width, show);
+      });
+    });
+    network += busy.seconds();
+    if (done)
+      files.begin([&job, &results, &failures, &source, sample = std::move(picture.prepared.sample),
+                   label = std::move(label)] {
+        try {
+          with_memory_for(called(source, job.dataset), network_remedy(job.protocol),
+                          [&] { job.write(results, source.name, sample, label); });
+        } catch (const OutOfMemory& e) {
+          failures.add(e.what(), true);
+        }
+      });
+    if (i + 1 == n) files.finish();
+    progress.update(fmt::format("{} of {} images  {:.1f} images/s", i + 1, n,
+                                static_cast<double>(i + 1) / clock.seconds()),
+                    i + 1 == n);
+  }
+  progress.finish();
+  fmt::print("{} images in {}: {:.1f} images/s, the network {:.0f} % of the time\n",
+             n - failures.count(), printable(job.arguments.output),
+             static_cast<double>(n) / clock.seconds(), 100 * network / clock.seconds());
+  failures.report(n);
+}
+
+void run_predict(const CLI::App& app, const PredictArguments& a) {
+  const bool data_set = a.from_data.has_value();
+  if (a.submission && !data_set)
+    fail_input("--submission wants --data: whose judges' format it is");
+  if (data_set == !a.inputs.empty())
+    fail_input("predict: give images (files, a folder or a glob) or --data, one of the two");
+  set_num_threads(a.threads);
+  LoadedModel loaded = load_weights(a.weights, a.variant, a.placement);
+  std::unique_ptr<Dataset> dataset;
+  if (data_set) {
+    dataset = make_dataset(a.data, a.split);
+    if (!a.any_classes || a.submission)
+      match_classes(loaded.info, a.weights, *dataset, a.data.kind, a.any_classes);
+  }
+  std::vector<Source> sources = data_set
+                                    ? sources_of(*dataset, a.submission ? dataset->size() : a.count)
+                                    : sources_of(a.inputs, a.output);
+  Job job{a, loaded, dataset.get(), std::move(sources),
+          protocol_of(app, a.protocol, loaded.info.normalize)};
+  std::vector<std::string> kinds = a.kinds();
+  if (a.submission) {
+    const std::string& note = dataset->submission().note;
+    if (!note.empty()) fmt::print("{}\n", note);
+  } else {
+    job.protocol.one_step = true;  // no pixel that one would see differs
+    // From a data set there is more to look at: the image and the truth.
+    if (data_set) kinds.push_back("image");
+    if (data_set && dataset->has_labels()) kinds.push_back("truth");
+  }
+  Results results(a.output, kinds, a.submission ? dataset->submission().suffix : ".png");
+  const std::size_t all = job.sources.size();
+  using Existing = Results::Existing;
+  results.check(a.overwrite       ? Existing::replaced
+                : a.skip_existing ? Existing::skipped
+                                  : Existing::refused,
+                dataset.get(), job.sources);
+  if (const std::size_t there = all - job.sources.size(); there > 0)
+    fmt::print("{} of {} images have their results in {} already\n", there, all,
+               printable(a.output));
+  if (job.sources.empty()) return;
+  results.make_folders(job.sources);
+  predict_all(job, results);
+}
+
+}  // namespace
+
+Command predict_command(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("predict", "Segment images");
+  auto a = std::make_shared<PredictArguments>();
+  app->add_option("images", a->inputs, "files, folders or globs in quotes");
+  app->add_option(
+         "--weights", a->weights,
+         "a run's folder, weights written by segnext train, or others' .pth or .safetensors")
+      ->required();
+  app->add_option("--variant", a->variant, "only for weights whose shapes do not say it");
+  app->add_option("--output", a->output, "folder of the results")->capture_default_str();
+  app->add_flag("--overlay", a->overlay, "image under its classes' colours (the default)");
+  app->add_flag("--colour,--color", a->colour, "the classes' colours alone");
+  app->add_flag("--index", a->index, "grey PNG whose values are the classes");
+  app->add_flag("--submission", a->submission,
+                "all images of the data set's split, as its evaluation server wants them");
+  app->add_option("--alpha", a->alpha, "share of the colour in an overlay")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  add_protocol(*app, a->protocol);
+  add_data(*app, a->data, a->split);
+  app->add_option("--count", a->count, "how many images of the data set")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  auto* replace = app->add_flag("--overwrite", a->overwrite, "replace results that exist");
+  app->add_flag("--skip-existing", a->skip_existing, "predict only what has no results yet")
+      ->excludes(replace);
+  app->add_flag("--any-classes", a->any_classes,
+                "with --data: even if the weights name other classes, or in another order");
+  app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
+      ->check(CLI::Range(0, 1024));
+  add_placement(*app, a->placement);
+  app->footer(
+      "Results keep the images' names (as .png), sub-folders and sizes; several kinds go into\n"
+      "sub-folders. Images that cannot be read are named at the end, the others are done.\n"
+      "Examples:\n"
+      "  segnext predict --weights run/best.safetensors photos/ --output seen\n"
+      "  segnext predict --weights run/best.safetensors 'a/*.jpg' --colour --index\n"
+      "  segnext predict --weights run/best.safetensors --data scenes --split test --count 4\n"
+      "  segnext predict --weights city.pth --preset cityscapes-tiny --data cityscapes \\\n"
+      "      --split test --submission --output upload");
+  return {app, [a, app] {
+            if (app->count("--data") > 0) {
+              use_preset_data(*app, a->protocol.preset, a->data);
+              a->from_data = a->data;
+            }
+            run_predict(*app, *a);
+          }};
+}
+
+}  // namespace nextgrad

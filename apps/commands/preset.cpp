@@ -1,0 +1,35 @@
+// segnext preset: the recipes, to look at and to copy.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "apps/commands/commands.h"
+#include "apps/settings/presets.h"
+
+namespace nextgrad {
+
+Command preset_command(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("preset", "List and show the recipes of the paper");
+  app->require_subcommand(1);
+  app->fallthrough(false);
+  CLI::App* list = app->add_subcommand("list", "The data sets and variants there are recipes for");
+  CLI::App* show = app->add_subcommand("show", "A recipe as TOML, for segnext train --config");
+  auto name = std::make_shared<std::string>();
+  show->add_option("name", *name, "such as ade20k-tiny")->required();
+  app->footer(
+      "Examples:\n"
+      "  segnext preset list\n"
+      "  segnext preset show cityscapes-base > mine.toml\n"
+      "  segnext train --preset ade20k-tiny --data ADEChallengeData2016 --out runs/ade");
+  return {app, [list, name] {
+            if (!list->parsed()) {
+              TrainConfig config = preset_config(*name);
+              fmt::print("{}", config_text(config));
+              return;
+            }
+            for (const auto& [data, about] : preset_data())
+              fmt::print("{0}-tiny  {0}-small  {0}-base  {0}-large\n    {1}\n", data, about);
+          }};
+}
+
+}  // namespace nextgrad

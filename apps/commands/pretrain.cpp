@@ -1,0 +1,128 @@
+// segnext pretrain: the encoder learns to tell classes of pictures apart, or is scored at it.
+#include <memory>
+
+#include "apps/commands/commands.h"
+#include "apps/commands/config_options.h"
+#include "apps/report/tables.h"
+#include "apps/training/classification_task.h"
+#include "apps/training/signals.h"
+#include "apps/training/trainer.h"
+#include "tensor/threads.h"
+
+namespace nextgrad {
+namespace {
+
+struct PretrainArguments : RunOptions {
+  bool eval_only = false, any_classes = false;
+  std::string weights, json;
+};
+
+void run_pretrain(PretrainArguments& a) {
+  PretrainConfig config;
+  auto given = a.options->given();
+  if (given.contains("epochs")) {
+    if (given.contains("iterations")) fail_input("--epochs and --iterations exclude each other");
+    given["iterations"] = "0";  // those of a file
+  }
+  const auto state = a.open();
+  a.read(settings_of(config), given, state);
+  make_absolute(config.data_root);
+  make_absolute(config.pretrained);
+  ClassificationTask task(config, state.has_value());
+  a.begin(config_text(config));
+  install_signal_handlers();
+  a.end(Trainer(task).run(a.folder(), state), task.options().command);
+}
+
+void check_classes(const LoadedClassifier& loaded, const std::string& weights,
+                   const ClassDataset& data, bool any) {
+  if (loaded.classes != data.num_classes())
+    fail_input(
+        "{}: tells {} classes apart, the data set has {}; choose the --data-root it was "
+        "trained on",
+        weights, loaded.classes, data.num_classes());
+  if (any || loaded.info.classes.empty()) return;
+  for (std::size_t c = 0; c < loaded.info.classes.size(); ++c)
+    if (loaded.info.classes[c] != data.classes()[c])
+      fail_input(
+          "{}: its class {} is {}, the data set's is {}; choose the --data-root it was "
+          "trained on, or add --any-classes if only the names differ",
+          weights, c, loaded.info.classes[c], data.classes()[c]);
+}
+
+void run_eval_only(const PretrainArguments& a) {
+  check_output(a.json);
+  PretrainConfig config;
+  const auto given = a.options->given();
+  a.read(settings_of(config), given, std::nullopt);
+  set_num_threads(static_cast<int>(config.threads));
+  const auto loaded = load_classifier(a.weights, given.contains("variant") ? config.variant : "",
+                                      {config.device, config.precision});
+  const auto data = make_class_dataset(class_data(config), "val");
+  check_classes(loaded, a.weights, *data, a.any_classes);
+  ClassifierInfo info = loaded.info;
+  if (given.contains("size")) info.size = config.size;
+  const Stopwatch clock;
+  ProgressLine progress(stderr, 0);
+  const ClassEvalResult result = evaluate_classes(
+      *loaded.model, *data, class_eval_transform(config, info), config.batch, 0,
+      [&](std::int64_t done) {
+        const double rate = static_cast<double>(done) / clock.seconds();
+        progress.update(
+            fmt::format("{} of {} images  {:.1f} images/s  left {}", done, data->size(), rate,
+                        format_duration(static_cast<double>(data->size() - done) / rate)),
+            done == data->size());
+        return true;
+      });
+  progress.finish();
+  fmt::print("{}  ({} images of {} classes at {}x{})\n", summary_of(result.scores),
+             result.scores.total(), loaded.classes, info.size, info.size);
+  if (a.json.empty()) return;
+  auto json = scores_json(result.scores);
+  json["weights"] = a.weights;
+  json["classes"] = data->classes();
+  json["seconds"] = clock.seconds();
+  write_json(a.json, json);
+}
+
+void run(PretrainArguments& a) {
+  if (!a.eval_only) {
+    if (!a.weights.empty() || !a.json.empty())
+      fail_input("--weights and --json belong to --eval-only; to start from weights: --pretrained");
+    return run_pretrain(a);
+  }
+  if (a.weights.empty()) fail_input("--eval-only wants the --weights to score");
+  run_eval_only(a);
+}
+
+}  // namespace
+
+Command pretrain_command(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("pretrain", "Pre-train the encoder on pictures of classes");
+  auto a = std::make_shared<PretrainArguments>();
+  PretrainConfig defaults;
+  a->add_to(*app, settings_of(defaults));
+  auto* only = app->add_flag("--eval-only", a->eval_only, "train nothing: score --weights");
+  only->excludes("--resume")->excludes("--out");
+  app->add_option("--weights", a->weights, "with --eval-only: weights of an encoder's classifier");
+  app->add_flag("--any-classes", a->any_classes,
+                "with --eval-only: whatever the classes are called");
+  app->add_option("--json", a->json, "with --eval-only: also write the scores to this file");
+  app->footer(
+      "As DeiT and VAN: random resized crops, RandAugment, random erasing, mixup, CutMix, label\n"
+      "smoothing, AdamW on a cosine, averaged weights. The result starts a segmentation model.\n"
+      "Examples:\n"
+      "  segnext pretrain --data idx --data-root /usr/share/datasets/fashion-mnist --size 32 \\\n"
+      "      --epochs 5 --scale-min 0.5 --out runs/fashion      # Debian: dataset-fashion-mnist\n"
+      "  segnext pretrain --data-root imagenet --variant tiny --batch 128 --accumulate 8 \\\n"
+      "      --lr 1e-3 --workers 16 --out runs/imagenet\n"
+      "  segnext pretrain --resume runs/imagenet\n"
+      "  segnext pretrain --eval-only --weights mscan_t.pth \\\n"
+      "      --data-root imagenet --crop-share 0.9\n"
+      "  segnext train --pretrained runs/imagenet/best.safetensors --variant tiny --data camvid "
+      "...\n"
+      "Writes what `segnext train` writes; best.safetensors is the best by top-1.");
+  return {app, [a] { run(*a); }};
+}
+
+}  // namespace nextgrad

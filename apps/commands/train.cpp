@@ -1,0 +1,79 @@
+// segnext train: a new run, or the rest of one.
+#include <filesystem>
+#include <memory>
+
+#include "apps/commands/commands.h"
+#include "apps/commands/config_options.h"
+#include "apps/report/progress.h"
+#include "apps/settings/presets.h"
+#include "apps/training/segmentation_task.h"
+#include "apps/training/signals.h"
+#include "apps/training/trainer.h"
+
+namespace nextgrad {
+namespace {
+
+// Defaults, then the preset, the file and the options.
+TrainConfig read_config(const RunOptions& a, const std::string& preset,
+                        const std::optional<TrainState>& state) {
+  TrainConfig config;
+  auto given = a.options->given();
+  if (given.contains("iterations")) {
+    if (given.contains("epochs")) fail_input("--epochs and --iterations exclude each other");
+    given["epochs"] = "0";  // those of a file
+  }
+  if (!preset.empty()) {
+    config = preset_config(preset);
+    // A preset knows the kind of data: --data can be the folder then.
+    if (const auto data = given.find("data");
+        data != given.end() && std::filesystem::is_directory(data->second)) {
+      given["data-root"] = data->second;
+      given.erase(data);
+    }
+  }
+  a.read(settings_of(config), given, state);
+  if (!preset.empty() && config.pretrained.empty())
+    say(stdout,
+        "without --pretrained the encoder begins at random; the published figures begin "
+        "with ImageNet's weights\n");
+  return config;
+}
+
+void run_train(RunOptions& a, const std::string& preset) {
+  const auto state = a.open();
+  TrainConfig config = read_config(a, preset, state);
+  make_absolute(config.data_root);
+  make_absolute(config.pretrained);
+  SegmentationTask task(config, state.has_value());
+  a.begin(config_text(config));
+  install_signal_handlers();
+  a.end(Trainer(task).run(a.folder(), state), task.options().command);
+}
+
+}  // namespace
+
+Command train_command(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("train", "Train SegNeXt");
+  auto a = std::make_shared<RunOptions>();
+  auto preset = std::make_shared<std::string>();
+  app->add_option("--preset", *preset,
+                  "recipe of the paper, such as ade20k-tiny (segnext preset list); a file and "
+                  "options win over it");
+  TrainConfig defaults;
+  a->add_to(*app, settings_of(defaults));
+  app->get_option("--resume")->excludes("--preset");
+  app->footer(
+      "Every option below --overwrite is also a key of the TOML file: `crop = 256`.\n"
+      "Examples:\n"
+      "  segnext train --out runs/first\n"
+      "  segnext train --data camvid --data-root camvid --variant tiny --crop 256 \\\n"
+      "      --iterations 1000 --no-photometric --val-size 480x352 --out runs/camvid\n"
+      "  segnext train --preset ade20k-tiny --data ADEChallengeData2016 \\\n"
+      "      --pretrained mscan_t.pth --batch 4 --accumulate 4 --out runs/ade\n"
+      "  segnext train --resume runs/camvid\n"
+      "Writes config.toml, log.jsonl, last.safetensors and best.safetensors (PyTorch's names and\n"
+      "layout), state.safetensors (to resume) and report.html. Ctrl-C saves and stops.");
+  return {app, [a, preset] { run_train(*a, *preset); }};
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,177 @@
+#include "apps/inference/inference.h"
+
+#include <algorithm>
+#include <deque>
+
+#include "autograd/arithmetic.h"
+#include "autograd/shape_ops.h"
+#include "data/datasets/patches.h"
+#include "tensor/backend.h"
+
+namespace nextgrad {
+namespace {
+
+// x [N,H,W,C], mirrored left to right.
+Tensor mirrored(const Tensor& x) {
+  const std::int64_t w = x.dim(2);
+  std::vector<std::int64_t> order(static_cast<std::size_t>(w));
+  for (std::int64_t i = 0; i < w; ++i) order[static_cast<std::size_t>(i)] = w - 1 - i;
+  const Tensor index = Tensor::from(order, {1, 1, w, 1}, x.device()).expand(x.shape());
+  return gather(Variable(x), 2, index.contiguous()).value();
+}
+
+// The logits of one view (a scale, mirrored or not) at the size of the resized picture. They are
+// made one row of windows after the other, as rows are asked for from the top down, and dropped
+// once all rows below are.
+class ViewScores {
+ public:
+  ViewScores(ModelForward& forward, const Protocol& protocol, const Image& picture, bool flipped)
+      : forward_(forward), protocol_(protocol), picture_(picture), flipped_(flipped) {
+    const bool whole = protocol.window.height == 0;
+    window_h_ = whole ? picture.height : std::min(protocol.window.height, picture.height);
+    window_w_ = whole ? picture.width : std::min(protocol.window.width, picture.width);
+    const Size &window = protocol.window, &stride = protocol.stride;
+    tops_ = lefts_ = {0};
+    if (!whole) {
+      tops_ = patch_starts(picture.height, window.height, window.height - stride.height);
+      lefts_ = patch_starts(picture.width, window.width, window.width - stride.width);
+    }
+    // The mirrored picture is what the windows slide over.
+    if (flipped)
+      for (std::int64_t& left : lefts_) left = picture.width - window_w_ - left;
+  }
+  std::int64_t height() const { return picture_.height; }
+  std::int64_t width() const { return picture_.width; }
+
+  // Rows [first, last): [1,last - first,width,classes]. `first` must not fall from call to call.
+  Tensor rows(std::int64_t first, std::int64_t last) {
+    while (!strips_.empty() && strips_.front().top + window_h_ <= first) strips_.pop_front();
+    while (next_ < tops_.size() && tops_[next_] < last) add_strip(tops_[next_++]);
+    if (strips_.size() == 1 && lefts_.size() == 1) return part(strips_.front(), 0, first, last);
+    return average(first, last);
+  }
+
+ private:
+  struct Strip {  // a row of windows
+    std::int64_t top;
+    std::vector<Tensor> logits;  // one a window, [1,h,w,classes]
+  };
+
+  void add_strip(std::int64_t top) {
+    Strip strip{top, {}};
+    for (std::size_t from = 0; from < lefts_.size();) {
+      std::vector<Rectangle> windows;
+      for (; from < lefts_.size() && std::ssize(windows) < protocol_.batch; ++from)
+        windows.push_back({top, lefts_[from], window_h_, window_w_});
+      const Tensor input = protocol_.transform.normalized(picture_, windows, flipped_);
+      Tensor logits = forward_(input);
+      if (flipped_) logits = mirrored(logits);
+      for (std::int64_t i = 0; i < logits.dim(0); ++i)
+        strip.logits.push_back(logits.slice(0, i, i + 1).contiguous());
+    }
+    strips_.push_back(std::move(strip));
+  }
+
+  // Rows [first, last) of the picture, which window `at` of the strip must hold.
+  Tensor part(const Strip& strip, std::size_t at, std::int64_t first, std::int64_t last) const {
+    const Tensor& logits = strip.logits[at];
+    return logits.backend().resize_band(
+        logits, {logits.dim(1), 0, window_h_, first - strip.top, last - first}, window_w_);
+  }
+
+  Tensor average(std::int64_t first, std::int64_t last) const {
+    const std::int64_t w = width(), classes = strips_.front().logits.front().dim(3);
+    const auto any = strips_.front().logits.front();
+    Tensor sum = Tensor::zeros({1, last - first, w, classes}, any.dtype(), any.device());
+    std::vector<float> count(static_cast<std::size_t>((last - first) * w));
+    for (const Strip& strip : strips_) {
+      const std::int64_t a = std::max(first, strip.top), b = std::min(last, strip.top + window_h_);
+      if (a >= b) continue;
+      for (std::size_t i = 0; i < lefts_.size(); ++i) {
+        sum.slice(1, a - first, b - first)
+            .slice(2, lefts_[i], lefts_[i] + window_w_)
+            .add_(part(strip, i, a, b));
+        for (std::int64_t y = a - first; y < b - first; ++y)
+          for (std::int64_t x = 0; x < window_w_; ++x)
+            ++count[static_cast<std::size_t>(y * w + lefts_[i] + x)];
+      }
+    }
+    const Tensor windows =
+        Tensor::from(count, {1, last - first, w, 1}, any.device()).to(any.dtype());
+    return (Variable(sum) / Variable(windows)).value();
+  }
+
+  ModelForward& forward_;
+  const Protocol& protocol_;
+  const Image& picture_;
+  const bool flipped_;
+  std::int64_t window_h_, window_w_;
+  std::vector<std::int64_t> tops_, lefts_;
+  std::size_t next_ = 0;      // of tops_: what add_strip takes next
+  std::deque<Strip> strips_;  // from the top down
+};
+
+// Rows [top, top + rows) of the view's logits at the picture's size, height x width.
+Tensor rows_at_size(ViewScores& view, std::int64_t height, std::int64_t width, std::int64_t top,
+                    std::int64_t rows) {
+  if (view.height() == height && view.width() == width) return view.rows(top, top + rows);
+  RowBand band{view.height(), 0, height, top, rows};
+  const auto [first, last] = rows_read(band);
+  band.in_top = first;
+  const Tensor logits = view.rows(first, last);
+  return logits.backend().resize_band(logits, band, width);
+}
+
+// So many rows at a time that their scores stay in a cache of the CPU; few rows are read twice. A
+// GPU wants more to do at a time.
+std::int64_t rows_of_a_band(std::int64_t width, const SegNeXt& model) {
+  const std::int64_t row = width * model.config().num_classes * 4;
+  const bool on_gpu = model.device().kind == Device::Kind::cuda;
+  return std::max<std::int64_t>(8, (on_gpu ? 256 << 20 : 4 << 20) / row);
+}
+
+}  // namespace
+
+std::vector<Image> resize_views(const Protocol& protocol, const Image& image) {
+  std::vector<Image> views;
+  for (const double scale : protocol.scales)
+    views.push_back(protocol.transform.resize(image, scale));
+  return views;
+}
+
+LabelMap predict_labels(ModelForward& forward, const Protocol& protocol,
+                        const std::vector<Image>& views, std::int64_t height, std::int64_t width,
+                        const std::function<void(double)>& progress) {
+  const NoGrad no_grad;
+  if (protocol.one_step && protocol.views() == 1 && protocol.window.height == 0) {
+    const Rectangle all[] = {{0, 0, views[0].height, views[0].width}};
+    const Variable logits(forward(protocol.transform.normalized(views[0], all)));
+    const Tensor labels = forward.model().predict(logits, height, width);
+    return {height, width, labels.to_vector<std::uint8_t>()};
+  }
+  std::deque<ViewScores> scores;
+  for (const Image& view : views)
+    for (const bool flipped : {false, true})
+      if (!flipped || protocol.flip) scores.emplace_back(forward, protocol, view, flipped);
+  LabelMap labels{height, width, {}};
+  labels.values.reserve(static_cast<std::size_t>(height * width));
+  const std::int64_t band = rows_of_a_band(width, forward.model());
+  for (std::int64_t top = 0; top < height; top += band) {
+    const std::int64_t rows = std::min(band, height - top);
+    Tensor sum;
+    for (ViewScores& view : scores) {
+      Tensor part = rows_at_size(view, height, width, top, rows);
+      if (scores.size() > 1) part = part.backend().softmax(part, false);
+      if (sum.defined())
+        sum.add_(part);
+      else
+        sum = std::move(part);
+    }
+    const auto classes = sum.backend().argmax(sum, 3).to_vector<std::uint8_t>();
+    labels.values.insert(labels.values.end(), classes.begin(), classes.end());
+    if (progress) progress(static_cast<double>(top + rows) / static_cast<double>(height));
+  }
+  return labels;
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,43 @@
+// From a picture to the class of each of its pixels, by the test protocols of the paper: the whole
+// picture or a sliding window, at one or several scales, mirrored too. Nothing of the picture's
+// size times the classes ever exists: scores are kept at the network's output size, an eighth, and
+// brought to the picture's size some rows at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "apps/inference/forward.h"
+#include "apps/settings/settings.h"
+#include "data/augment/transforms.h"
+#include "models/segnext.h"
+
+namespace nextgrad {
+
+struct Protocol {
+  EvalTransform transform;  // the size of the picture at scale 1
+  Size window, stride;      // sliding window; 0: the whole picture at once
+  std::vector<double> scales{1.0};
+  bool flip = false;       // each scale also mirrored
+  std::int64_t batch = 1;  // windows of one row that go through the network together
+  // Upsamples the scores to the picture's size in one step; the published pipeline takes two, to
+  // the network's input size and from there. Only for the whole picture at one scale; faster.
+  bool one_step = false;
+  const char* window_option = "--window";  // what users of the command call `window`
+
+  std::size_t views() const { return scales.size() * (flip ? 2 : 1); }
+};
+
+// The picture at every scale of the protocol: the part of the work that needs no network.
+std::vector<Image> resize_views(const Protocol& protocol, const Image& image);
+
+// Class of each pixel at height x width, of a picture prepared by resize_views. As published: where
+// windows overlap, logits are averaged; with several views, the classes' probabilities are. The
+// model must be in evaluation mode. The result does not depend on `batch`. `progress` is told the
+// share that is done.
+LabelMap predict_labels(ModelForward& forward, const Protocol& protocol,
+                        const std::vector<Image>& views, std::int64_t height, std::int64_t width,
+                        const std::function<void(double)>& progress = {});
+
+}  // namespace nextgrad

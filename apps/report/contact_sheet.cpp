@@ -1,0 +1,128 @@
+#include "apps/report/contact_sheet.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "data/augment/random_use.h"
+#include "data/images/palette.h"
+#include "data/images/resize.h"
+#include "tensor/error.h"
+
+namespace nextgrad {
+namespace {
+
+constexpr std::int64_t kGap = 8;
+constexpr Color kPaper{255, 255, 255}, kInk{0, 0, 0};
+
+Image blank(std::int64_t height, std::int64_t width, const Color& color) {
+  Image image{height, width, {}};
+  image.pixels.resize(static_cast<std::size_t>(height * width * 3));
+  for (std::size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = color[i % 3];
+  return image;
+}
+
+// Lays a picture, which fits, over another.
+void lay(Image& sheet, const Image& picture, std::int64_t x, std::int64_t y) {
+  for (std::int64_t row = 0; row < picture.height; ++row)
+    std::copy_n(picture.pixels.begin() + row * picture.width * 3, picture.width * 3,
+                sheet.pixels.begin() + ((y + row) * sheet.width + x) * 3);
+}
+
+// A sample after augmentation, as a picture again.
+struct Augmented {
+  Image image;
+  LabelMap label;
+};
+
+Augmented augment(const Sample& sample, const TrainTransform& t, const RandomKey& key) {
+  const auto n = static_cast<std::size_t>(t.crop_h * t.crop_w);
+  std::vector<float> values(3 * n);
+  std::vector<std::int32_t> labels(n);
+  t.apply(sample.image, sample.label, key, values, labels);
+  Augmented a{{t.crop_h, t.crop_w, {}}, {t.crop_h, t.crop_w, {}}};
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float v = values[i] * t.normalize.deviation[i % 3] + t.normalize.mean[i % 3];
+    a.image.pixels.push_back(static_cast<std::uint8_t>(std::clamp(std::lround(v), 0l, 255l)));
+  }
+  for (const std::int32_t k : labels) a.label.values.push_back(static_cast<std::uint8_t>(k));
+  return a;
+}
+
+// No larger than the cell.
+Augmented fit(Augmented a, std::int64_t cell) {
+  const auto longest = std::max(a.image.height, a.image.width);
+  if (longest <= cell) return a;
+  const auto scaled = [&](std::int64_t n) { return std::max<std::int64_t>(1, n * cell / longest); };
+  const std::int64_t h = scaled(a.image.height), w = scaled(a.image.width);
+  return {resize_bilinear(a.image, h, w), resize_nearest(a.label, h, w)};
+}
+
+// Swatches and names in as many columns as fit.
+Image legend(const Dataset& dataset, const std::set<int>& classes, std::int64_t width) {
+  std::size_t longest = 0;
+  for (const int k : classes)
+    longest = std::max(longest, dataset.classes()[static_cast<std::size_t>(k)].size());
+  constexpr std::int64_t kSwatch = 12, kLine = 18;
+  const std::int64_t entry = kSwatch + 6 + static_cast<std::int64_t>(longest) * 8 + 2 * kGap;
+  const auto columns = std::max<std::int64_t>(1, (width - kGap) / entry);
+  const auto lines = (static_cast<std::int64_t>(classes.size()) + columns - 1) / columns;
+  Image image = blank(std::max<std::int64_t>(lines, 1) * kLine + kGap, width, kPaper);
+  std::int64_t at = 0;
+  for (const int k : classes) {
+    const std::int64_t x = kGap + at % columns * entry, y = at / columns * kLine;
+    const auto i = static_cast<std::size_t>(k);
+    if (x + kSwatch > width) break;
+    Image swatch = blank(kSwatch, kSwatch, kInk);  // its edge shows where the colour is white
+    lay(swatch, blank(kSwatch - 2, kSwatch - 2, dataset.palette()[i]), 1, 1);
+    lay(image, swatch, x, y);
+    draw_text(image, x + kSwatch + 6, y + 1, dataset.classes()[i], kInk);
+    ++at;
+  }
+  return image;
+}
+
+}  // namespace
+
+Image contact_sheet(const Dataset& dataset, const TrainTransform& transform,
+                    const ContactSheet& sheet) {
+  check(dataset.has_labels(), "contact sheet: this split has no labels");
+  check(sheet.pictures >= 1 && sheet.columns >= 1 && sheet.cell >= 16,
+        "contact sheet of {} pictures in {} columns of {}", sheet.pictures, sheet.columns,
+        sheet.cell);
+  transform.validate();
+  const std::int64_t n = std::min(sheet.pictures, dataset.size());
+  std::vector<Augmented> cells;
+  std::set<int> classes;
+  std::string problem;
+  for (std::int64_t j = 0; j < n; ++j) {
+    const std::int64_t i = j * dataset.size() / n;
+    try {
+      const RandomKey key{sheet.seed, 0, kUseAugment, static_cast<std::uint32_t>(i)};
+      cells.push_back(fit(augment(dataset.load(i), transform, key), sheet.cell));
+    } catch (const InputError& e) {
+      problem = e.what();
+      continue;
+    }
+    for (const std::uint8_t k : cells.back().label.values)
+      if (k < dataset.num_classes()) classes.insert(k);
+  }
+  if (cells.empty()) fail_input("{}", problem.empty() ? "no sample for a contact sheet" : problem);
+  const std::int64_t h = cells[0].image.height, w = cells[0].image.width;
+  const auto columns = std::min<std::int64_t>(sheet.columns, std::ssize(cells));
+  const std::int64_t rows = (std::ssize(cells) + columns - 1) / columns;
+  const std::int64_t pair = 2 * w + kGap / 2 + kGap;
+  const std::int64_t width = std::max<std::int64_t>(kGap + columns * pair, 320);
+  const Image names = legend(dataset, classes, width);
+  Image out = blank(kGap + rows * (h + kGap) + names.height, width, kPaper);
+  for (std::int64_t j = 0; j < std::ssize(cells); ++j) {
+    const Augmented& a = cells[static_cast<std::size_t>(j)];
+    const std::int64_t x = kGap + j % columns * pair, y = kGap + j / columns * (h + kGap);
+    lay(out, a.image, x, y);
+    lay(out, overlay(a.image, a.label, dataset.palette()), x + w + kGap / 2, y);
+  }
+  lay(out, names, 0, kGap + rows * (h + kGap));
+  return out;
+}
+
+}  // namespace nextgrad

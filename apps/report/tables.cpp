@@ -1,0 +1,131 @@
+#include "apps/report/tables.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "data/files/text.h"
+#include "tensor/error.h"
+
+namespace nextgrad {
+namespace {
+
+std::string percent(double value) {
+  return std::isnan(value) ? "-" : fmt::format("{:.2f}", 100 * value);
+}
+
+nlohmann::json or_null(double value) {
+  return std::isnan(value) ? nlohmann::json() : nlohmann::json(value);
+}
+
+nlohmann::json counts_json(const ConfusionMatrix& matrix) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (int k = 0; k < matrix.classes(); ++k) {
+    nlohmann::json row = nlohmann::json::array();
+    for (int p = 0; p < matrix.classes(); ++p) row.push_back(matrix.count(k, p));
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+}  // namespace
+
+std::string scores_table(const ConfusionMatrix& matrix, const std::vector<std::string>& names) {
+  check(names.size() == static_cast<std::size_t>(matrix.classes()),
+        "scores_table: {} names for {} classes", names.size(), matrix.classes());
+  const Scores s = matrix.scores();
+  std::size_t width = 5;
+  for (const std::string& name : names) width = std::max(width, width_of(printable(name)));
+  std::string text =
+      fmt::format("{:<{}}  {:>6}  {:>6}  {:>7}\n", "class", width, "IoU", "Acc", "share");
+  for (int k = 0; k < matrix.classes(); ++k) {
+    const auto i = static_cast<std::size_t>(k);
+    const double share =
+        static_cast<double>(matrix.labelled(k)) / static_cast<double>(matrix.total());
+    text +=
+        fmt::format("{:<{}}  {:>6}  {:>6}  {:>7}\n", printable(names[i]), width, percent(s.iou[i]),
+                    percent(s.accuracy[i]), percent(share) + (std::isnan(share) ? "" : "%"));
+  }
+  return text + fmt::format("mIoU {}  mAcc {}  aAcc {}\n", percent(s.mean_iou),
+                            percent(s.mean_accuracy), percent(s.all_accuracy));
+}
+
+nlohmann::json scores_json(const ConfusionMatrix& matrix, const std::vector<std::string>& names) {
+  check(names.size() == static_cast<std::size_t>(matrix.classes()),
+        "scores_json: {} names for {} classes", names.size(), matrix.classes());
+  const Scores s = matrix.scores();
+  nlohmann::json out{{"mIoU", or_null(s.mean_iou)},        {"mAcc", or_null(s.mean_accuracy)},
+                     {"aAcc", or_null(s.all_accuracy)},    {"pixels", matrix.total()},
+                     {"classes", nlohmann::json::array()}, {"confusion", counts_json(matrix)}};
+  for (int k = 0; k < matrix.classes(); ++k) {
+    const auto i = static_cast<std::size_t>(k);
+    out["classes"].push_back({{"name", names[i]},
+                              {"iou", or_null(s.iou[i])},
+                              {"accuracy", or_null(s.accuracy[i])},
+                              {"pixels", matrix.labelled(k)}});
+  }
+  return out;
+}
+
+nlohmann::json scores_json(const ClassScores& scores) {
+  using nlohmann::json;
+  json out{{"top1", or_null(scores.top1())},
+           {"top5", or_null(scores.top5())},
+           {"images", scores.total()}};
+  for (const double accuracy : scores.matrix().scores().accuracy)
+    out["accuracy"].push_back(or_null(accuracy));
+  if (scores.classes() <= 100) out["confusion"] = counts_json(scores.matrix());
+  return out;
+}
+
+std::string frequency_table(const DatasetStatistics& statistics, const Dataset& dataset,
+                            bool blocks) {
+  std::size_t width = 5;
+  std::int64_t most = 1;
+  std::vector<std::string> names;
+  for (int k = 0; k < dataset.num_classes(); ++k) {
+    names.push_back(printable(dataset.classes()[static_cast<std::size_t>(k)]));
+    width = std::max(width, names.back().size());
+    most = std::max(most, statistics.pixels(k));
+  }
+  constexpr std::int64_t kBar = 24;
+  const std::string margin = blocks ? "   " : "";
+  const auto share = [](std::int64_t part, std::int64_t whole) {
+    return whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0.0;
+  };
+  std::string text = fmt::format("{}{:>3}  {:<{}}  {:>7}  {:<{}}  {:>7}\n", margin, "", "class",
+                                 width, "pixels", "", kBar, "images");
+  for (int k = 0; k < dataset.num_classes(); ++k) {
+    const auto i = static_cast<std::size_t>(k);
+    const Color& c = dataset.palette()[i];
+    const std::int64_t n = statistics.pixels(k);
+    const std::int64_t bar = n > 0 ? std::max<std::int64_t>(1, n * kBar / most) : 0;
+    text += fmt::format(
+        "{}{:>3}  {:<{}}  {:>6.2f}%  {:<{}}  {:>6.1f}%\n",
+        blocks ? fmt::format("\x1b[48;2;{};{};{}m  \x1b[0m ", c[0], c[1], c[2]) : "", k, names[i],
+        width, share(n, statistics.labelled()), std::string(static_cast<std::size_t>(bar), '#'),
+        kBar, share(statistics.images(k), statistics.read()));
+  }
+  return text;
+}
+
+nlohmann::json statistics_json(const DatasetStatistics& statistics, const Dataset& dataset) {
+  nlohmann::json out{{"read", statistics.read()},          {"ignored", statistics.ignored()},
+                     {"labelled", statistics.labelled()},  {"sizes", nullptr},
+                     {"classes", nlohmann::json::array()}, {"problems", statistics.problems()}};
+  if (statistics.read() > 0) {
+    const auto sizes = statistics.sizes();
+    const auto pair = [](const auto& s) { return nlohmann::json::array({s.first, s.second}); };
+    out["sizes"] = {
+        {"smallest", pair(sizes[0])}, {"median", pair(sizes[1])}, {"largest", pair(sizes[2])}};
+  }
+  for (int k = 0; k < dataset.num_classes(); ++k) {
+    const auto i = static_cast<std::size_t>(k);
+    out["classes"].push_back({{"name", dataset.classes()[i]},
+                              {"color", dataset.palette()[i]},
+                              {"pixels", statistics.pixels(k)},
+                              {"images", statistics.images(k)}});
+  }
+  return out;
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,202 @@
+#include "apps/settings/settings.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include "data/files/file.h"
+#include "data/files/toml.h"
+#include "tensor/error.h"
+
+namespace nextgrad {
+namespace {
+
+template <class T>
+T parse_number(const std::string& text, const std::string& what, const char* kind) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size())
+    fail_input("{}: '{}' is not {}", what, text, kind);
+  return value;
+}
+
+constexpr std::uint32_t kBytes = 0x10ff00;  // U+10FFNN stands for the byte NN
+
+std::string toml_string(std::string_view text) {
+  std::string out = "\"";
+  while (!text.empty()) {
+    std::uint32_t c = 0;
+    const std::size_t length = decode_utf8(text, c);
+    if (length == 0 || c >= kBytes)
+      out += fmt::format("\\U{:08x}", kBytes | static_cast<unsigned char>(text[0]));
+    else if (c == '"' || c == '\\')
+      out += fmt::format("\\{}", static_cast<char>(c));
+    else if (c < 0x20 || (c >= 0x7f && c < 0xa0))
+      out += fmt::format("\\u{:04x}", c);
+    else
+      out += text.substr(0, length);
+    text.remove_prefix(length == 0 || c >= kBytes ? 1 : length);
+  }
+  return out + '"';
+}
+
+// What toml_string() was given.
+std::string with_bytes(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    std::uint32_t c = 0;
+    const std::size_t length = std::max<std::size_t>(1, decode_utf8(text, c));
+    if (c >= kBytes)
+      out += static_cast<char>(c & 0xff);
+    else
+      out += text.substr(0, length);
+    text.remove_prefix(length);
+  }
+  return out;
+}
+
+// The text that Setting::set reads, from a TOML value.
+std::string text_of(const toml::node& node, const Setting& setting, const std::string& what) {
+  const bool is_text = std::holds_alternative<std::string*>(setting.target);
+  const bool is_size = std::holds_alternative<Size*>(setting.target);
+  const bool is_flag = std::holds_alternative<bool*>(setting.target);
+  if (const auto* s = node.as_string(); s != nullptr && (is_text || is_size))
+    return with_bytes(s->get());
+  if (const auto* i = node.as_integer(); i != nullptr && !is_text && !is_flag)
+    return std::to_string(i->get());
+  if (const auto* f = node.as_floating_point();
+      f != nullptr && std::holds_alternative<double*>(setting.target))
+    return fmt::format("{}", f->get());
+  if (const auto* b = node.as_boolean(); b != nullptr && is_flag)
+    return b->get() ? "true" : "false";
+  const char* wanted = is_text   ? "a string in quotes"
+                       : is_size ? "a number or \"WIDTHxHEIGHT\""
+                       : is_flag ? "true or false"
+                       : std::holds_alternative<double*>(setting.target) ? "a number"
+                                                                         : "a whole number";
+  fail_input("{}: should be {}", what, wanted);
+}
+
+}  // namespace
+
+std::string Size::str() const {
+  return height == width ? fmt::format("{}", width) : fmt::format("{}x{}", width, height);
+}
+
+Size parse_size(const std::string& text, const std::string& what) {
+  constexpr const char* kind = "a size: one number, or WIDTHxHEIGHT such as 480x352";
+  const auto cut = text.find_first_of("x ");
+  const auto one = parse_number<std::int64_t>(text.substr(0, cut), what, kind);
+  Size size{one, one};
+  if (cut != std::string::npos) {
+    const auto two = parse_number<std::int64_t>(text.substr(cut + 1), what, kind);
+    size = text[cut] == 'x' ? Size{two, one} : Size{one, two};
+  }
+  const auto lo = std::min(size.height, size.width), hi = std::max(size.height, size.width);
+  if (hi > 16384 || (lo < 32 && hi != 0))
+    fail_input("{}: {} is out of range; sides go from 32 to 16384 pixels", what, text);
+  return size;
+}
+
+void Setting::set(const std::string& text, const std::string& what) {
+  const auto in_range = [&](double value) {
+    if (!(value >= lowest && value <= highest)) {
+      if (highest >= kUnlimited && !(value >= lowest))
+        fail_input("{}: {} is too small; at least {}", what, text, lowest);
+      fail_input("{}: {} is out of range; from {} to {}", what, text, lowest, highest);
+    }
+  };
+  if (auto* s = std::get_if<std::string*>(&target)) {
+    if (!choices.empty() && std::find(choices.begin(), choices.end(), text) == choices.end())
+      fail_input("{}: '{}' is unknown; choose {}", what, text, fmt::join(choices, ", "));
+    **s = text;
+  } else if (auto* d = std::get_if<double*>(&target)) {
+    const auto value = parse_number<double>(text, what, "a number");
+    in_range(value);
+    **d = value;
+  } else if (auto* i = std::get_if<std::int64_t*>(&target)) {
+    const auto value = parse_number<std::int64_t>(text, what, "a whole number");
+    in_range(static_cast<double>(value));
+    **i = value;
+  } else if (auto* b = std::get_if<bool*>(&target)) {
+    if (text != "true" && text != "false") fail_input("{}: '{}' is not true or false", what, text);
+    **b = text == "true";
+  } else {
+    const Size size = parse_size(text, what);
+    if (lowest > 0 && size.height == 0) fail_input("{}: must not be 0", what);
+    *std::get<Size*>(target) = size;
+  }
+}
+
+std::string Setting::str() const {
+  if (auto* s = std::get_if<std::string*>(&target)) return toml_string(**s);
+  if (auto* d = std::get_if<double*>(&target)) return fmt::format("{}", **d);
+  if (auto* i = std::get_if<std::int64_t*>(&target)) return fmt::format("{}", **i);
+  if (auto* b = std::get_if<bool*>(&target)) return **b ? "true" : "false";
+  const Size& size = *std::get<Size*>(target);
+  return size.height == size.width ? size.str() : toml_string(size.str());
+}
+
+namespace {
+
+std::set<std::string> set_from_table(const toml::table& table, const std::string& file,
+                                     Settings& settings) {
+  std::vector<std::string> keys;
+  std::set<std::string> present;
+  for (const auto& s : settings) keys.push_back(s.key);
+  for (const auto& [key, node] : table) {
+    const std::string name(key.str());
+    const std::string what =
+        fmt::format("{}:{}: {}", file, static_cast<int>(key.source().begin.line), name);
+    const auto at = std::find(keys.begin(), keys.end(), name);
+    if (at == keys.end()) {
+      const std::string guess = nearest(name, keys);
+      fail_input("{}: unknown key; {}", what,
+                 guess.empty() ? "--help lists the keys" : "did you mean " + guess + "?");
+    }
+    auto& setting = settings[static_cast<std::size_t>(at - keys.begin())];
+    setting.set(text_of(node, setting, what), what);
+    present.insert(name);
+  }
+  return present;
+}
+
+[[noreturn]] void fail_toml(const std::string& file, const toml::parse_error& e) {
+  fail_input("{}:{}: not valid TOML: {}", file, e.source().begin.line,
+             std::string(e.description()));
+}
+
+}  // namespace
+
+std::set<std::string> load_config(const std::string& file, Settings settings) {
+  const auto bytes = read_file(file, 1 << 20);
+  return load_config_text(std::string(bytes.begin(), bytes.end()), file, settings);
+}
+
+std::set<std::string> load_config_text(const std::string& text, const std::string& name,
+                                       Settings settings) {
+  toml::table table;
+  try {
+    table = toml::parse(text);
+  } catch (const toml::parse_error& e) {
+    fail_toml(name, e);
+  } catch (const InputError& e) {
+    fail_input("{}: {}", name, e.what());
+  }
+  return set_from_table(table, name, settings);
+}
+
+std::string config_text(const Settings& settings, const std::string& command) {
+  std::string text = fmt::format(
+      "# Settings of this run, resolved. Use again with: {} --config FILE --out RUN\n", command);
+  for (const auto& s : settings) text += fmt::format("{} = {}  # {}\n", s.key, s.str(), s.help);
+  return text;
+}
+
+void apply_options(const std::map<std::string, std::string>& given, Settings settings) {
+  for (auto& s : settings)
+    if (const auto at = given.find(s.key); at != given.end()) s.set(at->second, "--" + s.key);
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,53 @@
+// Settings of a command. Every setting has one name: the key in a TOML file (`val-every = 100`) and
+// the option (`--val-every 100`); an option wins over the file, the file over the default.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "data/files/text.h"  // nearest
+
+namespace nextgrad {
+
+// Written 256 (square) or "480x352" (width x height); on the command line also as `H W`. 0 = none.
+struct Size {
+  std::int64_t height = 0, width = 0;
+  bool operator==(const Size&) const = default;
+  std::string str() const;  // "256" or "480x352"
+};
+Size parse_size(const std::string& text, const std::string& what);  // throws InputError
+
+// One setting: where its value is kept and what it may be.
+struct Setting {
+  std::string key, help;
+  std::variant<std::string*, double*, std::int64_t*, bool*, Size*> target;
+  double lowest = 0, highest = 0;         // numbers and sizes, inclusive
+  std::vector<std::string> choices = {};  // strings; empty: anything
+  bool resumable = false;                 // may be changed when a run is resumed
+
+  void set(const std::string& text, const std::string& what);  // throws InputError naming `what`
+  std::string str() const;                                     // as TOML
+};
+using Settings = std::vector<Setting>;
+
+// "No highest value" of a setting.
+inline constexpr double kUnlimited = 1e12;
+
+// Sets what the TOML holds and returns its keys. InputError for a key that does not exist (with the
+// file, the line and the nearest key), a wrong type or a value out of range.
+std::set<std::string> load_config(const std::string& file, Settings settings);
+// The same from text; `name` stands for the file in errors.
+std::set<std::string> load_config_text(const std::string& toml, const std::string& name,
+                                       Settings settings);
+// All settings as TOML, each key with its explanation. TOML is UTF-8, file names need not be: their
+// other bytes 0xNN are written as the private characters U+10FFNN, which load_config reads back.
+std::string config_text(const Settings& settings, const std::string& command);
+
+// Sets what the texts of options say, by key. Throws InputError that names the option.
+void apply_options(const std::map<std::string, std::string>& given, Settings settings);
+
+}  // namespace nextgrad

@@ -1,0 +1,155 @@
+#include "apps/training/run_folder.h"
+
+#include <system_error>
+
+#include "apps/report/progress.h"
+#include "data/files/file.h"
+#include "tensor/error.h"
+
+namespace nextgrad {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> files_of(const RunFolder& run) {
+  return {run.config(), run.log(), run.state(), run.last(), run.best(), run.report()};
+}
+
+void refuse_former_run(const RunFolder& run) {
+  std::error_code error;
+  for (const auto& file : files_of(run))
+    if (fs::exists(file, error))
+      fail_input("{}: a run is there already; add --overwrite, use another --out, or --resume {}",
+                 file, run.path.string());
+}
+
+// What a killed process left half-written.
+void remove_leftovers(const RunFolder& run) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(run.path, error)) {
+    const std::string name = entry.path().filename().string();
+    const bool ours = name.find(".safetensors.") != std::string::npos ||
+                      name.rfind("log.jsonl.", 0) == 0 || name.rfind("report.html.", 0) == 0;
+    if (ours && name.ends_with(".tmp")) fs::remove(entry.path(), error);
+  }
+}
+
+}  // namespace
+
+std::string RunFolder::resume_command(const std::string& command) const {
+  std::string quoted;
+  for (const char c : path.string()) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return fmt::format("{} --resume '{}'", command, quoted);
+}
+
+std::optional<TrainState> RunArguments::open() {
+  if (!resuming()) return std::nullopt;
+  const RunFolder run = folder();
+  if (!fs::exists(run.config()) && !fs::exists(run.state()))
+    fail_input("{}: no such file, so nothing to resume; start a run with --out {}", run.config(),
+               run.path.string());
+  lock_ = std::make_unique<RunLock>(run.path.string());
+  if (fs::exists(run.state())) {
+    TrainState state = load_train_state(run.state());
+    if (!state.summed)
+      fail_input(
+          "{}: has no check sums, which every state of this version has; put back what the "
+          "run wrote, or start a new run with --pretrained {}",
+          run.state(), run.last());
+    return state;
+  }
+  for (const auto& weights : {run.last(), run.best()})
+    if (fs::exists(weights))
+      fail_input(
+          "{}: is missing, so {} cannot be trained on as it was; put it back, or start a "
+          "new run with --pretrained {}",
+          run.state(), weights, weights);
+  return std::nullopt;
+}
+
+void RunArguments::read(Settings settings, const std::map<std::string, std::string>& given,
+                        const std::optional<TrainState>& state) const {
+  if (resuming()) return read_resumed(settings, given, state);
+  if (!config.empty()) load_config(config, settings);
+  apply_options(given, settings);
+}
+
+// The state has the settings it was trained with; config.toml is what a user sees and may have
+// edited, lost in part, or copied from another run.
+void RunArguments::read_resumed(Settings settings, const std::map<std::string, std::string>& given,
+                                const std::optional<TrainState>& state) const {
+  const RunFolder run = folder();
+  std::set<std::string> wanted;
+  if (state)
+    wanted = load_config_text(state->config, run.state(), settings);
+  else
+    for (const auto& s : settings) wanted.insert(s.key);
+  std::map<std::string, std::string> kept;
+  const auto keep = [&] {
+    for (const auto& s : settings) kept[s.key] = s.str();
+  };
+  keep();
+  const bool lost = state && !fs::exists(run.config());
+  if (lost) say(stdout, run.config() + ": is missing; written again from the run's state\n");
+  const auto present = lost ? wanted : load_config(run.config(), settings);
+  for (const auto& key : wanted)
+    if (!present.contains(key))
+      fail_input("{}: {} is missing: the file was cut or edited; {}", run.config(), key,
+                 state ? fmt::format("put back {} = {}", key, kept[key])
+                       : "put it back, or start anew with --out and --overwrite");
+  if (state)
+    for (const auto& s : settings)
+      if (!s.resumable && s.str() != kept[s.key])
+        fail_input("{}: {} is {}, but the run in {} has {}; put that back", run.config(), s.key,
+                   s.str(), run.state(), kept[s.key]);
+  if (!state) keep();
+  std::vector<std::string> before;
+  for (const auto& s : settings) before.push_back(s.str());
+  apply_options(given, settings);
+  for (std::size_t i = 0; i < settings.size(); ++i) {
+    const Setting& s = settings[i];
+    if (!s.resumable && s.str() != before[i])
+      fail_input("--{}: cannot change in a resumed run (it is {}); leave it out or start a new run",
+                 s.key, before[i]);
+    if (s.str() != kept[s.key])
+      say(stdout,
+          printable(fmt::format("{}: {} from now on, {} before", s.key, s.str(), kept[s.key])) +
+              "\n");
+  }
+}
+
+void RunArguments::begin(const std::string& config_text) {
+  const RunFolder run = folder();
+  if (resuming()) {
+    remove_leftovers(run);
+  } else {
+    if (!overwrite) refuse_former_run(run);
+    std::error_code error;
+    fs::create_directories(run.path, error);
+    if (error || !fs::is_directory(run.path))
+      fail_input("{}: cannot be made a folder: {}; choose another --out", run.path.string(),
+                 error ? error.message() : "something else has this name");
+    lock_ = std::make_unique<RunLock>(run.path.string());
+    if (!overwrite) refuse_former_run(run);  // somebody was faster
+    // Tells whether one can write here before anything is removed.
+    const AtomicFile probe(run.config());
+    for (const auto& file : files_of(run)) fs::remove(file, error);
+  }
+  write_file_atomic(run.config(), config_text);
+}
+
+// A stop is no failure: it says how to go on.
+void RunArguments::end(bool complete, const std::string& command) const {
+  const RunFolder run = folder();
+  const std::string line =
+      complete ? fmt::format("done: {} and {}", fs::exists(run.best()) ? run.best() : run.last(),
+                             run.report())
+               : fmt::format("stopped and saved; go on with: {}", run.resume_command(command));
+  say(stdout, printable(line) + "\n");
+}
+
+void make_absolute(std::string& path) {
+  if (!path.empty()) path = fs::absolute(path).lexically_normal().string();
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,84 @@
+// Recordings: CUDA graphs captured from the stream.
+#include "cuda/device/cuda_backend.h"
+
+namespace nextgrad::cuda {
+
+namespace {
+
+__global__ void set_kernel(Progress* to, Progress value) {
+  if (threadIdx.x == 0) *to = value;
+}
+
+}  // namespace
+
+class CudaRecording final : public Recording {
+ public:
+  CudaRecording(CudaBackend& backend, const std::function<void()>& work) : backend_(backend) {
+    use_device(backend_.index_);
+    // A replay must not use statistics that it does not find itself.
+    backend_.statistics_.clear();
+    pool_ = backend_.allocator_->begin_pool();
+    backend_.recording_ = true;
+    cudaGraph_t graph = nullptr;
+    std::exception_ptr thrown;
+    // Relaxed: the allocator may ask for memory while the stream is captured.
+    cudaError_t status = cudaStreamBeginCapture(backend_.stream_, cudaStreamCaptureModeRelaxed);
+    if (status == cudaSuccess) {
+      try {
+        work();
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+      status = cudaStreamEndCapture(backend_.stream_, &graph);
+    }
+    backend_.recording_ = false;
+    backend_.statistics_.clear();
+    backend_.allocator_->end_pool();
+    if (status == cudaSuccess && !thrown) status = cudaGraphInstantiate(&graph_, graph, 0);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    if (status == cudaSuccess && !thrown) return;
+    cudaGetLastError();  // or the next launch would report it
+    backend_.allocator_->drop_pool(pool_);
+    if (thrown) std::rethrow_exception(thrown);
+    cuda_check(status, "recording a graph");
+  }
+  ~CudaRecording() override {
+    cudaStreamSynchronize(backend_.stream_);  // it may still run
+    cudaGraphExecDestroy(graph_);
+    backend_.allocator_->drop_pool(pool_);
+  }
+  CudaRecording(const CudaRecording&) = delete;
+  CudaRecording& operator=(const CudaRecording&) = delete;
+
+  void replay(std::uint64_t iterations, double lr_ratio) override {
+    const Progress now{iterations, lr_ratio}, none{0, 1};
+    use_device(backend_.index_);
+    set_progress(now);
+    cuda_check(cudaGraphLaunch(graph_, backend_.stream_), "replaying a graph");
+    set_progress(none);  // for what is not recorded
+  }
+
+ private:
+  // By a kernel: a copy from the host's memory would read that later, when it has changed.
+  void set_progress(const Progress& value) {
+    launch("set_progress", set_kernel, {dim3(1), dim3(32)}, backend_.stream_, backend_.progress_,
+           value);
+  }
+  CudaBackend& backend_;
+  CachingAllocator::Pool pool_ = 0;
+  cudaGraphExec_t graph_ = nullptr;
+};
+
+std::unique_ptr<Recording> CudaBackend::record(const std::function<void()>& work) {
+  return std::make_unique<CudaRecording>(*this, work);
+}
+
+std::unique_ptr<Transfer> CudaBackend::send(const Tensor& host) {
+  return transfers_->send(host);
+}
+
+void CudaBackend::allow_tf32(bool yes) {
+  gemm_->f32_products = yes ? F32Products::tf32 : F32Products::f32;
+}
+
+}  // namespace nextgrad::cuda

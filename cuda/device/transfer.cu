@@ -1,0 +1,95 @@
+#include <algorithm>
+#include <cstring>
+
+#include "cuda/device/transfer.h"
+
+namespace nextgrad::cuda {
+
+class CudaTransfer final : public Transfer {
+ public:
+  CudaTransfer(std::shared_ptr<TransferBuffers> owner, TransferBuffers::Buffer buffer, Shape shape,
+               DType dtype)
+      : owner_(std::move(owner)), buffer_(buffer), shape_(shape), dtype_(dtype) {}
+  ~CudaTransfer() override { owner_->give(buffer_); }
+  CudaTransfer(const CudaTransfer&) = delete;
+  CudaTransfer& operator=(const CudaTransfer&) = delete;
+
+  // One more copy, at the speed of device memory: the tensor then lives where all others do, and a
+  // recorded step finds it at the same address each time.
+  void receive(Tensor& destination) override {
+    check(destination.shape() == shape_ && destination.dtype() == dtype_ &&
+              destination.is_contiguous(),
+          "receive: a {} {} comes, the destination is {} {}", name_of(dtype_), shape_.str(),
+          name_of(destination.dtype()), destination.shape().str());
+    const cudaStream_t stream = owner_->computing_;
+    cuda_check(cudaStreamWaitEvent(stream, buffer_.arrived, 0), "waiting for a copy");
+    cuda_check(cudaMemcpyAsync(destination.raw(), buffer_.device, destination.nbytes(),
+                               cudaMemcpyDeviceToDevice, stream),
+               "receiving a copy");
+    cuda_check(cudaEventRecord(buffer_.free, stream), "receiving a copy");
+    destination.bump_version();
+  }
+
+ private:
+  std::shared_ptr<TransferBuffers> owner_;
+  TransferBuffers::Buffer buffer_;
+  Shape shape_;
+  DType dtype_;
+};
+
+TransferBuffers::TransferBuffers(int device, cudaStream_t computing)
+    : device_(device), computing_(computing) {
+  cuda_check(cudaStreamCreateWithFlags(&copying_, cudaStreamNonBlocking), "creating a stream");
+}
+
+TransferBuffers::~TransferBuffers() {
+  cudaStreamSynchronize(copying_);
+  for (const Buffer& b : idle_) {
+    cudaFreeHost(b.pinned);
+    cudaFree(b.device);
+    cudaEventDestroy(b.arrived);
+    cudaEventDestroy(b.free);
+  }
+  cudaStreamDestroy(copying_);
+}
+
+TransferBuffers::Buffer TransferBuffers::take(std::size_t bytes) {
+  const std::scoped_lock lock(mutex_);
+  const auto fits =
+      std::find_if(idle_.begin(), idle_.end(), [&](const Buffer& b) { return b.bytes == bytes; });
+  if (fits != idle_.end()) {
+    const Buffer found = *fits;
+    idle_.erase(fits);
+    return found;
+  }
+  Buffer b;
+  b.bytes = bytes;
+  cuda_check(cudaMallocHost(&b.pinned, bytes), "allocating pinned memory for copies");
+  cuda_check(cudaMalloc(&b.device, bytes), "allocating GPU memory for copies");
+  cuda_check(cudaEventCreateWithFlags(&b.arrived, cudaEventDisableTiming), "creating an event");
+  cuda_check(cudaEventCreateWithFlags(&b.free, cudaEventDisableTiming), "creating an event");
+  return b;
+}
+
+void TransferBuffers::give(Buffer buffer) {
+  const std::scoped_lock lock(mutex_);
+  idle_.push_back(buffer);
+}
+
+std::unique_ptr<Transfer> TransferBuffers::send(const Tensor& host) {
+  check(host.device() == Device{} && host.is_contiguous() && host.numel() > 0,
+        "send: wants a contiguous tensor of the host, got {} {}", host.device().str(),
+        host.shape().str());
+  use_device(device_);
+  const Buffer b = take(host.nbytes());
+  // The pinned half is free when its copy has arrived, the device's half when it was taken out.
+  cuda_check(cudaEventSynchronize(b.arrived), "waiting for a buffer");
+  std::memcpy(b.pinned, host.raw(), b.bytes);
+  cuda_check(cudaStreamWaitEvent(copying_, b.free, 0), "waiting for a buffer");
+  cuda_check(cudaMemcpyAsync(b.device, b.pinned, b.bytes, cudaMemcpyHostToDevice, copying_),
+             "copying to the GPU");
+  cuda_check(cudaEventRecord(b.arrived, copying_), "copying to the GPU");
+  return std::make_unique<CudaTransfer>(shared_from_this(), b, host.shape(), host.dtype());
+}
+
+}  // namespace nextgrad::cuda

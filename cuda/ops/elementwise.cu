@@ -1,0 +1,335 @@
+// Elementwise ops. Contiguous data goes 16 bytes a thread and step; other strides go one element a
+// thread, its place found by dividing its number through the extents (cuda/kit/strided.h).
+#include "cuda/device/cuda_backend.h"
+#include "cuda/kit/strided.h"
+#include "cuda/ops/unary.h"
+
+namespace nextgrad::cuda {
+namespace {
+
+template <class To, class From>
+__device__ __forceinline__ To cast(From v) {
+  if constexpr (std::is_same_v<From, To>) {
+    return v;
+  } else if constexpr (std::is_same_v<From, bfloat16>) {
+    return cast<To>(widen(v));
+  } else if constexpr (std::is_same_v<To, bfloat16>) {
+    return narrow<bfloat16>(static_cast<float>(v));
+  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
+    return saturated<To>(v);
+  } else {
+    return static_cast<To>(v);
+  }
+}
+
+template <class T>
+__global__ void fill_kernel(T* out, T value, Walk<1> walk) {
+  for (std::int64_t i = global_index(); i < walk.count; i += global_threads())
+    out[walk.offsets(i).of[0]] = value;
+}
+
+template <class To, class From>
+__global__ void cast_kernel(const From* from, To* to, Walk<2> walk) {
+  for (std::int64_t i = global_index(); i < walk.count; i += global_threads()) {
+    const auto at = walk.offsets(i);
+    to[at.of[1]] = cast<To>(from[at.of[0]]);
+  }
+}
+
+// y = f(x), z = f(x, y): packs of N, and the last n % N elements one by one. Outputs may be inputs.
+template <int N, class T, class F>
+__global__ void map_kernel(const T* x, T* y, std::int64_t n, F f) {
+  const std::int64_t packs = n / N;
+  for (std::int64_t i = global_index(); i < packs; i += global_threads()) {
+    Compute<T> v[N];
+    load<N>(x + i * N, v);
+#pragma unroll
+    for (int k = 0; k < N; ++k) v[k] = f(v[k]);
+    store<N>(y + i * N, v);
+  }
+  const std::int64_t last = packs * N + global_index();
+  if (last < n) y[last] = narrow<T>(f(widen(x[last])));
+}
+
+template <int N, class T, class F>
+__global__ void map2_kernel(const T* x, const T* y, T* z, std::int64_t n, F f) {
+  const std::int64_t packs = n / N;
+  for (std::int64_t i = global_index(); i < packs; i += global_threads()) {
+    Compute<T> u[N], v[N];
+    load<N>(x + i * N, u);
+    load<N>(y + i * N, v);
+#pragma unroll
+    for (int k = 0; k < N; ++k) u[k] = f(u[k], v[k]);
+    store<N>(z + i * N, u);
+  }
+  const std::int64_t last = packs * N + global_index();
+  if (last < n) z[last] = narrow<T>(f(widen(x[last]), widen(y[last])));
+}
+
+template <class T, class O, class F>
+__global__ void strided_kernel(const T* a, const T* b, O* out, Walk<3> walk, F f) {
+  for (std::int64_t i = global_index(); i < walk.count; i += global_threads()) {
+    const auto at = walk.offsets(i);
+    if constexpr (std::is_same_v<O, T>) {
+      out[at.of[2]] = narrow<O>(f(widen(a[at.of[0]]), widen(b[at.of[1]])));
+    } else {
+      out[at.of[2]] = f(a[at.of[0]], b[at.of[1]]);
+    }
+  }
+}
+
+template <class T>
+__global__ void where_kernel(const std::uint8_t* condition, const T* a, const T* b, T* out,
+                             Walk<4> walk) {
+  for (std::int64_t i = global_index(); i < walk.count; i += global_threads()) {
+    const auto at = walk.offsets(i);
+    out[at.of[3]] = condition[at.of[0]] != 0 ? a[at.of[1]] : b[at.of[2]];
+  }
+}
+
+template <class T>
+struct Axpy {
+  T alpha;
+  __device__ T operator()(T y, T x) const { return y + alpha * x; }
+};
+template <class T>
+struct Lerp {
+  T t;
+  __device__ T operator()(T y, T x) const { return y + t * (x - y); }
+};
+
+bool aligned(std::initializer_list<const void*> addresses) {
+  for (const void* p : addresses)
+    if (reinterpret_cast<std::uintptr_t>(p) % 16 != 0) return false;
+  return true;
+}
+
+template <class T, class F>
+void map(const char* name, cudaStream_t stream, const T* x, T* y, std::int64_t n, F f) {
+  if (n == 0) return;
+  constexpr int N = kPack<T>;
+  if (aligned({x, y})) {
+    launch(name, map_kernel<N, T, F>, grid_for((n + N - 1) / N), stream, x, y, n, f);
+  } else {
+    launch(name, map_kernel<1, T, F>, grid_for(n), stream, x, y, n, f);
+  }
+}
+
+template <class T, class F>
+void map2(const char* name, cudaStream_t stream, const T* x, const T* y, T* z, std::int64_t n,
+          F f) {
+  if (n == 0) return;
+  constexpr int N = kPack<T>;
+  if (aligned({x, y, z})) {
+    launch(name, map2_kernel<N, T, F>, grid_for((n + N - 1) / N), stream, x, y, z, n, f);
+  } else {
+    launch(name, map2_kernel<1, T, F>, grid_for(n), stream, x, y, z, n, f);
+  }
+}
+
+// Copies of one dtype move units of 16 bytes, or as many as extents, strides and addresses allow.
+template <int Bytes>
+bool copy_units(cudaStream_t stream, const Tensor& source, Tensor& out, Strided<2> s) {
+  using Unit = Pack<std::uint8_t, Bytes>;
+  const auto size = static_cast<std::int64_t>(size_of(out.dtype()));
+  const auto last = static_cast<std::size_t>(s.axes - 1);
+  const bool unit = s.stride[0][last] == 1 && s.stride[1][last] == 1;
+  const std::int64_t per = Bytes / size;
+  if (Bytes % size != 0 || (per > 1 && !unit) || s.extent[last] % per != 0) return false;
+  for (const void* p : {source.raw(), out.raw()})
+    if (reinterpret_cast<std::uintptr_t>(p) % Bytes != 0) return false;
+  s.extent[last] /= per;
+  for (auto& stride : s.stride) {
+    for (std::size_t a = 0; a < last; ++a) {
+      if (stride[a] % per != 0) return false;
+      stride[a] /= per;
+    }
+  }
+  const Walk<2> walk(s);
+  launch("copy", cast_kernel<Unit, Unit>, grid_for(walk.count), stream,
+         static_cast<const Unit*>(source.raw()), static_cast<Unit*>(out.raw()), walk);
+  return true;
+}
+
+void copy_same(cudaStream_t stream, const Tensor& source, Tensor& out, const Strided<2>& s) {
+  if (s.axes == 1 && s.stride[0][0] == 1 && s.stride[1][0] == 1) {
+    cuda_check(
+        cudaMemcpyAsync(out.raw(), source.raw(), out.nbytes(), cudaMemcpyDeviceToDevice, stream),
+        "copy");
+    return;
+  }
+  const bool done = copy_units<16>(stream, source, out, s) ||
+                    copy_units<8>(stream, source, out, s) ||
+                    copy_units<4>(stream, source, out, s) ||
+                    copy_units<2>(stream, source, out, s) || copy_units<1>(stream, source, out, s);
+  check(done, "copy: {} has no unit", name_of(out.dtype()));
+}
+
+double bytes_of(const Tensor& t) {
+  return static_cast<double>(t.nbytes());
+}
+
+}  // namespace
+
+void CudaBackend::fill(Tensor& out, double value) {
+  Scope scope(*this, "fill", 0, bytes_of(out));
+  out.bump_version();
+  if (out.numel() == 0) return;
+  if (value == 0 && !std::signbit(value) && out.is_contiguous()) {
+    cuda_check(cudaMemsetAsync(out.raw(), 0, out.nbytes(), stream_), "fill");
+    return;
+  }
+  const Walk<1> walk(collapse<1>(out.shape(), {out.strides()}));
+  dispatch_all(out.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    T v{};
+    if constexpr (std::is_same_v<T, bfloat16>)
+      v = bfloat16(static_cast<float>(value));
+    else if constexpr (std::is_integral_v<T>)
+      v = saturated<T>(value);
+    else
+      v = static_cast<T>(value);
+    launch("fill", fill_kernel<T>, grid_for(walk.count), stream_, out.data<T>(), v, walk);
+  });
+}
+
+void CudaBackend::copy(const Tensor& source, Tensor& out) {
+  Scope scope(*this, "copy", 0, bytes_of(source) + bytes_of(out));
+  out.bump_version();
+  if (out.numel() == 0) return;
+  const Tensor from = source.shape() == out.shape() ? source : source.expand(out.shape());
+  const Strided<2> s = collapse<2>(out.shape(), {from.strides(), out.strides()});
+  if (from.dtype() == out.dtype()) return copy_same(stream_, from, out, s);
+  const Walk<2> walk(s);
+  dispatch_all(from.dtype(), [&](auto x) {
+    dispatch_all(out.dtype(), [&](auto y) {
+      using From = decltype(x);
+      using To = decltype(y);
+      if constexpr (!std::is_same_v<From, To>)
+        launch("cast", cast_kernel<To, From>, grid_for(walk.count), stream_, from.data<From>(),
+               out.data<To>(), walk);
+    });
+  });
+}
+
+void CudaBackend::axpy(Tensor& y, const Tensor& x, double alpha) {
+  Scope scope(*this, "axpy", 2.0 * static_cast<double>(y.numel()), 3 * bytes_of(y));
+  dispatch_activation(y.dtype(), "axpy", [&](auto zero) {
+    using T = decltype(zero);
+    map2("axpy", stream_, y.data<T>(), x.data<T>(), y.data<T>(), y.numel(),
+         Axpy<Compute<T>>{static_cast<Compute<T>>(alpha)});
+  });
+  y.bump_version();
+}
+
+void CudaBackend::scale(Tensor& y, double alpha) {
+  Scope scope(*this, "scale", static_cast<double>(y.numel()), 2 * bytes_of(y));
+  dispatch_activation(y.dtype(), "scale", [&](auto zero) {
+    using T = decltype(zero);
+    map("scale", stream_, y.data<T>(), y.data<T>(), y.numel(),
+        UnaryFunction<Unary::mul_scalar, Compute<T>>{static_cast<Compute<T>>(alpha)});
+  });
+  y.bump_version();
+}
+
+void CudaBackend::lerp(Tensor& y, const Tensor& x, double t) {
+  Scope scope(*this, "lerp", 3.0 * static_cast<double>(y.numel()), 3 * bytes_of(y));
+  dispatch_activation(y.dtype(), "lerp", [&](auto zero) {
+    using T = decltype(zero);
+    map2("lerp", stream_, y.data<T>(), x.data<T>(), y.data<T>(), y.numel(),
+         Lerp<Compute<T>>{static_cast<Compute<T>>(t)});
+  });
+  y.bump_version();
+}
+
+Tensor CudaBackend::unary(Unary op, const Tensor& x, double alpha) {
+  const char* name = names_of(op).forward;
+  Scope scope(*this, name, static_cast<double>(x.numel()), 2 * bytes_of(x));
+  Tensor y = empty_like(x);
+  dispatch_activation(x.dtype(), name, [&](auto zero) {
+    using T = decltype(zero);
+    dispatch_unary(op, [&](auto u) {
+      map(name, stream_, x.data<T>(), y.data<T>(), x.numel(),
+          UnaryFunction<decltype(u)::value, Compute<T>>{static_cast<Compute<T>>(alpha)});
+    });
+  });
+  return y;
+}
+
+Tensor CudaBackend::unary_backward(Unary op, const Tensor& x, const Tensor& y, const Tensor& dy,
+                                   double alpha) {
+  const char* name = names_of(op).backward;
+  Scope scope(*this, name, 2.0 * static_cast<double>(dy.numel()), 3 * bytes_of(dy));
+  Tensor dx = empty_like(dy);
+  // y may be left undefined; it is computed again where the gradient needs it.
+  const bool output = gradient_uses_output(op);
+  const Tensor v = !output ? x : y.defined() ? y : unary(op, x, alpha);
+  check(v.defined(), "{}: needs its input x", name);
+  dispatch_activation(dy.dtype(), name, [&](auto zero) {
+    using T = decltype(zero);
+    dispatch_unary(op, [&](auto u) {
+      map2(name, stream_, v.data<T>(), dy.data<T>(), dx.data<T>(), dy.numel(),
+           UnaryGradient<decltype(u)::value, Compute<T>>{static_cast<Compute<T>>(alpha)});
+    });
+  });
+  return dx;
+}
+
+Tensor CudaBackend::binary(Binary op, const Tensor& a, const Tensor& b) {
+  const char* name = name_of(op);
+  const bool equal = a.shape() == b.shape();
+  const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape());
+  Tensor out = empty(shape, a.dtype());
+  Scope scope(*this, name, static_cast<double>(out.numel()),
+              bytes_of(a) + bytes_of(b) + bytes_of(out));
+  if (out.numel() == 0) return out;
+  const bool plain = equal && a.is_contiguous() && b.is_contiguous();
+  const Tensor wide_a = a.expand(shape), wide_b = b.expand(shape);
+  const Walk<3> walk(collapse<3>(shape, {wide_a.strides(), wide_b.strides(), out.strides()}));
+  dispatch_activation(a.dtype(), name, [&](auto zero) {
+    using T = decltype(zero);
+    dispatch_binary(op, [&](auto which) {
+      using F = BinaryFunction<decltype(which)::value, Compute<T>>;
+      if (plain)
+        return map2(name, stream_, a.data<T>(), b.data<T>(), out.data<T>(), out.numel(), F{});
+      launch(name, strided_kernel<T, T, F>, grid_for(walk.count), stream_, a.data<T>(), b.data<T>(),
+             out.data<T>(), walk, F{});
+    });
+  });
+  return out;
+}
+
+Tensor CudaBackend::compare(Compare op, const Tensor& a, const Tensor& b) {
+  if (a.dtype() == DType::bf16) return compare(op, a.to(DType::f32), b.to(DType::f32));
+  if (a.dtype() == DType::u8) return compare(op, a.to(DType::i32), b.to(DType::i32));
+  const Shape shape = broadcast(a.shape(), b.shape());
+  Tensor out = empty(shape, DType::u8);
+  Scope scope(*this, "compare", static_cast<double>(out.numel()),
+              bytes_of(a) + bytes_of(b) + bytes_of(out));
+  if (out.numel() == 0) return out;
+  const Walk<3> walk(
+      collapse<3>(shape, {a.expand(shape).strides(), b.expand(shape).strides(), out.strides()}));
+  dispatch_all(a.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    if constexpr (!std::is_same_v<T, bfloat16> && !std::is_same_v<T, std::uint8_t>)
+      launch("compare", strided_kernel<T, std::uint8_t, Comparison>, grid_for(walk.count), stream_,
+             a.data<T>(), b.data<T>(), out.data<std::uint8_t>(), walk, Comparison{op});
+  });
+  return out;
+}
+
+Tensor CudaBackend::where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  Tensor out = empty(a.shape(), a.dtype());
+  Scope scope(*this, "where", 0, bytes_of(condition) + 3 * bytes_of(out));
+  if (out.numel() == 0) return out;
+  const Walk<4> walk(
+      collapse<4>(out.shape(), {condition.strides(), a.strides(), b.strides(), out.strides()}));
+  dispatch_all(a.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    launch("where", where_kernel<T>, grid_for(walk.count), stream_, condition.data<std::uint8_t>(),
+           a.data<T>(), b.data<T>(), out.data<T>(), walk);
+  });
+  return out;
+}
+
+}  // namespace nextgrad::cuda

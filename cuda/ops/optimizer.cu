@@ -1,0 +1,241 @@
+// Optimisers: one launch steps over many parameters. A table of them comes as the kernel's
+// argument; a block finds its parameter by the number of its first block, and computes the step's
+// constants once. Bound: memory.
+#include <cmath>
+
+#include "cuda/device/cuda_backend.h"
+#include "cuda/kit/kernel.h"
+#include "cuda/kit/row_team.h"
+
+namespace nextgrad::cuda {
+namespace {
+
+// Parameters of one launch: blocks from first_block[i] on are those of parameter i.
+struct SlotTable {
+  static constexpr int kMost = 256;  // 19 KiB; an argument may have 32
+  void* p[kMost];
+  const void* grad[kMost];
+  void* m[kMost];
+  void* v[kMost];
+  std::int64_t n[kMost];
+  double lr[kMost], weight_decay[kMost];
+  long long step[kMost];
+  long long* refused[kMost];  // or null
+  int first_block[kMost];
+  int slots;
+
+  __device__ __forceinline__ int slot_of(int block) const {
+    int low = 0, high = slots;  // the last whose first block is not after this one
+    while (high - low > 1) {
+      const int middle = (low + high) / 2;
+      if (first_block[middle] <= block)
+        low = middle;
+      else
+        high = middle;
+    }
+    return low;
+  }
+};
+constexpr int kStepThreads = 128;
+constexpr int kPerBlock = 32 * kStepThreads;  // elements of a block
+
+struct Clip {          // GradientNorm
+  const double* norm;  // null: none
+  double largest;
+};
+// What gradients are multiplied by; NaN if nothing may be changed.
+__device__ __forceinline__ double gradient_factor(const Clip& clip) {
+  if (clip.norm == nullptr) return 1;
+  const double norm = *clip.norm;
+  if (!(norm * 0 == 0)) return norm * 0;
+  return clip.largest > 0 && norm > clip.largest ? clip.largest / norm : 1;
+}
+
+struct AdamwOptions {
+  double beta1, beta2, eps;
+};
+template <class T>
+struct AdamwStep {
+  using Options = AdamwOptions;
+  T keep, rate, inverse, eps, b1, c1, b2, c2;
+
+  __device__ __forceinline__ void set(const Options& o, double lr, double decay, double step,
+                                      double factor) {
+    keep = static_cast<T>(1 - lr * decay);
+    rate = static_cast<T>(lr / (1 - pow(o.beta1, step)));
+    inverse = static_cast<T>(1 / sqrt(1 - pow(o.beta2, step)));
+    eps = static_cast<T>(o.eps);
+    b1 = static_cast<T>(o.beta1);
+    c1 = static_cast<T>((1 - o.beta1) * factor);
+    b2 = static_cast<T>(o.beta2);
+    c2 = static_cast<T>((1 - o.beta2) * factor * factor);
+  }
+  template <int N>
+  __device__ __forceinline__ void run(const T* grad, T* p, T* m, T* v) const {
+    T of_g[N], of_p[N], of_m[N], of_v[N];
+    load<N>(grad, of_g);
+    load<N>(p, of_p);
+    load<N>(m, of_m);
+    load<N>(v, of_v);
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      of_m[i] = b1 * of_m[i] + c1 * of_g[i];
+      of_v[i] = b2 * of_v[i] + c2 * (of_g[i] * of_g[i]);
+      of_p[i] = keep * of_p[i] - rate * (of_m[i] / (square_root(of_v[i]) * inverse + eps));
+    }
+    store<N>(m, of_m);
+    store<N>(v, of_v);
+    store<N>(p, of_p);
+  }
+};
+
+struct SgdOptions {
+  double momentum;
+  bool nesterov;
+};
+template <class T>
+struct SgdStep {
+  using Options = SgdOptions;
+  T lr, decay, factor, momentum, of_gradient, of_buffer;
+  bool first;  // takes the gradient as the buffer, whatever that holds
+
+  __device__ __forceinline__ void set(const Options& o, double lr_, double decay_, double step,
+                                      double factor_) {
+    lr = static_cast<T>(lr_);
+    decay = static_cast<T>(decay_);
+    factor = static_cast<T>(factor_);
+    momentum = static_cast<T>(o.momentum);
+    of_gradient = o.nesterov ? T(1) : T(0);
+    of_buffer = o.nesterov ? momentum : T(1);
+    first = step == 1;
+  }
+  template <int N>
+  __device__ __forceinline__ void run(const T* grad, T* p, T* m, T*) const {
+    T of_g[N], of_p[N], of_m[N];
+    load<N>(grad, of_g);
+    load<N>(p, of_p);
+    load<N>(m, of_m);
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const T g = factor * of_g[i] + decay * of_p[i];
+      of_m[i] = (first ? T(0) : momentum * of_m[i]) + g;
+      of_p[i] -= lr * (of_gradient * g + of_buffer * of_m[i]);
+    }
+    store<N>(m, of_m);
+    store<N>(p, of_p);
+  }
+};
+
+// Step is AdamwStep<T> or SgdStep<T>.
+template <class T, class Step>
+__global__ void step_slots(const SlotTable table, typename Step::Options options, Clip clip,
+                           const Progress* progress) {
+  const double factor = gradient_factor(clip);
+  const int slot = table.slot_of(static_cast<int>(blockIdx.x));
+  long long* const refused = table.refused[slot];
+  if (factor != factor) {
+    if (refused != nullptr && threadIdx.x == 0 &&
+        table.first_block[slot] == static_cast<int>(blockIdx.x))
+      ++*refused;
+    return;
+  }
+  __shared__ Step constants;  // double arithmetic is slow: one thread does it for all
+  if (threadIdx.x == 0) {
+    const long long number = table.step[slot] + static_cast<long long>(progress->iterations) -
+                             (refused != nullptr ? *refused : 0);
+    constants.set(options, table.lr[slot] * progress->lr_ratio, table.weight_decay[slot],
+                  static_cast<double>(number), factor);
+  }
+  __syncthreads();
+  const Step step = constants;
+  const std::int64_t first =
+      (static_cast<std::int64_t>(blockIdx.x) - table.first_block[slot]) * kPerBlock;
+  const std::int64_t left = table.n[slot] - first;
+  const int n = left < kPerBlock ? static_cast<int>(left) : kPerBlock;
+  const T* grad = static_cast<const T*>(table.grad[slot]) + first;
+  T* p = static_cast<T*>(table.p[slot]) + first;
+  T* m = static_cast<T*>(table.m[slot]) + first;
+  T* v = table.v[slot] != nullptr ? static_cast<T*>(table.v[slot]) + first : nullptr;
+  const auto address = reinterpret_cast<std::uintptr_t>(grad) |
+                       reinterpret_cast<std::uintptr_t>(p) | reinterpret_cast<std::uintptr_t>(m) |
+                       reinterpret_cast<std::uintptr_t>(v);
+  int done = 0;
+  if (address % 16 == 0) {
+    constexpr int N = kPack<T>;
+    done = n / N * N;
+    for (int i = static_cast<int>(threadIdx.x) * N; i < done; i += kStepThreads * N)
+      step.template run<N>(grad + i, p + i, m + i, v + i);
+  }
+  for (int i = done + static_cast<int>(threadIdx.x); i < n; i += kStepThreads)
+    step.template run<1>(grad + i, p + i, m + i, v + i);
+}
+
+std::int64_t elements(const std::vector<OptimizerSlot>& slots) {
+  std::int64_t sum = 0;
+  for (const OptimizerSlot& s : slots) sum += s.p.numel();
+  return sum;
+}
+
+// Launches over all slots, those of one dtype and as many as a table takes at a time.
+template <template <class> class Step, class Options>
+void step_all(const char* name, const std::vector<OptimizerSlot>& slots, const Options& options,
+              const GradientNorm& norm, const Progress* progress, cudaStream_t stream) {
+  const Clip clip{norm.norm.defined() ? norm.norm.data<double>() : nullptr, norm.largest};
+  for (std::size_t next = 0; next < slots.size();) {
+    SlotTable t{};
+    const DType dtype = slots[next].p.dtype();
+    int blocks = 0;
+    for (; next < slots.size() && slots[next].p.dtype() == dtype && t.slots < SlotTable::kMost;
+         ++next) {
+      const OptimizerSlot& s = slots[next];
+      if (s.p.numel() == 0) continue;
+      const int i = t.slots++;
+      t.p[i] = s.p.raw();
+      t.grad[i] = s.grad.raw();
+      t.m[i] = s.m.raw();
+      t.v[i] = s.v.defined() ? s.v.raw() : nullptr;
+      t.n[i] = s.p.numel();
+      t.lr[i] = s.lr;
+      t.weight_decay[i] = s.weight_decay;
+      t.step[i] = s.step;
+      t.refused[i] = s.refused.defined() ? reinterpret_cast<long long*>(s.refused.raw()) : nullptr;
+      t.first_block[i] = blocks;
+      blocks += static_cast<int>((s.p.numel() + kPerBlock - 1) / kPerBlock);
+    }
+    if (blocks == 0) continue;
+    dispatch_float(dtype, name, [&](auto zero) {
+      using T = decltype(zero);
+      launch(name, step_slots<T, Step<T>>,
+             {dim3(static_cast<unsigned>(blocks)), dim3(kStepThreads)}, stream, t, options, clip,
+             progress);
+    });
+  }
+}
+
+}  // namespace
+
+void CudaBackend::adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
+                        const GradientNorm& norm) {
+  const auto n = static_cast<double>(elements(slots));
+  Scope scope(*this, "adamw", 12 * n,
+              slots.empty() ? 0 : 7 * n * static_cast<double>(size_of(slots[0].p.dtype())));
+  step_all<AdamwStep>("adamw", slots, AdamwOptions{beta1, beta2, eps}, norm, progress_, stream_);
+  for (OptimizerSlot& s : slots) {
+    for (Tensor* t : {&s.p, &s.m, &s.v, &s.refused})
+      if (t->defined()) t->bump_version();
+  }
+}
+
+void CudaBackend::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
+                      const GradientNorm& norm) {
+  const auto n = static_cast<double>(elements(slots));
+  Scope scope(*this, "sgd", 6 * n,
+              slots.empty() ? 0 : 5 * n * static_cast<double>(size_of(slots[0].p.dtype())));
+  step_all<SgdStep>("sgd", slots, SgdOptions{momentum, nesterov}, norm, progress_, stream_);
+  for (OptimizerSlot& s : slots) {
+    for (Tensor* t : {&s.p, &s.m, &s.refused})
+      if (t->defined()) t->bump_version();
+  }
+}
+
+}  // namespace nextgrad::cuda

@@ -1,0 +1,204 @@
+// The argmax of bilinearly resized logits, cell by cell: a cell is what lies between four
+// neighbouring source positions. A value inside lies between the corners' smallest and largest, so
+// only those classes can win whose largest corner reaches every other class's smallest; in a
+// trained network's output that is one class in most cells. A warp owns a cell: its lanes are
+// classes while it looks for the candidates, which it keeps in shared memory, and output pixels
+// while these compete.
+#include "cuda/device/cuda_backend.h"
+#include "cuda/kit/taps.h"
+
+namespace nextgrad::cuda {
+namespace {
+
+constexpr int kWarps = 4;          // of a block
+constexpr int kCandidates = 256;   // classes looked at in one go
+constexpr int kPixelsPerLane = 2;  // competing at once
+
+struct ArgmaxShape {
+  std::int64_t cells, h, w, oh, ow;
+  int k;
+  Axis rows, columns;
+};
+
+template <class T>
+struct Cell {
+  const T *a0, *a1, *b0, *b1;
+};
+
+template <class C>
+__device__ __forceinline__ C smaller(C a, C b) {
+  return a < b ? a : b;
+}
+template <class C>
+__device__ __forceinline__ C larger(C a, C b) {
+  return a < b ? b : a;
+}
+
+struct Larger {  // of numbers without NaN
+  template <class C>
+  __device__ __forceinline__ C operator()(C a, C b) const {
+    return larger(a, b);
+  }
+};
+
+// What a class's largest corner must reach, for the whole warp.
+template <class T>
+__device__ __forceinline__ Compute<T> least_of(const Cell<T>& cell, int k) {
+  using C = Compute<T>;
+  C floor = -C(INFINITY), size = 0, finite = 0;
+  for (int c = static_cast<int>(threadIdx.x); c < k; c += 32) {
+    const C a0 = widen(cell.a0[c]), a1 = widen(cell.a1[c]);
+    const C b0 = widen(cell.b0[c]), b1 = widen(cell.b1[c]);
+    const C low = smaller(smaller(a0, a1), smaller(b0, b1));
+    const C high = larger(larger(a0, a1), larger(b0, b1));
+    floor = larger(floor, low);
+    size = larger(size, larger(-low, high));
+    finite += C(0) * (a0 + a1) + C(0) * (b0 + b1);
+  }
+  floor = warp_reduce(floor, Larger{});
+  size = warp_reduce(size, Larger{});
+  finite = warp_reduce(finite);
+  // Blending rounds, so a value may leave the corners' range by a few units in the last place; and
+  // where anything is not finite the range says nothing.
+  constexpr C kEpsilon = sizeof(C) == 4 ? C(1.1920928955078125e-7) : C(2.220446049250313e-16);
+  return finite == 0 ? floor - 8 * kEpsilon * size : -C(INFINITY);
+}
+
+// A class that may win, and its logits at the corners.
+template <class C>
+struct alignas(4 * sizeof(C)) Candidate {
+  C a0, a1, b0, b1;
+};
+
+// Lists those of the classes [first, first + kCandidates) that may win; returns their number.
+template <class T>
+__device__ __forceinline__ int list_candidates(const Cell<T>& cell, int k, Compute<T> least,
+                                               int first, Candidate<Compute<T>>* list, int* names) {
+  using C = Compute<T>;
+  const int lane = static_cast<int>(threadIdx.x);
+  const int last = first + kCandidates < k ? first + kCandidates : k;
+  int count = 0;
+  for (int base = first; base < last; base += 32) {
+    const int c = base + lane;
+    Candidate<C> v{0, 0, 0, 0};
+    bool wins = false;
+    if (c < last) {
+      v = {widen(cell.a0[c]), widen(cell.a1[c]), widen(cell.b0[c]), widen(cell.b1[c])};
+      // Not <, so that NaN stays.
+      wins = !(larger(larger(v.a0, v.a1), larger(v.b0, v.b1)) < least);
+    }
+    const unsigned votes = __ballot_sync(kAllLanes, wins ? 1 : 0);
+    if (wins) {
+      const int at = count + __popc(votes & ((1u << lane) - 1u));
+      list[at] = v;
+      names[at] = c;
+    }
+    count += __popc(votes);
+  }
+  __syncwarp();
+  return count;
+}
+
+// The output pixels of a cell: rows [top, bottom), columns [left, right).
+struct Pixels {
+  std::int64_t top, left;
+  int rows, columns;
+};
+
+// The winners of the pixels `from` and on, kPixelsPerLane for each lane.
+template <class T>
+__device__ __forceinline__ void compete(const Cell<T>& cell, const ArgmaxShape& s,
+                                        const Pixels& pixels, int from, Compute<T> least,
+                                        Candidate<Compute<T>>* list, int* names, bool listed,
+                                        int count, std::int32_t* y) {
+  using C = Compute<T>;
+  C ty[kPixelsPerLane], tx[kPixelsPerLane], best[kPixelsPerLane];
+  std::int64_t place[kPixelsPerLane];
+  std::int32_t winner[kPixelsPerLane];
+#pragma unroll
+  for (int i = 0; i < kPixelsPerLane; ++i) {
+    const int p = from + i * 32 + static_cast<int>(threadIdx.x);
+    const int r = p / pixels.columns, c = p - r * pixels.columns;
+    place[i] = r < pixels.rows ? (pixels.top + r) * s.ow + pixels.left + c : -1;
+    ty[i] = r < pixels.rows ? tap_at<C>(s.rows, pixels.top + r).t : C(0);
+    tx[i] = tap_at<C>(s.columns, pixels.left + c).t;
+    best[i] = -C(INFINITY);
+    winner[i] = 0;
+  }
+  for (int first = 0; first < s.k; first += kCandidates) {
+    if (!listed) count = list_candidates(cell, s.k, least, first, list, names);
+    for (int m = 0; m < count; ++m) {
+      const Candidate<C> v = list[m];
+      const int name = names[m];
+#pragma unroll
+      for (int i = 0; i < kPixelsPerLane; ++i) {
+        const C sy = C(1) - ty[i], left = sy * v.a0 + ty[i] * v.b0,
+                right = sy * v.a1 + ty[i] * v.b1;
+        const C value = (C(1) - tx[i]) * left + tx[i] * right;
+        if (value > best[i]) best[i] = value, winner[i] = name;
+      }
+    }
+    __syncwarp();
+  }
+#pragma unroll
+  for (int i = 0; i < kPixelsPerLane; ++i)
+    if (place[i] >= 0) y[place[i]] = winner[i];
+}
+
+template <class T>
+__global__ void argmax_cells(const T* x, std::int32_t* y, ArgmaxShape s) {
+  using C = Compute<T>;
+  auto* lists = shared_memory<Candidate<C>>();
+  const int warp = static_cast<int>(threadIdx.y);
+  Candidate<C>* list = lists + warp * kCandidates;
+  int* names = reinterpret_cast<int*>(lists + kWarps * kCandidates) + warp * kCandidates;
+  const std::int64_t index = std::int64_t{blockIdx.x} * kWarps + warp;
+  if (index >= s.cells) return;
+  const std::int64_t row = index / s.w, i = index - row * s.w, image = row / s.h;
+  const std::int64_t top = start_of(s.rows, row - image * s.h);
+  const std::int64_t left = start_of(s.columns, i);
+  const Pixels pixels{top, left, static_cast<int>(start_of(s.rows, row - image * s.h + 1) - top),
+                      static_cast<int>(start_of(s.columns, i + 1) - left)};
+  if (pixels.rows == 0 || pixels.columns == 0) return;
+  const T* a0 = x + (row * s.w + i) * s.k;
+  const std::int64_t beside = i + 1 < s.w ? s.k : 0;
+  const std::int64_t under = row - image * s.h + 1 < s.h ? s.w * s.k : 0;
+  const Cell<T> cell{a0, a0 + beside, a0 + under, a0 + under + beside};
+  const C least = least_of(cell, s.k);
+  const bool listed = s.k <= kCandidates;  // once for all pixels
+  const int count = listed ? list_candidates(cell, s.k, least, 0, list, names) : 0;
+  std::int32_t* to = y + image * s.oh * s.ow;
+  for (int from = 0; from < pixels.rows * pixels.columns; from += 32 * kPixelsPerLane)
+    compete(cell, s, pixels, from, least, list, names, listed, count, to);
+}
+
+}  // namespace
+
+Tensor CudaBackend::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) {
+  check(x.dim(1) > 0 && x.dim(2) > 0 && h > 0 && w > 0, "resize_argmax: from {} to {} x {}",
+        x.shape().str(), h, w);
+  check(x.dim(3) > 0, "resize_argmax: no channels in {}", x.shape().str());
+  const ArgmaxShape s{x.dim(0) * x.dim(1) * x.dim(2),
+                      x.dim(1),
+                      x.dim(2),
+                      h,
+                      w,
+                      static_cast<int>(x.dim(3)),
+                      axis_of(x.dim(1), h, Resize::bilinear),
+                      axis_of(x.dim(2), w, Resize::bilinear)};
+  Tensor y = empty({x.dim(0), h, w}, DType::i32);
+  Scope scope(*this, "resize_argmax", 4.0 * static_cast<double>(y.numel() * x.dim(3)),
+              static_cast<double>(x.nbytes() + y.nbytes()));
+  if (s.cells == 0) return y;
+  dispatch_activation(x.dtype(), "resize_argmax", [&](auto zero) {
+    using T = decltype(zero);
+    constexpr std::size_t kEach = sizeof(Candidate<Compute<T>>) + sizeof(int);
+    launch("resize_argmax", argmax_cells<T>,
+           Grid{dim3(static_cast<unsigned>((s.cells + kWarps - 1) / kWarps)), dim3(32, kWarps),
+                kWarps * kCandidates * kEach},
+           stream_, x.data<T>(), y.data<std::int32_t>(), s);
+  });
+  return y;
+}
+
+}  // namespace nextgrad::cuda

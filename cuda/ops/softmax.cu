@@ -1,0 +1,98 @@
+// Softmax and log-softmax over the last axis: a team of threads takes a row (row_team.h), which
+// stays in the first-level cache for its passes (largest, sum of exponentials, result).
+#include <cmath>
+
+#include "cuda/device/cuda_backend.h"
+#include "cuda/kit/kernel.h"
+#include "cuda/kit/row_team.h"
+
+namespace nextgrad::cuda {
+namespace {
+
+template <class T>
+__global__ void softmax_rows(const T* x, T* y, std::int64_t rows, std::int64_t n, int lanes,
+                             bool log) {
+  using C = Compute<T>;
+  __shared__ C scratch[32];
+  for (TeamRows team(lanes); team.more(rows); team.next()) {
+    const bool inside = team.row < rows;
+    const T* from = x + team.row * n;
+    T* to = y + team.row * n;
+    C most = -static_cast<C>(INFINITY), sum = 0;
+    if (inside) {
+      for (std::int64_t i = team.lane; i < n; i += lanes) {
+        const C v = widen(from[i]);
+        most = v > most ? v : most;
+      }
+    }
+    most = team.combine(most, scratch, Max());
+    if (inside) {
+      for (std::int64_t i = team.lane; i < n; i += lanes) sum += exponential(widen(from[i]) - most);
+    }
+    sum = team.combine(sum, scratch);
+    if (!inside) continue;
+    const C log_sum = most + logarithm(sum), scale = C(1) / sum;
+    for (std::int64_t i = team.lane; i < n; i += lanes) {
+      const C v = widen(from[i]);
+      to[i] = narrow<T>(log ? v - log_sum : exponential(v - most) * scale);
+    }
+  }
+}
+
+// Softmax: dx = y (dy - sum(dy y)); log-softmax: dx = dy - e^y sum(dy).
+template <class T>
+__global__ void softmax_gradient_rows(const T* y, const T* dy, T* dx, std::int64_t rows,
+                                      std::int64_t n, int lanes, bool log) {
+  using C = Compute<T>;
+  __shared__ C scratch[32];
+  for (TeamRows team(lanes); team.more(rows); team.next()) {
+    const bool inside = team.row < rows;
+    const T *of_y = y + team.row * n, *of_dy = dy + team.row * n;
+    T* to = dx + team.row * n;
+    C sum = 0;
+    if (inside) {
+      for (std::int64_t i = team.lane; i < n; i += lanes)
+        sum += log ? widen(of_dy[i]) : widen(of_dy[i]) * widen(of_y[i]);
+    }
+    sum = team.combine(sum, scratch);
+    if (!inside) continue;
+    for (std::int64_t i = team.lane; i < n; i += lanes) {
+      const C v = widen(of_y[i]), d = widen(of_dy[i]);
+      to[i] = narrow<T>(log ? d - exponential(v) * sum : v * (d - sum));
+    }
+  }
+}
+
+}  // namespace
+
+Tensor CudaBackend::softmax(const Tensor& x, bool log) {
+  Scope scope(*this, log ? "log_softmax" : "softmax", 4.0 * static_cast<double>(x.numel()),
+              2.0 * static_cast<double>(x.nbytes()));
+  Tensor y = empty_like(x);
+  if (x.numel() == 0) return y;
+  const std::int64_t n = x.dim(-1), rows = x.numel() / n;
+  const int lanes = team_lanes(n);
+  dispatch_activation(x.dtype(), "softmax", [&](auto zero) {
+    using T = decltype(zero);
+    launch("softmax", softmax_rows<T>, team_grid(rows, lanes), stream_, x.data<T>(), y.data<T>(),
+           rows, n, lanes, log);
+  });
+  return y;
+}
+
+Tensor CudaBackend::softmax_backward(const Tensor& y, const Tensor& dy, bool log) {
+  Scope scope(*this, log ? "log_softmax_backward" : "softmax_backward",
+              4.0 * static_cast<double>(y.numel()), 3.0 * static_cast<double>(y.nbytes()));
+  Tensor dx = empty_like(y);
+  if (y.numel() == 0) return dx;
+  const std::int64_t n = y.dim(-1), rows = y.numel() / n;
+  const int lanes = team_lanes(n);
+  dispatch_activation(y.dtype(), "softmax_backward", [&](auto zero) {
+    using T = decltype(zero);
+    launch("softmax_backward", softmax_gradient_rows<T>, team_grid(rows, lanes), stream_,
+           y.data<T>(), dy.data<T>(), dx.data<T>(), rows, n, lanes, log);
+  });
+  return dx;
+}
+
+}  // namespace nextgrad::cuda

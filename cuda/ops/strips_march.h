@@ -1,0 +1,189 @@
+// MSCA's strips of 7, 11 and 21 taps: what the kernels of both passes share.
+//
+// A block has 32 channels, one a lane, and a tile of columns, kPixels a warp; it marches down a
+// band of rows, kChunk of them at a time:
+//
+//   x rows    # # # # # # # # # # # #   [kChunk][kTile + 2 kReach][32] in shared memory, twice:
+//                                       the next chunk comes in through registers meanwhile
+//   a thread  .  39 taps of rows and 39 of columns (forward) or 39 sums (backward)
+//             .  kChunk + 2 kReach rows of its two columns: sums of y (forward), dy (backward);
+//                they move up by kChunk after a chunk
+//
+// so that 78 multiply-adds cost 11 loads from shared memory, and every number is read from global
+// memory about once a tile.
+#pragma once
+
+#include "cuda/kit/kernel.h"
+#include "cuda/kit/launch.h"
+
+namespace nextgrad::cuda {
+namespace {
+
+constexpr int kStrips = 3, kStripTaps = 39;
+__host__ __device__ constexpr int strip_size(int b) {
+  return b == 0 ? 7 : b == 1 ? 11 : 21;
+}
+__host__ __device__ constexpr int strip_first(int b) {
+  return b == 0 ? 0 : b == 1 ? 7 : 18;
+}
+
+constexpr int kReach = 10;  // of the longest strip
+constexpr int kPixels = 2, kChunk = 3, kWindow = kChunk + 2 * kReach;
+// Two warps a scheduler, so that a thread may have all registers that there are.
+constexpr int kWarps = 8, kStripThreads = 32 * kWarps;
+constexpr int kTile = kWarps * kPixels, kLine = kTile + 2 * kReach;  // columns of y and of x
+constexpr int kLines = kChunk * kLine * 32;                          // elements of a chunk of x
+constexpr int kTaken = kPixels + 2 * kReach;  // columns of x that a thread sees
+
+struct StripsShape {
+  std::int64_t n;
+  int h, w, c;
+  int tiles, slices, bands, rows;  // of columns, channels, rows; rows of a band
+};
+
+// A tile of an image as one block sees it.
+struct StripsTile {
+  std::int64_t image;              // first element, with the block's channels
+  int x0, y0, y1, lane, channels;  // first column, rows [y0, y1), this lane, channels at hand
+  int column;                      // of this thread's first pixel, in the tile
+};
+__device__ __forceinline__ StripsTile strips_tile(const StripsShape& s) {
+  std::int64_t i = blockIdx.x;
+  const int slice = static_cast<int>(i % s.slices), lane = static_cast<int>(threadIdx.x) % 32;
+  i /= s.slices;
+  const int tile = static_cast<int>(i % s.tiles);
+  i /= s.tiles;
+  const int band = static_cast<int>(i % s.bands), c0 = slice * 32;
+  const int end = (band + 1) * s.rows;
+  return {i / s.bands * s.h * s.w * s.c + c0,
+          tile * kTile,
+          band * s.rows,
+          end < s.h ? end : s.h,
+          lane,
+          s.c - c0 < 32 ? s.c - c0 : 32,
+          static_cast<int>(threadIdx.x) / 32 * kPixels};
+}
+
+// kChunk rows of x on their way to shared memory, N channels a load.
+template <class T, int N>
+struct ChunkInFlight {
+  static constexpr int kAll = kLines / N, kLoads = (kAll + kStripThreads - 1) / kStripThreads;
+  Pack<T, N> packs[kLoads];
+
+  // Rows [y, y + kChunk), zeros outside the image.
+  __device__ __forceinline__ void fetch(const StripsShape& s, const StripsTile& t, const T* x,
+                                        int y) {
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const int at = (static_cast<int>(threadIdx.x) + i * kStripThreads) * N;
+      const int channel = at % 32, in_x = t.x0 - kReach + at / 32 % kLine;
+      const int in_y = y + at / 32 / kLine;
+      Pack<T, N> pack = {};
+      if (at < kLines && in_y >= 0 && in_y < s.h && in_x >= 0 && in_x < s.w && channel < t.channels)
+        pack = *reinterpret_cast<const Pack<T, N>*>(
+            x + t.image + (static_cast<std::int64_t>(in_y) * s.w + in_x) * s.c + channel);
+      packs[i] = pack;
+    }
+  }
+  __device__ __forceinline__ void put(Compute<T>* lines) const {
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const int at = (static_cast<int>(threadIdx.x) + i * kStripThreads) * N;
+      if (at >= kLines) continue;
+      Pack<Compute<T>, N> wide;
+#pragma unroll
+      for (int j = 0; j < N; ++j) wide.at[j] = widen(packs[i].at[j]);
+      *reinterpret_cast<Pack<Compute<T>, N>*>(lines + at) = wide;
+    }
+  }
+};
+
+template <class C>
+struct StripTaps {  // [k][c] of every strip, and biases [c] or null
+  const C* taps[kStrips];
+  const C* bias[kStrips];
+};
+// This lane's taps; zeros beyond the last channel.
+template <class C>
+__device__ __forceinline__ void load_taps(const StripTaps<C>& from, const StripsShape& s,
+                                          const StripsTile& t, bool flip, C (&taps)[kStripTaps]) {
+  const std::int64_t channel = t.image % s.c + t.lane;
+#pragma unroll
+  for (int b = 0; b < kStrips; ++b) {
+    const int k = strip_size(b);
+#pragma unroll
+    for (int i = 0; i < k; ++i)
+      taps[strip_first(b) + i] =
+          t.lane < t.channels ? from.taps[b][(flip ? k - 1 - i : i) * s.c + channel] : C{0};
+  }
+}
+template <class C>
+__device__ __forceinline__ C load_bias(const C* bias, const StripsShape& s, const StripsTile& t) {
+  return bias != nullptr && t.lane < t.channels ? bias[t.image % s.c + t.lane] : C{0};
+}
+
+// All row strips at this thread's pixels: r = bias + taps * x. `x` is the line at its first column
+// less kReach and its lane. Calls own(p, x) with its own pixels.
+template <class C, class Own>
+__device__ __forceinline__ void convolve_row(const C* x, const C (&taps)[kStripTaps],
+                                             const C (&bias)[kStrips], C (&r)[kStrips][kPixels],
+                                             Own&& own) {
+#pragma unroll
+  for (int b = 0; b < kStrips; ++b) {
+#pragma unroll
+    for (int p = 0; p < kPixels; ++p) r[b][p] = bias[b];
+  }
+#pragma unroll
+  for (int j = 0; j < kTaken; ++j) {
+    const C v = x[j * 32];
+#pragma unroll
+    for (int p = 0; p < kPixels; ++p) {
+      if (j - p == kReach) own(p, v);
+#pragma unroll
+      for (int b = 0; b < kStrips; ++b) {
+        const int tap = j - p - kReach + strip_size(b) / 2;
+        if (tap >= 0 && tap < strip_size(b)) r[b][p] += taps[strip_first(b) + tap] * v;
+      }
+    }
+  }
+}
+
+// As many bands as make the fewest rows a processor has to do, a block at a time; `border` rows of
+// a band are done twice.
+inline StripsShape strips_shape(const Tensor& x, int processors, int border) {
+  StripsShape s{x.dim(0),
+                static_cast<int>(x.dim(1)),
+                static_cast<int>(x.dim(2)),
+                static_cast<int>(x.dim(3)),
+                0,
+                0,
+                0,
+                0};
+  s.tiles = (s.w + kTile - 1) / kTile;
+  s.slices = (s.c + 31) / 32;
+  const std::int64_t blocks = s.n * s.tiles * s.slices;
+  std::int64_t best = 0;
+  for (int bands = 1; bands <= 16; ++bands) {
+    const int rows = (s.h + bands - 1) / bands;
+    const std::int64_t turns = (blocks * bands + processors - 1) / processors;
+    const std::int64_t cost = turns * (rows + (bands > 1 ? border : 0));
+    if (bands > 1 && (rows < kChunk || cost >= best)) continue;
+    best = cost;
+    s.rows = rows;
+  }
+  s.bands = (s.h + s.rows - 1) / s.rows;
+  return s;
+}
+
+inline Grid strips_grid(const StripsShape& s, std::size_t shared_bytes) {
+  return {dim3(static_cast<unsigned>(s.n * s.bands * s.tiles * s.slices)), dim3(kStripThreads),
+          shared_bytes};
+}
+
+template <class T>
+bool strips_packable(const Tensor& x) {
+  return x.dim(3) % 4 == 0 && reinterpret_cast<std::uintptr_t>(x.raw()) % (4 * sizeof(T)) == 0;
+}
+
+}  // namespace
+}  // namespace nextgrad::cuda

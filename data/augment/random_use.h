@@ -1,0 +1,17 @@
+// What data/ draws. The `use` of RandomKey for it is distinct from the layers' small numbers.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace nextgrad {
+
+inline constexpr std::uint32_t kUseShuffle = 0xDA7A0001;
+inline constexpr std::uint32_t kUseAugment = 0xDA7A0002;
+inline constexpr std::uint32_t kUseScene = 0xDA7A0003;
+inline constexpr std::uint32_t kUseMix = 0xDA7A0004;
+
+// Order of the samples of one epoch: a permutation of 0..n-1.
+std::vector<std::int64_t> epoch_permutation(std::uint64_t seed, std::int64_t epoch, std::int64_t n);
+
+}  // namespace nextgrad

@@ -1,0 +1,270 @@
+#include "data/datasets/pairing.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "data/files/file.h"
+#include "data/files/text.h"
+#include "tensor/error.h"
+
+namespace nextgrad {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Where problems go: to the caller's list, or out as an InputError that counts the others like it.
+class Problems {
+ public:
+  explicit Problems(std::vector<std::string>* list) : list_(list) {}
+  // `what` of the first, and what to do.
+  void add(const std::string& what, const std::string& remedy) {
+    if (list_ != nullptr) return list_->push_back(what + "; " + remedy);
+    if (count_++ == 0) first_ = what, remedy_ = remedy;
+  }
+  // After all of one sort.
+  void finish_sort() const {
+    if (count_ == 0) return;
+    const std::string others = count_ > 1 ? fmt::format(" (and {} others)", count_ - 1) : "";
+    fail_input("{}{}; {}", first_, others, remedy_);
+  }
+
+ private:
+  std::vector<std::string>* list_;
+  std::size_t count_ = 0;
+  std::string first_, remedy_;
+};
+
+struct File {
+  std::string name;  // in the folder (nested: in its own), without the suffix
+  std::string path;
+};
+// By their names, composed, so that a picture finds its label whoever wrote the accents.
+using ByName = std::map<std::string, File>;
+
+std::vector<std::string> files_of(const FolderPart& part, const std::string& folder,
+                                  const std::vector<std::string>& suffixes) {
+  std::error_code error;
+  if (!fs::is_directory(folder, error))
+    fail_input("{}: no such folder; check the data set's root and split", folder);
+  return list_tree(folder, suffixes, part.apart);
+}
+
+// `except`: files that end so are not meant (labels beside the images).
+ByName by_name(const FolderPart& part, const std::string& folder,
+               const std::vector<std::string>& suffixes, const std::string& except,
+               Problems& problems) {
+  ByName files;
+  for (const std::string& relative : files_of(part, folder, suffixes)) {
+    if (!except.empty() && relative.ends_with(except)) continue;
+    const std::string file = part.nested ? fs::path(relative).filename().string() : relative;
+    // Of several suffixes that fit, the file has the longest.
+    const std::size_t cut =
+        suffixes.size() == 1 ? suffixes[0].size() : fs::path(file).extension().string().size();
+    if (cut >= file.size()) continue;
+    const std::string name = file.substr(0, file.size() - cut);
+    const std::string path = (fs::path(folder) / relative).string();
+    const auto [other, fresh] = files.emplace(composed(name), File{name, path});
+    if (!fresh)
+      problems.add(fmt::format("{} and {} have the same name", other->second.path, path),
+                   "remove one of them");
+  }
+  problems.finish_sort();
+  return files;
+}
+
+// Finds the image that a line of a list means: a name or a path, of the image or of its label, with
+// or without suffix; a path may begin anywhere above the folder of images or labels.
+class ListReader {
+ public:
+  ListReader(const FolderPart& part, const ByName& images)
+      : part_(part), images_(images), suffixes_(image_suffixes()) {
+    if (!part.image_suffix.empty()) suffixes_.insert(suffixes_.begin(), part.image_suffix);
+    suffixes_.insert(suffixes_.begin(), part.label_suffix);
+    for (const std::string& folder : {part.images, part.labels})
+      if (!folder.empty()) roots_.push_back(last_name(folder));
+  }
+
+  // The key in `images`; "" if there is none.
+  std::string find(const ListedName& line) const {
+    std::string key = find_path(line.text);
+    const std::size_t cut = line.text.find_first_of(" \t,;");
+    if (key.empty() && cut != std::string::npos) {  // of several columns the first
+      key = find_path(line.text.substr(0, cut));
+      check_label(line, key, cut);
+    }
+    if (key.empty() && !part_.exact_list && images_.contains(composed(line.name)))
+      key = composed(line.name);
+    return key;
+  }
+
+ private:
+  static std::string last_name(const std::string& folder) {
+    std::error_code error;
+    fs::path path = fs::absolute(folder, error).lexically_normal();
+    return (path.has_filename() ? path : path.parent_path()).filename().string();
+  }
+
+  std::string find_path(std::string path) const {
+    if (path.find('/') == std::string::npos) std::replace(path.begin(), path.end(), '\\', '/');
+    path = fs::path(path).lexically_normal().string();
+    if (const std::string key = find_name(path); !key.empty()) return key;
+    for (std::size_t cut = path.find('/'); cut != std::string::npos;
+         cut = path.find('/', cut + 1)) {
+      const std::string folder = fs::path(path.substr(0, cut)).filename().string();
+      if (std::find(roots_.begin(), roots_.end(), folder) == roots_.end()) continue;
+      if (const std::string key = find_name(path.substr(cut + 1)); !key.empty()) return key;
+    }
+    return "";
+  }
+
+  std::string find_name(const std::string& name) const {
+    if (name.empty()) return "";
+    if (const std::string key = composed(name); images_.contains(key)) return key;
+    for (const std::string& suffix : suffixes_) {
+      if (!ends_in(name, suffix)) continue;
+      const std::string key = composed(name.substr(0, name.size() - suffix.size()));
+      if (images_.contains(key)) return key;
+    }
+    return "";
+  }
+
+  // A second column may be a class or a flag; if it is a picture, it must be the label that pairs.
+  void check_label(const ListedName& line, const std::string& key, std::size_t cut) const {
+    const std::size_t begin = line.text.find_first_not_of(" \t,;", cut);
+    if (key.empty() || !part_.exact_list || begin == std::string::npos) return;
+    const std::string word = line.text.substr(begin);
+    const bool picture = std::any_of(suffixes_.begin(), suffixes_.end(),
+                                     [&](const auto& suffix) { return ends_in(word, suffix); });
+    if (picture && find_path(word) != key)
+      fail_input("{}:{}: {} is not the label of {}; images and labels pair by their names",
+                 part_.list, line.line, word, key);
+  }
+
+  const FolderPart& part_;
+  const ByName& images_;
+  std::vector<std::string> suffixes_, roots_;
+};
+
+class PartPairs {
+ public:
+  PartPairs(const FolderPart& part, std::vector<std::string>* list) : part_(part), list_(list) {
+    Problems problems(list);
+    std::error_code ignored;
+    const bool together = !part.labels.empty() && fs::equivalent(part.images, part.labels, ignored);
+    images_ = by_name(
+        part, part.images,
+        part.image_suffix.empty() ? image_suffixes() : std::vector<std::string>{part.image_suffix},
+        together ? part.label_suffix : "", problems);
+    if (images_.empty())
+      fail_input("{}: no image{} in this folder; check the folder and the suffix", part.images,
+                 part.image_suffix.empty() ? "" : " *" + part.image_suffix);
+    if (!part.labels.empty())
+      labels_ = by_name(part, part.labels, {part.label_suffix}, "", problems);
+  }
+
+  // Adds the pairs whose names are not `taken` yet.
+  void add_to(std::vector<FilePair>& pairs, std::set<std::string>& taken) const {
+    Problems unpaired(list_);
+    for (const std::string& name : names()) {
+      if (!taken.insert(name).second) continue;
+      const File& image = images_.at(name);
+      const auto label = labels_.find(name);
+      if (part_.labels.empty())
+        pairs.push_back({image.name, image.path, ""});
+      else if (label != labels_.end())
+        pairs.push_back({image.name, image.path, label->second.path});
+      else
+        unpaired.add(fmt::format("{}: has no label {}{} in {}", image.path, image.name,
+                                 part_.label_suffix, part_.labels),
+                     "add it or remove the image");
+    }
+    unpaired.finish_sort();
+    if (!part_.list.empty()) return;
+    Problems lonely(list_);
+    for (const auto& [name, file] : labels_)
+      if (!images_.contains(name))
+        lonely.add(fmt::format("{}: has no image in {}", file.path, part_.images),
+                   "add it or remove the label");
+    lonely.finish_sort();
+  }
+
+ private:
+  // Of the list, or of all images; each has an image.
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    if (part_.list.empty()) {
+      for (const auto& [name, file] : images_) names.push_back(name);
+      return names;
+    }
+    Problems missing(list_), repeated(list_);
+    const ListReader reader(part_, images_);
+    std::map<std::string, int> lines;
+    for (const ListedName& line : read_list(part_.list)) {
+      const std::string name = reader.find(line);
+      if (name.empty()) {
+        missing.add(fmt::format("{}:{}: names {}, but there is no such image in {}", part_.list,
+                                line.line, line.text, part_.images),
+                    "add it or remove the line");
+        continue;
+      }
+      const auto [first, fresh] = lines.emplace(name, line.line);
+      if (fresh)
+        names.push_back(name);
+      else
+        repeated.add(fmt::format("{}:{}: names {}, as line {} does", part_.list, line.line,
+                                 line.text, first->second),
+                     "remove one of them");
+    }
+    missing.finish_sort();
+    repeated.finish_sort();
+    return names;
+  }
+
+  const FolderPart& part_;
+  std::vector<std::string>* list_;
+  ByName images_, labels_;
+};
+
+}  // namespace
+
+std::vector<ListedName> read_list(const std::string& path) {
+  const std::vector<std::uint8_t> bytes = read_file(path, 1u << 28);
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::vector<ListedName> names;
+  int line = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    std::string_view word = text.substr(begin, end - begin);
+    begin = end + 1;
+    ++line;
+    if (line == 1 && word.starts_with("\xef\xbb\xbf")) word.remove_prefix(3);  // byte order mark
+    word.remove_prefix(std::min(word.find_first_not_of(" \t\r\v\f"), word.size()));
+    const std::string_view all = word.substr(0, word.find_last_not_of(" \t\r\v\f") + 1);
+    word = all.substr(0, all.find_first_of(" \t\r\v\f"));
+    if (all.find('\0') != std::string_view::npos || all.size() > 4096)
+      fail_input("{}:{}: is no file name; give a text file with one name a line", path, line);
+    const fs::path file(word);
+    const bool suffixed =
+        file.has_parent_path() || std::find(image_suffixes().begin(), image_suffixes().end(),
+                                            file.extension().string()) != image_suffixes().end();
+    const std::string name = suffixed ? file.stem().string() : std::string(word);
+    if (!all.empty()) names.push_back({name, line, std::string(all)});
+  }
+  if (names.empty()) fail_input("{}: names no image; give a text file with one name a line", path);
+  return names;
+}
+
+std::vector<FilePair> pair_files(const std::vector<FolderPart>& parts,
+                                 std::vector<std::string>* problems) {
+  std::vector<FilePair> pairs;
+  std::set<std::string> taken;
+  for (const FolderPart& part : parts) PartPairs(part, problems).add_to(pairs, taken);
+  // With a list of problems every pair may be missing: that is for its reader to see.
+  if (pairs.empty() && problems == nullptr)
+    fail_input("{}: no image of this split", parts.front().images);
+  return pairs;
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,80 @@
+// Which two source positions an output position of a resize reads along one axis, and how much of
+// each: shared by resize*.cpp and upsample_loss.cpp.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "tensor/backend.h"
+
+namespace nextgrad::cpu {
+
+// value = (1 - t) source[first] + t source[second]; second is first + 1, or first at the border.
+struct Tap {
+  std::int64_t first = 0, second = 0;
+  double t = 0;
+};
+
+// One tap per output position, `first` never falling; positions as in PyTorch's interpolate.
+inline std::vector<Tap> make_taps(std::int64_t in, std::int64_t out, Resize mode) {
+  std::vector<Tap> taps(static_cast<std::size_t>(out));
+  const double ratio = static_cast<double>(in) / static_cast<double>(out);
+  const double corner = out > 1 ? static_cast<double>(in - 1) / static_cast<double>(out - 1) : 0.0;
+  for (std::int64_t i = 0; i < out; ++i) {
+    Tap& tap = taps[static_cast<std::size_t>(i)];
+    const auto at = static_cast<double>(i);
+    if (mode == Resize::nearest) {
+      tap.first = tap.second = i * in / out;
+      continue;
+    }
+    const double source = mode == Resize::bilinear_align_corners
+                              ? at * corner
+                              : std::max(0.0, (at + 0.5) * ratio - 0.5);
+    tap.first = std::min(in - 1, static_cast<std::int64_t>(source));
+    tap.second = std::min(in - 1, tap.first + 1);
+    tap.t = tap.second == tap.first ? 0.0 : source - static_cast<double>(tap.first);
+  }
+  return taps;
+}
+
+// The taps of a band's output rows in a picture's rows.
+inline std::vector<Tap> band_taps(const RowBand& b) {
+  check(
+      b.out_rows > 0 && b.out_top >= 0 && b.out_top + b.out_rows <= b.out_height && b.in_height > 0,
+      "resize: rows {} to {} of {}, from {}", b.out_top, b.out_top + b.out_rows, b.out_height,
+      b.in_height);
+  const std::vector<Tap> all = make_taps(b.in_height, b.out_height, Resize::bilinear);
+  return {all.begin() + b.out_top, all.begin() + b.out_top + b.out_rows};
+}
+
+// starts[y], one for each source position and the end: the first of `of` (taps, or runs of
+// them) whose `first` is that or more.
+template <class Of>
+inline std::vector<std::size_t> starts_of(const std::vector<Of>& of, std::int64_t n) {
+  std::vector<std::size_t> starts;
+  std::size_t i = 0;
+  for (std::int64_t y = 0; y <= n; ++y) {
+    while (i < of.size() && of[i].first < y) ++i;
+    starts.push_back(i);
+  }
+  return starts;
+}
+
+// y = (1 - t) a + t b over n elements.
+template <class T>
+inline void blend(const T* a, const T* b, T t, T* y, std::int64_t n) {
+  const T s = T(1) - t;
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] = s * a[i] + t * b[i];
+}
+
+// y += t x over n elements.
+template <class T>
+inline void accumulate(const T* x, T t, T* y, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] += t * x[i];
+}
+
+}  // namespace nextgrad::cpu

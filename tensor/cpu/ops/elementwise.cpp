@@ -1,0 +1,481 @@
+// Elementwise ops. Contiguous data is one long row split over threads; other strides go row by row
+// (strided.h), and a copy that transposes goes through 16 x 16 tiles so that each cache line is
+// read and written once.
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kit/math.h"
+#include "tensor/cpu/kit/parallel.h"
+#include "tensor/cpu/kit/strided.h"
+#include "tensor/profile.h"
+
+namespace nextgrad::cpu {
+namespace {
+
+constexpr std::int64_t kGrain = 32768;  // elements worth a thread
+
+template <class To, class From>
+To cast(From v) {
+  if constexpr (std::is_same_v<From, To>) {
+    return v;
+  } else if constexpr (std::is_same_v<From, bfloat16>) {
+    return cast<To>(static_cast<float>(v));
+  } else if constexpr (std::is_same_v<To, bfloat16>) {
+    return bfloat16(static_cast<float>(v));
+  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
+    return saturated<To>(v);
+  } else {
+    return static_cast<To>(v);
+  }
+}
+
+template <class To, class From>
+void copy_row(const From* x, std::int64_t sx, To* y, std::int64_t sy, std::int64_t n) {
+  if (sx == 1 && sy == 1) {
+    if constexpr (std::is_same_v<From, To>) {
+      std::memcpy(y, x, static_cast<std::size_t>(n) * sizeof(To));
+    } else {
+#pragma omp simd
+      for (std::int64_t i = 0; i < n; ++i) y[i] = cast<To>(x[i]);
+    }
+  } else if (sx == 0) {
+    const To value = cast<To>(*x);
+    for (std::int64_t i = 0; i < n; ++i) y[i * sy] = value;
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) y[i * sy] = cast<To>(x[i * sx]);
+  }
+}
+
+// y[i][j] = x[i][j], i along x's unit stride (second last axis of s), j along y's innermost.
+template <class T>
+void copy_transposing(const Strided<2>& s, const T* x, T* y) {
+  constexpr std::int64_t kTile = 16;
+  const auto axis_i = static_cast<std::size_t>(s.axes - 2), axis_j = axis_i + 1;
+  const std::int64_t ni = s.extent[axis_i], nj = s.extent[axis_j];
+  const std::int64_t xi = s.stride[0][axis_i], xj = s.stride[0][axis_j];
+  const std::int64_t yi = s.stride[1][axis_i], yj = s.stride[1][axis_j];
+  const std::int64_t tiles = (ni + kTile - 1) / kTile;
+  std::int64_t outer = 1;
+  for (std::size_t a = 0; a < axis_i; ++a) outer *= s.extent[a];
+  const auto move = [&](const T* from, T* to, std::int64_t mi, std::int64_t mj) {
+    T tile[kTile][kTile];
+    for (std::int64_t j = 0; j < mj; ++j) {
+      for (std::int64_t i = 0; i < mi; ++i) tile[i][j] = from[i * xi + j * xj];
+    }
+    for (std::int64_t i = 0; i < mi; ++i) {
+      for (std::int64_t j = 0; j < mj; ++j) to[i * yi + j * yj] = tile[i][j];
+    }
+  };
+  const std::int64_t grain = std::max<std::int64_t>(1, kGrain / (kTile * nj));
+  parallel_for(outer * tiles, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      const Odometer<2> at(s, s.axes - 2, t / tiles);
+      const std::int64_t i = t % tiles * kTile;
+      for (std::int64_t j = 0; j < nj; j += kTile) {
+        move(x + at.offset[0] + i * xi + j * xj, y + at.offset[1] + i * yi + j * yj,
+             std::min(kTile, ni - i), std::min(kTile, nj - j));
+      }
+    }
+  });
+}
+
+// Axes ordered so that the destination's strides fall; if the source has unit stride along another
+// axis than the innermost, that axis comes second last and true is returned.
+bool order_for_copy(Strided<2>& s) {
+  const auto n = static_cast<std::size_t>(s.axes);
+  const auto exchange = [&](std::size_t a, std::size_t b) {
+    std::swap(s.extent[a], s.extent[b]);
+    for (auto& stride : s.stride) std::swap(stride[a], stride[b]);
+  };
+  for (std::size_t a = 1; a < n; ++a) {
+    for (std::size_t b = a; b > 0 && s.stride[1][b] > s.stride[1][b - 1]; --b) exchange(b, b - 1);
+  }
+  if (n < 2 || s.stride[0][n - 1] <= 1) return false;
+  for (std::size_t a = 0; a + 1 < n; ++a) {
+    if (s.stride[0][a] != 1) continue;
+    exchange(a, n - 2);
+    return true;
+  }
+  return false;
+}
+
+template <class To, class From>
+void copy_any(const Tensor& source, Tensor& out) {
+  Strided<2> s = collapse<2>(out.shape(), {source.strides(), out.strides()});
+  const From* x = source.data<From>();
+  To* y = out.data<To>();
+  const bool transposes = order_for_copy(s);
+  if constexpr (std::is_same_v<To, From>) {  // not for all 36 pairs of types
+    if (transposes) return copy_transposing(s, x, y);
+  }
+  const auto last = static_cast<std::size_t>(s.axes - 1);
+  for_rows(s, [&](const auto& at, std::int64_t n) {
+    copy_row(x + at[0], s.stride[0][last], y + at[1], s.stride[1][last], n);
+  });
+}
+
+// The loops stand in functions of their own: on pointers captured by a closure GCC gathers element
+// by element instead of loading vectors.
+template <class T, class F>
+void map_run(const T* x, T* y, std::int64_t n, F f) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] = f(x[i]);
+}
+
+template <class T, class F>
+void map2_run(const T* x, const T* y, T* z, std::int64_t n, F f) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) z[i] = f(x[i], y[i]);
+}
+
+// y[i] = f(x[i]); y may be x.
+template <class T, class F>
+void map(const T* x, T* y, std::int64_t n, F f) {
+  parallel_for(n, kGrain, [=](std::int64_t begin, std::int64_t end) {
+    map_run(x + begin, y + begin, end - begin, f);
+  });
+}
+
+// z[i] = f(x[i], y[i]); z may be x or y.
+template <class T, class F>
+void map2(const T* x, const T* y, T* z, std::int64_t n, F f) {
+  parallel_for(n, kGrain, [=](std::int64_t begin, std::int64_t end) {
+    map2_run(x + begin, y + begin, z + begin, end - begin, f);
+  });
+}
+
+template <class T>
+T sign(T x) {
+  return x > T(0) ? T(1) : x < T(0) ? T(-1) : x;
+}
+
+template <class T>
+T hardswish(T x) {
+  T gate = x + T(3);
+  gate = gate < T(0) ? T(0) : gate;
+  gate = gate > T(6) ? T(6) : gate;
+  return x * gate / T(6);
+}
+
+// Calls apply with the function of x.
+template <class T, class Apply>
+void with_unary(Unary op, T alpha, Apply&& apply) {
+  switch (op) {
+    case Unary::neg:
+      return apply([](T x) { return -x; });
+    case Unary::exp:
+      return apply([](T x) { return cpu::exp(x); });
+    case Unary::log:
+      return apply([](T x) { return std::log(x); });
+    case Unary::sqrt:
+      return apply([](T x) { return std::sqrt(x); });
+    case Unary::rsqrt:
+      return apply([](T x) { return T(1) / std::sqrt(x); });
+    case Unary::square:
+      return apply([](T x) { return x * x; });
+    case Unary::reciprocal:
+      return apply([](T x) { return T(1) / x; });
+    case Unary::abs:
+      return apply([](T x) { return std::abs(x); });
+    case Unary::sign:
+      return apply([](T x) { return sign(x); });
+    case Unary::relu:
+      return apply([](T x) { return x < T(0) ? T(0) : x; });
+    case Unary::gelu:
+      return apply([](T x) { return gelu(x); });
+    case Unary::sigmoid:
+      return apply([](T x) { return sigmoid(x); });
+    case Unary::silu:
+      return apply([](T x) { return x * sigmoid(x); });
+    case Unary::hardswish:
+      return apply([](T x) { return hardswish(x); });
+    case Unary::tanh:
+      return apply([](T x) { return cpu::tanh(x); });
+    case Unary::pow:
+      return apply([=](T x) { return std::pow(x, alpha); });
+    case Unary::clamp_min:
+      return apply([=](T x) { return x < alpha ? alpha : x; });
+    case Unary::add_scalar:
+      return apply([=](T x) { return x + alpha; });
+    case Unary::mul_scalar:
+      return apply([=](T x) { return x * alpha; });
+  }
+}
+
+// Whether the gradient is computed from y = f(x) instead of x.
+bool grad_uses_output(Unary op) {
+  return op == Unary::exp || op == Unary::sqrt || op == Unary::rsqrt || op == Unary::reciprocal ||
+         op == Unary::relu || op == Unary::sigmoid || op == Unary::tanh;
+}
+
+// Calls apply with the function of (x or y, dy).
+template <class T, class Apply>
+void with_unary_grad(Unary op, T alpha, Apply&& apply) {
+  switch (op) {
+    case Unary::neg:
+      return apply([](T, T d) { return -d; });
+    case Unary::exp:
+      return apply([](T y, T d) { return d * y; });
+    case Unary::log:
+      return apply([](T x, T d) { return d / x; });
+    case Unary::sqrt:
+      return apply([](T y, T d) { return d / (T(2) * y); });
+    case Unary::rsqrt:
+      return apply([](T y, T d) { return T(-0.5) * d * y * y * y; });
+    case Unary::square:
+      return apply([](T x, T d) { return T(2) * d * x; });
+    case Unary::reciprocal:
+      return apply([](T y, T d) { return -d * y * y; });
+    case Unary::abs:
+      return apply([](T x, T d) { return d * sign(x); });
+    case Unary::sign:
+      return apply([](T, T d) { return d * T(0); });
+    case Unary::relu:
+      return apply([](T y, T d) { return y > T(0) ? d : T(0); });
+    case Unary::gelu:
+      return apply([](T x, T d) { return d * gelu_grad(x); });
+    case Unary::sigmoid:
+      return apply([](T y, T d) { return d * y * (T(1) - y); });
+    case Unary::silu:
+      return apply([](T x, T d) {
+        const T s = sigmoid(x);
+        return d * s * (T(1) + x * (T(1) - s));
+      });
+    case Unary::hardswish:
+      return apply([](T x, T d) {
+        const T inside = x > T(3) ? T(1) : x / T(3) + T(0.5);
+        return d * (x < T(-3) ? T(0) : inside);
+      });
+    case Unary::tanh:
+      return apply([](T y, T d) { return d * (T(1) - y * y); });
+    case Unary::pow:
+      return apply(
+          [=](T x, T d) { return alpha == T(0) ? T(0) : d * alpha * std::pow(x, alpha - T(1)); });
+    case Unary::clamp_min:
+      return apply([=](T x, T d) { return x < alpha ? T(0) : d; });
+    case Unary::add_scalar:
+      return apply([](T, T d) { return d; });
+    case Unary::mul_scalar:
+      return apply([=](T, T d) { return d * alpha; });
+  }
+}
+
+template <class T, class Apply>
+void with_binary(Binary op, Apply&& apply) {
+  switch (op) {
+    case Binary::add:
+      return apply([](T a, T b) { return a + b; });
+    case Binary::sub:
+      return apply([](T a, T b) { return a - b; });
+    case Binary::mul:
+      return apply([](T a, T b) { return a * b; });
+    case Binary::div:
+      return apply([](T a, T b) { return a / b; });
+    // NaN wins, as in PyTorch.
+    case Binary::maximum:
+      return apply([](T a, T b) { return a > b || a != a ? a : b; });
+    case Binary::minimum:
+      return apply([](T a, T b) { return a < b || a != a ? a : b; });
+  }
+}
+
+template <class T, class Apply>
+void with_compare(Compare op, Apply&& apply) {
+  switch (op) {
+    case Compare::eq:
+      return apply([](T a, T b) -> std::uint8_t { return a == b; });
+    case Compare::ne:
+      return apply([](T a, T b) -> std::uint8_t { return a != b; });
+    case Compare::lt:
+      return apply([](T a, T b) -> std::uint8_t { return a < b; });
+    case Compare::le:
+      return apply([](T a, T b) -> std::uint8_t { return a <= b; });
+    case Compare::gt:
+      return apply([](T a, T b) -> std::uint8_t { return a > b; });
+    case Compare::ge:
+      return apply([](T a, T b) -> std::uint8_t { return a >= b; });
+  }
+}
+
+// o[i] = f(a[i], b[i]) along one row; o has unit stride.
+template <class T, class O, class F>
+void binary_row(const T* a, std::int64_t sa, const T* b, std::int64_t sb, O* o, std::int64_t n,
+                F f) {
+  if (sa == 1 && sb == 1) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) o[i] = f(a[i], b[i]);
+  } else if (sa == 1 && sb == 0) {
+    const T value = *b;
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) o[i] = f(a[i], value);
+  } else if (sa == 0 && sb == 1) {
+    const T value = *a;
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) o[i] = f(value, b[i]);
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) o[i] = f(a[i * sa], b[i * sb]);
+  }
+}
+
+template <class T, class O, class F>
+void binary_any(const Tensor& a, const Tensor& b, Tensor& out, F f) {
+  const Strided<3> s = collapse<3>(out.shape(), {a.strides(), b.strides(), out.strides()});
+  const auto last = static_cast<std::size_t>(s.axes - 1);
+  const T *pa = a.data<T>(), *pb = b.data<T>();
+  O* po = out.data<O>();
+  for_rows(s, [&](const auto& at, std::int64_t n) {
+    binary_row(pa + at[0], s.stride[0][last], pb + at[1], s.stride[1][last], po + at[2], n, f);
+  });
+}
+
+template <class T>
+void where_any(const Tensor& condition, const Tensor& a, const Tensor& b, Tensor& out) {
+  const Strided<4> s =
+      collapse<4>(out.shape(), {condition.strides(), a.strides(), b.strides(), out.strides()});
+  const auto last = static_cast<std::size_t>(s.axes - 1);
+  const std::int64_t sc = s.stride[0][last], sa = s.stride[1][last], sb = s.stride[2][last];
+  const std::uint8_t* pc = condition.data<std::uint8_t>();
+  const T *pa = a.data<T>(), *pb = b.data<T>();
+  T* po = out.data<T>();
+  for_rows(s, [&](const auto& at, std::int64_t n) {
+    const std::uint8_t* c = pc + at[0];
+    const T *x = pa + at[1], *y = pb + at[2];
+    T* o = po + at[3];
+    for (std::int64_t i = 0; i < n; ++i) o[i] = c[i * sc] != 0 ? x[i * sa] : y[i * sb];
+  });
+}
+
+double bytes_of(const Tensor& t) {
+  return static_cast<double>(t.nbytes());
+}
+
+}  // namespace
+
+void CpuBackend::fill(Tensor& out, double value) {
+  OpScope scope("fill", 0, bytes_of(out));
+  dispatch_all(out.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const T v = cast<T>(value);
+    const Strided<1> s = collapse<1>(out.shape(), {out.strides()});
+    const std::int64_t stride = s.stride[0][static_cast<std::size_t>(s.axes - 1)];
+    T* p = out.data<T>();
+    for_rows(s, [&](const auto& at, std::int64_t n) { copy_row(&v, 0, p + at[0], stride, n); });
+  });
+  out.bump_version();
+}
+
+void CpuBackend::copy(const Tensor& source, Tensor& out) {
+  OpScope scope("copy", 0, bytes_of(source) + bytes_of(out));
+  const Tensor from = source.shape() == out.shape() ? source : source.expand(out.shape());
+  dispatch_all(from.dtype(), [&](auto x) {
+    dispatch_all(out.dtype(), [&](auto y) { copy_any<decltype(y), decltype(x)>(from, out); });
+  });
+  out.bump_version();
+}
+
+void CpuBackend::axpy(Tensor& y, const Tensor& x, double alpha) {
+  OpScope scope("axpy", 2.0 * static_cast<double>(y.numel()), 3 * bytes_of(y));
+  dispatch_float(y.dtype(), "axpy", [&](auto zero) {
+    using T = decltype(zero);
+    const T a = static_cast<T>(alpha);
+    map2(y.data<T>(), x.data<T>(), y.data<T>(), y.numel(), [=](T u, T v) { return u + a * v; });
+  });
+  y.bump_version();
+}
+
+void CpuBackend::scale(Tensor& y, double alpha) {
+  OpScope scope("scale", static_cast<double>(y.numel()), 2 * bytes_of(y));
+  dispatch_float(y.dtype(), "scale", [&](auto zero) {
+    using T = decltype(zero);
+    const T a = static_cast<T>(alpha);
+    map(y.data<T>(), y.data<T>(), y.numel(), [=](T v) { return v * a; });
+  });
+  y.bump_version();
+}
+
+void CpuBackend::lerp(Tensor& y, const Tensor& x, double t) {
+  OpScope scope("lerp", 3.0 * static_cast<double>(y.numel()), 3 * bytes_of(y));
+  dispatch_float(y.dtype(), "lerp", [&](auto zero) {
+    using T = decltype(zero);
+    const T a = static_cast<T>(t);
+    map2(y.data<T>(), x.data<T>(), y.data<T>(), y.numel(),
+         [=](T u, T v) { return u + a * (v - u); });
+  });
+  y.bump_version();
+}
+
+Tensor CpuBackend::unary(Unary op, const Tensor& x, double alpha) {
+  const char* name = names_of(op).forward;
+  OpScope scope(name, static_cast<double>(x.numel()), 2 * bytes_of(x));
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  dispatch_float(x.dtype(), name, [&](auto zero) {
+    using T = decltype(zero);
+    with_unary<T>(op, static_cast<T>(alpha),
+                  [&](auto f) { map(x.data<T>(), y.data<T>(), x.numel(), f); });
+  });
+  return y;
+}
+
+Tensor CpuBackend::unary_backward(Unary op, const Tensor& x, const Tensor& y, const Tensor& dy,
+                                  double alpha) {
+  const char* name = names_of(op).backward;
+  OpScope scope(name, 2.0 * static_cast<double>(dy.numel()), 3 * bytes_of(dy));
+  Tensor dx = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
+  // y may be left undefined; it is computed again where the gradient needs it.
+  const bool output = grad_uses_output(op);
+  const Tensor v = !output ? x : y.defined() ? y : unary(op, x, alpha);
+  check(v.defined(), "{}: needs its input x", name);
+  dispatch_float(dy.dtype(), name, [&](auto zero) {
+    using T = decltype(zero);
+    with_unary_grad<T>(op, static_cast<T>(alpha), [&](auto f) {
+      map2(v.data<T>(), dy.data<T>(), dx.data<T>(), dy.numel(), f);
+    });
+  });
+  return dx;
+}
+
+Tensor CpuBackend::binary(Binary op, const Tensor& a, const Tensor& b) {
+  const char* name = name_of(op);
+  const bool equal = a.shape() == b.shape();
+  const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape());
+  Tensor out = Tensor::empty(shape, a.dtype(), a.device());
+  OpScope scope(name, static_cast<double>(out.numel()), bytes_of(a) + bytes_of(b) + bytes_of(out));
+  const bool plain = equal && a.is_contiguous() && b.is_contiguous();
+  dispatch_float(a.dtype(), name, [&](auto zero) {
+    using T = decltype(zero);
+    with_binary<T>(op, [&](auto f) {
+      if (plain) return map2(a.data<T>(), b.data<T>(), out.data<T>(), out.numel(), f);
+      binary_any<T, T>(a.expand(shape), b.expand(shape), out, f);
+    });
+  });
+  return out;
+}
+
+Tensor CpuBackend::compare(Compare op, const Tensor& a, const Tensor& b) {
+  const Shape shape = broadcast(a.shape(), b.shape());
+  Tensor out = Tensor::empty(shape, DType::u8, a.device());
+  OpScope scope("compare", static_cast<double>(out.numel()),
+                bytes_of(a) + bytes_of(b) + bytes_of(out));
+  if (a.dtype() == DType::bf16) return compare(op, a.to(DType::f32), b.to(DType::f32));
+  dispatch_all(a.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    if constexpr (!std::is_same_v<T, bfloat16>) {
+      with_compare<T>(op, [&](auto f) {
+        binary_any<T, std::uint8_t>(a.expand(shape), b.expand(shape), out, f);
+      });
+    }
+  });
+  return out;
+}
+
+Tensor CpuBackend::where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  Tensor out = Tensor::empty(a.shape(), a.dtype(), a.device());
+  OpScope scope("where", 0, bytes_of(condition) + 3 * bytes_of(out));
+  dispatch_all(a.dtype(), [&](auto zero) { where_any<decltype(zero)>(condition, a, b, out); });
+  return out;
+}
+
+}  // namespace nextgrad::cpu

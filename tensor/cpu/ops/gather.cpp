@@ -1,0 +1,78 @@
+// Gather along an axis and its transpose. The index is walked row-major with an odometer; the
+// forward is split over threads, the backward adds in order on one thread, so that elements chosen
+// twice sum the same way always.
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kit/parallel.h"
+#include "tensor/cpu/kit/strided.h"
+#include "tensor/profile.h"
+
+namespace nextgrad::cpu {
+namespace {
+
+// Calls fn(i, offset in x) for elements [begin, end) of the index.
+template <class Fn>
+void walk(const Shape& x_shape, int axis, const Tensor& index, std::int64_t begin, std::int64_t end,
+          Fn&& fn) {
+  if (begin == end) return;
+  const std::int64_t* indices = index.data<std::int64_t>();
+  const Shape strides = contiguous_strides(x_shape);
+  const std::int64_t extent = x_shape[axis], stride = strides[axis];
+  Strided<1> s;
+  s.axes = std::max(1, index.ndim());
+  s.extent[0] = 1;
+  for (int a = 0; a < index.ndim(); ++a) {
+    s.extent[static_cast<std::size_t>(a)] = index.shape()[a];
+    s.stride[0][static_cast<std::size_t>(a)] = a == axis ? 0 : strides[a];
+  }
+  Odometer<1> at(s, s.axes, begin);
+  for (std::int64_t i = begin; i < end; ++i, at.next()) {
+    const std::int64_t k = indices[i];
+    check(k >= 0 && k < extent, "gather: index {} is outside [0, {}), axis {} of {}", k, extent,
+          axis, x_shape.str());
+    fn(i, at.offset[0] + k * stride);
+  }
+}
+
+void check_shapes(const Shape& x, int axis, const Shape& index) {
+  bool ok = x.size() == index.size();
+  for (int a = 0; ok && a < x.size(); ++a) ok = a == axis || index[a] <= x[a];
+  check(ok, "gather: index {} does not fit into {} along axis {}", index.str(), x.str(), axis);
+}
+
+}  // namespace
+
+Tensor CpuBackend::gather(const Tensor& x, int axis, const Tensor& index) {
+  OpScope scope("gather", 0, static_cast<double>(x.nbytes() + index.nbytes()));
+  const int at = x.shape().axis(axis);
+  check_shapes(x.shape(), at, index.shape());
+  Tensor y = Tensor::empty(index.shape(), x.dtype(), x.device());
+  dispatch_all(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = x.data<T>();
+    T* to = y.data<T>();
+    parallel_for(index.numel(), 32768, [&](std::int64_t begin, std::int64_t end) {
+      walk(x.shape(), at, index, begin, end,
+           [&](std::int64_t i, std::int64_t offset) { to[i] = from[offset]; });
+    });
+  });
+  return y;
+}
+
+Tensor CpuBackend::gather_backward(const Shape& x_shape, int axis, const Tensor& index,
+                                   const Tensor& dy) {
+  OpScope scope("gather_backward", static_cast<double>(dy.numel()),
+                static_cast<double>(dy.nbytes() + index.nbytes()));
+  const int at = x_shape.axis(axis);
+  check_shapes(x_shape, at, index.shape());
+  Tensor dx = Tensor::zeros(x_shape, dy.dtype(), dy.device());
+  dispatch_float(dy.dtype(), "gather_backward", [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = dy.data<T>();
+    T* to = dx.data<T>();
+    walk(x_shape, at, index, 0, index.numel(),
+         [&](std::int64_t i, std::int64_t offset) { to[offset] += from[i]; });
+  });
+  return dx;
+}
+
+}  // namespace nextgrad::cpu

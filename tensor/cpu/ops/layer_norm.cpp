@@ -1,0 +1,202 @@
+// Layer norm over the last axis, 8 rows at a time: each step (sum, squares, root, result) is done
+// for all of them before the next, so that the latencies of a row's sums, root and division hide
+// behind the other rows. Rows are cut into chunks of a fixed number of elements; the sums for gamma
+// and beta run over 64 rows in T, then in double, chunks in order.
+// Bound: memory, x read and y written once (a block of 8 rows stays in L1 up to 1024 channels).
+#include <cmath>
+#include <vector>
+
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kit/lanes.h"
+#include "tensor/cpu/kit/parallel.h"
+#include "tensor/profile.h"
+
+namespace nextgrad::cpu {
+namespace {
+
+constexpr std::int64_t kRun = 64;       // rows summed in T
+constexpr std::int64_t kChunk = 65536;  // elements of a chunk
+constexpr int kRows = 8;                // rows in flight
+
+// Calls fn(chunk, first row, last row + 1) for each chunk of rows, in parallel.
+template <class Fn>
+void for_chunks(std::int64_t rows, std::int64_t chunk_rows, Fn&& fn) {
+  parallel_for((rows + chunk_rows - 1) / chunk_rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      fn(t, t * chunk_rows, std::min(rows, (t + 1) * chunk_rows));
+    }
+  });
+}
+
+std::int64_t chunk_rows(std::int64_t c) {
+  return std::max(kRun, kChunk / std::max<std::int64_t>(1, c) / kRun * kRun);
+}
+
+// A vector sum and the sum of what is left over.
+template <class T>
+struct Sum {
+  Vec<T> lanes = {};
+  T rest = 0;
+  void add(Vec<T> v) { lanes += v; }
+  void add(T v) { rest += v; }
+  T total() const { return lane_sum<T>(lanes) + rest; }
+};
+
+template <class T>
+inline T sum_of_differences(const T* x, T from, std::int64_t c) {
+  Sum<T> sum;
+  for_lanes<T>(c, [&](std::int64_t k, auto zero) {
+    sum.add(static_cast<decltype(zero)>(get<decltype(zero)>(x + k) - from));
+  });
+  return sum.total();
+}
+template <class T>
+inline T sum_of_squares(const T* x, T mean, std::int64_t c) {
+  Sum<T> sum;
+  for_lanes<T>(c, [&](std::int64_t k, auto zero) {
+    const auto d = get<decltype(zero)>(x + k) - mean;
+    sum.add(static_cast<decltype(zero)>(d * d));
+  });
+  return sum.total();
+}
+
+template <int R, class T>
+void normalise(const T* x, const T* gamma, const T* beta, std::int64_t c, T eps, T* y, T* mean,
+               T* rstd) {
+  const T inverse = T(1) / static_cast<T>(c);
+  for (int r = 0; r < R; ++r) {  // the first element taken off, lest a large mean lose digits
+    mean[r] = x[r * c] + sum_of_differences(x + r * c, x[r * c], c) * inverse;
+  }
+  for (int r = 0; r < R; ++r) rstd[r] = sum_of_squares(x + r * c, mean[r], c) * inverse + eps;
+  for (int r = 0; r < R; ++r) rstd[r] = T(1) / std::sqrt(rstd[r]);
+  for (int r = 0; r < R; ++r) {
+    const T m = mean[r], s = rstd[r];
+    for_lanes<T>(c, [&](std::int64_t k, auto zero) {
+      using V = decltype(zero);
+      put<V>(y + r * c + k, (get<V>(x + r * c + k) - m) * s * get<V>(gamma + k) + get<V>(beta + k));
+    });
+  }
+}
+
+// dx = rstd (g - mean(g) - hat mean(g hat)), g = dy gamma, hat = (x - mean) rstd; adds dy hat and
+// dy to dgamma and dbeta.
+template <int R, class T>
+void gradient(const T* x, const T* gamma, const T* mean, const T* rstd, const T* dy, std::int64_t c,
+              T* dx, T* dgamma, T* dbeta) {
+  const T inverse = T(1) / static_cast<T>(c);
+  T a[R], b[R];
+  for (int r = 0; r < R; ++r) {
+    const T m = mean[r], s = rstd[r];
+    Sum<T> sum_a, sum_b;
+    for_lanes<T>(c, [&](std::int64_t k, auto zero) {
+      using V = decltype(zero);
+      const V g = get<V>(dy + r * c + k) * get<V>(gamma + k);
+      sum_a.add(g);
+      sum_b.add(static_cast<V>(g * ((get<V>(x + r * c + k) - m) * s)));
+    });
+    a[r] = sum_a.total() * inverse;
+    b[r] = sum_b.total() * inverse;
+  }
+  for_lanes<T>(c, [&](std::int64_t k, auto zero) {
+    using V = decltype(zero);
+    V dg = get<V>(dgamma + k), db = get<V>(dbeta + k);
+    const V scale = get<V>(gamma + k);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const V d = get<V>(dy + r * c + k), hat = (get<V>(x + r * c + k) - mean[r]) * rstd[r];
+      put<V>(dx + r * c + k, rstd[r] * (d * scale - a[r] - hat * b[r]));
+      dg += d * hat;
+      db += d;
+    }
+    put<V>(dgamma + k, dg);
+    put<V>(dbeta + k, db);
+  });
+}
+
+template <class T>
+void layer_norm_all(const T* x, const T* gamma, const T* beta, std::int64_t rows, std::int64_t c,
+                    T eps, T* y, T* mean, T* rstd) {
+  for_chunks(rows, chunk_rows(c), [&](std::int64_t, std::int64_t r, std::int64_t end) {
+    for (; r + kRows <= end; r += kRows) {
+      normalise<kRows>(x + r * c, gamma, beta, c, eps, y + r * c, mean + r, rstd + r);
+    }
+    for (; r < end; ++r) {
+      normalise<1>(x + r * c, gamma, beta, c, eps, y + r * c, mean + r, rstd + r);
+    }
+  });
+}
+
+template <class T>
+void layer_norm_backward_all(const T* x, const T* gamma, const T* mean, const T* rstd, const T* dy,
+                             std::int64_t rows, std::int64_t c, T* dx, T* dgamma, T* dbeta) {
+  const std::int64_t chunk = chunk_rows(c), chunks = (rows + chunk - 1) / chunk;
+  std::vector<double> sums(static_cast<std::size_t>(chunks * 2 * c));
+  for_chunks(rows, chunk, [&](std::int64_t t, std::int64_t r, std::int64_t end) {
+    std::vector<T> run(static_cast<std::size_t>(2 * c));
+    T *dg = run.data(), *db = dg + c;
+    while (r < end) {
+      const std::int64_t stop = std::min(r + kRun, end);
+      std::fill(run.begin(), run.end(), T(0));
+      for (; r + kRows <= stop; r += kRows) {
+        gradient<kRows>(x + r * c, gamma, mean + r, rstd + r, dy + r * c, c, dx + r * c, dg, db);
+      }
+      for (; r < stop; ++r) {
+        gradient<1>(x + r * c, gamma, mean + r, rstd + r, dy + r * c, c, dx + r * c, dg, db);
+      }
+      double* to = sums.data() + t * 2 * c;
+      for (std::int64_t k = 0; k < 2 * c; ++k) to[k] += static_cast<double>(dg[k]);
+    }
+  });
+  for (std::int64_t k = 0; k < c; ++k) {
+    double total_g = 0, total_b = 0;
+    for (std::int64_t j = 0; j < chunks; ++j) {
+      total_g += sums[static_cast<std::size_t>(j * 2 * c + k)];
+      total_b += sums[static_cast<std::size_t>(j * 2 * c + c + k)];
+    }
+    dgamma[k] = static_cast<T>(total_g);
+    dbeta[k] = static_cast<T>(total_b);
+  }
+}
+
+std::int64_t rows_of(const Tensor& x) {
+  return x.dim(-1) == 0 ? 0 : x.numel() / x.dim(-1);
+}
+
+}  // namespace
+
+NormResult CpuBackend::layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                                  double eps) {
+  OpScope scope("layer_norm", 8.0 * static_cast<double>(x.numel()),
+                2.0 * static_cast<double>(x.nbytes()));
+  Shape rows_shape;
+  for (int a = 0; a + 1 < x.ndim(); ++a) rows_shape.push_back(x.shape()[a]);
+  NormResult result{Tensor::empty(x.shape(), x.dtype(), x.device()),
+                    Tensor::empty(rows_shape, x.dtype(), x.device()),
+                    Tensor::empty(rows_shape, x.dtype(), x.device())};
+  dispatch_float(x.dtype(), "layer_norm", [&](auto zero) {
+    using T = decltype(zero);
+    layer_norm_all(x.data<T>(), gamma.data<T>(), beta.data<T>(), rows_of(x), x.dim(-1),
+                   static_cast<T>(eps), result.y.data<T>(), result.mean.data<T>(),
+                   result.rstd.data<T>());
+  });
+  return result;
+}
+
+NormGradients CpuBackend::layer_norm_backward(const Tensor& x, const Tensor& gamma,
+                                              const Tensor& mean, const Tensor& rstd,
+                                              const Tensor& dy) {
+  OpScope scope("layer_norm_backward", 14.0 * static_cast<double>(x.numel()),
+                3.0 * static_cast<double>(x.nbytes()));
+  NormGradients g{Tensor::empty(x.shape(), x.dtype(), x.device()),
+                  Tensor::empty(gamma.shape(), x.dtype(), x.device()),
+                  Tensor::empty(gamma.shape(), x.dtype(), x.device())};
+  dispatch_float(x.dtype(), "layer_norm_backward", [&](auto zero) {
+    using T = decltype(zero);
+    layer_norm_backward_all(x.data<T>(), gamma.data<T>(), mean.data<T>(), rstd.data<T>(),
+                            dy.data<T>(), rows_of(x), x.dim(-1), g.dx.data<T>(), g.dgamma.data<T>(),
+                            g.dbeta.data<T>());
+  });
+  return g;
+}
+
+}  // namespace nextgrad::cpu

@@ -1,0 +1,230 @@
+// Linear layers: products with an activation before or after, a residual connection, and their
+// gradients, all inside gemm()'s blocks of rows, while these are in cache. Blocking: see gemm.h.
+#include <algorithm>
+
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kit/gemm.h"
+#include "tensor/cpu/kit/math.h"
+#include "tensor/cpu/kit/parallel.h"
+#include "tensor/cpu/kit/scratch.h"
+#include "tensor/profile.h"
+
+namespace nextgrad::cpu {
+
+namespace {
+
+struct Activated;
+struct Masked;
+
+template <class T>
+void activate(Activation activation, const T* x, T* y, std::int64_t n) {
+  if (activation == Activation::gelu) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) y[i] = gelu(x[i]);
+  } else {
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] < T{0} ? T{0} : x[i];
+  }
+}
+
+// dy *= f'(x).
+template <class T>
+void activation_gradient(Activation activation, const T* __restrict x, T* __restrict dy,
+                         std::int64_t n) {
+  if (activation == Activation::gelu) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) dy[i] *= gelu_grad(x[i]);
+  } else {
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) dy[i] = x[i] > T{0} ? dy[i] : T{0};
+  }
+}
+
+// Rows of f(x), x [P,C].
+template <class T>
+RowBlocks<T> activated_rows(Activation f, const T* x, std::int64_t c) {
+  if (f == Activation::none) return rows_of<T>({x, c, 1});
+  return [=](std::int64_t first, std::int64_t rows) {
+    T* out = scratch<Activated, T>(rows * c);
+    activate(f, x + first * c, out, rows * c);
+    return MatrixView<T>{out, c, 1};
+  };
+}
+
+template <class T>
+void scale_row(const T* __restrict x, T factor, T* __restrict y, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] = factor * x[i];
+}
+
+// y = base + factor y.
+template <class T>
+void add_row(const T* __restrict base, T factor, T* __restrict y, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] = base[i] + factor * y[i];
+}
+
+// Rows of mask[image] x, x [N,pixels,C]; mask may be null.
+template <class T>
+RowBlocks<T> masked_rows(const T* mask, std::int64_t pixels, const T* x, std::int64_t c) {
+  if (mask == nullptr) return rows_of<T>({x, c, 1});
+  return [=](std::int64_t first, std::int64_t rows) {
+    T* out = scratch<Masked, T>(rows * c);
+    for (std::int64_t r = 0; r < rows; ++r)
+      scale_row(x + (first + r) * c, mask[(first + r) / pixels], out + r * c, c);
+    return MatrixView<T>{out, c, 1};
+  };
+}
+
+// Column sums of dy [P, C], in pieces of a fixed number of rows, summed in order.
+template <class T>
+void column_sums(const T* dy, std::int64_t rows, std::int64_t c, T* out) {
+  constexpr std::int64_t kPiece = 2048;
+  const std::int64_t pieces = std::max<std::int64_t>(1, (rows + kPiece - 1) / kPiece);
+  const Tensor buffer = Tensor::zeros({pieces, c}, dtype_of<T>);
+  T* partial = buffer.data<T>();
+  parallel_tasks(pieces, [&](std::int64_t piece) {
+    T* sum = partial + piece * c;
+    for (std::int64_t r = piece * kPiece; r < std::min(rows, (piece + 1) * kPiece); ++r)
+      add_to(sum, dy + r * c, c);
+  });
+  for (std::int64_t j = 0; j < c; ++j) {
+    double total = 0;
+    for (std::int64_t piece = 0; piece < pieces; ++piece) total += partial[piece * c + j];
+    out[j] = static_cast<T>(total);
+  }
+}
+
+// The gradients of f(x) W^T + bias, that of the bias beside the weight's only; rows of dy come
+// scaled by their image's mask.
+template <class T>
+ConvGradients gradients(const Shape& x_shape, const T* x, const Tensor& weight, const Tensor& dy,
+                        const RowBlocks<T>& dy_rows, Activation input, Needs needs) {
+  const std::int64_t k = weight.dim(1), n = weight.dim(0);
+  const std::int64_t m = k > 0 ? x_shape.numel() / k : n > 0 ? dy.numel() / n : 0;
+  ConvGradients g;
+  if (needs.dx) {
+    g.dx = Tensor::empty(x_shape, dy.dtype());
+    T* dx = g.dx.data<T>();
+    RowsDone finish;
+    if (input != Activation::none)
+      finish = [=](std::int64_t first, std::int64_t rows) {
+        activation_gradient(input, x + first * k, dx + first * k, rows * k);
+      };
+    gemm<T>(m, k, n, dy_rows, {weight.data<T>(), k, 1}, nullptr, dx, k, finish);
+  }
+  if (needs.dweight) {
+    g.dweight = Tensor::empty({n, k}, dy.dtype());
+    if (needs.dbias) g.dbias = Tensor::empty({n}, dy.dtype());
+    gemm_over_pixels<T>(n, k, m, dy_rows, activated_rows(input, x, k), g.dweight.data<T>(),
+                        needs.dbias ? g.dbias.data<T>() : nullptr);
+  }
+  return g;
+}
+
+// Of m rows, images by the mask's; at least 1.
+std::int64_t rows_per_image(const Tensor& mask, std::int64_t m) {
+  return std::max<std::int64_t>(1,
+                                m / std::max<std::int64_t>(1, mask.defined() ? mask.numel() : 1));
+}
+
+double bytes(const Tensor& t) {
+  return static_cast<double>(t.nbytes());
+}
+
+}  // namespace
+
+Tensor sum_columns(const Tensor& dy) {
+  const std::int64_t c = dy.dim(-1);
+  Tensor out = Tensor::empty({c}, dy.dtype());
+  dispatch_float(dy.dtype(), "sum_columns", [&](auto tag) {
+    using T = decltype(tag);
+    column_sums(dy.data<T>(), c > 0 ? dy.numel() / c : 0, c, out.data<T>());
+  });
+  return out;
+}
+
+Tensor CpuBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                          Activation activation, Tensor* pre_activation) {
+  const std::int64_t m = x.dim(0), k = x.dim(1), n = weight.dim(0);
+  Tensor y = Tensor::empty({m, n}, x.dtype());
+  OpScope scope("linear", 2.0 * static_cast<double>(m * n * k),
+                bytes(x) + bytes(weight) + bytes(y) * (pre_activation ? 2 : 1));
+  if (pre_activation) *pre_activation = Tensor::empty({m, n}, x.dtype());
+  dispatch_float(x.dtype(), "linear", [&](auto tag) {
+    using T = decltype(tag);
+    T* out = y.data<T>();
+    T* pre = pre_activation ? pre_activation->data<T>() : out;
+    RowsDone finish;
+    if (activation != Activation::none)
+      finish = [=](std::int64_t row, std::int64_t rows) {
+        activate(activation, pre + row * n, out + row * n, rows * n);
+      };
+    gemm<T>(m, n, k, rows_of<T>({x.data<T>(), k, 1}), {weight.data<T>(), 1, k},
+            data_or_null<const T>(bias), pre, n, finish);
+    if (pre_activation && activation == Activation::none) std::copy_n(pre, m * n, out);
+  });
+  return y;
+}
+
+ConvGradients CpuBackend::linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
+                                          Needs needs) {
+  const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
+  const double rows = static_cast<double>(dy.dim(0));
+  OpScope scope("linear backward", 2.0 * products * rows * static_cast<double>(weight.numel()),
+                bytes(dy) + products * rows * static_cast<double>(weight.dim(1)) *
+                                static_cast<double>(size_of(dy.dtype())));
+  const std::int64_t n = weight.dim(0), k = weight.dim(1);
+  ConvGradients g;
+  dispatch_float(dy.dtype(), "linear", [&](auto tag) {
+    using T = decltype(tag);
+    const RowBlocks<T> rows_of_dy = rows_of<T>({dy.data<T>(), n, 1});
+    g = gradients<T>({dy.dim(0), k}, data_or_null<const T>(x), weight, dy, rows_of_dy,
+                     Activation::none, needs);
+  });
+  if (needs.dbias && !needs.dweight) g.dbias = sum_columns(dy);
+  return g;
+}
+
+Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
+                                   const Tensor& bias, Activation input, const Tensor& mask) {
+  const std::int64_t n = weight.dim(0), k = weight.dim(1), m = n > 0 ? base.numel() / n : 0;
+  const std::int64_t pixels = rows_per_image(mask, m);
+  Tensor y = Tensor::empty(base.shape(), x.dtype());
+  OpScope scope("linear residual", 2.0 * static_cast<double>(m * n * k),
+                bytes(x) + bytes(weight) + 2 * bytes(base));
+  dispatch_float(x.dtype(), "linear_residual", [&](auto tag) {
+    using T = decltype(tag);
+    T* out = y.data<T>();
+    const T *from = base.data<T>(), *factor = data_or_null<const T>(mask);
+    const RowsDone finish = [=](std::int64_t first, std::int64_t rows) {
+      if (factor == nullptr) return add_to(out + first * n, from + first * n, rows * n);
+      for (std::int64_t r = first; r < first + rows; ++r)
+        add_row(from + r * n, factor[r / pixels], out + r * n, n);
+    };
+    gemm<T>(m, n, k, activated_rows(input, x.data<T>(), k), {weight.data<T>(), 1, k},
+            data_or_null<const T>(bias), out, n, finish);
+  });
+  return y;
+}
+
+ConvGradients CpuBackend::linear_residual_backward(const Tensor& x, const Tensor& weight,
+                                                   Activation input, const Tensor& mask,
+                                                   const Tensor& dy, Needs needs) {
+  const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
+  const std::int64_t n = weight.dim(0), m = n > 0 ? dy.numel() / n : 0;
+  const std::int64_t pixels = rows_per_image(mask, m);
+  OpScope scope("linear residual backward",
+                2.0 * products * static_cast<double>(m) * static_cast<double>(weight.numel()),
+                bytes(dy) + (1 + products) * bytes(x));
+  ConvGradients g;
+  dispatch_float(dy.dtype(), "linear_residual", [&](auto tag) {
+    using T = decltype(tag);
+    const RowBlocks<T> rows = masked_rows<T>(data_or_null<const T>(mask), pixels, dy.data<T>(), n);
+    needs.dweight |= needs.dbias;  // its blocks are where the bias gradient is summed
+    g = gradients<T>(x.shape(), x.data<T>(), weight, dy, rows, input, needs);
+  });
+  return g;
+}
+
+}  // namespace nextgrad::cpu

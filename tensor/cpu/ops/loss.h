@@ -1,0 +1,124 @@
+// What plain and upsampled cross entropy share: labels, target distributions, one pixel's loss.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "tensor/backend.h"
+#include "tensor/cpu/kit/math.h"
+#include "tensor/error.h"
+
+namespace nextgrad::cpu {
+
+// The target distribution of a pixel: hot[label] on the label plus `smooth` on every class, class
+// weights included (PyTorch's CrossEntropyLoss).
+template <class T>
+struct Target {
+  std::vector<T> hot, smooth;
+  double smooth_sum = 0;
+  bool smoothed = false;
+
+  Target(std::int64_t k, const Tensor& weights, const CrossEntropyOptions& o)
+      : hot(static_cast<std::size_t>(k)),
+        smooth(static_cast<std::size_t>(k)),
+        smoothed(o.label_smoothing != 0) {
+    for (std::size_t c = 0; c < hot.size(); ++c) {
+      const double w = weights.defined() ? static_cast<double>(weights.data<T>()[c]) : 1.0;
+      hot[c] = static_cast<T>(w * (1 - o.label_smoothing));
+      smooth[c] = static_cast<T>(w * o.label_smoothing / static_cast<double>(k));
+      smooth_sum += static_cast<double>(smooth[c]);
+    }
+  }
+};
+
+inline bool labels_in_range(const std::int32_t* labels, std::int64_t pixels, std::int32_t k,
+                            std::int32_t ignore) {
+  int bad = 0;
+#pragma omp simd reduction(| : bad)
+  for (std::int64_t i = 0; i < pixels; ++i) {
+    bad |= ((labels[i] < 0) | (labels[i] >= k)) & (labels[i] != ignore);
+  }
+  return bad == 0;
+}
+
+// Checks every label and returns what the sum of losses is divided by.
+template <class T>
+double check_labels(const std::int32_t* labels, std::int64_t pixels, std::int64_t k,
+                    const Tensor& weights, const CrossEntropyOptions& o) {
+  const auto classes = static_cast<std::int32_t>(k);
+  // No label is what does not fit in 32 bits; 0, a label in range anyway, stands for it.
+  const std::int32_t ignore =
+      std::in_range<std::int32_t>(o.ignore_label) ? static_cast<std::int32_t>(o.ignore_label) : 0;
+  if (!labels_in_range(labels, pixels, classes, ignore)) {
+    for (std::int64_t i = 0; i < pixels; ++i) {
+      check(labels[i] == ignore || (labels[i] >= 0 && labels[i] < k),
+            "cross_entropy: label {} (pixel {}) is neither in [0, {}) nor the ignored {}; check "
+            "the number of classes",
+            labels[i], i, k, o.ignore_label);
+    }
+  }
+  using Normalise = CrossEntropyOptions::Normalise;
+  if (o.normalise == Normalise::none) return 1.0;
+  if (o.normalise == Normalise::all) return std::max(static_cast<double>(pixels), 1e-12);
+  const T* w = weights.defined() ? weights.data<T>() : nullptr;
+  double sum = 0;
+  for (std::int64_t i = 0; i < pixels; ++i) {
+    if (labels[i] == o.ignore_label) continue;
+    sum += w != nullptr ? static_cast<double>(w[labels[i]]) : 1.0;
+  }
+  return std::max(sum, 1e-12);
+}
+
+template <class T>
+T log_sum_exp(const T* v, std::int64_t k) {
+  T most = -std::numeric_limits<T>::infinity();
+#pragma omp simd reduction(max : most)
+  for (std::int64_t c = 0; c < k; ++c) most = v[c] > most ? v[c] : most;
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t c = 0; c < k; ++c) sum += cpu::exp(v[c] - most);
+  return most + std::log(sum);
+}
+
+// -sum over classes of target_c log p_c.
+template <class T>
+double pixel_loss(const T* v, std::int64_t k, std::int32_t label, T lse, const Target<T>& target) {
+  const auto at = static_cast<std::size_t>(label);
+  double loss = static_cast<double>(target.hot[at]) * static_cast<double>(lse - v[at]);
+  if (target.smoothed) {
+    T sum = 0;
+    const T* smooth = target.smooth.data();
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t c = 0; c < k; ++c) sum += smooth[c] * (lse - v[c]);
+    loss += static_cast<double>(sum);
+  }
+  return loss;
+}
+
+// d loss / dv = total softmax(v) - smooth - hot at the label, times `scale`.
+template <class T>
+void pixel_gradient(const T* v, std::int64_t k, std::int32_t label, T lse, const Target<T>& target,
+                    double scale, T* dv) {
+  const auto at = static_cast<std::size_t>(label);
+  const double hot = static_cast<double>(target.hot[at]);
+  const T total = static_cast<T>(scale * (hot + target.smooth_sum)), s = static_cast<T>(scale);
+  const T* smooth = target.smooth.data();
+#pragma omp simd
+  for (std::int64_t c = 0; c < k; ++c) dv[c] = total * cpu::exp(v[c] - lse) - s * smooth[c];
+  dv[at] -= static_cast<T>(scale * hot);
+}
+
+inline double sum_in_order(const std::vector<double>& partial) {
+  double sum = 0;
+  for (const double p : partial) sum += p;
+  return sum;
+}
+
+inline double loss_work(const Tensor& labels, std::int64_t k) {
+  return 6.0 * static_cast<double>(labels.numel()) * static_cast<double>(k);
+}
+
+}  // namespace nextgrad::cpu

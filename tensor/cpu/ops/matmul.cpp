@@ -1,0 +1,53 @@
+// Matrix products of the backend: batches of gemm(). Blocking: see gemm.h.
+#include <algorithm>
+
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kit/gemm.h"
+#include "tensor/cpu/kit/parallel.h"
+#include "tensor/profile.h"
+#include "tensor/threads.h"
+
+namespace nextgrad::cpu {
+
+namespace {
+
+template <class T>
+MatrixView<T> view(const T* data, std::int64_t columns, bool transposed) {
+  return transposed ? MatrixView<T>{data, 1, columns} : MatrixView<T>{data, columns, 1};
+}
+
+}  // namespace
+
+Tensor CpuBackend::matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
+  const std::int64_t m = a.dim(transpose_a ? 2 : 1), k = a.dim(transpose_a ? 1 : 2);
+  const std::int64_t n = b.dim(transpose_b ? 1 : 2);
+  const std::int64_t batch = a.dim(0) == 1 ? b.dim(0) : a.dim(0);  // an empty one stays empty
+  Tensor c = Tensor::empty({batch, m, n}, a.dtype());
+  const double size = static_cast<double>(size_of(a.dtype()));
+  OpScope scope("matmul", 2.0 * static_cast<double>(batch * m * n * k),
+                size * static_cast<double>(a.numel() + b.numel() + c.numel()));
+  dispatch_float(a.dtype(), "matmul", [&](auto tag) {
+    using T = decltype(tag);
+    const T *pa = a.data<T>(), *pb = b.data<T>();
+    T* pc = c.data<T>();
+    const auto product = [&](std::int64_t i) {
+      const MatrixView<T> right = view(pb + (b.dim(0) > 1 ? i * k * n : 0), b.dim(2), transpose_b);
+      const T* left = pa + (a.dim(0) > 1 ? i * m * k : 0);
+      if (transpose_a) {
+        gemm_over_pixels<T>(m, n, k, rows_of<T>({left, m, 1}), rows_of<T>(right), pc + i * m * n);
+      } else {
+        gemm<T>(m, n, k, rows_of<T>({left, k, 1}), right, nullptr, pc + i * m * n, n);
+      }
+    };
+    // A thread an image where they share out evenly: small products then need no meeting of
+    // threads.
+    if (batch % num_threads() == 0) {
+      parallel_tasks(batch, product);
+    } else {
+      for (std::int64_t i = 0; i < batch; ++i) product(i);
+    }
+  });
+  return c;
+}
+
+}  // namespace nextgrad::cpu

@@ -1,0 +1,454 @@
+// Batch and group norm. x is [images, rows, C]; rows are cut into chunks of a fixed number of
+// elements (the tasks of the threads), channels into blocks. Sums run over 64 rows in T, then in
+// double; chunks are combined in order. Batch norm is group norm of one image, a channel a group.
+// One parallel region a call: a thread sums its chunks, then combines its share of the groups, then
+// writes its chunks from the last to the first, since the last are still in its cache.
+// Bound: memory; x is read twice and y written (backward: x and dy twice, dx written).
+#include <cmath>
+#include <type_traits>
+#include <vector>
+
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kit/lanes.h"
+#include "tensor/cpu/kit/parallel.h"
+#include "tensor/cpu/kit/team.h"
+#include "tensor/profile.h"
+
+namespace nextgrad::cpu {
+namespace {
+
+constexpr std::int64_t kRun = 64;       // rows summed in T
+constexpr std::int64_t kBlock = 512;    // channels of a block: its sums stay in L1
+constexpr std::int64_t kChunk = 65536;  // elements of a chunk
+
+struct Extents {
+  std::int64_t images, rows, c, groups;
+  std::int64_t chunk_rows() const {
+    return std::max(kRun, kChunk / std::max<std::int64_t>(1, c) / kRun * kRun);
+  }
+  std::int64_t chunks() const { return (rows + chunk_rows() - 1) / chunk_rows(); }
+  std::int64_t tasks() const { return images * chunks(); }
+  // Tasks that make a thread worth waking.
+  std::int64_t grain() const {
+    return std::max<std::int64_t>(1, kChunk / 2 / std::max<std::int64_t>(1, rows * c));
+  }
+  double group_size() const { return static_cast<double>(rows) * static_cast<double>(c / groups); }
+};
+
+// Where task t is: its image, its first element and its rows.
+struct Chunk {
+  std::int64_t image, at, rows;
+  Chunk(const Extents& e, std::int64_t t) : image(t / e.chunks()) {
+    const std::int64_t first = t % e.chunks() * e.chunk_rows();
+    at = (image * e.rows + first) * e.c;
+    rows = std::min(e.chunk_rows(), e.rows - first);
+  }
+};
+
+// s += x - shift, q += (x - shift)^2, summed over `kRows` rows of n channels.
+template <int kRows, class T>
+inline void add_moments(const T* x, const T* shift, std::int64_t c, std::int64_t n, T* s, T* q) {
+  for_lanes<T>(n, [&](std::int64_t k, auto zero) {
+    using V = decltype(zero);
+    const V m = get<V>(shift + k);
+    V sum[2] = {get<V>(s + k), V{}}, square[2] = {get<V>(q + k), V{}};
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const V d = get<V>(x + r * c + k) - m;
+      sum[r % 2] += d;
+      square[r % 2] += d * d;
+    }
+    put<V>(s + k, sum[0] + sum[1]);
+    put<V>(q + k, square[0] + square[1]);
+  });
+}
+
+template <class T>
+void add_to_double(const T* from, std::int64_t n, double* to) {
+#pragma omp simd
+  for (std::int64_t k = 0; k < n; ++k) to[k] += static_cast<double>(from[k]);
+}
+
+// sum and square (double [n]) of x - shift and (x - shift)^2 over rows, where shift is the first
+// row: the variance then does not cancel when the mean is large.
+template <class T>
+void moments_block(const T* x, std::int64_t rows, std::int64_t c, std::int64_t n, double* sum,
+                   double* square) {
+  T s[kBlock], q[kBlock];
+  std::fill_n(sum, n, 0.0);
+  std::fill_n(square, n, 0.0);
+  for (std::int64_t begin = 0; begin < rows; begin += kRun) {
+    const std::int64_t end = std::min(rows, begin + kRun);
+    std::fill_n(s, n, T(0));
+    std::fill_n(q, n, T(0));
+    std::int64_t r = begin;
+    for (; r + 8 <= end; r += 8) add_moments<8>(x + r * c, x, c, n, s, q);
+    for (; r < end; ++r) add_moments<1>(x + r * c, x, c, n, s, q);
+    add_to_double(s, n, sum);
+    add_to_double(q, n, square);
+  }
+}
+
+// a += dy, b += dy (x - mean), summed over `kRows` rows of n channels.
+template <int kRows, class T>
+inline void add_gradients(const T* x, const T* dy, const T* mean, std::int64_t c, std::int64_t n,
+                          T* a, T* b) {
+  for_lanes<T>(n, [&](std::int64_t k, auto zero) {
+    using V = decltype(zero);
+    const V m = get<V>(mean + k);
+    V s[2] = {get<V>(a + k), V{}}, t[2] = {get<V>(b + k), V{}};
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const V d = get<V>(dy + r * c + k);
+      s[r % 2] += d;
+      t[r % 2] += d * (get<V>(x + r * c + k) - m);
+    }
+    put<V>(a + k, s[0] + s[1]);
+    put<V>(b + k, t[0] + t[1]);
+  });
+}
+
+// s1 and s2 (double [n]): the sums of dy and dy (x - mean) over rows.
+template <class T>
+void gradient_block(const T* x, const T* dy, const T* mean, std::int64_t rows, std::int64_t c,
+                    std::int64_t n, double* s1, double* s2) {
+  T a[kBlock], b[kBlock];
+  std::fill_n(s1, n, 0.0);
+  std::fill_n(s2, n, 0.0);
+  for (std::int64_t begin = 0; begin < rows; begin += kRun) {
+    const std::int64_t end = std::min(rows, begin + kRun);
+    std::fill_n(a, n, T(0));
+    std::fill_n(b, n, T(0));
+    std::int64_t r = begin;
+    for (; r + 4 <= end; r += 4) add_gradients<4>(x + r * c, dy + r * c, mean, c, n, a, b);
+    for (; r < end; ++r) add_gradients<1>(x + r * c, dy + r * c, mean, c, n, a, b);
+    add_to_double(a, n, s1);
+    add_to_double(b, n, s2);
+  }
+}
+
+struct Moments {  // count, mean and sum of squared deviations
+  double n = 0, mean = 0, m2 = 0;
+  // Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983, eq. 2.1.
+  void add(double other_n, double other_mean, double other_m2) {
+    const double total = n + other_n, delta = other_mean - mean;
+    mean += delta * other_n / total;
+    m2 += other_m2 + delta * delta * n * other_n / total;
+    n = total;
+  }
+};
+
+// Of group g of an image: mean and rstd from its chunks' sums [chunks, 2, C], and the coefficients
+// [2, C] of its channels, mean and rstd gamma.
+template <class T>
+void finish_group(const T* x, const double* sums, const T* gamma, const Extents& e, double eps,
+                  std::int64_t g, T* mean, T* rstd, T* coefficients) {
+  const std::int64_t width = e.c / e.groups, begin = g * width, chunk = e.chunk_rows();
+  Moments m;
+  for (std::int64_t j = 0; j < e.chunks(); ++j) {
+    const T* shift = x + j * chunk * e.c;
+    const double* s = sums + j * 2 * e.c;
+    const auto n = static_cast<double>(std::min(chunk, e.rows - j * chunk));
+    for (std::int64_t k = begin; k < begin + width; ++k) {
+      m.add(n, static_cast<double>(shift[k]) + s[k] / n, s[e.c + k] - s[k] * s[k] / n);
+    }
+  }
+  *mean = static_cast<T>(m.mean);
+  *rstd = static_cast<T>(1.0 / std::sqrt(m.m2 / m.n + eps));
+  for (std::int64_t k = begin; k < begin + width; ++k) {
+    coefficients[k] = *mean;
+    coefficients[e.c + k] = *rstd * gamma[k];
+  }
+}
+
+constexpr int kTogether = 4;  // rows that share the loads of their coefficients
+
+// Calls fn(first row, rows) with kTogether rows (a std::integral_constant) while there are so many,
+// then with one.
+template <class Fn>
+inline void for_rows(std::int64_t rows, Fn&& fn) {
+  std::int64_t r = 0;
+  for (; r + kTogether <= rows; r += kTogether) fn(r, std::integral_constant<int, kTogether>{});
+  for (; r < rows; ++r) fn(r, std::integral_constant<int, 1>{});
+}
+
+// y = (x - mean) scale + shift, coefficients per channel.
+template <class T>
+void normalise_rows(const T* x, T* y, std::int64_t rows, std::int64_t c, const T* mean,
+                    const T* scale, const T* shift) {
+  for_rows(rows, [&](std::int64_t first, auto together) {
+    for_lanes<T>(c, [&](std::int64_t k, auto zero) {
+      using V = decltype(zero);
+      const V m = get<V>(mean + k), a = get<V>(scale + k), b = get<V>(shift + k);
+      for (int r = 0; r < together; ++r) {
+        const std::int64_t at = (first + r) * c + k;
+        put<V>(y + at, (get<V>(x + at) - m) * a + b);
+      }
+    });
+  });
+}
+
+// dx = a dy - (x - mean) b - d, the coefficients a, b, d per channel one after the other in `of`.
+template <class T>
+void gradient_rows(const T* x, const T* dy, const T* mean, const T* of, std::int64_t rows,
+                   std::int64_t c, T* dx) {
+  for_rows(rows, [&](std::int64_t first, auto together) {
+    for_lanes<T>(c, [&](std::int64_t k, auto zero) {
+      using V = decltype(zero);
+      const V m = get<V>(mean + k), a = get<V>(of + k), b = get<V>(of + c + k);
+      const V d = get<V>(of + 2 * c + k);
+      for (int r = 0; r < together; ++r) {
+        const std::int64_t at = (first + r) * c + k;
+        put<V>(dx + at, a * get<V>(dy + at) - (get<V>(x + at) - m) * b - d);
+      }
+    });
+  });
+}
+
+// y = x scale + shift per channel.
+template <class T>
+void affine_rows(const T* x, T* y, std::int64_t rows, std::int64_t c, const T* scale,
+                 const T* shift) {
+  for_rows(rows, [&](std::int64_t first, auto together) {
+    for_lanes<T>(c, [&](std::int64_t k, auto zero) {
+      using V = decltype(zero);
+      const V a = get<V>(scale + k), b = get<V>(shift + k);
+      for (int r = 0; r < together; ++r) {
+        const std::int64_t at = (first + r) * c + k;
+        put<V>(y + at, get<V>(x + at) * a + b);
+      }
+    });
+  });
+}
+
+template <class T>
+void norm_forward(const T* x, const T* gamma, const T* beta, const Extents& e, double eps, T* y,
+                  T* mean, T* rstd) {
+  const std::int64_t c = e.c, sums_of_image = e.chunks() * 2 * c;
+  std::vector<double> sums(static_cast<std::size_t>(e.images * sums_of_image));
+  std::vector<T> coefficients(static_cast<std::size_t>(e.images * 2 * c));
+  parallel_team(e.tasks(), e.grain(), [&](const Team& team) {
+    const auto [begin, end] = team.share(e.tasks());
+    for (std::int64_t t = begin; t < end; ++t) {
+      const Chunk chunk(e, t);
+      double* to = sums.data() + t * 2 * c;
+      for (std::int64_t k = 0; k < c; k += kBlock) {
+        moments_block(x + chunk.at + k, chunk.rows, c, std::min(kBlock, c - k), to + k, to + c + k);
+      }
+    }
+    team.wait();
+    const auto [first, last] = team.share(e.images * e.groups);
+    for (std::int64_t g = first; g < last; ++g) {
+      const std::int64_t image = g / e.groups;
+      finish_group(x + image * e.rows * c, sums.data() + image * sums_of_image, gamma, e, eps,
+                   g % e.groups, mean + g, rstd + g, coefficients.data() + image * 2 * c);
+    }
+    team.wait();
+    for (std::int64_t t = end; t-- > begin;) {
+      const Chunk chunk(e, t);
+      const T* of = coefficients.data() + chunk.image * 2 * c;
+      normalise_rows(x + chunk.at, y + chunk.at, chunk.rows, c, of, of + c, beta);
+    }
+  });
+}
+
+// What the backward of one call works with; vectors per image and channel.
+template <class T>
+struct Backward {
+  std::vector<T> means, coefficients;  // [images, C]; [images, 3, C]: of dy, of x - mean, and 1
+  std::vector<double> sums;            // [images, chunks, 2, C]
+  Backward(const Extents& e, const T* mean)
+      : means(static_cast<std::size_t>(e.images * e.c)),
+        coefficients(3 * means.size()),
+        sums(static_cast<std::size_t>(e.tasks() * 2 * e.c)) {
+    const std::int64_t width = e.c / e.groups;
+    for (std::int64_t i = 0; i < e.images * e.c; ++i) {
+      means[static_cast<std::size_t>(i)] = mean[i / e.c * e.groups + i % e.c / width];
+    }
+  }
+};
+
+// Of group g, over all images: the coefficients, dgamma and dbeta of its channels.
+template <class T>
+void finish_group_gradient(const T* gamma, const T* rstd, const Extents& e, std::int64_t g,
+                           Backward<T>& w, T* dgamma, T* dbeta) {
+  const std::int64_t c = e.c, begin = g * (c / e.groups), end = begin + c / e.groups;
+  for (std::int64_t image = 0; image < e.images; ++image) {
+    double* total = w.sums.data() + image * e.chunks() * 2 * c;
+    T* of = w.coefficients.data() + image * 3 * c;
+    const double r = static_cast<double>(rstd[image * e.groups + g]);
+    double a = 0, b = 0;
+    for (std::int64_t k = begin; k < end; ++k) {
+      for (std::int64_t j = 1; j < e.chunks(); ++j) {
+        total[k] += total[j * 2 * c + k];
+        total[c + k] += total[j * 2 * c + c + k];
+      }
+      a += static_cast<double>(gamma[k]) * total[k];
+      b += static_cast<double>(gamma[k]) * total[c + k];
+    }
+    for (std::int64_t k = begin; k < end; ++k) {
+      of[k] = static_cast<T>(r * static_cast<double>(gamma[k]));
+      of[c + k] = static_cast<T>(r * r * r * b / e.group_size());
+      of[2 * c + k] = static_cast<T>(r * a / e.group_size());
+    }
+  }
+  for (std::int64_t k = begin; k < end; ++k) {
+    double dg = 0, db = 0;
+    for (std::int64_t image = 0; image < e.images; ++image) {
+      const double* total = w.sums.data() + image * e.chunks() * 2 * c;
+      dg += static_cast<double>(rstd[image * e.groups + g]) * total[c + k];
+      db += total[k];
+    }
+    dgamma[k] = static_cast<T>(dg);
+    dbeta[k] = static_cast<T>(db);
+  }
+}
+
+// dx = rstd (gamma dy - A/m - (x - mean) rstd^2 B/m), A and B the sums over a group of m elements
+// of gamma dy and gamma dy (x - mean); dgamma = sum of dy (x - mean) rstd, dbeta = sum of dy.
+template <class T>
+void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, const T* dy,
+                   const Extents& e, T* dx, T* dgamma, T* dbeta) {
+  const std::int64_t c = e.c;
+  Backward<T> w(e, mean);
+  parallel_team(e.tasks(), e.grain(), [&](const Team& team) {
+    const auto [begin, end] = team.share(e.tasks());
+    for (std::int64_t t = begin; t < end; ++t) {
+      const Chunk chunk(e, t);
+      double* to = w.sums.data() + t * 2 * c;
+      for (std::int64_t k = 0; k < c; k += kBlock) {
+        gradient_block(x + chunk.at + k, dy + chunk.at + k, w.means.data() + chunk.image * c + k,
+                       chunk.rows, c, std::min(kBlock, c - k), to + k, to + c + k);
+      }
+    }
+    team.wait();
+    const auto [first, last] = team.share(e.groups);
+    for (std::int64_t g = first; g < last; ++g) {
+      finish_group_gradient(gamma, rstd, e, g, w, dgamma, dbeta);
+    }
+    team.wait();
+    for (std::int64_t t = end; t-- > begin;) {
+      const Chunk chunk(e, t);
+      gradient_rows(x + chunk.at, dy + chunk.at, w.means.data() + chunk.image * c,
+                    w.coefficients.data() + chunk.image * 3 * c, chunk.rows, c, dx + chunk.at);
+    }
+  });
+}
+
+Extents batch_extents(const Tensor& x) {
+  const std::int64_t c = x.dim(-1);
+  return {1, c == 0 ? 0 : x.numel() / c, c, c};
+}
+
+Extents group_extents(const Tensor& x, int groups) {
+  const std::int64_t images = x.dim(0), c = x.dim(-1);
+  check(groups > 0 && c % groups == 0, "group_norm: {} channels in {} groups", c, groups);
+  return {images, images * c == 0 ? 0 : x.numel() / (images * c), c, groups};
+}
+
+NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                      double eps, const Extents& e, const Shape& statistics_shape) {
+  OpScope scope(name, 7.0 * static_cast<double>(x.numel()), 3.0 * static_cast<double>(x.nbytes()));
+  check(x.numel() > 0, "{}: the input {} is empty", name, x.shape().str());
+  NormResult r{Tensor::empty(x.shape(), x.dtype(), x.device()),
+               Tensor::empty(statistics_shape, x.dtype(), x.device()),
+               Tensor::empty(statistics_shape, x.dtype(), x.device())};
+  dispatch_float(x.dtype(), name, [&](auto zero) {
+    using T = decltype(zero);
+    norm_forward(x.data<T>(), gamma.data<T>(), beta.data<T>(), e, eps, r.y.data<T>(),
+                 r.mean.data<T>(), r.rstd.data<T>());
+  });
+  return r;
+}
+
+NormGradients group_like_backward(const char* name, const Tensor& x, const Tensor& gamma,
+                                  const Tensor& mean, const Tensor& rstd, const Tensor& dy,
+                                  const Extents& e) {
+  OpScope scope(name, 9.0 * static_cast<double>(x.numel()), 5.0 * static_cast<double>(x.nbytes()));
+  NormGradients g{Tensor::empty(x.shape(), x.dtype(), x.device()),
+                  Tensor::empty(gamma.shape(), x.dtype(), x.device()),
+                  Tensor::empty(gamma.shape(), x.dtype(), x.device())};
+  dispatch_float(x.dtype(), name, [&](auto zero) {
+    using T = decltype(zero);
+    norm_backward(x.data<T>(), gamma.data<T>(), mean.data<T>(), rstd.data<T>(), dy.data<T>(), e,
+                  g.dx.data<T>(), g.dgamma.data<T>(), g.dbeta.data<T>());
+  });
+  return g;
+}
+
+}  // namespace
+
+NormResult CpuBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                                  double eps) {
+  return group_like("batch_norm", x, gamma, beta, eps, batch_extents(x), {x.dim(-1)});
+}
+
+NormGradients CpuBackend::batch_norm_backward(const Tensor& x, const Tensor& gamma,
+                                              const Tensor& mean, const Tensor& rstd,
+                                              const Tensor& dy) {
+  return group_like_backward("batch_norm_backward", x, gamma, mean, rstd, dy, batch_extents(x));
+}
+
+void CpuBackend::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
+                                const Tensor& rstd, double eps, std::int64_t rows, double momentum,
+                                Tensor* batches) {
+  const double unbiased =
+      rows > 1 ? static_cast<double>(rows) / static_cast<double>(rows - 1) : 1.0;
+  dispatch_float(running_mean.dtype(), "update_running", [&](auto zero) {
+    using T = decltype(zero);
+    const T *m = mean.data<T>(), *r = rstd.data<T>();
+    T *rm = running_mean.data<T>(), *rv = running_var.data<T>();
+    for (std::int64_t k = 0; k < running_mean.numel(); ++k) {
+      const double s = static_cast<double>(r[k]);
+      const double variance = std::max(0.0, 1.0 / (s * s) - eps) * unbiased;
+      const double old_mean = static_cast<double>(rm[k]), old_var = static_cast<double>(rv[k]);
+      rm[k] = static_cast<T>(old_mean + momentum * (static_cast<double>(m[k]) - old_mean));
+      rv[k] = static_cast<T>(old_var + momentum * (variance - old_var));
+    }
+  });
+  running_mean.bump_version();
+  running_var.bump_version();
+  if (batches == nullptr) return;
+  ++*batches->data<std::int64_t>();
+  batches->bump_version();
+}
+
+Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
+                                  const Tensor& centre) {
+  OpScope scope("channel_affine", 2.0 * static_cast<double>(x.numel()),
+                2.0 * static_cast<double>(x.nbytes()));
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  const Extents e = batch_extents(x);
+  dispatch_float(x.dtype(), "channel_affine", [&](auto zero) {
+    using T = decltype(zero);
+    const T *px = x.data<T>(), *a = scale.data<T>(), *b = shift.data<T>();
+    const T* mean = centre.defined() ? centre.data<T>() : nullptr;
+    T* py = y.data<T>();
+    parallel_for(e.tasks(), e.grain(), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t) {
+        const Chunk chunk(e, t);
+        if (mean == nullptr) {
+          affine_rows(px + chunk.at, py + chunk.at, chunk.rows, e.c, a, b);
+        } else {
+          normalise_rows(px + chunk.at, py + chunk.at, chunk.rows, e.c, mean, a, b);
+        }
+      }
+    });
+  });
+  return y;
+}
+
+NormResult CpuBackend::group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                                  int groups, double eps) {
+  return group_like("group_norm", x, gamma, beta, eps, group_extents(x, groups),
+                    {x.dim(0), groups});
+}
+
+NormGradients CpuBackend::group_norm_backward(const Tensor& x, const Tensor& gamma,
+                                              const Tensor& mean, const Tensor& rstd,
+                                              const Tensor& dy, int groups) {
+  return group_like_backward("group_norm_backward", x, gamma, mean, rstd, dy,
+                             group_extents(x, groups));
+}
+
+}  // namespace nextgrad::cpu

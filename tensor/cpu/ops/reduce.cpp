@@ -1,0 +1,283 @@
+// Reductions. Adjacent reduced axes are one axis of [outer, r, inner], reduced group by group. r is
+// cut into chunks of fixed size and inner into blocks of columns; short runs are summed in T, the
+// runs in double, the chunks in order: fast, accurate and the same for any number of threads.
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kit/parallel.h"
+#include "tensor/profile.h"
+
+namespace nextgrad::cpu {
+namespace {
+
+constexpr std::int64_t kColumns = 512;  // columns of a block
+constexpr std::int64_t kRun = 32;       // rows summed in T before going to double
+constexpr std::int64_t kChunk = 65536;  // elements of a chunk
+constexpr std::int64_t kRowRun = 1024;  // elements of one row summed in T
+
+struct Sum {
+  static constexpr double kStart = 0;
+  template <class T>
+  static T combine(T a, T b) {
+    return a + b;
+  }
+};
+struct Max {  // NaN wins
+  static constexpr double kStart = -std::numeric_limits<double>::infinity();
+  template <class T>
+  static T combine(T a, T b) {
+    return b > a || b != b ? b : a;
+  }
+};
+struct Min {
+  static constexpr double kStart = std::numeric_limits<double>::infinity();
+  template <class T>
+  static T combine(T a, T b) {
+    return b < a || b != b ? b : a;
+  }
+};
+
+// acc[c] = op over rows of x[row * stride + c], c < n <= kColumns.
+template <class Op, class T>
+void reduce_block(const T* x, std::int64_t rows, std::int64_t stride, std::int64_t n, double* acc) {
+  T run[kColumns];
+  for (std::int64_t begin = 0; begin < rows; begin += kRun) {
+    const std::int64_t end = std::min(rows, begin + kRun);
+    std::copy_n(x + begin * stride, n, run);
+    for (std::int64_t r = begin + 1; r < end; ++r) {
+      const T* row = x + r * stride;
+#pragma omp simd
+      for (std::int64_t c = 0; c < n; ++c) run[c] = Op::combine(run[c], row[c]);
+    }
+    for (std::int64_t c = 0; c < n; ++c) acc[c] = Op::combine(acc[c], static_cast<double>(run[c]));
+  }
+}
+
+// op over n contiguous elements: 16 lanes over each run, then lane by lane.
+template <class Op, class T>
+double reduce_row(const T* x, std::int64_t n) {
+  constexpr std::int64_t kLanes = 16;
+  double acc = Op::kStart;
+  std::int64_t i = 0;
+  while (n - i >= kLanes) {
+    T lane[kLanes];
+    std::copy_n(x + i, kLanes, lane);
+    const std::int64_t end = i + std::min(kRowRun, (n - i) / kLanes * kLanes);
+    for (i += kLanes; i < end; i += kLanes) {
+#pragma omp simd
+      for (std::int64_t l = 0; l < kLanes; ++l) lane[l] = Op::combine(lane[l], x[i + l]);
+    }
+    for (const T v : lane) acc = Op::combine(acc, static_cast<double>(v));
+  }
+  for (; i < n; ++i) acc = Op::combine(acc, static_cast<double>(x[i]));
+  return acc;
+}
+
+// y [outer, inner] = factor * op over r of x [outer, r, inner].
+template <class Op, class T>
+void reduce_middle(const T* x, T* y, std::int64_t outer, std::int64_t r, std::int64_t inner,
+                   double factor) {
+  const std::int64_t columns = std::min(inner, kColumns);
+  const std::int64_t blocks = (inner + kColumns - 1) / kColumns;
+  const std::int64_t chunk = std::max(kRun, kChunk / columns);
+  const std::int64_t chunks = std::max<std::int64_t>(1, (r + chunk - 1) / chunk);
+  // Where a single chunk is the whole, its results go to y at once.
+  std::vector<double> partial(static_cast<std::size_t>(chunks > 1 ? outer * chunks * inner : 0),
+                              Op::kStart);
+  const std::int64_t work = std::min(r, chunk) * columns;
+  const std::int64_t grain = std::max<std::int64_t>(1, kChunk / std::max<std::int64_t>(1, work));
+  parallel_for(outer * chunks * blocks, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      const std::int64_t block = t % blocks, part = t / blocks;  // part = o * chunks + chunk
+      const std::int64_t first = part % chunks * chunk, rows = std::min(chunk, r - first);
+      const T* from = x + (part / chunks * r + first) * inner + block * kColumns;
+      const std::int64_t at = part * inner + block * kColumns;
+      const std::int64_t n = std::min(kColumns, inner - block * kColumns);
+      double whole[kColumns];
+      std::fill_n(whole, n, Op::kStart);
+      double* to = chunks > 1 ? partial.data() + at : whole;
+      if (inner == 1) {
+        *to = reduce_row<Op>(from, rows);
+      } else {
+        reduce_block<Op>(from, rows, inner, n, to);
+      }
+      if (chunks > 1) continue;
+      for (std::int64_t c = 0; c < n; ++c) y[at + c] = static_cast<T>(to[c] * factor);
+    }
+  });
+  if (chunks == 1) return;
+  parallel_for(outer, std::max<std::int64_t>(1, kChunk / (chunks * inner)),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t o = begin; o < end; ++o) {
+                   double* first = partial.data() + o * chunks * inner;
+                   for (std::int64_t k = 1; k < chunks; ++k) {
+                     for (std::int64_t c = 0; c < inner; ++c)
+                       first[c] = Op::combine(first[c], first[k * inner + c]);
+                   }
+                   for (std::int64_t c = 0; c < inner; ++c)
+                     y[o * inner + c] = static_cast<T>(first[c] * factor);
+                 }
+               });
+}
+
+// index of the first largest of r for each [outer, inner]; NaN is larger than any number.
+template <class T>
+void argmax_middle(const T* x, std::int64_t* y, std::int64_t outer, std::int64_t r,
+                   std::int64_t inner) {
+  const std::int64_t grain = std::max<std::int64_t>(1, kChunk / std::max<std::int64_t>(1, r));
+  parallel_for(outer * inner, grain, [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t o = begin / inner, c = begin % inner;
+    for (std::int64_t t = begin; t < end; ++t) {
+      const T* column = x + o * r * inner + c;
+      std::int64_t best = 0;
+      T most = column[0];
+      for (std::int64_t k = 1; k < r; ++k) {
+        const T v = column[k * inner];
+        if (v > most || (v != v && most == most)) {
+          most = v;
+          best = k;
+        }
+      }
+      y[t] = best;
+      if (++c == inner) {
+        c = 0;
+        ++o;
+      }
+    }
+  });
+}
+
+template <class T>
+double squares(const T* x, std::int64_t n) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return sum;
+}
+
+// 0 if all are finite, else NaN: 0 times infinity or NaN is NaN.
+template <class T>
+double zeros(const T* x, std::int64_t n) {
+  T bad = 0;
+#pragma omp simd reduction(+ : bad)
+  for (std::int64_t i = 0; i < n; ++i) bad += x[i] * T(0);
+  return static_cast<double>(bad);
+}
+
+// The sum over chunks of [0, n) of fn(begin, end), chunks in order.
+template <class Fn>
+double sum_of_chunks(std::int64_t n, Fn&& fn) {
+  const std::int64_t chunks = (n + kChunk - 1) / kChunk;
+  std::vector<double> partial(static_cast<std::size_t>(chunks));
+  parallel_for(chunks, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t k = begin; k < end; ++k) {
+      partial[static_cast<std::size_t>(k)] = fn(k * kChunk, std::min(n, (k + 1) * kChunk));
+    }
+  });
+  double sum = 0;
+  for (const double p : partial) sum += p;
+  return sum;
+}
+
+struct Extents {
+  std::int64_t outer = 1, r = 1, inner = 1;
+};
+Extents around(const Shape& shape, int first, int last) {  // axes first..last are the middle
+  Extents e;
+  for (int a = 0; a < shape.size(); ++a) {
+    (a < first ? e.outer : a <= last ? e.r : e.inner) *= shape[a];
+  }
+  return e;
+}
+
+Tensor reduce_group(Reduce op, const Tensor& x, int first, int last, double factor) {
+  const Extents e = around(x.shape(), first, last);
+  Shape shape = x.shape();
+  for (int a = first; a <= last; ++a) shape[a] = 1;
+  Tensor y = Tensor::empty(shape, x.dtype(), x.device());
+  if (y.numel() == 0) return y;
+  dispatch_float(x.dtype(), "reduce", [&](auto zero) {
+    using T = decltype(zero);
+    const auto go = [&](auto f) {
+      reduce_middle<decltype(f)>(x.data<T>(), y.data<T>(), e.outer, e.r, e.inner, factor);
+    };
+    if (op == Reduce::max) {
+      go(Max{});
+    } else if (op == Reduce::min) {
+      go(Min{});
+    } else {
+      go(Sum{});
+    }
+  });
+  return y;
+}
+
+}  // namespace
+
+Tensor CpuBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
+  OpScope scope("reduce", static_cast<double>(x.numel()), static_cast<double>(x.nbytes()));
+  std::int64_t count = 1;
+  for (const int a : axes) count *= x.shape()[a];
+  check(count > 0 || op == Reduce::sum, "reduce: no element along the reduced axes of {}",
+        x.shape().str());
+  const double mean = op == Reduce::mean ? 1.0 / static_cast<double>(count) : 1.0;
+  Tensor y = x;
+  for (std::size_t end = axes.size(); end > 0;) {
+    std::size_t begin = end - 1;
+    while (begin > 0 && axes[begin - 1] == axes[begin] - 1) --begin;
+    y = reduce_group(op, y, axes[begin], axes[end - 1], begin == 0 ? mean : 1.0);
+    end = begin;
+  }
+  return axes.empty() ? x.clone() : y;
+}
+
+Tensor CpuBackend::argmax(const Tensor& x, int axis) {
+  const int at = x.shape().axis(axis);
+  const Extents e = around(x.shape(), at, at);
+  check(e.r > 0, "argmax: axis {} of {} is empty", axis, x.shape().str());
+  Shape shape;
+  for (int a = 0; a < x.ndim(); ++a) {
+    if (a != at) shape.push_back(x.shape()[a]);
+  }
+  Tensor y = Tensor::empty(shape, DType::i64, x.device());
+  OpScope scope("argmax", static_cast<double>(x.numel()),
+                static_cast<double>(x.nbytes() + y.nbytes()));
+  dispatch_float(x.dtype(), "argmax", [&](auto zero) {
+    argmax_middle(x.data<decltype(zero)>(), y.data<std::int64_t>(), e.outer, e.r, e.inner);
+  });
+  return y;
+}
+
+Tensor CpuBackend::norm(const std::vector<Tensor>& all) {
+  double elements = 0, bytes = 0, sum = 0;
+  for (const Tensor& x : all) {
+    elements += static_cast<double>(x.numel());
+    bytes += static_cast<double>(x.nbytes());
+  }
+  OpScope scope("norm", 2 * elements, bytes);
+  for (const Tensor& x : all) {
+    sum += dispatch_float(x.dtype(), "norm", [&](auto zero) {
+      const auto* p = x.data<decltype(zero)>();
+      return sum_of_chunks(x.numel(), [p](std::int64_t begin, std::int64_t end) {
+        return squares(p + begin, end - begin);
+      });
+    });
+  }
+  return Tensor::scalar(std::sqrt(sum), DType::f64);
+}
+
+bool CpuBackend::all_finite(const Tensor& x) {
+  OpScope scope("all_finite", static_cast<double>(x.numel()), static_cast<double>(x.nbytes()));
+  const double sum = dispatch_float(x.dtype(), "all_finite", [&](auto zero) {
+    using T = decltype(zero);
+    const T* p = x.data<T>();
+    return sum_of_chunks(x.numel(), [p](std::int64_t begin, std::int64_t end) {
+      return zeros(p + begin, end - begin);
+    });
+  });
+  return sum == 0;
+}
+
+}  // namespace nextgrad::cpu

@@ -1,0 +1,215 @@
+// What the strips are made of: sums along lines of pixels, for one vector of channels at a time.
+// A line is a scratch buffer [pixels][kLine] that holds one cache line of channels of each pixel;
+// `Step` is the distance between two pixels that follow each other along the strip, a constant so
+// that the loads need no address arithmetic: kLine along a row, a whole row along a column.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "tensor/cpu/kit/simd.h"
+
+namespace nextgrad::cpu {
+
+template <class T>
+inline constexpr int kLine = 64 / static_cast<int>(sizeof(T));  // channels of a line
+inline constexpr int kRun = 8;                                  // neighbouring sums in registers
+
+// Smallest multiple of kRun that is not below n.
+inline std::int64_t whole_runs(std::int64_t n) {
+  return (n + kRun - 1) / kRun * kRun;
+}
+
+// sum[p] += sum over t < Taps of in[p + t] w[t]: kRun + 2 Taps - 1 loads, kRun * Taps products.
+template <int Taps, int Step, class T>
+inline void add_some_taps(Vec<T> (&sum)[kRun], const T* in, const T* w) {
+  Vec<T> tap[Taps];
+#pragma GCC unroll 16
+  for (int t = 0; t < Taps; ++t) tap[t] = load(w + t * kLine<T>);
+#pragma GCC unroll 16
+  for (int j = 0; j < kRun + Taps - 1; ++j) {
+    const Vec<T> v = load(in + j * Step);
+#pragma GCC unroll 16
+    for (int t = 0; t < Taps; ++t)
+      if (j - t >= 0 && j - t < kRun) sum[j - t] += v * tap[t];
+  }
+}
+
+// The same for any number of taps, four at a time: 8 sums, 4 taps and an input fill 13 registers.
+template <int Step, class T>
+inline void add_taps(Vec<T> (&sum)[kRun], const T* in, const T* w, int taps) {
+  for (; taps >= 4; taps -= 4, in += 4 * Step, w += 4 * kLine<T>)
+    add_some_taps<4, Step>(sum, in, w);
+  if (taps == 3) return add_some_taps<3, Step>(sum, in, w);
+  if (taps == 2) return add_some_taps<2, Step>(sum, in, w);
+  if (taps == 1) return add_some_taps<1, Step>(sum, in, w);
+}
+
+// out[i] = from[i] + sum over t of in[i + t] w[t], i < n (in whole runs), along a row. from_step is
+// 0 where `from` is one bias for all.
+template <class T>
+void convolve_line(const T* in, const T* w, int taps, const T* from, int from_step, T* out,
+                   std::int64_t n) {
+  constexpr int B = kLine<T>;
+  for (int h = 0; h < B; h += kLanes<T>)
+    for (std::int64_t i = 0; i < n; i += kRun) {
+      Vec<T> sum[kRun];
+#pragma GCC unroll 16
+      for (int p = 0; p < kRun; ++p) sum[p] = load(from + (i + p) * from_step + h);
+      add_taps<B>(sum, in + i * B + h, w + h, taps);
+#pragma GCC unroll 16
+      for (int p = 0; p < kRun; ++p) store(out + (i + p) * B + h, sum[p]);
+    }
+}
+
+// sums[t] += sum over i < n of g[i] in[i + t], t < Taps.
+template <int Taps, class T>
+void correlate_some_taps(const T* in, const T* g, std::int64_t n, T* sums) {
+  constexpr int B = kLine<T>, P = 4;
+  for (int h = 0; h < B; h += kLanes<T>) {
+    Vec<T> sum[Taps];
+#pragma GCC unroll 16
+    for (int t = 0; t < Taps; ++t) sum[t] = load(sums + t * B + h);
+    std::int64_t i = 0;
+    for (; i + P <= n; i += P) {
+      Vec<T> v[P];
+#pragma GCC unroll 16
+      for (int p = 0; p < P; ++p) v[p] = load(g + (i + p) * B + h);
+#pragma GCC unroll 16
+      for (int j = 0; j < P + Taps - 1; ++j) {
+        const Vec<T> x = load(in + (i + j) * B + h);
+#pragma GCC unroll 16
+        for (int p = 0; p < P; ++p)
+          if (j - p >= 0 && j - p < Taps) sum[j - p] += x * v[p];
+      }
+    }
+    for (; i < n; ++i) {
+      const Vec<T> v = load(g + i * B + h);
+#pragma GCC unroll 16
+      for (int t = 0; t < Taps; ++t) sum[t] += load(in + (i + t) * B + h) * v;
+    }
+#pragma GCC unroll 16
+    for (int t = 0; t < Taps; ++t) store(sums + t * B + h, sum[t]);
+  }
+}
+
+// For i < n and t < Taps, rows[t] a line each: g[i] += w[t] rows[t][i], sums[t] += r[i] rows[t][i].
+template <int Taps, class T>
+void cross_some_rows(const T* const* rows, std::int64_t at, const T* w, const T* r, T* g,
+                     std::int64_t n, T* sums) {
+  constexpr int B = kLine<T>;
+  for (int h = 0; h < B; h += kLanes<T>) {
+    Vec<T> sum[Taps], tap[Taps];
+    const T* row[Taps];
+#pragma GCC unroll 16
+    for (int t = 0; t < Taps; ++t) {
+      sum[t] = load(sums + t * B + h);
+      tap[t] = load(w + t * B + h);
+      row[t] = rows[t] + at + h;
+    }
+    for (std::int64_t i = 0; i < n * B; i += B) {
+      const Vec<T> v = load(r + i + h);
+      Vec<T> s = load(g + i + h);
+#pragma GCC unroll 16
+      for (int t = 0; t < Taps; ++t) {
+        const Vec<T> x = load(row[t] + i);
+        s += x * tap[t];
+        sum[t] += x * v;
+      }
+      store(g + i + h, s);
+    }
+#pragma GCC unroll 16
+    for (int t = 0; t < Taps; ++t) store(sums + t * B + h, sum[t]);
+  }
+}
+
+// Calls fn(first tap, m) for blocks of m taps, at most Most, of nearly equal sizes.
+template <int Most, class Fn>
+void each_block_of_taps(int taps, Fn&& fn) {
+  const int blocks = (taps + Most - 1) / Most;
+  for (int b = 0, t = 0; b < blocks; ++b) {
+    const int m = (taps - t + blocks - b - 1) / (blocks - b);
+    fn(t, m);
+    t += m;
+  }
+}
+
+// Calls fn(integral constant m) for the run-time m in [1, Most].
+template <int Most, class Fn>
+void with_constant(int m, Fn&& fn) {
+  if (m == Most) return fn(std::integral_constant<int, Most>());
+  if constexpr (Most > 1) with_constant<Most - 1>(m, fn);
+}
+
+// sums[t] += sum over i < n of g[i] in[i + t] for any number of taps.
+template <class T>
+void correlate_line(const T* in, const T* g, std::int64_t n, int taps, T* sums) {
+  each_block_of_taps<7>(taps, [=](int t, int m) {
+    with_constant<7>(m, [=](auto constant) {
+      correlate_some_taps<constant.value>(in + t * kLine<T>, g, n, sums + t * kLine<T>);
+    });
+  });
+}
+
+// cross_some_rows for any number of taps, pixels [at, at + n) of the rows.
+template <class T>
+void cross_rows(const T* const* rows, std::int64_t at, const T* w, int taps, const T* r, T* g,
+                std::int64_t n, T* sums) {
+  each_block_of_taps<6>(taps, [=](int t, int m) {
+    with_constant<6>(m, [=](auto constant) {
+      cross_some_rows<constant.value>(rows + t, at, w + t * kLine<T>, r, g, n, sums + t * kLine<T>);
+    });
+  });
+}
+
+// sums[0] += sum over i < n of g[i].
+template <class T>
+void sum_line(const T* g, std::int64_t n, T* sums) {
+  constexpr int B = kLine<T>;
+  for (int h = 0; h < B; h += kLanes<T>) {
+    Vec<T> sum = load(sums + h);
+    for (std::int64_t i = 0; i < n; ++i) sum += load(g + i * B + h);
+    store(sums + h, sum);
+  }
+}
+
+// n pixels of an image, c apart, to a line and back; channels beyond `channels` are zeros.
+template <class T>
+void gather_line(const T* image, std::int64_t c, std::int64_t channels, std::int64_t n, T* line) {
+  constexpr int B = kLine<T>;
+  if (channels == B) {
+    for (std::int64_t i = 0; i < n; ++i)
+#pragma GCC unroll 4
+      for (int h = 0; h < B; h += kLanes<T>) store(line + i * B + h, load(image + i * c + h));
+    return;
+  }
+  for (std::int64_t i = 0; i < n; ++i) {
+    std::copy_n(image + i * c, channels, line + i * B);
+    std::fill_n(line + i * B + channels, B - channels, T{0});
+  }
+}
+template <class T>
+void scatter_line(const T* line, std::int64_t c, std::int64_t channels, std::int64_t n, T* image) {
+  constexpr int B = kLine<T>;
+  if (channels == B) {
+    for (std::int64_t i = 0; i < n; ++i)
+#pragma GCC unroll 4
+      for (int h = 0; h < B; h += kLanes<T>) store(image + i * c + h, load(line + i * B + h));
+    return;
+  }
+  for (std::int64_t i = 0; i < n; ++i) std::copy_n(line + i * B, channels, image + i * c);
+}
+
+// One line of channels of parameters [n][c], zeros if null, to out [n][kLine]; returns its end.
+template <class T>
+T* pack_line(const T* from, std::int64_t n, std::int64_t c, std::int64_t channels, T* out) {
+  if (from != nullptr) {
+    gather_line(from, c, channels, n, out);
+  } else {
+    std::fill_n(out, n * kLine<T>, T{0});
+  }
+  return out + n * kLine<T>;
+}
+
+}  // namespace nextgrad::cpu

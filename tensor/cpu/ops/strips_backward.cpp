@@ -1,0 +1,277 @@
+// Multi-scale strips backward: dx and every branch's gradients in one pass over x and dy.
+//
+// With r = row(x) + row bias and y = x + sum over branches of column(r), per branch
+//   g = column'(dy)    dx = dy + row'(g)    dcolumn = <dy, r>    drow = <g, x>    drow bias = sum g
+// where ' turns a strip's taps round and <,> is the correlation at every tap.
+//
+// A task is one image, one cache line of channels, a band of rows and a tile of columns (the whole
+// width up to kWide). It goes down row by row; r and g of one row live in lines in L1, the rows of
+// dy that columns see in a ring:
+//
+//     ring of dy rows [2 pad + 1]            for 16 columns at a time, every branch:
+//     y - pad  + + + + + + + +                 g[i] += w[t] dy[y + p - t][i]
+//        y     + + + + + + + +   r lines  ->   dcolumn[t] += r[i] dy[y + p - t][i]
+//     y + pad  + + + + + + + +                 (one load of dy for two products)
+//
+//     x line  ->  r = row(x);    x line and g line  ->  drow, dx
+//
+// 5 k multiply-adds a pixel and branch, about half as many loads: bound by arithmetic. A task's
+// sums of weights go to its own part of a buffer; the parts are added in order.
+#include "tensor/cpu/kit/parallel.h"
+#include "tensor/cpu/kit/scratch.h"
+#include "tensor/cpu/ops/strip_kernels.h"
+#include "tensor/cpu/ops/strips.h"
+#include "tensor/tensor.h"
+
+namespace nextgrad::cpu {
+
+namespace {
+
+struct LineScratch;
+struct RingScratch;
+struct ParameterScratch;
+
+inline constexpr std::int64_t kWide = 128, kBand = 32, kChunk = 16;
+
+template <class T>
+struct Branch {
+  int k, pad;
+  const T *row, *row_bias, *flipped_row, *column;  // [k][kLine], the bias [kLine]
+  T *r, *g;                                        // lines; g has the halo that dx needs
+  T *drow, *drow_bias, *dcolumn;                   // the task's sums
+};
+
+// Lines and rows of the ring begin `pad` columns left of the tile; outside the image they are 0.
+template <class T>
+struct Task {
+  StripsShape s;
+  std::int64_t x0, columns, y0, rows;  // tile and band
+  std::int64_t channels, pad;          // channels of this line; largest padding of the branches
+  std::int64_t extent;                 // pixels of a line
+  const T *x, *dy;                     // image at this line's channels
+  T* dx;
+  T *x_line, *dx_line, *ring;
+  T* dbias;  // sum of dy
+  std::vector<Branch<T>> branches;
+
+  T* dy_row(std::int64_t y) const { return ring + (y + pad) % (2 * pad + 1) * extent * kLine<T>; }
+};
+
+// Work is cut the same way whatever the number of threads.
+struct Cut {
+  std::int64_t lines, tiles, bands, tile;
+  explicit Cut(const StripsShape& s, std::int64_t line)
+      : lines((s.c + line - 1) / line),
+        tiles((s.w + kWide - 1) / kWide),
+        bands((s.h + kBand - 1) / kBand),
+        tile(whole_runs((s.w + tiles - 1) / tiles)) {}
+};
+
+template <class T>
+std::int64_t sums_of(const std::vector<StripOf<const T>>& strips) {  // in lines
+  std::int64_t n = 1;
+  for (const auto& strip : strips) n += 2 * strip.k + 1;
+  return n;
+}
+
+template <class T>
+void pack_parameters(const std::vector<StripOf<const T>>& strips, std::int64_t c0, T* sums,
+                     Task<T>& task) {
+  constexpr int B = kLine<T>;
+  const std::int64_t c = task.s.c, channels = task.channels;
+  std::int64_t lines = 0;
+  for (const auto& strip : strips) lines += 3 * strip.k + 1;
+  T* out = scratch<ParameterScratch, T>(lines * B);
+  task.dbias = sums;
+  sums += B;
+  for (const auto& strip : strips) {
+    const std::int64_t size = std::int64_t{strip.k} * B;
+    Branch<T> b{};
+    b.k = strip.k;
+    b.pad = strip.k / 2;
+    b.row = out;
+    b.flipped_row = out + size;
+    b.column = out + 2 * size;
+    b.row_bias = out + 3 * size;
+    pack_line(strip.row + c0, strip.k, c, channels, out);
+    for (int t = 0; t < strip.k; ++t)
+      std::copy_n(out + t * B, B, out + size + (strip.k - 1 - t) * B);
+    pack_line(strip.column + c0, strip.k, c, channels, out + 2 * size);
+    pack_line(strip.row_bias ? strip.row_bias + c0 : nullptr, 1, c, channels, out + 3 * size);
+    out += 3 * size + B;
+    b.drow = sums;
+    b.drow_bias = sums + size;
+    b.dcolumn = sums + size + B;
+    sums += 2 * size + B;
+    task.branches.push_back(b);
+  }
+}
+
+// Zeroed lines of the task.
+template <class T>
+void make_lines(Task<T>& t) {
+  const std::int64_t line = t.extent * kLine<T>;
+  const std::int64_t lines = 2 + 2 * static_cast<std::int64_t>(t.branches.size());
+  T* at = scratch<LineScratch, T>(lines * line);
+  t.ring = scratch<RingScratch, T>((2 * t.pad + 1) * line);
+  std::fill_n(at, lines * line, T{0});
+  std::fill_n(t.ring, (2 * t.pad + 1) * line, T{0});
+  t.x_line = at;
+  t.dx_line = at + line;
+  for (std::size_t i = 0; i < t.branches.size(); ++i) {
+    t.branches[i].r = at + (2 + 2 * static_cast<std::int64_t>(i)) * line;
+    t.branches[i].g = t.branches[i].r + line;
+  }
+}
+
+// Row y of an image and the columns around the tile, to a line; a row outside is zeros.
+template <class T>
+void load_row(const Task<T>& t, const T* image, std::int64_t y, T* line) {
+  if (y < 0 || y >= t.s.h) {
+    std::fill_n(line, t.extent * kLine<T>, T{0});
+    return;
+  }
+  const std::int64_t begin = std::max<std::int64_t>(0, t.x0 - t.pad);
+  const std::int64_t end = std::min(t.s.w, t.x0 + t.columns + t.pad);
+  gather_line(image + (y * t.s.w + begin) * t.s.c, t.s.c, t.channels, end - begin,
+              line + (begin - t.x0 + t.pad) * kLine<T>);
+}
+
+// r = row(x) + bias in the tile, 0 around it: dcolumn counts the tile's columns only.
+template <class T>
+void row_results(const Task<T>& t) {
+  constexpr int B = kLine<T>;
+  const std::int64_t whole = whole_runs(t.columns);
+  for (const Branch<T>& b : t.branches) {
+    T* r = b.r + t.pad * B;
+    convolve_line(t.x_line + (t.pad - b.pad) * B, b.row, b.k, b.row_bias, 0, r, whole);
+    std::fill_n(r + t.columns * B, (whole - t.columns) * B, T{0});
+  }
+}
+
+// g of row y in the tile and its halo, and dcolumn.
+template <class T>
+void column_gradients(const Task<T>& t, std::int64_t y) {
+  constexpr int B = kLine<T>;
+  std::vector<const T*> rows(static_cast<std::size_t>(2 * t.pad + 1));
+  for (std::int64_t i = 0; i <= 2 * t.pad; ++i)
+    rows[static_cast<std::size_t>(i)] = t.dy_row(y + t.pad - i);
+  for (std::int64_t chunk = 0; chunk < t.extent; chunk += kChunk)
+    for (const Branch<T>& b : t.branches) {
+      const std::int64_t left = std::max<std::int64_t>(-t.x0, -b.pad) + t.pad;
+      const std::int64_t right = std::min<std::int64_t>(t.s.w - t.x0, t.columns + b.pad) + t.pad;
+      const std::int64_t begin = std::max(chunk, left), end = std::min(chunk + kChunk, right);
+      if (begin >= end) continue;
+      T* g = b.g + begin * B;
+      std::fill_n(g, (end - begin) * B, T{0});
+      cross_rows(rows.data() + t.pad - b.pad, begin * B, b.column, b.k, b.r + begin * B, g,
+                 end - begin, b.dcolumn);
+    }
+}
+
+// drow, its bias, and dx of row y.
+template <class T>
+void row_gradients(const Task<T>& t, std::int64_t y) {
+  constexpr int B = kLine<T>;
+  const T* dy = t.dy_row(y) + t.pad * B;
+  const T* from = dy;
+  sum_line(dy, t.columns, t.dbias);
+  for (const Branch<T>& b : t.branches) {
+    correlate_line(t.x_line + (t.pad - b.pad) * B, b.g + t.pad * B, t.columns, b.k, b.drow);
+    sum_line(b.g + t.pad * B, t.columns, b.drow_bias);
+    convolve_line(b.g + (t.pad - b.pad) * B, b.flipped_row, b.k, from, B, t.dx_line,
+                  whole_runs(t.columns));
+    from = t.dx_line;
+  }
+  scatter_line(from, t.s.c, t.channels, t.columns, t.dx + (y * t.s.w + t.x0) * t.s.c);
+}
+
+template <class T>
+void run(const Task<T>& t) {
+  for (std::int64_t y = t.y0 - t.pad; y < t.y0 + t.pad; ++y) load_row(t, t.dy, y, t.dy_row(y));
+  for (std::int64_t y = t.y0; y < t.y0 + t.rows; ++y) {
+    load_row(t, t.dy, y + t.pad, t.dy_row(y + t.pad));
+    load_row(t, t.x, y, t.x_line);
+    row_results(t);
+    column_gradients(t, y);
+    row_gradients(t, y);
+  }
+}
+
+// Adds up line `line` of sums over the tasks of all images, and writes it to out [C].
+template <class T>
+void combine_line(const StripsShape& s, const Cut& cut, const T* partial, std::int64_t size,
+                  std::int64_t block, T* out) {
+  constexpr std::int64_t B = kLine<T>;
+  if (out == nullptr) return;
+  const std::int64_t parts = cut.tiles * cut.bands;
+  T sum[B] = {};
+  for (std::int64_t n = 0; n < s.n; ++n)
+    for (std::int64_t part = 0; part < parts; ++part)
+      add_to(sum, partial + ((n * cut.lines + block) * parts + part) * size, B);
+  std::copy_n(sum, std::min(B, s.c - block * B), out + block * B);
+}
+
+template <class T>
+void combine(const StripsShape& s, const Cut& cut, const T* partial, std::int64_t size,
+             const std::vector<StripOf<T>>& gradients) {
+  parallel_for(cut.lines, 4, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      const T* from = partial;
+      for (const auto& g : gradients) combine_line(s, cut, from, size, block, g.column_bias);
+      from += kLine<T>;
+      for (const auto& g : gradients) {
+        for (int t = 0; t < g.k; ++t, from += kLine<T>)
+          combine_line(s, cut, from, size, block, g.row + t * s.c);
+        combine_line(s, cut, from, size, block, g.row_bias);
+        from += kLine<T>;
+        for (int t = 0; t < g.k; ++t, from += kLine<T>)
+          combine_line(s, cut, from, size, block, g.column + t * s.c);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+template <class T>
+void strips_backward(const StripsShape& s, const std::vector<StripOf<const T>>& strips, const T* x,
+                     const T* dy, T* dx, const std::vector<StripOf<T>>& gradients) {
+  constexpr std::int64_t B = kLine<T>;
+  const Cut cut(s, B);
+  const std::int64_t size = sums_of(strips) * B, tasks = s.n * cut.lines * cut.tiles * cut.bands;
+  Tensor partial = Tensor::empty({tasks, size}, dtype_of<T>);
+  T* sums = partial.data<T>();
+  parallel_tasks(tasks, [&](std::int64_t i) {
+    const std::int64_t y0 = i % cut.bands * kBand, x0 = i / cut.bands % cut.tiles * cut.tile;
+    const std::int64_t c0 = i / cut.bands / cut.tiles % cut.lines * B;
+    const std::int64_t image = i / cut.bands / cut.tiles / cut.lines * s.h * s.w * s.c + c0;
+    std::fill_n(sums + i * size, size, T{0});
+    if (x0 >= s.w) return;
+    Task<T> t{};
+    t.s = s;
+    t.x0 = x0;
+    t.columns = std::min(cut.tile, s.w - x0);
+    t.y0 = y0;
+    t.rows = std::min(kBand, s.h - y0);
+    t.channels = std::min(B, s.c - c0);
+    for (const auto& strip : strips) t.pad = std::max<std::int64_t>(t.pad, strip.k / 2);
+    t.extent = whole_runs(t.columns) + 2 * t.pad;
+    t.x = x + image;
+    t.dy = dy + image;
+    t.dx = dx + image;
+    pack_parameters(strips, c0, sums + i * size, t);
+    make_lines(t);
+    run(t);
+  });
+  combine(s, cut, sums, size, gradients);
+}
+
+template void strips_backward<float>(const StripsShape&, const std::vector<StripOf<const float>>&,
+                                     const float*, const float*, float*,
+                                     const std::vector<StripOf<float>>&);
+template void strips_backward<double>(const StripsShape&, const std::vector<StripOf<const double>>&,
+                                      const double*, const double*, double*,
+                                      const std::vector<StripOf<double>>&);
+
+}  // namespace nextgrad::cpu

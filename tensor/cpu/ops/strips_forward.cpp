@@ -1,0 +1,184 @@
+// Multi-scale strips forward: all branches in one pass over x; row results never reach memory.
+//
+// A task is one image, one cache line of channels, kTile columns. It walks down in bands of kBand
+// rows. Each row of x is copied once to a line with zeros around it and convolved by every
+// branch's row strip; the results go to the branch's window, from which columns are summed:
+//
+//        x row + halo        windows [rows][kTile] in L2           y band
+//      0 0 # # # # 0 0   ->   k = 7:  kept | new    columns of   + + + +
+//      (in L1)                k = 11: kept | new  -> 8 sums of -> + + + +  = x + biases + all taps
+//                             k = 21: kept | new    all branches + + + +
+//
+// After a band the windows' last rows, which the next band sees too, move to the front. A branch
+// costs 2 k multiply-adds a pixel and about k loads: bound by arithmetic, 78 for MSCA's 7, 11, 21.
+#include <cstring>
+
+#include "tensor/cpu/kit/parallel.h"
+#include "tensor/cpu/kit/scratch.h"
+#include "tensor/cpu/ops/strip_kernels.h"
+#include "tensor/cpu/ops/strips.h"
+
+namespace nextgrad::cpu {
+
+namespace {
+
+struct LineScratch;
+struct WindowScratch;
+struct ParameterScratch;
+
+inline constexpr std::int64_t kTile = 32, kBand = 24;  // whole runs
+template <class T>
+inline constexpr int kStep = (kTile + 1) * kLine<T>;  // a row of a window; odd, so that a column of
+                                                      // pixels spreads over the sets of L1
+
+template <class T>
+struct Branch {
+  int k, pad;
+  const T *row, *row_bias, *column;  // [k][kLine], [kLine], [k][kLine]
+  T* window;                         // rows y - pad, y - pad + 1, ... of the row strip's result
+};
+
+template <class T>
+struct Task {
+  StripsShape s;
+  std::int64_t x0, columns;    // of the tile
+  std::int64_t channels, pad;  // channels of this line; largest padding of the branches
+  const T *x, *bias;           // image at this line's channels; sum of the column biases
+  T* y;
+  T* line;  // [pad + kTile + pad][kLine]
+  std::vector<Branch<T>> branches;
+};
+
+template <class T>
+void pack_parameters(const std::vector<StripOf<const T>>& strips, std::int64_t c0, Task<T>& task) {
+  constexpr int B = kLine<T>;
+  const std::int64_t c = task.s.c, channels = task.channels;
+  std::int64_t lines = 1, rows = 0;
+  for (const auto& strip : strips) {
+    task.pad = std::max<std::int64_t>(task.pad, strip.k / 2);
+    lines += 2 * strip.k + 1;
+  }
+  for (const auto& strip : strips) rows += strip.k / 2 + kBand + task.pad;
+  T* out = scratch<ParameterScratch, T>(lines * B);
+  T* window = scratch<WindowScratch, T>(rows * kStep<T>);
+  T* bias = out;
+  std::fill_n(bias, B, T{0});
+  out += B;
+  for (const auto& strip : strips) {
+    Branch<T> b{strip.k, strip.k / 2, out, nullptr, nullptr, window};
+    b.row_bias = out = pack_line(strip.row + c0, strip.k, c, channels, out);
+    out = pack_line(strip.row_bias ? strip.row_bias + c0 : nullptr, 1, c, channels, out);
+    b.column = out;
+    out = pack_line(strip.column + c0, strip.k, c, channels, out);
+    for (std::int64_t j = 0; strip.column_bias && j < channels; ++j)
+      bias[j] += strip.column_bias[c0 + j];
+    window += (b.pad + kBand + task.pad) * kStep<T>;
+    task.branches.push_back(b);
+  }
+  task.bias = bias;
+}
+
+// The row strips of row y, to every branch's window whose first row is y0 - pad.
+template <class T>
+void convolve_row(const Task<T>& t, std::int64_t y0, std::int64_t y) {
+  constexpr int B = kLine<T>;
+  const bool has = y >= 0 && y < t.s.h;
+  if (has) {
+    const std::int64_t begin = std::max<std::int64_t>(0, t.x0 - t.pad);
+    const std::int64_t end = std::min(t.s.w, t.x0 + t.columns + t.pad);
+    gather_line(t.x + (y * t.s.w + begin) * t.s.c, t.s.c, t.channels, end - begin,
+                t.line + (begin - t.x0 + t.pad) * B);
+  }
+  for (const Branch<T>& b : t.branches) {
+    if (y < y0 - b.pad) continue;
+    T* out = b.window + (y - y0 + b.pad) * kStep<T>;
+    if (has) {
+      convolve_line(t.line + (t.pad - b.pad) * B, b.row, b.k, b.row_bias, 0, out,
+                    whole_runs(t.columns));
+    } else {
+      std::fill_n(out, t.columns * B, T{0});
+    }
+  }
+}
+
+// kRun outputs of one column: to = from + bias + the columns of all branches, `at` elements into
+// their windows.
+template <class T>
+void convolve_column(const Task<T>& t, std::int64_t at, const T* from, T* to, std::int64_t step) {
+  for (int h = 0; h < kLine<T>; h += kLanes<T>) {
+    const Vec<T> bias = load(t.bias + h);
+    Vec<T> sum[kRun];
+#pragma GCC unroll 16
+    for (int p = 0; p < kRun; ++p) sum[p] = load(from + p * step + h) + bias;
+    for (const Branch<T>& b : t.branches)
+      add_taps<kStep<T>>(sum, b.window + at + h, b.column + h, b.k);
+#pragma GCC unroll 16
+    for (int p = 0; p < kRun; ++p) store(to + p * step + h, sum[p]);
+  }
+}
+
+// Rows [y0, y0 + rows) of y.
+template <class T>
+void convolve_columns(const Task<T>& t, std::int64_t y0, std::int64_t rows) {
+  constexpr int B = kLine<T>;
+  const std::int64_t step = t.s.w * t.s.c;
+  for (std::int64_t r = 0; r < rows; r += kRun)
+    for (std::int64_t i = 0; i < t.columns; ++i) {
+      const std::int64_t from = (y0 + r) * step + (t.x0 + i) * t.s.c, at = r * kStep<T> + i * B;
+      if (r + kRun <= rows && t.channels == B) {
+        convolve_column(t, at, t.x + from, t.y + from, step);
+        continue;
+      }
+      T some[kRun * B] = {};
+      gather_line(t.x + from, step, t.channels, std::min<std::int64_t>(kRun, rows - r), some);
+      convolve_column(t, at, some, some, std::int64_t{B});
+      scatter_line(some, step, t.channels, std::min<std::int64_t>(kRun, rows - r), t.y + from);
+    }
+}
+
+template <class T>
+void run(const Task<T>& t) {
+  std::fill_n(t.line, (kTile + 2 * t.pad) * kLine<T>, T{0});
+  for (std::int64_t y0 = 0; y0 < t.s.h; y0 += kBand) {
+    const std::int64_t rows = std::min(kBand, t.s.h - y0);
+    const std::int64_t begin = y0 == 0 ? -t.pad : y0 + t.pad, end = y0 + whole_runs(rows) + t.pad;
+    for (std::int64_t y = begin; y < end; ++y) convolve_row(t, y0, y);
+    convolve_columns(t, y0, rows);
+    for (const Branch<T>& b : t.branches)
+      std::memmove(b.window, b.window + kBand * kStep<T>,
+                   static_cast<std::size_t>((b.pad + t.pad) * kStep<T>) * sizeof(T));
+  }
+}
+
+}  // namespace
+
+template <class T>
+void strips_forward(const StripsShape& s, const std::vector<StripOf<const T>>& strips, const T* x,
+                    T* y) {
+  constexpr std::int64_t B = kLine<T>;
+  const std::int64_t tiles = (s.w + kTile - 1) / kTile, lines = (s.c + B - 1) / B;
+  parallel_tasks(s.n * lines * tiles, [&](std::int64_t i) {
+    const std::int64_t x0 = i % tiles * kTile, c0 = i / tiles % lines * B;
+    const std::int64_t image = i / tiles / lines * s.h * s.w * s.c + c0;
+    Task<T> task{s,
+                 x0,
+                 std::min(kTile, s.w - x0),
+                 std::min(B, s.c - c0),
+                 0,
+                 x + image,
+                 nullptr,
+                 y + image,
+                 nullptr,
+                 {}};
+    pack_parameters(strips, c0, task);
+    task.line = scratch<LineScratch, T>((kTile + 2 * task.pad) * B);
+    run(task);
+  });
+}
+
+template void strips_forward<float>(const StripsShape&, const std::vector<StripOf<const float>>&,
+                                    const float*, float*);
+template void strips_forward<double>(const StripsShape&, const std::vector<StripOf<const double>>&,
+                                     const double*, double*);
+
+}  // namespace nextgrad::cpu

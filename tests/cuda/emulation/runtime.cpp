@@ -1,0 +1,178 @@
+// The runtime calls: memory is the host's, a stream does its work when it is submitted, a graph is
+// a list of what was submitted while it was captured.
+#include "tests/cuda/emulation/runtime.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+namespace nextgrad::emulation {
+
+struct Graph {
+  std::vector<std::function<void()>> work;
+};
+struct Stream {
+  Graph* capturing = nullptr;
+};
+struct Event {
+  std::chrono::steady_clock::time_point at;
+};
+
+namespace {
+
+constexpr std::size_t kTotal = std::size_t{4} << 30;
+
+struct Memory {
+  std::mutex mutex;
+  std::unordered_map<void*, std::size_t> blocks;
+  std::size_t used = 0;
+};
+Memory& memory() {
+  static auto* m = new Memory;
+  return *m;
+}
+
+}  // namespace
+
+void submit(cudaStream_t stream, std::function<void()> work) {
+  if (stream != nullptr && stream->capturing != nullptr) {
+    stream->capturing->work.push_back(std::move(work));
+  } else {
+    work();
+  }
+}
+
+}  // namespace nextgrad::emulation
+
+using namespace nextgrad::emulation;
+
+const char* cudaGetErrorString(cudaError_t status) {
+  return status == cudaErrorMemoryAllocation ? "out of memory"
+         : status == cudaSuccess             ? "no error"
+                                             : "invalid argument";
+}
+const char* cudaGetErrorName(cudaError_t status) {
+  return status == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation"
+         : status == cudaSuccess             ? "cudaSuccess"
+                                             : "cudaErrorInvalidValue";
+}
+cudaError_t cudaGetLastError() {
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+  return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+  *p = {"emulated on the CPU", 8, 0, 4, 32, 1 << 20, kTotal, std::size_t{99} << 10};
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total) {
+  const std::scoped_lock lock(memory().mutex);
+  *total = kTotal;
+  *free_bytes = kTotal - memory().used;
+  return cudaSuccess;
+}
+cudaError_t cudaMalloc(void** block, std::size_t bytes) {
+  const std::scoped_lock lock(memory().mutex);
+  if (bytes > kTotal - memory().used) return cudaErrorMemoryAllocation;
+  *block = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  if (*block == nullptr) return cudaErrorMemoryAllocation;
+  memory().blocks[*block] = bytes;
+  memory().used += bytes;
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void* block) {
+  const std::scoped_lock lock(memory().mutex);
+  const auto found = memory().blocks.find(block);
+  if (found == memory().blocks.end()) return cudaErrorInvalidValue;
+  unpoison(block, found->second);
+  memory().used -= found->second;
+  memory().blocks.erase(found);
+  std::free(block);
+  return cudaSuccess;
+}
+cudaError_t cudaMallocHost(void** block, std::size_t bytes) {
+  *block = std::malloc(bytes);
+  return *block != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFreeHost(void* block) {
+  std::free(block);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind,
+                            cudaStream_t stream) {
+  submit(stream, [=] { std::memmove(to, from, bytes); });
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
+  submit(stream, [=] { std::memset(to, value, bytes); });
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = new Stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+// As on a device, waiting inside a capture is an error.
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return stream != nullptr && stream->capturing != nullptr ? cudaErrorInvalidValue : cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+  return cudaSuccess;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (stream->capturing != nullptr) return cudaErrorInvalidValue;
+  stream->capturing = new Graph;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = stream->capturing;
+  stream->capturing = nullptr;
+  return *graph != nullptr ? cudaSuccess : cudaErrorInvalidValue;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = new Graph(*graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  submit(stream, [exec] {
+    for (const auto& work : exec->work) work();
+  });
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete exec;
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new Event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  event->at = std::chrono::steady_clock::now();
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) {
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  *milliseconds = std::chrono::duration<float, std::milli>(end->at - begin->at).count();
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
