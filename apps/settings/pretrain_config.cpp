@@ -15,6 +15,8 @@ Settings settings_of(PretrainConfig& c) {
       text_setting("data-root", "folder of the data set", c.data_root, {}, kMayChange),
       number_setting("val-share", "of ROOT/CLASS: share of each class to validate on", c.val_share,
                      0, 0.95),
+      text_setting("pretrained", "weights to start from, .pth or .safetensors", c.pretrained, {},
+                   kMayChange),
       number_setting("size", "pictures have this many pixels a side", c.size, 32, 4096),
       number_setting("epochs", "how often each picture is shown", c.epochs, 0.001, 1e6, kMayChange),
       number_setting("iterations", "optimiser steps in all; 0 = by the epochs", c.iterations, 0,

@@ -19,10 +19,6 @@ Settings settings_of(RunConfig& c) {
   constexpr bool kMayChange = true;
   return {
       text_setting("variant", "nano, tiny, small, base or large", c.variant, segnext_variants()),
-      text_setting(
-          "pretrained",
-          "weights to start from, .pth or .safetensors (then use lr 6e-5, head-lr-multiplier 10)",
-          c.pretrained, {}, kMayChange),
       flag_setting("reset-classifier",
                    "start the last layer anew: for pretrained weights of other classes",
                    c.reset_classifier, kMayChange),

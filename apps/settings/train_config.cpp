@@ -14,6 +14,10 @@ Settings settings_of(TrainConfig& c) {
       text_setting("data-root",
                    "the folder the data set was unpacked in, or the TOML file of a set of folders",
                    c.data_root, {}, kMayChange),
+      text_setting(
+          "pretrained",
+          "weights to start from, .pth or .safetensors (then use lr 6e-5, head-lr-multiplier 10)",
+          c.pretrained, {}, kMayChange),
       size_setting("crop", "training crop in pixels: one number or H W", c.crop, 32),
       number_setting("iterations", "optimiser steps in all; may grow when a run is resumed",
                      c.iterations, 1, kUnlimited, kMayChange),
