@@ -3,6 +3,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/commands/config_options.h"
+#include "apps/inference/checkpoint.h"
 #include "apps/report/tables.h"
 #include "apps/training/classification_task.h"
 #include "apps/training/signals.h"
@@ -42,12 +43,11 @@ void check_classes(const LoadedClassifier& loaded, const std::string& weights,
         "trained on",
         weights, loaded.classes, data.num_classes());
   if (any || loaded.info.classes.empty()) return;
-  for (std::size_t c = 0; c < loaded.info.classes.size(); ++c)
-    if (loaded.info.classes[c] != data.classes()[c])
-      fail_input(
-          "{}: its class {} is {}, the data set's is {}; choose the --data-root it was "
-          "trained on, or add --any-classes if only the names differ",
-          weights, c, loaded.info.classes[c], data.classes()[c]);
+  if (const auto c = first_other_class(loaded.info.classes, data.classes()))
+    fail_input(
+        "{}: its class {} is {}, the data set's is {}; choose the --data-root it was "
+        "trained on, or add --any-classes if only the names differ",
+        weights, *c, loaded.info.classes[*c], data.classes()[*c]);
 }
 
 void run_eval_only(const PretrainArguments& a) {

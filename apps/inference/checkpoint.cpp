@@ -188,8 +188,8 @@ bool is_another_model(const Module& model, const StateDict& tensors) {
   return 10 * static_cast<std::size_t>(surplus) > names.size();
 }
 
-std::string class_difference(const std::vector<std::string>& weights,
-                             const std::vector<std::string>& data) {
+std::optional<std::size_t> first_other_class(const std::vector<std::string>& weights,
+                                             const std::vector<std::string>& data) {
   const auto plain = [](const std::string& name) {
     std::string text;
     for (const char c : name)
@@ -198,10 +198,16 @@ std::string class_difference(const std::vector<std::string>& weights,
     return text.empty() ? name : text;
   };
   for (std::size_t c = 0; c < std::min(weights.size(), data.size()); ++c)
-    if (plain(weights[c]) != plain(data[c]))
-      return fmt::format("class {} is {}, in the data set {}", c, in_quotes(weights[c]),
-                         in_quotes(data[c]));
-  return "";
+    if (plain(weights[c]) != plain(data[c])) return c;
+  return std::nullopt;
+}
+
+std::string class_difference(const std::vector<std::string>& weights,
+                             const std::vector<std::string>& data) {
+  const auto c = first_other_class(weights, data);
+  if (!c) return "";
+  return fmt::format("class {} is {}, in the data set {}", *c, in_quotes(weights[*c]),
+                     in_quotes(data[*c]));
 }
 
 void save_weights(const std::string& path, const SegNeXt& model, const ModelInfo& info) {

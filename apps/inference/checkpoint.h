@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -62,8 +63,11 @@ bool is_another_model(const Module& model, const StateDict& tensors);
 // Those that the module has a place for.
 StateDict wanted_by(const Module& model, const StateDict& tensors);
 
-// "class 1 is leaf, in the data set stem" where names or their order differ (but for case, spaces
-// and signs); "" where they agree.
+// The first class that is called otherwise in the data set, but for case, spaces and signs; of
+// lists of two lengths the shorter is looked at.
+std::optional<std::size_t> first_other_class(const std::vector<std::string>& weights,
+                                             const std::vector<std::string>& data);
+// "class 1 is leaf, in the data set stem" of that one; "" where there is none.
 std::string class_difference(const std::vector<std::string>& weights,
                              const std::vector<std::string>& data);
 // Makes the names and colours of weights that name no classes the data set's. Throws InputError

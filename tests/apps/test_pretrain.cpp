@@ -100,6 +100,18 @@ TEST_CASE("pretrain: a run leaves weights that are scored again, and start a seg
   CHECK(found > 100);
   CHECK(found == wanted);
 
+  // Case makes no other class of one, as for segmentation; another name does.
+  const auto rename_all = [&](const std::string& from, const std::string& to) {
+    for (const char* split : {"train/", "val/"})
+      for (std::size_t c = 0; c < 3; ++c)
+        fs::rename(folder / (std::string("pictures/") + split + from[c]),
+                   folder / (std::string("pictures/") + split + to[c]));
+  };
+  rename_all("abc", "ABC");
+  CHECK(segnext(folder, "pretrain --eval-only --weights run/best.safetensors --data-root pictures")
+            .code == 0);
+  rename_all("ABC", "abc");
+
   // Another set of classes, from these weights.
   const std::string next = "pretrain --pretrained run/best.safetensors --out next " + kLittle;
   fs::rename(folder / "pictures/train/c", folder / "pictures/train/d");
