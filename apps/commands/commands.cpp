@@ -1,5 +1,7 @@
 #include "apps/commands/commands.h"
 
+#include <sys/stat.h>
+
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -45,9 +47,18 @@ void add_data(CLI::App& app, DatasetConfig& data, std::string& split) {
 
 namespace {
 
-// The stream that goes by this name, whatever it was redirected to.
+// The stream that leads where this path does ("-", /dev/stdout, the file it was redirected to):
+// what is written must follow what it has, not replace it.
 std::FILE* standard_stream(const std::string& path) {
-  return path == "-" || path == "/dev/stdout" ? stdout : path == "/dev/stderr" ? stderr : nullptr;
+  if (path == "-") return stdout;
+  struct stat named {
+  }, open{};
+  if (stat(path.c_str(), &named) != 0) return nullptr;
+  for (std::FILE* stream : {stdout, stderr})
+    if (fstat(fileno(stream), &open) == 0 && open.st_dev == named.st_dev &&
+        open.st_ino == named.st_ino)
+      return stream;
+  return nullptr;
 }
 
 // Not a device, a pipe or a standard stream: those cannot be replaced by a new file.

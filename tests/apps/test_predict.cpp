@@ -57,6 +57,16 @@ TEST_CASE("eval: table and JSON of exact counts") {
   CHECK(both.out.find("mIoU") < both.out.find("\"confusion\""));
   CHECK(both.out.find("\"confusion\"") != std::string::npos);
   CHECK(fs::is_symlink("/dev/stdout") == link);
+  // So does it by whatever name.
+  for (const char* name : {"/dev/fd/1", "stdout.txt"}) {
+    CAPTURE(name);
+    const auto again = segnext(folder, std::string("eval --weights w.safetensors --data folder "
+                                                   "--data-root data.toml --size 64x32 --json ") +
+                                           name);
+    CHECK(again.code == 0);
+    CHECK(again.out.find("mIoU") < again.out.find("\"confusion\""));
+    CHECK(again.out.find("\"confusion\"") != std::string::npos);
+  }
 }
 
 TEST_CASE("predict: files, folders and globs keep names and sizes") {
