@@ -40,7 +40,7 @@ forbid() {
   done
 }
 forbid tensor/cpu/kit tensor/cpu/ops
-forbid cuda/kit cuda/ops
+forbid cuda/kit cuda/device cuda/ops
 forbid cuda/device cuda/ops
 forbid data/files data/images data/weights data/augment data/datasets data/stream data/scores
 forbid data/images data/weights data/augment data/datasets data/stream data/scores

@@ -2,8 +2,8 @@
 // bytes, and multiplied at once. Backward: dy W gives the patches' gradients, from which a thread
 // per pack of dx gathers; dy^T patches is summed piece by piece, so that its order is fixed.
 #include "cuda/device/cuda_backend.h"
-#include "cuda/kit/column_sums.h"
 #include "cuda/kit/patches.h"
+#include "cuda/ops/column_sums.h"
 
 namespace nextgrad::cuda {
 namespace {

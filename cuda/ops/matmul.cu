@@ -3,8 +3,8 @@
 // the approximation by tanh, and the models are trained with the exact one.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/channels.h"
-#include "cuda/kit/column_sums.h"
 #include "cuda/kit/kernel.h"
+#include "cuda/ops/column_sums.h"
 
 namespace nextgrad::cuda {
 namespace {

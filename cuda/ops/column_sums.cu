@@ -1,9 +1,9 @@
 // Column sums in two stages: a block takes 32 packs of columns by a share of the rows, its 8 warps
 // every eighth row each; then their sums are added in double (partials.h).
 #include "cuda/device/cuda_backend.h"
-#include "cuda/kit/column_sums.h"
 #include "cuda/kit/kernel.h"
 #include "cuda/kit/partials.h"
+#include "cuda/ops/column_sums.h"
 
 namespace nextgrad::cuda {
 namespace {
