@@ -15,7 +15,10 @@ say() { printf '\n== %s\n' "$*"; }
 install_packages $BUILD_PACKAGES
 
 say "building"
-[ -f build/build.ninja ] || meson setup build -Dtests=false
+# For the CPU, unless a GPU answers: then for its generation alone ("9.0" is 90).
+generation=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .) || generation=
+if [ -n "$generation" ]; then device=("-Dgpu_archs=$generation"); else device=(-Dcuda=disabled); fi
+[ -f build/build.ninja ] || meson setup build -Dtests=false "${device[@]}"
 ninja -C build apps/segnext
 segnext=build/apps/segnext
 
