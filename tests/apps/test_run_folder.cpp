@@ -61,6 +61,17 @@ struct Half {  // a run that was stopped after 6 of 10 iterations, and a calm on
   TemporaryFolder folder;
 };
 
+// As kLittle says it, for tasks that the tests run themselves.
+TrainConfig little_config(const TemporaryFolder& folder) {
+  TrainConfig config;
+  config.data = "folder";
+  config.data_root = folder / "data.toml";
+  config.crop = {32, 32};
+  config.threads = 1;
+  config.pictures = 0;
+  return config;
+}
+
 // A task that fails in its n-th loss, once its forward has changed the running statistics.
 class Failing : public SegmentationTask {
  public:
@@ -274,12 +285,7 @@ TEST_CASE("run folder: a damaged picture ends a run that is saved, or is left ou
 TEST_CASE("run folder: the state is saved before a validation begins") {
   const TemporaryFolder folder;
   make_little_data(folder);
-  TrainConfig config;
-  config.data = "folder";
-  config.data_root = folder / "data.toml";
-  config.crop = {32, 32};
-  config.threads = 1;
-  config.pictures = 0;
+  const TrainConfig config = little_config(folder);
   TrainerOptions options;
   options.batch = 2;
   options.iterations = options.schedule.iterations = 5;
@@ -294,12 +300,7 @@ TEST_CASE("run folder: the state is saved before a validation begins") {
 TEST_CASE("run folder: an iteration that fails half-way is taken back before the rest is saved") {
   const TemporaryFolder folder;
   make_little_data(folder);
-  TrainConfig config;
-  config.data = "folder";
-  config.data_root = folder / "data.toml";
-  config.crop = {32, 32};
-  config.threads = 1;
-  config.pictures = 0;
+  TrainConfig config = little_config(folder);
   for (const std::int64_t accumulate : {1, 2}) {
     config.accumulate = accumulate;
     TrainerOptions options;

@@ -4,20 +4,10 @@
 
 #include "apps/report/tables.h"
 #include "tensor/error.h"
+#include "tests/data/support.h"
 
 using namespace nextgrad;
-
-namespace {
-
-// Label:      0 0 0 1 1 255 0;  prediction: 0 0 1 1 2 0 0; class 3 is absent.
-ConfusionMatrix counted() {
-  ConfusionMatrix matrix(4);
-  matrix.add(std::vector<std::int32_t>{0, 0, 0, 1, 1, 255, 0},
-             std::vector<std::int32_t>{0, 0, 1, 1, 2, 0, 0});
-  return matrix;
-}
-
-}  // namespace
+using namespace nextgrad::testing;
 
 TEST_CASE("table: nothing counted, names that steer a terminal or are wide") {
   const std::string text =

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "data/images/image.h"
+#include "data/scores/metrics.h"
 #include "tensor/error.h"
 #include "tensor/random.h"
 
@@ -102,6 +103,14 @@ std::string input_error(const Call& call) {
     return e.what();
   }
   return "";
+}
+
+// Label:      0 0 0 1 1 255 0;  prediction: 0 0 1 1 2 0 0; class 3 is absent.
+inline ConfusionMatrix counted() {
+  ConfusionMatrix matrix(4);
+  matrix.add(std::vector<std::int32_t>{0, 0, 0, 1, 1, 255, 0},
+             std::vector<std::int32_t>{0, 0, 1, 1, 2, 0, 0});
+  return matrix;
 }
 
 }  // namespace nextgrad::testing
