@@ -1,4 +1,4 @@
-// Activations, elementwise.
+// Activations; their formulas and slopes stand in tensor/elementwise.h.
 #pragma once
 
 #include "autograd/variable.h"

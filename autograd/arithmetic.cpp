@@ -30,33 +30,24 @@ void check_pair(const char* op, const Variable& a, const Variable& b) {
   broadcast(a.shape(), b.shape());
 }
 
-// y = f(x), elementwise, f and f' in the backend.
-Variable elementwise(const char* name, Unary op, const Variable& x, double alpha = 0) {
+}  // namespace
+
+// y = f(x), dx = dy f'(x): keeps the one of x and y that the slope is computed from (x through the
+// caller's handle, so that what can be made again is).
+Variable elementwise(const char* name, Unary op, const Variable& x, double alpha) {
   check_floating(name, x.value());
   const Tensor in = x.value().contiguous();
-  Tensor y = in.backend().unary(op, in, alpha);
+  const Tensor y = in.backend().unary(op, in, alpha);
+  const Reads reads = facts_of(op).gradient_reads;
+  const Saved kept = reads == Reads::x ? Saved(x, in) : reads == Reads::y ? Saved(y) : Saved();
+  const Remake remake = [=] { return kept.get().backend().unary(op, kept.get(), alpha); };
   return record(
       name, y, {x},
-      [op, alpha, in = Saved(in), out = Saved(y)](const Tensor& dy) -> std::vector<Tensor> {
-        return {dy.backend().unary_backward(op, in.get(), out.get(), dy.contiguous(), alpha)};
-      });
+      [=](const Tensor& dy) -> std::vector<Tensor> {
+        return {dy.backend().unary_backward(op, kept.get(), dy.contiguous(), alpha)};
+      },
+      reads == Reads::x ? remake : nullptr);
 }
-
-// The larger (or smaller) of a and b: the gradient goes to the one chosen, to a if equal.
-Variable choose(const char* name, Binary op, Compare chosen, const Variable& a, const Variable& b) {
-  check_pair(name, a, b);
-  const Tensor& va = a.value();
-  const Tensor& vb = b.value();
-  return record(name, binary(op, va, vb), {a, b},
-                [chosen, sa = Saved(va), sb = Saved(vb)](const Tensor& dy) -> std::vector<Tensor> {
-                  const Tensor mask = dy.backend().compare(chosen, sa.get(), sb.get());
-                  const Tensor zero = Tensor::zeros({}, dy.dtype(), dy.device()).expand(dy.shape());
-                  return {sum_to(dy.backend().where(mask, dy, zero), sa.get().shape()),
-                          sum_to(dy.backend().where(mask, zero, dy), sb.get().shape())};
-                });
-}
-
-}  // namespace
 
 // d(a + b) = da + db
 Variable operator+(const Variable& a, const Variable& b) {
@@ -76,13 +67,18 @@ Variable operator-(const Variable& a, const Variable& b) {
                 });
 }
 
-// d(a b) = b da + a db
+// d(a b) = b da + a db, of equal shapes in one pass
 Variable operator*(const Variable& a, const Variable& b) {
   check_pair("multiply", a, b);
   const bool da = a.requires_grad(), db = b.requires_grad();
   return record("multiply", binary(Binary::mul, a.value(), b.value()), {a, b},
                 [da, db, to_a = a.shape(), to_b = b.shape(), sa = db ? Saved(a) : Saved(),
                  sb = da ? Saved(b) : Saved()](const Tensor& dy) -> std::vector<Tensor> {
+                  if (da && db && to_a == to_b) {
+                    auto [ga, gb] = dy.backend().gate_backward(
+                        sa.get().contiguous(), sb.get().contiguous(), dy.contiguous());
+                    return {ga, gb};
+                  }
                   return {da ? sum_to(binary(Binary::mul, dy, sb.get()), to_a) : Tensor(),
                           db ? sum_to(binary(Binary::mul, dy, sa.get()), to_b) : Tensor()};
                 });
@@ -119,29 +115,6 @@ Variable operator-(const Variable& a) {
   return elementwise("negate", Unary::neg, a);
 }
 
-Variable maximum(const Variable& a, const Variable& b) {
-  return choose("maximum", Binary::maximum, Compare::ge, a, b);
-}
-Variable minimum(const Variable& a, const Variable& b) {
-  return choose("minimum", Binary::minimum, Compare::le, a, b);
-}
-
-Variable where(const Tensor& condition, const Variable& a, const Variable& b) {
-  check_pair("where", a, b);
-  check(condition.dtype() == DType::u8, "where: the condition must be u8, got {}",
-        name_of(condition.dtype()));
-  const Shape shape = broadcast(condition.shape(), broadcast(a.shape(), b.shape()));
-  const Tensor mask = condition.expand(shape);
-  return record("where", a.backend().where(mask, a.value().expand(shape), b.value().expand(shape)),
-                {a, b},
-                [mask = Saved(mask), sa = a.shape(),
-                 sb = b.shape()](const Tensor& dy) -> std::vector<Tensor> {
-                  const Tensor zero = Tensor::zeros({}, dy.dtype(), dy.device()).expand(dy.shape());
-                  return {sum_to(dy.backend().where(mask.get(), dy, zero), sa),
-                          sum_to(dy.backend().where(mask.get(), zero, dy), sb)};
-                });
-}
-
 Variable exp(const Variable& x) {
   return elementwise("exp", Unary::exp, x);
 }
@@ -157,32 +130,8 @@ Variable rsqrt(const Variable& x) {
 Variable square(const Variable& x) {
   return elementwise("square", Unary::square, x);
 }
-Variable abs(const Variable& x) {
-  return elementwise("abs", Unary::abs, x);
-}
-Variable pow(const Variable& x, double e) {
-  return elementwise("pow", Unary::pow, x, e);
-}
 Variable clamp_min(const Variable& x, double lowest) {
   return elementwise("clamp_min", Unary::clamp_min, x, lowest);
-}
-
-namespace {
-Tensor compared(Compare op, const Tensor& a, const Tensor& b) {
-  check_same("compare", a, b);
-  broadcast(a.shape(), b.shape());
-  return a.backend().compare(op, a, b);
-}
-}  // namespace
-
-Tensor equal(const Tensor& a, const Tensor& b) {
-  return compared(Compare::eq, a, b);
-}
-Tensor less(const Tensor& a, const Tensor& b) {
-  return compared(Compare::lt, a, b);
-}
-Tensor greater(const Tensor& a, const Tensor& b) {
-  return compared(Compare::gt, a, b);
 }
 
 }  // namespace nextgrad

@@ -1,4 +1,4 @@
-// What every op checks of its inputs before it calls the backend, and helpers of the backwards.
+// What every op checks of its inputs before it calls the backend, and what several op files share.
 #pragma once
 
 #include "autograd/variable.h"
@@ -39,9 +39,19 @@ inline void check_vector(const char* op, const char* what, const Tensor& x, cons
         v.shape().str(), x.shape().str(), extent);
 }
 
+// A drop path mask, one number an image, or undefined.
+inline void check_mask(const char* op, const Tensor& x, const Tensor& mask) {
+  const DType dtype = parameter_dtype(x.dtype());
+  check(!mask.defined() || (mask.ndim() == 1 && mask.dim(0) == x.dim(0) && mask.dtype() == dtype),
+        "{}: the mask must be {} [{}]", op, name_of(dtype), x.dim(0));
+}
+
 inline Tensor value_or_none(const Variable& v) {
   return v.defined() ? v.value().contiguous() : Tensor();
 }
+
+// y = f(x) of the table of elementwise ops; `name` is for messages.
+Variable elementwise(const char* name, Unary op, const Variable& x, double alpha = 0);
 
 // The gradient of a broadcast: sums g over the axes that `shape` does not have or has as 1.
 Tensor sum_to(const Tensor& g, const Shape& shape);

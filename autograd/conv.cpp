@@ -1,8 +1,6 @@
 #include "autograd/conv.h"
 
 #include "autograd/checks.h"
-#include "autograd/matmul.h"
-#include "autograd/shape_ops.h"
 
 namespace nextgrad {
 
@@ -48,17 +46,6 @@ Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias,
             dy.backend().conv2d_backward(in.get(), w.get(), dy.contiguous(), window, groups, needs);
         return {d.dx, d.dweight, d.dbias};
       });
-}
-
-// One matrix product over all pixels: [N H W, I] x [O, I]^T.
-Variable conv1x1(const Variable& x, const Variable& weight, const Variable& bias,
-                 Activation activation) {
-  if (weight.ndim() == 2) return linear(x, weight, bias, activation);
-  check(weight.ndim() == 4 && weight.dim(1) == 1 && weight.dim(2) == 1,
-        "conv1x1: wants weight [O,1,1,I] or [O,I], got {}", weight.shape().str());
-  check(x.ndim() == 4 && x.dim(3) == weight.dim(3), "conv1x1: input {} does not fit weight {}",
-        x.shape().str(), weight.shape().str());
-  return linear(x, reshape(weight, {weight.dim(0), weight.dim(3)}), bias, activation);
 }
 
 // y[p, c] = base[p, c] + sum over taps t of W[t, c] x[stride p + dilation t - pad, c] + b[c]

@@ -10,10 +10,6 @@ namespace nextgrad {
 // larger than the padded input.
 Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias = {},
                 Window window = {}, int groups = 1);
-// 1x1 convolution as one matrix product, with bias and activation in its epilogue: weight
-// [O,1,1,I] or [O,I].
-Variable conv1x1(const Variable& x, const Variable& weight, const Variable& bias = {},
-                 Activation activation = Activation::none);
 // y = base + depthwise(x) + bias: x [N,H,W,C], weight [kh,kw,C]; base, like the output, or
 // undefined (0).
 Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Variable& bias = {},

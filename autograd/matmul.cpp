@@ -17,6 +17,14 @@ Tensor like(const Tensor& g, const Shape& shape) {
   return sum_to(g, shape);
 }
 
+void check_linear(const char* op, const Variable& x, const Variable& weight, const Variable& bias) {
+  check_floating(op, x.value());
+  check_parameter(op, x.value(), weight.value());
+  check(x.ndim() >= 1 && weight.ndim() == 2 && x.dim(-1) == weight.dim(1),
+        "{}: input {} does not fit weight {}", op, x.shape().str(), weight.shape().str());
+  check_vector(op, "bias", x.value(), bias, weight.dim(0));
+}
+
 }  // namespace
 
 // C = A B: dA = dC B^T, dB = A^T dC; with transposed inputs the products change places.
@@ -56,11 +64,7 @@ Variable matmul(const Variable& a, const Variable& b, bool ta, bool tb) {
 // y = f(z), z = x W^T + b: dz = dy f'(z), dx = dz W, dW = dz^T x, db = column sums of dz
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
                 Activation activation) {
-  check_floating("linear", x.value());
-  check_parameter("linear", x.value(), weight.value());
-  check(x.ndim() >= 1 && weight.ndim() == 2 && x.dim(-1) == weight.dim(1),
-        "linear: input {} does not fit weight {}", x.shape().str(), weight.shape().str());
-  check_vector("linear", "bias", x.value(), bias, weight.dim(0));
+  check_linear("linear", x, weight, bias);
   const std::int64_t in = weight.dim(1), out = weight.dim(0);
   Shape shape = x.shape();
   shape[x.ndim() - 1] = out;
@@ -85,8 +89,7 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
        sw = Saved(w)](const Tensor& dy) -> std::vector<Tensor> {
         Tensor g = dy.reshape({rows, out});
         if (activation != Activation::none)
-          g = g.backend().unary_backward(gelu ? Unary::gelu : Unary::relu, kept.get(), kept.get(),
-                                         g, 0);
+          g = g.backend().unary_backward(gelu ? Unary::gelu : Unary::relu, kept.get(), g, 0);
         const Tensor in_rows = needs.dweight ? sx.get().reshape({rows, in}) : Tensor();
         ConvGradients d = g.backend().linear_backward(in_rows, sw.get(), g, needs);
         return {d.dx.defined() ? d.dx.reshape(from) : d.dx, d.dweight, d.dbias};
@@ -102,20 +105,13 @@ Variable linear_residual(const Variable& base, const Variable& x, const Variable
                          const Variable& bias, Activation input, const Variable& scale,
                          const Tensor& mask) {
   const Shape& shape = base.shape();
-  check_floating("linear_residual", x.value());
-  check_parameter("linear_residual", x.value(), weight.value());
+  check_linear("linear_residual", x, weight, bias);
   check_same("linear_residual", x.value(), base.value());
-  check(x.ndim() >= 2 && weight.ndim() == 2 && x.dim(-1) == weight.dim(1),
-        "linear_residual: input {} does not fit weight {}", x.shape().str(), weight.shape().str());
   Shape out = x.shape();
   out[x.ndim() - 1] = weight.dim(0);
   check(shape == out, "linear_residual: base {} is not the output's {}", shape.str(), out.str());
-  check_vector("linear_residual", "bias", x.value(), bias, weight.dim(0));
   check_vector("linear_residual", "scale", x.value(), scale, weight.dim(0));
-  const DType mask_dtype = parameter_dtype(x.dtype());
-  check(!mask.defined() ||
-            (mask.ndim() == 1 && mask.dim(0) == x.dim(0) && mask.dtype() == mask_dtype),
-        "linear_residual: the mask must be {} [{}]", name_of(mask_dtype), x.dim(0));
+  check_mask("linear_residual", x.value(), mask);
   Backend& backend = x.backend();
   const Tensor w = weight.value().contiguous(), b = value_or_none(bias);
   const Tensor s = value_or_none(scale);

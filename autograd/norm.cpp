@@ -14,6 +14,24 @@ void check_norm(const char* op, const Variable& x, const Variable& gamma, const 
   check_vector(op, "beta", x.value(), beta, x.dim(-1));
 }
 
+// Of (backend, x, gamma, mean, rstd, dy).
+using NormBackward = std::function<NormGradients(Backend&, const Tensor&, const Tensor&,
+                                                 const Tensor&, const Tensor&, const Tensor&)>;
+
+Variable record_norm(const char* name, const Variable& x, const Variable& gamma,
+                     const Variable& beta, const Tensor& in, const NormResult& r,
+                     const NormBackward& backward, Remake remake = nullptr) {
+  return record(
+      name, r.y, {x, gamma, beta},
+      [backward, in = Saved(x, in), gamma = Saved(gamma), mean = Saved(r.mean),
+       rstd = Saved(r.rstd)](const Tensor& dy) -> std::vector<Tensor> {
+        NormGradients d = backward(dy.backend(), in.get(), gamma.get().contiguous(), mean.get(),
+                                   rstd.get(), dy.contiguous());
+        return {d.dx, d.dgamma, d.dbeta};
+      },
+      std::move(remake));
+}
+
 }  // namespace
 
 // y = (x - m) r gamma + beta, r = 1 / sqrt(v + eps); with z = (x - m) r and averages <> over rows:
@@ -22,23 +40,16 @@ Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& be
                     Tensor* mean, Tensor* rstd) {
   check_norm("batch_norm", x, gamma, beta);
   const Tensor in = x.value().contiguous(), g = gamma.value().contiguous();
-  NormResult r = in.backend().batch_norm(in, g, beta.value().contiguous(), eps);
+  const NormResult r = in.backend().batch_norm(in, g, beta.value().contiguous(), eps);
   if (mean != nullptr) *mean = r.mean;
   if (rstd != nullptr) *rstd = r.rstd;
-  const Saved kept(x, in), kept_gamma(g), kept_mean(r.mean), kept_rstd(r.rstd);
-  const Remake remake = [=, beta = Saved(beta)] {
-    Backend& b = kept.get().backend();
-    const Tensor scale = b.binary(Binary::mul, kept_rstd.get(), kept_gamma.get());
-    return b.channel_affine(kept.get(), scale, beta.get(), kept_mean.get());
+  const Remake remake = [in = Saved(x, in), g = Saved(g), beta = Saved(beta), mean = Saved(r.mean),
+                         rstd = Saved(r.rstd)] {
+    Backend& b = in.get().backend();
+    const Tensor scale = b.binary(Binary::mul, rstd.get(), g.get());
+    return b.channel_affine(in.get(), scale, beta.get(), mean.get());
   };
-  return record(
-      "batch_norm", r.y, {x, gamma, beta},
-      [=](const Tensor& dy) -> std::vector<Tensor> {
-        NormGradients d = dy.backend().batch_norm_backward(
-            kept.get(), kept_gamma.get(), kept_mean.get(), kept_rstd.get(), dy.contiguous());
-        return {d.dx, d.dgamma, d.dbeta};
-      },
-      remake);
+  return record_norm("batch_norm", x, gamma, beta, in, r, &Backend::batch_norm_backward, remake);
 }
 
 // y = x s + (beta - m s), s = gamma r: dx = dy s, dgamma = r (sum dy x - m sum dy), dbeta = sum dy
@@ -76,14 +87,8 @@ Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variabl
 Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps) {
   check_norm("layer_norm", x, gamma, beta);
   const Tensor in = x.value().contiguous(), g = gamma.value().contiguous();
-  NormResult r = in.backend().layer_norm(in, g, beta.value().contiguous(), eps);
-  return record("layer_norm", r.y, {x, gamma, beta},
-                [in = Saved(in), g = Saved(g), mean = Saved(r.mean),
-                 rstd = Saved(r.rstd)](const Tensor& dy) -> std::vector<Tensor> {
-                  NormGradients d = dy.backend().layer_norm_backward(in.get(), g.get(), mean.get(),
-                                                                     rstd.get(), dy.contiguous());
-                  return {d.dx, d.dgamma, d.dbeta};
-                });
+  const NormResult r = in.backend().layer_norm(in, g, beta.value().contiguous(), eps);
+  return record_norm("layer_norm", x, gamma, beta, in, r, &Backend::layer_norm_backward);
 }
 
 // As batch norm, with the averages over each image's group of channels and all its pixels.
@@ -94,14 +99,11 @@ Variable group_norm(const Variable& x, const Variable& gamma, const Variable& be
         "group_norm: {} channels of {} do not split into {} groups", x.dim(-1), x.shape().str(),
         groups);
   const Tensor in = x.value().contiguous(), g = gamma.value().contiguous();
-  NormResult r = in.backend().group_norm(in, g, beta.value().contiguous(), groups, eps);
-  return record("group_norm", r.y, {x, gamma, beta},
-                [groups, in = Saved(in), g = Saved(g), mean = Saved(r.mean),
-                 rstd = Saved(r.rstd)](const Tensor& dy) -> std::vector<Tensor> {
-                  NormGradients d = dy.backend().group_norm_backward(
-                      in.get(), g.get(), mean.get(), rstd.get(), dy.contiguous(), groups);
-                  return {d.dx, d.dgamma, d.dbeta};
-                });
+  const NormResult r = in.backend().group_norm(in, g, beta.value().contiguous(), groups, eps);
+  return record_norm("group_norm", x, gamma, beta, in, r,
+                     [groups](Backend& b, const auto&... saved) {
+                       return b.group_norm_backward(saved..., groups);
+                     });
 }
 
 }  // namespace nextgrad

@@ -30,65 +30,23 @@ Shape without(const Shape& kept, const std::vector<int>& axes) {
   return shape;
 }
 
-// Reduces; `gradient(dy)` maps dy (reduced axes kept as 1) to dx.
-Variable reduced(const char* name, Reduce op, const Variable& x, std::vector<int> wanted, bool keep,
-                 const std::function<Backward(const Tensor& in, const Tensor& y)>& gradient) {
+// dx = dy, for a mean divided by the count, broadcast
+Variable reduced(const char* name, Reduce op, const Variable& x, std::vector<int> wanted,
+                 bool keep) {
   check_floating(name, x.value());
   const std::vector<int> axes = resolved(x.shape(), std::move(wanted));
   const Tensor in = x.value().contiguous();
   const Tensor y = axes.empty() ? in.clone() : in.backend().reduce(op, in, axes);
-  const Shape kept = y.shape();
-  return record(
-      name, keep ? y : y.reshape(without(kept, axes)), {x},
-      [kept, inner = gradient(in, y)](const Tensor& dy) { return inner(dy.reshape(kept)); });
+  const double count = static_cast<double>(std::max<std::int64_t>(1, in.numel()));
+  return record(name, keep ? y : y.reshape(without(y.shape(), axes)), {x},
+                [op, share = static_cast<double>(y.numel()) / count, from = x.shape(),
+                 kept = y.shape()](const Tensor& dy) -> std::vector<Tensor> {
+                  Tensor g = dy.reshape(kept);
+                  if (op == Reduce::mean)
+                    g = g.backend().unary(Unary::mul_scalar, g.contiguous(), share);
+                  return {g.expand(from)};
+                });
 }
-
-}  // namespace
-
-// dx = dy, broadcast
-Variable sum(const Variable& x, std::vector<int> axes, bool keep) {
-  return reduced("sum", Reduce::sum, x, std::move(axes), keep,
-                 [](const Tensor& in, const Tensor&) -> Backward {
-                   return [shape = in.shape()](const Tensor& dy) -> std::vector<Tensor> {
-                     return {dy.expand(shape)};
-                   };
-                 });
-}
-
-// dx = dy / count, broadcast
-Variable mean(const Variable& x, std::vector<int> axes, bool keep) {
-  return reduced(
-      "mean", Reduce::mean, x, std::move(axes), keep,
-      [](const Tensor& in, const Tensor& y) -> Backward {
-        const double scale = static_cast<double>(y.numel()) /
-                             static_cast<double>(std::max<std::int64_t>(1, in.numel()));
-        return [shape = in.shape(), scale](const Tensor& dy) -> std::vector<Tensor> {
-          return {dy.backend().unary(Unary::mul_scalar, dy.contiguous(), scale).expand(shape)};
-        };
-      });
-}
-
-// dx = dy where x is the maximum, divided by how many elements are
-Variable max(const Variable& x, std::vector<int> axes, bool keep) {
-  return reduced("max", Reduce::max, x, std::move(axes), keep,
-                 [](const Tensor& in, const Tensor& y) -> Backward {
-                   return [in = Saved(in), y = Saved(y)](const Tensor& dy) -> std::vector<Tensor> {
-                     Backend& b = dy.backend();
-                     const Tensor hit = b.compare(Compare::eq, in.get(), y.get()).to(dy.dtype());
-                     const Tensor share = b.binary(Binary::div, dy, sum_to(hit, dy.shape()));
-                     return {b.binary(Binary::mul, hit, share)};
-                   };
-                 });
-}
-
-Tensor argmax(const Tensor& x, int axis) {
-  check_floating("argmax", x);
-  const int a = x.shape().axis(axis);
-  check(x.dim(a) > 0, "argmax: axis {} of {} is empty", a, x.shape().str());
-  return x.backend().argmax(x.contiguous(), a);
-}
-
-namespace {
 
 // softmax: dx = y (dy - sum(y dy)); log-softmax: dx = dy - exp(y) sum(dy)
 Variable softmax_last(const Variable& x, bool log) {
@@ -109,6 +67,12 @@ Variable softmax_over(const Variable& x, int axis, bool log) {
 
 }  // namespace
 
+Variable sum(const Variable& x, std::vector<int> axes, bool keep) {
+  return reduced("sum", Reduce::sum, x, std::move(axes), keep);
+}
+Variable mean(const Variable& x, std::vector<int> axes, bool keep) {
+  return reduced("mean", Reduce::mean, x, std::move(axes), keep);
+}
 Variable softmax(const Variable& x, int axis) {
   return softmax_over(x, axis, false);
 }

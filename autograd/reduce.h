@@ -8,9 +8,6 @@ namespace nextgrad {
 // Over the given axes (all of them if empty), which vanish unless `keep`.
 Variable sum(const Variable& x, std::vector<int> axes = {}, bool keep = false);
 Variable mean(const Variable& x, std::vector<int> axes = {}, bool keep = false);
-// Largest element; equal maxima share the gradient evenly.
-Variable max(const Variable& x, std::vector<int> axes = {}, bool keep = false);
-Tensor argmax(const Tensor& x, int axis);  // i64, axis removed; no gradient
 
 Variable softmax(const Variable& x, int axis = -1);
 Variable log_softmax(const Variable& x, int axis = -1);

@@ -13,10 +13,7 @@ Variable residual(const Variable& x, const Variable& branch, const Variable& sca
   check(x.shape() == branch.shape(), "residual: {} and {} differ", x.shape().str(),
         branch.shape().str());
   check_vector("residual", "scale", x.value(), scale, x.dim(-1));
-  const DType mask_dtype = parameter_dtype(x.dtype());
-  check(!mask.defined() ||
-            (mask.ndim() == 1 && mask.dim(0) == x.dim(0) && mask.dtype() == mask_dtype),
-        "residual: the mask must be {} [{}]", name_of(mask_dtype), x.dim(0));
+  check_mask("residual", x.value(), mask);
   const Tensor b = branch.value().contiguous(), s = value_or_none(scale);
   const bool ds = scale.requires_grad();
   return record("residual", x.backend().residual(x.value().contiguous(), b, s, mask),
@@ -26,19 +23,6 @@ Variable residual(const Variable& x, const Variable& branch, const Variable& sca
                   const Tensor g = dy.contiguous();
                   auto d = g.backend().residual_backward(b.get(), s.get(), mask.get(), g, ds);
                   return {g, d.dbranch, d.ds};
-                });
-}
-
-// y = a u: da = dy u, du = dy a, both in one pass
-Variable gate(const Variable& a, const Variable& u) {
-  check_floating("gate", a.value());
-  check_same("gate", a.value(), u.value());
-  check(a.shape() == u.shape(), "gate: {} and {} differ", a.shape().str(), u.shape().str());
-  const Tensor va = a.value().contiguous(), vu = u.value().contiguous();
-  return record("gate", a.backend().binary(Binary::mul, va, vu), {a, u},
-                [va = Saved(a, va), vu = Saved(u, vu)](const Tensor& dy) -> std::vector<Tensor> {
-                  auto [da, du] = dy.backend().gate_backward(va.get(), vu.get(), dy.contiguous());
-                  return {da, du};
                 });
 }
 

@@ -9,8 +9,6 @@ namespace nextgrad {
 // drop path (mask [N], 0 or 1 / keep, or undefined).
 Variable residual(const Variable& x, const Variable& branch, const Variable& scale = {},
                   const Tensor& mask = {});
-// a * u, same shapes: the attention gate.
-Variable gate(const Variable& a, const Variable& u);
 // x * mask, mask broadcast and constant: dropout ([N,H,W,C]) and channel dropout ([N,1,1,C]).
 Variable apply_mask(const Variable& x, const Tensor& mask);
 

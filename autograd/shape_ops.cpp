@@ -85,19 +85,6 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
   });
 }
 
-Variable pad(const Variable& x, int axis, std::int64_t before, std::int64_t after, double value) {
-  check(before >= 0 && after >= 0, "pad: {} and {} must not be negative", before, after);
-  Shape shape = x.shape();
-  const int a = shape.axis(axis);
-  const std::int64_t extent = shape[a];
-  shape[a] += before + after;
-  Tensor y = Tensor::full(shape, value, x.dtype(), x.value().device());
-  y.slice(a, before, before + extent).copy_(x.value());
-  return record("pad", y, {x}, [a, before, extent](const Tensor& dy) -> std::vector<Tensor> {
-    return {dy.slice(a, before, before + extent)};
-  });
-}
-
 Variable gather(const Variable& x, int axis, const Tensor& index) {
   check_floating("gather", x.value());
   const int a = x.shape().axis(axis);

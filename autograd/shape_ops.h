@@ -1,4 +1,4 @@
-// Views, casts, concatenation, padding and gathering.
+// Views, casts, concatenation and gathering.
 #pragma once
 
 #include "autograd/variable.h"
@@ -13,9 +13,6 @@ Variable transpose(const Variable& x, int a, int b);
 Variable expand(const Variable& x, const Shape& shape);  // broadcast
 Variable cast(const Variable& x, DType dtype);           // itself if it is of this dtype
 Variable concat(const std::vector<Variable>& parts, int axis);
-// Constant padding of axis: `before` and `after` new elements of `value`.
-Variable pad(const Variable& x, int axis, std::int64_t before, std::int64_t after,
-             double value = 0);
 // out[..., i, ...] = x[..., index[..., i, ...], ...] along axis; index i64.
 Variable gather(const Variable& x, int axis, const Tensor& index);
 

@@ -151,7 +151,10 @@ void Walk::pass_on(Node& node, std::vector<Tensor> gradients) {
 
 Variable::Variable(Tensor value, bool requires_grad) : impl_(std::make_shared<Impl>()) {
   impl_->value = std::move(value);
-  if (requires_grad) set_requires_grad(true);
+  if (!requires_grad) return;
+  check(is_floating(dtype()), "a {} tensor has no gradient", name_of(dtype()));
+  impl_->node = std::make_shared<Node>();
+  impl_->node->order = next_order();
 }
 
 const Tensor& Variable::value() const {
@@ -161,18 +164,6 @@ const Tensor& Variable::value() const {
 
 bool Variable::requires_grad() const {
   return defined() && impl_->node != nullptr;
-}
-
-void Variable::set_requires_grad(bool on) {
-  check(defined() && is_leaf(), "only a leaf can be told whether it requires a gradient");
-  check(!on || is_floating(dtype()), "a {} tensor has no gradient", name_of(dtype()));
-  if (on == requires_grad()) return;
-  impl_->node = on ? std::make_shared<Node>() : nullptr;
-  if (on) impl_->node->order = next_order();
-}
-
-bool Variable::is_leaf() const {
-  return !requires_grad() || impl_->node->leaf;
 }
 
 const Tensor& Variable::grad() const {
@@ -199,7 +190,8 @@ Variable Variable::detach() const {
 }
 
 void Variable::set_value(Tensor value) const {
-  check(defined() && is_leaf(), "set_value: only a leaf's value can be replaced");
+  check(defined() && (!requires_grad() || impl_->node->leaf),
+        "set_value: only a leaf's value can be replaced");
   impl_->value = std::move(value);
 }
 
@@ -266,11 +258,10 @@ Saved::Saved(const Variable& v, const Tensor& used) {
 }
 
 const Tensor& Saved::get() const {
-  if (remake_ && !tensor_.defined()) {
-    tensor_ = remake_();
+  if (remake_) {
+    if (!tensor_.defined()) tensor_ = remake_();
     return tensor_;
   }
-  if (remake_) return tensor_;
   check(tensor_.version() == version_,
         "a tensor {} that this backward needs was changed in place after it was used; clone it "
         "before the change",
@@ -278,12 +269,8 @@ const Tensor& Saved::get() const {
   return tensor_;
 }
 
-NoGrad::NoGrad() : before_(std::exchange(grad_on, false)) {}
-NoGrad::~NoGrad() {
-  grad_on = before_;
-}
-EnableGrad::EnableGrad() : before_(std::exchange(grad_on, true)) {}
-EnableGrad::~EnableGrad() {
+GradMode::GradMode(bool records) : before_(std::exchange(grad_on, records)) {}
+GradMode::~GradMode() {
   grad_on = before_;
 }
 bool grad_enabled() {

@@ -30,9 +30,7 @@ class Variable {
   Backend& backend() const { return value().backend(); }
   double item() const { return value().item(); }
 
-  bool requires_grad() const;       // a leaf that asks for one, or computed from such
-  void set_requires_grad(bool on);  // leaves only
-  bool is_leaf() const;
+  bool requires_grad() const;  // a leaf that asks for one, or computed from such
 
   // The accumulated gradient of a leaf (or of any variable after retain_grad()); undefined before
   // the first backward. No other tensor shares its storage, unless set_grad() put it there.
@@ -119,27 +117,22 @@ class Watch {
   Watch* before_;
 };
 
-// While one lives, ops of this thread record nothing.
-class NoGrad {
+// While one lives, ops of this thread record or do not.
+class GradMode {
  public:
-  NoGrad();
-  ~NoGrad();
-  NoGrad(const NoGrad&) = delete;
-  NoGrad& operator=(const NoGrad&) = delete;
+  explicit GradMode(bool records);
+  ~GradMode();
+  GradMode(const GradMode&) = delete;
+  GradMode& operator=(const GradMode&) = delete;
 
  private:
   bool before_;
 };
-// The opposite, inside a NoGrad.
-class EnableGrad {
- public:
-  EnableGrad();
-  ~EnableGrad();
-  EnableGrad(const EnableGrad&) = delete;
-  EnableGrad& operator=(const EnableGrad&) = delete;
-
- private:
-  bool before_;
+struct NoGrad : GradMode {
+  NoGrad() : GradMode(false) {}
+};
+struct EnableGrad : GradMode {  // inside a NoGrad
+  EnableGrad() : GradMode(true) {}
 };
 bool grad_enabled();
 

@@ -1,6 +1,6 @@
 #include "models/classifier.h"
 
-#include "autograd/pool.h"
+#include "autograd/reduce.h"
 #include "autograd/shape_ops.h"
 
 namespace nextgrad {
@@ -9,7 +9,7 @@ MSCANClassifier::MSCANClassifier(const MSCANConfig& config, int num_classes)
     : MSCAN(config), head_(child<Linear>("head", config.channels.back(), num_classes)) {}
 
 Variable MSCANClassifier::forward(const Variable& x) const {
-  const Variable logits = head_(global_average_pool(features(x).back()));
+  const Variable logits = head_(mean(features(x).back(), {1, 2}));
   return cast(logits, parameter_dtype(logits.dtype()));
 }
 

@@ -1,108 +1,77 @@
 #include "models/cost.h"
 
+#include <array>
 #include <numeric>
+#include <utility>
 
 namespace nextgrad {
 
 namespace {
 
+constexpr std::size_t kDecoder = 4;  // after the encoder's four stages
+
 struct Map {  // a feature map
   std::int64_t h, w;
   std::int64_t pixels() const { return h * w; }
-  Map halved() const { return {(h + 1) / 2, (w + 1) / 2}; }
 };
 
-// Adds layers to a stage's cost; `kept` counts f32 numbers the backward needs.
-struct Counter {
-  StageCost cost;
-
-  void keep(std::int64_t numbers) { cost.activation_bytes += 4 * numbers; }
-  void conv(std::int64_t in, std::int64_t out, std::int64_t window, Map at, bool bias = true) {
-    cost.parameters += in * out * window + (bias ? out : 0);
-    cost.multiply_adds += in * out * window * at.pixels();
-    keep(out * at.pixels());
-  }
-  void depthwise(std::int64_t channels, std::int64_t window, Map at) {
-    cost.parameters += channels * (window + 1);
-    cost.multiply_adds += channels * window * at.pixels();
-    keep(channels * at.pixels());
-  }
-  void norm(std::int64_t channels, Map at) {
-    cost.parameters += 2 * channels;
-    keep(channels * at.pixels());
-  }
-  void elementwise(std::int64_t channels, Map at) { keep(channels * at.pixels()); }
-};
-
-void count_block(Counter& c, std::int64_t channels, std::int64_t ratio, Map at) {
-  const std::int64_t hidden = channels * ratio;
-  c.cost.parameters += 2 * channels;  // layer scale
-  c.norm(channels, at);
-  c.conv(channels, channels, 1, at);
-  c.elementwise(channels, at);  // GELU
-  c.depthwise(channels, 5 * 5, at);
-  for (const std::int64_t k : {7, 11, 21}) {
-    c.depthwise(channels, k, at);
-    c.depthwise(channels, k, at);
-  }
-  c.conv(channels, channels, 1, at);
-  c.elementwise(channels, at);  // gate
-  c.conv(channels, channels, 1, at);
-  c.elementwise(channels, at);  // the attention's own residual, then the block's
-  c.elementwise(channels, at);
-  c.norm(channels, at);
-  c.conv(channels, hidden, 1, at);
-  c.depthwise(hidden, 3 * 3, at);
-  c.elementwise(hidden, at);
-  c.conv(hidden, channels, 1, at);
-  c.elementwise(channels, at);
+// Names carry the number of their stage first: "backbone.block2.0.attn".
+std::size_t stage_of(const std::string& name) {
+  if (name.starts_with("decode_head")) return kDecoder;
+  const std::size_t digit = name.find_first_of("1234");
+  return digit == std::string::npos ? 0 : static_cast<std::size_t>(name[digit] - '1');
 }
 
-Map count_embed(Counter& c, std::int64_t in, std::int64_t out, Map at, bool stem) {
-  at = at.halved();
-  if (stem) {
-    c.conv(in, out / 2, 9, at);
-    c.norm(out / 2, at);
-    c.elementwise(out / 2, at);
-    in = out / 2;
-    at = at.halved();
+bool is_norm(const Module* m) {
+  return dynamic_cast<const BatchNorm2d*>(m) || dynamic_cast<const LayerNorm*>(m) ||
+         dynamic_cast<const GroupNorm*>(m);
+}
+
+void add(StageCost& stage, const Product& p) {
+  stage.products.push_back(p);
+  stage.multiply_adds += p.m * p.n * p.k;
+}
+
+// Counts a layer and moves `at` on to its output. Layers come in the order they run in.
+void add_layer(StageCost& stage, const Module* layer, Map& at) {
+  std::int64_t channels = 0;
+  if (const auto* conv = dynamic_cast<const Conv2d*>(layer)) {
+    const Window& window = conv->options().window;
+    at = {window.out_h(at.h), window.out_w(at.w)};
+    channels = conv->weight.dim(0);
+    add(stage, {at.pixels(), channels, conv->weight.value().numel() / channels});
+  } else if (const auto* depthwise = dynamic_cast<const DepthwiseConv2d*>(layer)) {
+    channels = depthwise->weight.dim(2);
+    stage.multiply_adds += depthwise->weight.value().numel() * at.pixels();
+  } else if (is_norm(layer)) {
+    channels = layer->parameter_count() / 2;
   }
-  c.conv(in, out, 9, at);
-  c.norm(out, at);
-  return at;
+  stage.activation_bytes += 4 * channels * at.pixels();
 }
 
-// NMF of X [width, pixels]: the softmax's product, `steps` updates of both factors, the last
-// coefficients and the reconstruction.
-void count_nmf(Counter& c, std::int64_t width, std::int64_t rank, std::int64_t steps, Map at) {
-  const std::int64_t n = at.pixels(), product = width * n * rank;
-  const std::int64_t coef = product + width * rank * rank + n * rank * rank;
-  const std::int64_t bases = product + n * rank * rank + width * rank * rank;
-  c.cost.multiply_adds += product + (steps + 1) * coef + steps * bases + product;
-  c.keep((steps + 1) * 3 * n * rank + steps * 3 * width * rank + width * n);
+// NMF of X [width, n]: the softmax's product, updates of both factors, the last coefficients and
+// the reconstruction.
+void add_decomposition(StageCost& stage, const DecompositionOptions& o, std::int64_t width,
+                       std::int64_t n) {
+  const std::int64_t rank = o.rank, steps = o.eval_steps;
+  add(stage, {n, rank, width});
+  for (std::int64_t i = 0; i <= steps; ++i)
+    for (const Product& p : {Product{n, rank, width}, {rank, rank, width}, {n, rank, rank}})
+      add(stage, p);
+  for (std::int64_t i = 0; i < steps; ++i)
+    for (const Product& p : {Product{width, rank, n}, {rank, rank, n}, {width, rank, rank}})
+      add(stage, p);
+  add(stage, {n, width, rank});
+  stage.activation_bytes += 4 * ((steps + 1) * 3 * n * rank + steps * 3 * width * rank + width * n);
 }
 
-Counter count_decoder(const SegNeXtConfig& config, Map at) {
-  Counter c;
-  const auto& channels = config.encoder.channels;
-  const std::int64_t joined = channels[1] + channels[2] + channels[3];
-  const std::int64_t width = config.decoder_channels;
-  c.elementwise(joined, at);  // resized and concatenated
-  const auto conv_norm = [&](std::int64_t in) {
-    c.conv(in, width, 1, at, false);
-    c.norm(width, at);
-    c.elementwise(width, at);  // ReLU
-  };
-  conv_norm(joined);
-  c.conv(width, width, 1, at);  // ham_in
-  c.elementwise(width, at);
-  count_nmf(c, width, config.rank, 7, at);
-  conv_norm(width);          // ham_out
-  c.elementwise(width, at);  // the sum
-  conv_norm(width);          // align
-  c.elementwise(width, at);  // dropout
-  c.conv(width, config.num_classes, 1, at);
-  return c;
+// What functions between the layers put out, a pixel: a block's two GELUs, gate and three residual
+// sums; and the decoder's joined maps, four ReLUs, residual sum and dropout.
+std::int64_t between_layers(const SegNeXtConfig& config, std::size_t stage) {
+  const MSCANConfig& e = config.encoder;
+  if (stage == kDecoder)
+    return std::accumulate(e.channels.begin() + 1, e.channels.end(), 6 * config.decoder_channels);
+  return e.blocks[stage] * e.channels[stage] * (5 + e.ratios[stage]);
 }
 
 struct PaperFigures {
@@ -112,65 +81,43 @@ struct PaperFigures {
 constexpr PaperFigures kPaper[] = {
     {"tiny", 4.3, 6.6}, {"small", 13.9, 15.9}, {"base", 27.6, 34.9}, {"large", 48.9, 70.0}};
 
-std::string row(const std::string& name, double parameters, double multiply_adds,
-                const std::string& megabytes) {
-  return fmt::format("{:<22}{:>14.3f}{:>18.3f}{:>18}\n", name, parameters / 1e6,
-                     multiply_adds / 1e9, megabytes);
-}
-
-std::string row(const StageCost& s) {
-  return row(s.name, static_cast<double>(s.parameters), static_cast<double>(s.multiply_adds),
-             fmt::format("{:.1f}", static_cast<double>(s.activation_bytes) / 1e6));
-}
-
 }  // namespace
 
 ModelCost segnext_cost(const SegNeXtConfig& config, std::int64_t height, std::int64_t width) {
-  if (height < 32 || width < 32) {
+  if (height < 32 || width < 32)
     fail_input("an image of {}x{} is too small; 32x32 is the least", height, width);
+  const SegNeXt model(config);
+  std::array<StageCost, kDecoder + 1> stages;
+  std::array<Map, kDecoder + 1> maps{{{height, width}}};  // each stage's latest
+  for (const Parameter& p : model.named_parameters())
+    stages[stage_of(p.name)].parameters += p.value.value().numel();
+  std::size_t i = 0;
+  for (const auto& [name, module] : model.named_modules()) {
+    const std::size_t before = std::exchange(i, stage_of(name));
+    if (i != before) maps[i] = maps[i == kDecoder ? 1 : before];
+    add_layer(stages[i], module, maps[i]);
+    if (const auto* ham = dynamic_cast<const MatrixDecomposition*>(module))
+      add_decomposition(stages[i], ham->options(), config.decoder_channels, maps[i].pixels());
+    // Between the stem's two convolutions, at twice the stage's size, is another GELU.
+    if (name == "backbone.patch_embed1.proj.1")
+      stages[i].activation_bytes += 2 * module->parameter_count() * maps[i].pixels();
   }
-  ModelCost model;
-  Map at{height, width}, eighth{};
-  std::int64_t in = 3;
-  const MSCANConfig& e = config.encoder;
-  for (std::size_t i = 0; i < e.channels.size(); ++i) {
-    Counter c;
-    c.cost.name = "stage " + std::to_string(i + 1);
-    at = count_embed(c, in, e.channels[i], at, i == 0);
-    if (i == 1) eighth = at;
-    for (int j = 0; j < e.blocks[i]; ++j) count_block(c, e.channels[i], e.ratios[i], at);
-    c.norm(e.channels[i], at);
-    model.stages.push_back(c.cost);
-    in = e.channels[i];
-  }
-  model.stages.push_back(count_decoder(config, eighth).cost);
-  model.stages.back().name = "decoder";
-  model.total.name = "total";
-  for (const StageCost& s : model.stages) {
-    model.total.parameters += s.parameters;
-    model.total.multiply_adds += s.multiply_adds;
-    model.total.activation_bytes += s.activation_bytes;
+  ModelCost model_cost;
+  model_cost.total.name = "total";
+  for (i = 0; i < stages.size(); ++i) {
+    stages[i].name = i == kDecoder ? "decoder" : fmt::format("stage {}", i + 1);
+    stages[i].activation_bytes += 4 * between_layers(config, i) * maps[i].pixels();
+    model_cost.total.parameters += stages[i].parameters;
+    model_cost.total.multiply_adds += stages[i].multiply_adds;
+    model_cost.total.activation_bytes += stages[i].activation_bytes;
+    model_cost.stages.push_back(std::move(stages[i]));
   }
   for (const PaperFigures& p : kPaper) {
     if (config.variant != p.variant) continue;
-    model.paper_parameters = p.millions * 1e6;
-    model.paper_multiply_adds = p.giga * 1e9;
+    model_cost.paper_parameters = p.millions * 1e6;
+    model_cost.paper_multiply_adds = p.giga * 1e9;
   }
-  return model;
-}
-
-std::string cost_table(const SegNeXtConfig& config, std::int64_t height, std::int64_t width) {
-  const ModelCost model = segnext_cost(config, height, width);
-  std::string text = fmt::format("SegNeXt {}, {} classes, one image of {}x{}\n", config.variant,
-                                 config.num_classes, height, width);
-  text += fmt::format("{:<22}{:>14}{:>18}{:>18}\n", "", "parameters (M)", "multiply-adds (G)",
-                      "activations (MB)");
-  for (const StageCost& s : model.stages) text += row(s);
-  text += row(model.total);
-  if (model.paper_parameters > 0) {
-    text += row("paper (150, 512x512)", model.paper_parameters, model.paper_multiply_adds, "-");
-  }
-  return text;
+  return model_cost;
 }
 
 }  // namespace nextgrad

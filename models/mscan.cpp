@@ -90,7 +90,7 @@ Variable MSCA::forward(const Variable& u) const {
   for (const auto& [row, column] : strips_)
     branches.push_back({row.weight, row.bias, column.weight, column.bias});
   // The attention is a convolution's output: nothing squashes it.
-  return gate(mix_(strips(local, branches)), u);
+  return mix_(strips(local, branches)) * u;
 }
 
 Attention::Attention(int channels)

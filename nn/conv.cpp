@@ -26,18 +26,6 @@ bool is_pointwise(const Conv2dOptions& o) {
          w.pad_w == 0 && o.groups == 1;
 }
 
-Variable activate(const Variable& x, Activation activation) {
-  switch (activation) {
-    case Activation::gelu:
-      return gelu(x);
-    case Activation::relu:
-      return relu(x);
-    case Activation::none:
-      break;
-  }
-  return x;
-}
-
 }  // namespace
 
 Conv2d::Conv2d(const Conv2dOptions& o)
@@ -53,8 +41,9 @@ Conv2d::Conv2d(const Conv2dOptions& o, const Init& weight_init) : options_(o) {
 }
 
 Variable Conv2d::forward(const Variable& x, Activation activation) const {
-  if (is_pointwise(options_)) return conv1x1(x, weight, bias, activation);
-  return activate(conv2d(x, weight, bias, options_.window, options_.groups), activation);
+  if (is_pointwise(options_)) return linear(x, matrix(), bias, activation);
+  const Variable y = conv2d(x, weight, bias, options_.window, options_.groups);
+  return activation == Activation::gelu ? gelu(y) : activation == Activation::relu ? relu(y) : y;
 }
 
 Variable Conv2d::add_to(const Variable& base, const Variable& x, Activation input,

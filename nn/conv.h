@@ -49,7 +49,6 @@ class DepthwiseConv2d : public Module {
   Variable forward(const Variable& x) const override { return accumulate({}, x); }
   // base + conv(x): a branch added without a temporary.
   Variable accumulate(const Variable& base, const Variable& x) const;
-  const Window& window() const { return window_; }
 
   Variable weight, bias;
 

@@ -1,10 +1,8 @@
 #include "nn/decomposition.h"
 
-#include <cmath>
-#include <utility>
-
 #include "autograd/arithmetic.h"
 #include "autograd/checkpoint.h"
+#include "autograd/linalg.h"
 #include "autograd/matmul.h"
 #include "autograd/reduce.h"
 #include "autograd/shape_ops.h"
@@ -45,68 +43,6 @@ Variable update_coef(const Variable& rows, const Variable& bases, const Variable
 }
 
 }  // namespace
-
-Variable normalize(const Variable& x, int axis, double eps) {
-  // max(norm, eps) as sqrt(max(norm^2, eps^2)): its derivative exists at 0 too.
-  return x / sqrt(clamp_min(sum(square(x), {axis}, true), eps * eps));
-}
-
-namespace {
-
-// In place Gauss-Jordan with partial pivoting of one r x r matrix; returns the inverse.
-std::vector<double> invert(std::vector<double> a, std::size_t r) {
-  std::vector<double> inv(r * r, 0.0);
-  for (std::size_t i = 0; i < r; ++i) inv[i * r + i] = 1;
-  for (std::size_t col = 0; col < r; ++col) {
-    std::size_t pivot = col;
-    for (std::size_t i = col + 1; i < r; ++i) {
-      if (std::abs(a[i * r + col]) > std::abs(a[pivot * r + col])) pivot = i;
-    }
-    const double scale = a[pivot * r + col];
-    check(scale != 0 && std::isfinite(scale), "inverse: the {}x{} matrix is singular", r, r);
-    for (std::size_t j = 0; j < r; ++j) {
-      std::swap(a[pivot * r + j], a[col * r + j]);
-      std::swap(inv[pivot * r + j], inv[col * r + j]);
-      a[col * r + j] /= scale;
-      inv[col * r + j] /= scale;
-    }
-    for (std::size_t i = 0; i < r; ++i) {
-      const double factor = a[i * r + col];
-      if (i == col || factor == 0) continue;
-      for (std::size_t j = 0; j < r; ++j) {
-        a[i * r + j] -= factor * a[col * r + j];
-        inv[i * r + j] -= factor * inv[col * r + j];
-      }
-    }
-  }
-  return inv;
-}
-
-}  // namespace
-
-// Y = A^-1: dA = -Y^T dY Y^T.
-Variable inverse(const Variable& matrices) {
-  const Shape& shape = matrices.shape();
-  check(shape.size() == 3 && shape[1] == shape[2], "inverse: wants [B,R,R], got {}", shape.str());
-  const auto r = static_cast<std::size_t>(shape[1]);
-  const std::vector<double> host = matrices.value().to_vector<double>();
-  std::vector<double> result;
-  result.reserve(host.size());
-  for (std::size_t at = 0; at < host.size(); at += r * r) {
-    const auto begin = host.begin() + static_cast<std::ptrdiff_t>(at);
-    const auto inv = invert({begin, begin + static_cast<std::ptrdiff_t>(r * r)}, r);
-    result.insert(result.end(), inv.begin(), inv.end());
-  }
-  const Tensor& like = matrices.value();
-  Tensor y = Tensor::from(result, shape).to(like.dtype()).to(like.device());
-  const Saved saved(y);
-  return record("inverse", y, {matrices}, [saved](const Tensor& dy) -> std::vector<Tensor> {
-    Backend& backend = dy.backend();
-    const Tensor left = backend.matmul(saved.get(), dy.contiguous(), true, false);
-    const Tensor product = backend.matmul(left, saved.get(), false, true);
-    return {backend.unary(Unary::neg, product, 0)};
-  });
-}
 
 MatrixDecomposition::MatrixDecomposition(const DecompositionOptions& options) : options_(options) {
   check(options_.groups >= 1 && options_.rank >= 1 && options_.train_steps >= 0 &&

@@ -56,10 +56,4 @@ class MatrixDecomposition : public Module {
   Tensor* learned_ = nullptr;
 };
 
-// Inverse of each matrix of a batch [B,R,R], by Gauss-Jordan on the host (R is small);
-// d(A^-1) = -A^-1 dA A^-1. Throws for a singular matrix.
-Variable inverse(const Variable& matrices);
-// x / max(norm(x over axis), eps), differentiable.
-Variable normalize(const Variable& x, int axis, double eps = 1e-12);
-
 }  // namespace nextgrad

@@ -6,37 +6,45 @@
 
 namespace nextgrad {
 
-// Each element by itself (Srivastava et al. 2014).
-class Dropout : public Module {
+// What the layers below share.
+class RandomMask : public Module {
  public:
-  explicit Dropout(double p);
-  Variable forward(const Variable& x) const override;
+  double p() const { return p_; }
+
+ protected:
+  RandomMask(const char* layer, double p);
+  // Undefined when nothing is dropped.
+  Tensor mask_of(const Variable& x, const Shape& shape) const;
+  // x times such a mask of a shape that broadcasts to x's.
+  Variable masked(const Variable& x, const Shape& shape) const;
 
  private:
   double p_;
+};
+
+// Each element by itself (Srivastava et al. 2014).
+class Dropout : public RandomMask {
+ public:
+  explicit Dropout(double p) : RandomMask("Dropout", p) {}
+  Variable forward(const Variable& x) const override { return masked(x, x.shape()); }
 };
 
 // Whole channels of an image, x [N,H,W,C] (PyTorch's Dropout2d; Tompson et al. 2015).
-class ChannelDropout : public Module {
+class ChannelDropout : public RandomMask {
  public:
-  explicit ChannelDropout(double p);
-  Variable forward(const Variable& x) const override;
-
- private:
-  double p_;
+  explicit ChannelDropout(double p) : RandomMask("ChannelDropout", p) {}
+  Variable forward(const Variable& x) const override {
+    return masked(x, {x.dim(0), 1, 1, x.dim(3)});
+  }
 };
 
 // Whole residual branches per sample (stochastic depth, Huang et al. 2016).
-class DropPath : public Module {
+class DropPath : public RandomMask {
  public:
-  explicit DropPath(double p);
+  explicit DropPath(double p) : RandomMask("DropPath", p) {}
   // [N] mask for residual(); undefined when nothing is dropped.
-  Tensor mask(const Variable& x) const;
+  Tensor mask(const Variable& x) const { return mask_of(x, {x.dim(0)}); }
   Variable forward(const Variable& x) const override;  // x * mask
-  double p() const { return p_; }
-
- private:
-  double p_;
 };
 
 }  // namespace nextgrad

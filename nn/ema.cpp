@@ -66,14 +66,9 @@ void WeightAverage::load_state(const StateDict& state) {
     return found->second->to(like.dtype()).to(like.device()).clone();
   };
   std::vector<Tensor> parameters, buffers;
-  const auto named = module_.named_parameters();
-  for (std::size_t i = 0; i < named.size(); ++i) {
-    parameters.push_back(find(named[i].name, parameters_[i]));
-  }
-  const auto named_buffers = module_.named_buffers();
-  for (std::size_t i = 0; i < named_buffers.size(); ++i) {
-    buffers.push_back(find(named_buffers[i].name, buffers_[i]));
-  }
+  for (const Parameter& p : module_.named_parameters())
+    parameters.push_back(find(p.name, p.value.value()));
+  for (const Buffer& b : module_.named_buffers()) buffers.push_back(find(b.name, *b.value));
   updates_ = static_cast<std::int64_t>(find("updates", Tensor::zeros({}, DType::i64)).item());
   parameters_ = std::move(parameters);
   buffers_ = std::move(buffers);

@@ -29,8 +29,6 @@ double draw_one(const Init& init, RandomStream& stream) {
       break;
     case Init::Kind::normal:
       return init.scale * stream.normal();
-    case Init::Kind::uniform:
-      return stream.uniform(-init.scale, init.scale);
     case Init::Kind::truncated_normal:
       for (;;) {
         const double z = stream.normal();

@@ -12,15 +12,14 @@ namespace nextgrad {
 class Module;
 
 struct Init {
-  enum class Kind { constant, normal, truncated_normal, uniform };
+  enum class Kind { constant, normal, truncated_normal };
   Kind kind = Kind::constant;
-  double scale = 0;  // the constant, the standard deviation, or the bound of uniform(-b, b)
+  double scale = 0;  // the constant or the standard deviation
 
   static Init constant(double value) { return {Kind::constant, value}; }
   static Init normal(double deviation) { return {Kind::normal, deviation}; }
   // Cut at two standard deviations (drawn again beyond).
   static Init truncated_normal(double deviation) { return {Kind::truncated_normal, deviation}; }
-  static Init uniform(double bound) { return {Kind::uniform, bound}; }
   // N(0, sqrt(2 / (kh kw out / groups))): He et al. 2015, "fan out"; SegNeXt's convolutions.
   static Init fan_out(std::int64_t kh, std::int64_t kw, std::int64_t out, std::int64_t groups = 1);
 };

@@ -3,38 +3,20 @@
 namespace nextgrad {
 
 Tensor to_torch_layout(const Tensor& t, Layout layout) {
-  switch (layout) {
-    case Layout::conv:
-      return t.permute({0, 3, 1, 2});
-    case Layout::depthwise:
-      return t.permute({2, 0, 1}).unsqueeze(1);
-    case Layout::plain:
-      break;
-  }
+  if (layout == Layout::conv) return t.permute({0, 3, 1, 2});
+  if (layout == Layout::depthwise) return t.permute({2, 0, 1}).unsqueeze(1);
   return t;
 }
 
 Tensor from_torch_layout(const Tensor& t, Layout layout) {
-  switch (layout) {
-    case Layout::conv:
-      return t.permute({0, 2, 3, 1}).contiguous();
-    case Layout::depthwise:
-      return t.squeeze(1).permute({1, 2, 0}).contiguous();
-    case Layout::plain:
-      break;
-  }
+  if (layout == Layout::conv) return t.permute({0, 2, 3, 1}).contiguous();
+  if (layout == Layout::depthwise) return t.squeeze(1).permute({1, 2, 0}).contiguous();
   return t.contiguous();
 }
 
 Shape torch_shape(const Shape& s, Layout layout) {
-  switch (layout) {
-    case Layout::conv:
-      return {s[0], s[3], s[1], s[2]};
-    case Layout::depthwise:
-      return {s[2], 1, s[0], s[1]};
-    case Layout::plain:
-      break;
-  }
+  if (layout == Layout::conv) return {s[0], s[3], s[1], s[2]};
+  if (layout == Layout::depthwise) return {s[2], 1, s[0], s[1]};
   return s;
 }
 
@@ -105,11 +87,6 @@ void Module::to(Device device) {
 
 void Module::zero_grad() {
   for (Parameter& p : named_parameters()) p.value.zero_grad();
-}
-
-DType Module::dtype() const {
-  const auto all = named_parameters();
-  return all.empty() ? DType::f32 : all.front().value.dtype();
 }
 
 Device Module::device() const {

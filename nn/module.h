@@ -57,8 +57,7 @@ class Module {
   void to(DType dtype);    // parameters and floating buffers; f32 or f64
   void to(Device device);  // parameters and floating buffers; counters stay on the host
   void zero_grad();        // forgets all gradients
-  DType dtype() const;     // of the first parameter; f32 if there is none
-  Device device() const;
+  Device device() const;   // of the first parameter
 
  protected:
   // Declares a parameter; its value is `init`'s constant, or 0 until init_parameters() draws it.

@@ -14,7 +14,6 @@ class BatchNorm2d : public Module {
  public:
   explicit BatchNorm2d(std::int64_t channels, double eps = 1e-5, double momentum = 0.1);
   Variable forward(const Variable& x) const override;
-  double eps() const { return eps_; }
 
   Variable weight, bias;                                     // [C], 1 and 0
   Tensor &running_mean, &running_var, &num_batches_tracked;  // [C], [C], i64 []

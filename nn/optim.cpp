@@ -1,6 +1,5 @@
 #include "nn/optim.h"
 
-#include <cmath>
 #include <unordered_map>
 
 namespace nextgrad {
@@ -140,14 +139,6 @@ Tensor grad_norm(const std::vector<Parameter>& parameters) {
   for (const Parameter& p : parameters)
     if (p.value.grad().defined()) grads.push_back(p.value.grad().contiguous());
   return grads.empty() ? Tensor::scalar(0, DType::f64) : grads[0].backend().norm(grads);
-}
-
-double clip_grad_norm(const std::vector<Parameter>& parameters, double max_norm) {
-  const double norm = grad_norm(parameters).item();
-  if (max_norm > 0 && std::isfinite(norm) && norm > max_norm) {
-    scale_grads(parameters, max_norm / norm);
-  }
-  return norm;
 }
 
 }  // namespace nextgrad

@@ -93,9 +93,6 @@ class SGD : public Optimizer {
 
 // L2 norm of all gradients together, f64 [] on their device (no waiting); 0 if there is none.
 Tensor grad_norm(const std::vector<Parameter>& parameters);
-// The same as a number (may be inf or nan); if it is finite and above max_norm, the
-// gradients are scaled down to it. max_norm <= 0 only measures.
-double clip_grad_norm(const std::vector<Parameter>& parameters, double max_norm);
 // Multiplies all gradients (1 / number of accumulated batches).
 void scale_grads(const std::vector<Parameter>& parameters, double factor);
 

@@ -9,33 +9,19 @@ namespace nextgrad {
 
 namespace {
 
-// One tensor of the module as a file sees it.
-struct Entry {
+struct Entry {  // one tensor of the module
   std::string name;
-  Shape shape;                                // PyTorch's
-  std::function<Tensor()> get;                // PyTorch's layout
-  std::function<void(const Tensor&)> assign;  // from PyTorch's layout, any dtype
+  Layout layout;  // PyTorch's in the file
+  Tensor value;
+  std::function<void(Tensor)> assign;
 };
-
-// A copy with the dtype and device of `like`: never an alias of the dictionary's tensor, which in
-// place updates of the model would change.
-Tensor copy_like(const Tensor& source, const Tensor& like) {
-  return source.to(like.dtype()).to(like.device()).clone();
-}
 
 std::vector<Entry> entries(const Module& module) {
   std::vector<Entry> all;
-  for (const Parameter& p : module.named_parameters()) {
-    all.push_back({p.name, torch_shape(p.value.shape(), p.layout),
-                   [p] { return to_torch_layout(p.value.value(), p.layout); },
-                   [p](const Tensor& t) {
-                     p.value.set_value(copy_like(from_torch_layout(t, p.layout), p.value.value()));
-                   }});
-  }
-  for (const Buffer& b : module.named_buffers()) {
-    all.push_back({b.name, b.value->shape(), [b] { return *b.value; },
-                   [b](const Tensor& t) { *b.value = copy_like(t, *b.value); }});
-  }
+  for (const Parameter& p : module.named_parameters())
+    all.push_back({p.name, p.layout, p.value.value(), [p](Tensor t) { p.value.set_value(t); }});
+  for (const Buffer& b : module.named_buffers())
+    all.push_back({b.name, Layout::plain, *b.value, [b](Tensor t) { *b.value = t; }});
   return all;
 }
 
@@ -43,31 +29,30 @@ bool is_counter(const std::string& name) {
   return name.ends_with("num_batches_tracked");
 }
 
+// "a, b, c, ..."
+std::string listed(const std::vector<std::string>& names, std::size_t most) {
+  const auto end = names.begin() + static_cast<std::ptrdiff_t>(std::min(most, names.size()));
+  return fmt::format("{}{}", fmt::join(names.begin(), end, ", "),
+                     names.size() > most ? ", ..." : "");
+}
+
+// "; 7 missing: a, b, c, ...", or nothing.
 std::string list(const char* title, const std::vector<std::string>& names) {
-  if (names.empty()) return "";
-  std::string text = fmt::format("; {} {}: ", names.size(), title);
-  for (std::size_t i = 0; i < names.size() && i < 3; ++i) {
-    text += (i > 0 ? ", " : "") + names[i];
-  }
-  return text + (names.size() > 3 ? ", ..." : "");
+  return names.empty() ? "" : fmt::format("; {} {}: {}", names.size(), title, listed(names, 3));
 }
 
 // "missing: 7: a, b, c, d, ...", or "missing: none".
-std::string group(const char* title, const std::vector<std::string>& names,
-                  const std::string& note = "") {
-  constexpr std::size_t kShown = 4;
-  std::string text =
-      names.empty() ? fmt::format("{}: none", title) : fmt::format("{}: {}: ", title, names.size());
-  for (std::size_t i = 0; i < names.size() && i < kShown; ++i)
-    text += (i > 0 ? ", " : "") + names[i];
-  return text + (names.size() > kShown ? ", ..." : "") + note;
+std::string group(const char* title, const std::vector<std::string>& names) {
+  return names.empty() ? fmt::format("{}: none", title)
+                       : fmt::format("{}: {}: {}", title, names.size(), listed(names, 4));
 }
 
 }  // namespace
 
 StateDict state_dict(const Module& module) {
   StateDict dict;
-  for (const Entry& e : entries(module)) dict.push_back({e.name, e.get().to(Device{}).clone()});
+  for (const Entry& e : entries(module))
+    dict.push_back({e.name, to_torch_layout(e.value, e.layout).to(Device{}).clone()});
   return dict;
 }
 
@@ -91,14 +76,12 @@ std::string LoadReport::lines() const {
   for (const std::string& name : missing)
     if (!is_counter(name)) absent.push_back(name);
   const std::size_t counters = missing.size() - absent.size();
-  return fmt::format("matched: {} of {} tensors\n", matched.size(),
-                     matched.size() + missing.size() + misshaped.size()) +
-         group("missing", absent,
-               counters > 0 ? fmt::format(" (and {} counters num_batches_tracked, which do not "
-                                          "matter)",
-                                          counters)
-                            : "") +
-         "\n" + group("unexpected", unexpected) + "\n" + group("mis-shaped", misshaped);
+  const std::string note =
+      fmt::format(" (and {} counters num_batches_tracked, which do not matter)", counters);
+  return fmt::format("matched: {} of {} tensors\n{}{}\n{}\n{}", matched.size(),
+                     matched.size() + missing.size() + misshaped.size(), group("missing", absent),
+                     counters > 0 ? note : "", group("unexpected", unexpected),
+                     group("mis-shaped", misshaped));
 }
 
 LoadReport load_state_dict(Module& module, const StateDict& tensors, bool strict) {
@@ -111,11 +94,12 @@ LoadReport load_state_dict(Module& module, const StateDict& tensors, bool strict
   for (Entry& e : entries(module)) {
     wanted.insert(e.name);
     const auto found = file.find(e.name);
+    const Shape shape = torch_shape(e.value.shape(), e.layout);
     if (found == file.end()) {
       report.missing.push_back(e.name);
-    } else if (!(found->second->shape() == e.shape)) {
-      report.misshaped.push_back(fmt::format("{}: file {}, model {}", e.name,
-                                             found->second->shape().str(), e.shape.str()));
+    } else if (!(found->second->shape() == shape)) {
+      report.misshaped.push_back(
+          fmt::format("{}: file {}, model {}", e.name, found->second->shape().str(), shape.str()));
     } else {
       report.matched.push_back(e.name);
       copies.emplace_back(std::move(e), found->second);
@@ -127,7 +111,10 @@ LoadReport load_state_dict(Module& module, const StateDict& tensors, bool strict
   if (strict && !report.complete()) {
     fail_input("the weights do not fit the model: {}", report.summary());
   }
-  for (const auto& [entry, tensor] : copies) entry.assign(*tensor);
+  // Copies: never an alias of the dictionary's tensor, which in place updates of the model would
+  // change.
+  for (const auto& [e, tensor] : copies)
+    e.assign(from_torch_layout(*tensor, e.layout).to(e.value.dtype()).to(e.value.device()).clone());
   return report;
 }
 

@@ -47,53 +47,6 @@ std::unique_ptr<Transfer> Backend::send(const Tensor& host) {
   return std::make_unique<HostTransfer>(host.clone());
 }
 
-OpNames names_of(Unary op) {
-  switch (op) {
-#define NEXTGRAD_NAMED(op) \
-  case Unary::op:          \
-    return {#op, #op "_backward"};
-    NEXTGRAD_NAMED(neg)
-    NEXTGRAD_NAMED(exp)
-    NEXTGRAD_NAMED(log)
-    NEXTGRAD_NAMED(sqrt)
-    NEXTGRAD_NAMED(rsqrt)
-    NEXTGRAD_NAMED(square)
-    NEXTGRAD_NAMED(reciprocal)
-    NEXTGRAD_NAMED(abs)
-    NEXTGRAD_NAMED(sign)
-    NEXTGRAD_NAMED(relu)
-    NEXTGRAD_NAMED(gelu)
-    NEXTGRAD_NAMED(sigmoid)
-    NEXTGRAD_NAMED(silu)
-    NEXTGRAD_NAMED(hardswish)
-    NEXTGRAD_NAMED(tanh)
-    NEXTGRAD_NAMED(pow)
-    NEXTGRAD_NAMED(clamp_min)
-    NEXTGRAD_NAMED(add_scalar)
-    NEXTGRAD_NAMED(mul_scalar)
-#undef NEXTGRAD_NAMED
-  }
-  fail("unary: no op {}", static_cast<int>(op));
-}
-
-const char* name_of(Binary op) {
-  switch (op) {
-    case Binary::add:
-      return "add";
-    case Binary::sub:
-      return "sub";
-    case Binary::mul:
-      return "mul";
-    case Binary::div:
-      return "div";
-    case Binary::maximum:
-      return "maximum";
-    case Binary::minimum:
-      return "minimum";
-  }
-  fail("binary: no op {}", static_cast<int>(op));
-}
-
 Backend::FoldedNorm Backend::fold_statistics(const Tensor& gamma, const Tensor& beta,
                                              const Tensor& mean, const Tensor& variance,
                                              double eps) {

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "tensor/elementwise.h"
 #include "tensor/optimizer_slot.h"
 #include "tensor/random.h"
 #include "tensor/recording.h"
@@ -24,39 +25,10 @@
 
 namespace nextgrad {
 
-// y = f(x). The constants of `pow`, `clamp_min`, `add_scalar` and `mul_scalar` come as `alpha`.
-enum class Unary {
-  neg,
-  exp,
-  log,
-  sqrt,
-  rsqrt,
-  square,
-  reciprocal,
-  abs,
-  sign,
-  relu,
-  gelu,
-  sigmoid,
-  silu,
-  hardswish,
-  tanh,
-  pow,
-  clamp_min,
-  add_scalar,
-  mul_scalar
-};
-enum class Binary { add, sub, mul, div, maximum, minimum };
-struct OpNames {
-  const char *forward, *backward;  // "exp", "exp_backward"
-};
-OpNames names_of(Unary op);  // throws for what is none
-const char* name_of(Binary op);
-enum class Compare { eq, ne, lt, le, gt, ge };
 enum class Reduce { sum, mean, max, min };
 enum class Activation { none, gelu, relu };
 
-// Geometry of a convolution or pooling window. Output extent:
+// Geometry of a convolution. Output extent:
 // (in + 2 pad - dilation * (k - 1) - 1) / stride + 1.
 struct Window {
   int kh = 1, kw = 1;
@@ -160,14 +132,10 @@ class Backend {
   virtual void scale(Tensor& y, double alpha) = 0;                  // y *= alpha, contiguous
   virtual void lerp(Tensor& y, const Tensor& x, double t) = 0;      // y += t (x - y), contiguous
   virtual Tensor unary(Unary op, const Tensor& x, double alpha) = 0;
-  // dL/dx = dy * f'(x); y = f(x) is given too, use whichever is cheaper.
-  virtual Tensor unary_backward(Unary op, const Tensor& x, const Tensor& y, const Tensor& dy,
-                                double alpha) = 0;
+  // dL/dx for dy = dL/dy; `read` is x, f(x) or undefined, as facts_of(op) says.
+  virtual Tensor unary_backward(Unary op, const Tensor& read, const Tensor& dy, double alpha) = 0;
   // Broadcasts by NumPy's rule; inputs may have any strides.
   virtual Tensor binary(Binary op, const Tensor& a, const Tensor& b) = 0;
-  virtual Tensor compare(Compare op, const Tensor& a, const Tensor& b) = 0;  // u8; any dtype
-  // condition (u8) ? a : b, all of one shape (broadcast beforehand by expand; any strides).
-  virtual Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) = 0;
 
   // --- reductions: reduce.cpp ---
   // Over the given (sorted, distinct) axes, which stay as extent 1. Accumulates f32 so that the
@@ -302,14 +270,6 @@ class Backend {
   // Gradients of a * u in one pass: {dy * u, dy * a}.
   virtual std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u,
                                                   const Tensor& dy) = 0;
-
-  // --- pooling: pool.cpp. x [N,H,W,C]; padding never counts in the maximum or the average ---
-  virtual Tensor max_pool(const Tensor& x, const Window& window, Tensor& indices) = 0;  // i32 h*W+w
-  virtual Tensor max_pool_backward(const Shape& x_shape, const Tensor& indices,
-                                   const Tensor& dy) = 0;
-  virtual Tensor average_pool(const Tensor& x, const Window& window, bool count_padding) = 0;
-  virtual Tensor average_pool_backward(const Shape& x_shape, const Tensor& dy, const Window& window,
-                                       bool count_padding) = 0;
 
   // --- resize: resize.cpp. x [N,H,W,C] -> [N,h,w,C]; half-pixel centres as PyTorch's
   // interpolate(align_corners=False), borders clamped ---

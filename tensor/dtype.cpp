@@ -1,6 +1,7 @@
 #include "tensor/dtype.h"
 
 #include <charconv>
+#include <iterator>
 
 #include "tensor/device.h"
 
@@ -11,21 +12,9 @@ std::size_t size_of(DType dtype) {
 }
 
 const char* name_of(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-      return "f32";
-    case DType::f64:
-      return "f64";
-    case DType::bf16:
-      return "bf16";
-    case DType::i64:
-      return "i64";
-    case DType::i32:
-      return "i32";
-    case DType::u8:
-      return "u8";
-  }
-  return "unknown";
+  constexpr const char* kNames[] = {"f32", "f64", "bf16", "i64", "i32", "u8"};
+  const auto at = static_cast<std::size_t>(dtype);
+  return at < std::size(kNames) ? kNames[at] : "unknown";
 }
 
 std::string Device::str() const {

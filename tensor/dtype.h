@@ -51,33 +51,19 @@ inline DType parameter_dtype(DType activations) {
 }
 
 template <class T>
-struct DTypeOf;
+inline constexpr DType dtype_of = T::is_no_element_type;
 template <>
-struct DTypeOf<float> {
-  static constexpr DType value = DType::f32;
-};
+inline constexpr DType dtype_of<float> = DType::f32;
 template <>
-struct DTypeOf<double> {
-  static constexpr DType value = DType::f64;
-};
+inline constexpr DType dtype_of<double> = DType::f64;
 template <>
-struct DTypeOf<bfloat16> {
-  static constexpr DType value = DType::bf16;
-};
+inline constexpr DType dtype_of<bfloat16> = DType::bf16;
 template <>
-struct DTypeOf<std::int64_t> {
-  static constexpr DType value = DType::i64;
-};
+inline constexpr DType dtype_of<std::int64_t> = DType::i64;
 template <>
-struct DTypeOf<std::int32_t> {
-  static constexpr DType value = DType::i32;
-};
+inline constexpr DType dtype_of<std::int32_t> = DType::i32;
 template <>
-struct DTypeOf<std::uint8_t> {
-  static constexpr DType value = DType::u8;
-};
-template <class T>
-inline constexpr DType dtype_of = DTypeOf<T>::value;
+inline constexpr DType dtype_of<std::uint8_t> = DType::u8;
 
 // Calls fn(T{}) with the C++ type of a computing dtype (f32 or f64); throws for the others.
 template <class Fn>

@@ -159,14 +159,9 @@ Tensor Tensor::unsqueeze(int axis) const {
   check(at >= 0 && at <= ndim(), "unsqueeze: axis {} is out of range for {}", axis, shape_.str());
   Shape shape, strides;
   for (int a = 0; a <= ndim(); ++a) {
-    if (a == at) {
-      shape.push_back(1);
-      strides.push_back(1);
-    }
-    if (a < ndim()) {
-      shape.push_back(shape_[a]);
-      strides.push_back(strides_[a]);
-    }
+    const bool old = a != at;
+    shape.push_back(old ? shape_[a < at ? a : a - 1] : 1);
+    strides.push_back(old ? strides_[a < at ? a : a - 1] : 1);
   }
   return with(shape, strides, offset_);
 }

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands/bench_data.h"
+#include "apps/commands/bench_gemm.h"
 #include "apps/commands/commands.h"
 #include "apps/report/progress.h"
 #include "apps/settings/precision.h"
@@ -314,11 +315,16 @@ Command bench_command(CLI::App& root) {
   app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
       ->check(CLI::Range(0, 1024));
   add_placement(*app, a->placement);
-  const Command data = data_bench_command(*app);
+  const Command data = data_bench_command(*app), gemm = gemm_bench_command(*app);
   app->require_subcommand(0, 1);
   app->footer(
-      "Examples:\n  segnext bench --variant tiny --size 512 --batch 2\n  segnext bench data");
-  return {app, [a, data] { data.app->parsed() ? data.run() : run_bench(*a); }};
+      "Examples:\n  segnext bench --variant tiny --size 512 --batch 2\n  segnext bench data\n"
+      "  segnext bench gemm");
+  return {app, [a, data, gemm] {
+            for (const Command& instead : {data, gemm})
+              if (instead.app->parsed()) return instead.run();
+            run_bench(*a);
+          }};
 }
 
 }  // namespace nextgrad

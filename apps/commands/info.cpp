@@ -5,9 +5,9 @@
 
 #include "apps/commands/commands.h"
 #include "apps/inference/checkpoint.h"
+#include "apps/report/cost_table.h"
 #include "apps/report/progress.h"
 #include "data/files/text.h"
-#include "models/cost.h"
 #include "models/published_names.h"
 
 namespace nextgrad {

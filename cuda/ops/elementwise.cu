@@ -2,7 +2,7 @@
 // thread, its place found by dividing its number through the extents (cuda/kit/strided.h).
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/strided.h"
-#include "cuda/ops/unary.h"
+#include "tensor/elementwise.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -66,27 +66,38 @@ __global__ void map2_kernel(const T* x, const T* y, T* z, std::int64_t n, F f) {
   if (last < n) z[last] = narrow<T>(f(widen(x[last]), widen(y[last])));
 }
 
-template <class T, class O, class F>
-__global__ void strided_kernel(const T* a, const T* b, O* out, Walk<3> walk, F f) {
+template <class T, class F>
+__global__ void strided_kernel(const T* a, const T* b, T* out, Walk<3> walk, F f) {
   for (std::int64_t i = global_index(); i < walk.count; i += global_threads()) {
     const auto at = walk.offsets(i);
-    if constexpr (std::is_same_v<O, T>) {
-      out[at.of[2]] = narrow<O>(f(widen(a[at.of[0]]), widen(b[at.of[1]])));
-    } else {
-      out[at.of[2]] = f(a[at.of[0]], b[at.of[1]]);
-    }
+    out[at.of[2]] = narrow<T>(f(widen(a[at.of[0]]), widen(b[at.of[1]])));
   }
 }
 
-template <class T>
-__global__ void where_kernel(const std::uint8_t* condition, const T* a, const T* b, T* out,
-                             Walk<4> walk) {
-  for (std::int64_t i = global_index(); i < walk.count; i += global_threads()) {
-    const auto at = walk.offsets(i);
-    out[at.of[3]] = condition[at.of[0]] != 0 ? a[at.of[1]] : b[at.of[2]];
-  }
-}
-
+// The ops of tensor/elementwise.h as functors; a device's lambdas would want a compiler's option.
+struct Math {
+  __device__ static auto exp(auto x) { return exponential(x); }
+  __device__ static auto log(auto x) { return logarithm(x); }
+  __device__ static auto sqrt(auto x) { return square_root(x); }
+  __device__ static float tanh(float x) { return tanhf(x); }
+  __device__ static double tanh(double x) { return ::tanh(x); }
+  __device__ static auto gelu(auto x) { return cuda::gelu(x); }
+  __device__ static auto gelu_slope(auto x) { return cuda::gelu_slope(x); }
+};
+template <Unary op, class T>
+struct Value {
+  T alpha;
+  __device__ T operator()(T x) const { return UnaryOp<op, Math, T>::value(x, alpha); }
+};
+template <Unary op, class T>
+struct Gradient {
+  T alpha;
+  __device__ T operator()(T v, T d) const { return UnaryOp<op, Math, T>::gradient(v, d, alpha); }
+};
+template <Binary op, class T>
+struct BinaryValue {
+  __device__ T operator()(T a, T b) const { return BinaryOp<op, T>::value(a, b); }
+};
 template <class T>
 struct Axpy {
   T alpha;
@@ -227,7 +238,7 @@ void CudaBackend::scale(Tensor& y, double alpha) {
   dispatch_activation(y.dtype(), "scale", [&](auto zero) {
     using T = decltype(zero);
     map("scale", stream_, y.data<T>(), y.data<T>(), y.numel(),
-        UnaryFunction<Unary::mul_scalar, Compute<T>>{static_cast<Compute<T>>(alpha)});
+        Value<Unary::mul_scalar, Compute<T>>{static_cast<Compute<T>>(alpha)});
   });
   y.bump_version();
 }
@@ -243,33 +254,30 @@ void CudaBackend::lerp(Tensor& y, const Tensor& x, double t) {
 }
 
 Tensor CudaBackend::unary(Unary op, const Tensor& x, double alpha) {
-  const char* name = names_of(op).forward;
+  const char* name = facts_of(op).name;
   Scope scope(*this, name, static_cast<double>(x.numel()), 2 * bytes_of(x));
   Tensor y = empty_like(x);
   dispatch_activation(x.dtype(), name, [&](auto zero) {
     using T = decltype(zero);
-    dispatch_unary(op, [&](auto u) {
+    with_unary(op, [&](auto which) {
       map(name, stream_, x.data<T>(), y.data<T>(), x.numel(),
-          UnaryFunction<decltype(u)::value, Compute<T>>{static_cast<Compute<T>>(alpha)});
+          Value<decltype(which)::value, Compute<T>>{static_cast<Compute<T>>(alpha)});
     });
   });
   return y;
 }
 
-Tensor CudaBackend::unary_backward(Unary op, const Tensor& x, const Tensor& y, const Tensor& dy,
-                                   double alpha) {
-  const char* name = names_of(op).backward;
+Tensor CudaBackend::unary_backward(Unary op, const Tensor& read, const Tensor& dy, double alpha) {
+  const UnaryFacts facts = facts_of(op);
+  const char* name = facts.backward_name;
   Scope scope(*this, name, 2.0 * static_cast<double>(dy.numel()), 3 * bytes_of(dy));
   Tensor dx = empty_like(dy);
-  // y may be left undefined; it is computed again where the gradient needs it.
-  const bool output = gradient_uses_output(op);
-  const Tensor v = !output ? x : y.defined() ? y : unary(op, x, alpha);
-  check(v.defined(), "{}: needs its input x", name);
+  const Tensor& v = facts.gradient_reads == Reads::nothing ? dy : read;
   dispatch_activation(dy.dtype(), name, [&](auto zero) {
     using T = decltype(zero);
-    dispatch_unary(op, [&](auto u) {
+    with_unary(op, [&](auto which) {
       map2(name, stream_, v.data<T>(), dy.data<T>(), dx.data<T>(), dy.numel(),
-           UnaryGradient<decltype(u)::value, Compute<T>>{static_cast<Compute<T>>(alpha)});
+           Gradient<decltype(which)::value, Compute<T>>{static_cast<Compute<T>>(alpha)});
     });
   });
   return dx;
@@ -288,46 +296,13 @@ Tensor CudaBackend::binary(Binary op, const Tensor& a, const Tensor& b) {
   const Walk<3> walk(collapse<3>(shape, {wide_a.strides(), wide_b.strides(), out.strides()}));
   dispatch_activation(a.dtype(), name, [&](auto zero) {
     using T = decltype(zero);
-    dispatch_binary(op, [&](auto which) {
-      using F = BinaryFunction<decltype(which)::value, Compute<T>>;
+    with_binary(op, [&](auto which) {
+      using F = BinaryValue<decltype(which)::value, Compute<T>>;
       if (plain)
         return map2(name, stream_, a.data<T>(), b.data<T>(), out.data<T>(), out.numel(), F{});
-      launch(name, strided_kernel<T, T, F>, grid_for(walk.count), stream_, a.data<T>(), b.data<T>(),
+      launch(name, strided_kernel<T, F>, grid_for(walk.count), stream_, a.data<T>(), b.data<T>(),
              out.data<T>(), walk, F{});
     });
-  });
-  return out;
-}
-
-Tensor CudaBackend::compare(Compare op, const Tensor& a, const Tensor& b) {
-  if (a.dtype() == DType::bf16) return compare(op, a.to(DType::f32), b.to(DType::f32));
-  if (a.dtype() == DType::u8) return compare(op, a.to(DType::i32), b.to(DType::i32));
-  const Shape shape = broadcast(a.shape(), b.shape());
-  Tensor out = empty(shape, DType::u8);
-  Scope scope(*this, "compare", static_cast<double>(out.numel()),
-              bytes_of(a) + bytes_of(b) + bytes_of(out));
-  if (out.numel() == 0) return out;
-  const Walk<3> walk(
-      collapse<3>(shape, {a.expand(shape).strides(), b.expand(shape).strides(), out.strides()}));
-  dispatch_all(a.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    if constexpr (!std::is_same_v<T, bfloat16> && !std::is_same_v<T, std::uint8_t>)
-      launch("compare", strided_kernel<T, std::uint8_t, Comparison>, grid_for(walk.count), stream_,
-             a.data<T>(), b.data<T>(), out.data<std::uint8_t>(), walk, Comparison{op});
-  });
-  return out;
-}
-
-Tensor CudaBackend::where(const Tensor& condition, const Tensor& a, const Tensor& b) {
-  Tensor out = empty(a.shape(), a.dtype());
-  Scope scope(*this, "where", 0, bytes_of(condition) + 3 * bytes_of(out));
-  if (out.numel() == 0) return out;
-  const Walk<4> walk(
-      collapse<4>(out.shape(), {condition.strides(), a.strides(), b.strides(), out.strides()}));
-  dispatch_all(a.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    launch("where", where_kernel<T>, grid_for(walk.count), stream_, condition.data<std::uint8_t>(),
-           a.data<T>(), b.data<T>(), out.data<T>(), walk);
   });
   return out;
 }

@@ -239,9 +239,9 @@ ConvGradients CudaBackend::linear_residual_backward(const Tensor& x, const Tenso
   ConvGradients d = linear_backward(f, weight, g, needs);
   if (!needs.dx) return d;
   d.dx = d.dx.reshape(x.shape());
-  if (input == Activation::gelu) d.dx = unary_backward(Unary::gelu, x, {}, d.dx, 0);
+  if (input == Activation::gelu) d.dx = unary_backward(Unary::gelu, x, d.dx, 0);
   // max(x, 0) is as good as x for relu's slope.
-  if (input == Activation::relu) d.dx = unary_backward(Unary::relu, x, x, d.dx, 0);
+  if (input == Activation::relu) d.dx = unary_backward(Unary::relu, x, d.dx, 0);
   return d;
 }
 

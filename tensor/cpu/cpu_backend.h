@@ -37,11 +37,8 @@ class CpuBackend final : public Backend {
   void scale(Tensor& y, double alpha) override;
   void lerp(Tensor& y, const Tensor& x, double t) override;
   Tensor unary(Unary op, const Tensor& x, double alpha) override;
-  Tensor unary_backward(Unary op, const Tensor& x, const Tensor& y, const Tensor& dy,
-                        double alpha) override;
+  Tensor unary_backward(Unary op, const Tensor& read, const Tensor& dy, double alpha) override;
   Tensor binary(Binary op, const Tensor& a, const Tensor& b) override;
-  Tensor compare(Compare op, const Tensor& a, const Tensor& b) override;
-  Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) override;
   Tensor reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) override;
   Tensor argmax(const Tensor& x, int axis) override;
   Tensor norm(const std::vector<Tensor>& all) override;
@@ -99,11 +96,6 @@ class CpuBackend final : public Backend {
                                       const Tensor& dy, bool needs_ds) override;
   std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u,
                                           const Tensor& dy) override;
-  Tensor max_pool(const Tensor& x, const Window& window, Tensor& indices) override;
-  Tensor max_pool_backward(const Shape& x_shape, const Tensor& indices, const Tensor& dy) override;
-  Tensor average_pool(const Tensor& x, const Window& window, bool count_padding) override;
-  Tensor average_pool_backward(const Shape& x_shape, const Tensor& dy, const Window& window,
-                               bool count_padding) override;
   Tensor resize(const Tensor& x, std::int64_t h, std::int64_t w, Resize mode) override;
   Tensor resize_backward(const Shape& x_shape, const Tensor& dy, Resize mode) override;
   Tensor resize_band(const Tensor& x, const RowBand& band, std::int64_t w) override;
@@ -118,8 +110,7 @@ class CpuBackend final : public Backend {
                                             const CrossEntropyOptions& o) override;
   Tensor upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
                                          const Tensor& weights, const CrossEntropyOptions& o,
-                                         const CrossEntropyResult& r,
-                                         const Tensor& dloss) override;
+                                         const CrossEntropyResult& r, const Tensor& dloss) override;
   void adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
              const GradientNorm& norm) override;
   void sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "apps/report/cost_table.h"
 #include "apps/report/tables.h"
 #include "tensor/error.h"
 #include "tests/data/support.h"
@@ -20,6 +21,11 @@ TEST_CASE("table: nothing counted, names that steer a terminal or are wide") {
   // Two letters that take four columns of sixteen.
   CHECK(text.find("\n\xe5\xb1\xb1\xe5\xb7\x9d" + std::string(12 + 2, ' ') + "     -") !=
         std::string::npos);
+}
+
+TEST_CASE("table of costs: the paper's figures where it has some") {
+  CHECK(cost_table(segnext_config("tiny", 150), 512, 512).find("paper") != std::string::npos);
+  CHECK(cost_table(segnext_config("nano", 150), 512, 512).find("paper") == std::string::npos);
 }
 
 TEST_CASE("table and JSON") {

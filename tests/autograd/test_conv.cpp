@@ -2,6 +2,7 @@
 #include "autograd/activation.h"
 #include "autograd/arithmetic.h"
 #include "autograd/conv.h"
+#include "autograd/matmul.h"
 #include "autograd/shape_ops.h"
 #include "tests/autograd/check.h"
 
@@ -43,12 +44,14 @@ TEST_CASE("conv2d wants fitting channels and windows, and says so") {
   CHECK_THROWS_AS(conv2d(x, leaf({2, 3, 3, 3}, 2), {}, {.stride_h = 0}), Error);
 }
 
-TEST_CASE("1x1 convolution is conv2d, its epilogue the activation") {
+TEST_CASE("1x1 convolution is linear, its epilogue the activation") {
   const Variable x = leaf({2, 3, 5, 4}, 4), w = leaf({6, 1, 1, 4}, 5), b = leaf({6}, 6);
-  CHECK(difference(conv1x1(x, w, b).value(), conv2d(x, w, b).value()) < 1e-13);
-  CHECK(difference(conv1x1(x, w, b, Activation::gelu).value(), gelu(conv2d(x, w, b)).value()) <
-        1e-13);
-  require_op([](In in) { return conv1x1(in[0], in[1], in[2], Activation::gelu); }, {x, w, b});
+  const auto matrix = [](const Variable& v) { return reshape(v, {6, 4}); };
+  CHECK(difference(linear(x, matrix(w), b).value(), conv2d(x, w, b).value()) < 1e-13);
+  CHECK(difference(linear(x, matrix(w), b, Activation::gelu).value(),
+                   gelu(conv2d(x, w, b)).value()) < 1e-13);
+  require_op([&](In in) { return linear(in[0], matrix(in[1]), in[2], Activation::gelu); },
+             {x, w, b});
 }
 
 TEST_CASE("depth-wise convolution") {

@@ -6,7 +6,6 @@
 #include "autograd/loss.h"
 #include "autograd/matmul.h"
 #include "autograd/norm.h"
-#include "autograd/pool.h"
 #include "autograd/reduce.h"
 #include "autograd/residual.h"
 #include "autograd/resize.h"
@@ -48,7 +47,6 @@ const std::vector<Case> kCases = {
     {"add", {{0, 3}, {1, 3}}, [](In v) { return v[0] + v[1]; }, {0, 3}},
     {"multiply", {{2, 0}, {2, 1}}, [](In v) { return v[0] * v[1]; }, {2, 0}},
     {"divide", {{2, 0}, {1}}, [](In v) { return v[0] / v[1]; }, {2, 0}},
-    {"maximum", {{0}, {1}}, [](In v) { return maximum(v[0], v[1]); }, {0}},
     {"gelu", {{0, 3}}, [](In v) { return gelu(v[0]); }, {0, 3}},
     {"sum", {{0, 3}}, [](In v) { return sum(v[0], {0}); }, {3}},
     {"sum over rows of nothing", {{3, 0}}, [](In v) { return sum(v[0], {0}); }, {0}},
@@ -124,15 +122,7 @@ const std::vector<Case> kCases = {
        return residual(v[0], v[1], v[2], Tensor::zeros({2}, v[0].dtype(), test_device()));
      },
      {2, 2, 0}},
-    {"gate", {{0, 3}, {0, 3}}, [](In v) { return gate(v[0], v[1]); }, {0, 3}},
-    {"max_pool2d",
-     {{0, 4, 4, 3}},
-     [](In v) { return max_pool2d(v[0], {.kh = 2, .kw = 2}); },
-     {0, 3, 3, 3}},
-    {"average_pool2d",
-     {{0, 4, 4, 3}},
-     [](In v) { return average_pool2d(v[0], {.kh = 2, .kw = 2}); },
-     {0, 3, 3, 3}},
+    {"gate", {{0, 3}, {0, 3}}, [](In v) { return v[0] * v[1]; }, {0, 3}},
     {"reshape",
      {{0, 4}},
      [](In v) {
@@ -152,7 +142,6 @@ const std::vector<Case> kCases = {
        return expand(v[0], {0, 4});
      },
      {0, 4}},
-    {"pad", {{0, 2}}, [](In v) { return pad(v[0], 0, 1, 1); }, {2, 2}},
     {"gather",
      {{3, 4}},
      [](In v) {
@@ -185,8 +174,7 @@ TEST_CASE("empty tensors: results and gradients have their shapes, and what has 
 TEST_CASE("empty tensors: what has no answer is refused") {
   const Variable none = leaf({0, 4}, 1), image = leaf({0, 4, 4, 3}, 2), c = leaf({4}, 3);
   const Tensor labels = Tensor::zeros({0}, DType::i32, test_device());
-  CHECK_THROWS_AS(max(none, {0}), Error);
-  CHECK_THROWS_AS(argmax(none.value(), 0), Error);
+  CHECK_THROWS_AS(none.backend().argmax(none.value(), 0), Error);
   CHECK_THROWS_AS(batch_norm(none, c, c, 1e-5), Error);
   CHECK_THROWS_AS(layer_norm(none, c, c, 1e-5), Error);
   CHECK_THROWS_AS(group_norm(none, c, c, 2, 1e-5), Error);

@@ -4,7 +4,6 @@
 #include "autograd/conv.h"
 #include "autograd/feed_forward.h"
 #include "autograd/matmul.h"
-#include "autograd/pool.h"
 #include "autograd/reduce.h"
 #include "autograd/residual.h"
 #include "autograd/resize.h"
@@ -24,10 +23,6 @@ TEST_CASE("arithmetic with broadcasting") {
   require_op([](In in) { return in[0] * in[1]; }, {a, b});
   require_op([](In in) { return in[0] / in[1]; }, {a, positive});
   require_op([](In in) { return (in[0] * in[1] + 2.0) / 3.0 - in[1]; }, {a, c});
-  require_op([](In in) { return maximum(in[0], in[1]); }, {a, b});
-  require_op([](In in) { return minimum(in[0], in[1]); }, {a, b});
-  require_op([](In in) { return where(greater(in[0].value(), in[1].value()), in[0], in[1]); },
-             {a, b});
   CHECK_THROWS_AS(a + leaf({4}, 4), Error);
   CHECK_THROWS_AS(a + Variable(normal({5}, 4, DType::f32)), Error);
 }
@@ -40,8 +35,6 @@ TEST_CASE("elementwise functions") {
   require_op([](In in) { return sqrt(in[0]); }, {positive});
   require_op([](In in) { return rsqrt(in[0]); }, {positive});
   require_op([](In in) { return square(in[0]); }, {x});
-  require_op([](In in) { return abs(in[0]); }, {x});
-  require_op([](In in) { return pow(in[0], 1.7); }, {positive});
   require_op([](In in) { return clamp_min(in[0], 0.1); }, {x});
   require_op([](In in) { return -in[0]; }, {x});
 }
@@ -58,7 +51,7 @@ TEST_CASE("activations") {
   }
 }
 
-TEST_CASE("views, concatenation, padding, gathering") {
+TEST_CASE("views, concatenation, gathering") {
   const Variable x = leaf({2, 3, 4}, 8);
   require_op([](In in) { return reshape(in[0], {4, -1}); }, {x});
   require_op([](In in) { return slice(in[0], 1, 1, 3); }, {x});
@@ -67,7 +60,6 @@ TEST_CASE("views, concatenation, padding, gathering") {
   require_op([](In in) { return reshape(transpose(in[0], 0, 2), {-1}); }, {x});
   require_op([](In in) { return expand(in[0], {5, 2, 3, 4}); }, {x});
   require_op([](In in) { return concat({in[0], in[1], in[0]}, 1); }, {x, leaf({2, 1, 4}, 9)});
-  require_op([](In in) { return pad(in[0], 1, 2, 1, -3.0); }, {x});
   const Tensor index =
       Tensor::from(std::vector<std::int64_t>{0, 2, 2, 1, 0, 0, 1, 1}, {2, 1, 4}, test_device());
   require_op([&](In in) { return gather(in[0], 1, index); }, {x});
@@ -83,16 +75,11 @@ TEST_CASE("reductions and softmax") {
   for (const std::vector<int>& axes : std::vector<std::vector<int>>{{}, {0}, {1}, {-1}, {0, 2}}) {
     require_op([&](In in) { return sum(in[0], axes); }, {x});
     require_op([&](In in) { return mean(in[0], axes, true); }, {x});
-    require_op([&](In in) { return max(in[0], axes); }, {x});
   }
   require_op([](In in) { return softmax(in[0]); }, {x});
   require_op([](In in) { return softmax(in[0], 1); }, {x});
   require_op([](In in) { return log_softmax(in[0]); }, {x});
   require_op([](In in) { return log_softmax(in[0], 0); }, {x});
-  const Tensor ties = Tensor::full({4}, 1.0, DType::f64, test_device());
-  const Variable t(ties, true);
-  sum(max(t)).backward();
-  CHECK(t.grad().to_vector<double>() == std::vector<double>(4, 0.25));
 }
 
 TEST_CASE("matrix products") {
@@ -120,16 +107,6 @@ TEST_CASE("linear layer with every activation, with and without bias") {
   const Variable composed = gelu(matmul(reshape(x, {6, 7}), w, false, true) + b);
   CHECK(difference(reshape(linear(x, w, b, Activation::gelu), {6, 5}).value(), composed.value()) <
         1e-12);
-}
-
-TEST_CASE("pooling") {
-  const Variable x = leaf({2, 6, 7, 3}, 22);
-  for (const Window w : {Window{2, 2, 2, 2}, Window{3, 3, 2, 2, 1, 1}, Window{3, 2, 1, 2, 1, 0}}) {
-    require_op([=](In in) { return max_pool2d(in[0], w); }, {x});
-    require_op([=](In in) { return average_pool2d(in[0], w, true); }, {x});
-    require_op([=](In in) { return average_pool2d(in[0], w, false); }, {x});
-  }
-  require_op([](In in) { return global_average_pool(in[0]); }, {x});
 }
 
 TEST_CASE("resize") {
@@ -239,8 +216,7 @@ TEST_CASE("residual, gate and masks") {
   require_op([](In in) { return residual(in[0], in[1]); }, {x, y});
   const Variable composed = x + y * s * Variable(mask.reshape({3, 1, 1, 1}));
   CHECK(difference(with_mask({x, y, s}).value(), composed.value()) < 1e-14);
-  require_op([](In in) { return gate(in[0], in[1]); }, {x, y});
-  CHECK(difference(gate(x, y).value(), (x * y).value()) == 0);
+  require_op([](In in) { return in[0] * in[1]; }, {x, y});
   require_op(
       [&](In in) {
         return apply_mask(in[0], mask.to(in[0].dtype()).reshape({3, 1, 1, 1}));

@@ -86,30 +86,6 @@ TEST_CASE("bf16: resize, its gradient, a band, argmax") {
   }
 }
 
-TEST_CASE("bf16: pooling and its gradients") {
-  if (on_cpu()) return;
-  const Window window{3, 2, 2, 1, 1, 0};
-  for (const std::int64_t channels : {3, 16}) {
-    CAPTURE(channels);
-    const Tensor x = rounded({2, 7, 8, channels}, 1), x32 = x.to(DType::f32);
-    Tensor indices, indices32;
-    const Tensor y = tested().max_pool(x, window, indices);
-    const Tensor dy = rounded(y.shape(), 2), dy32 = dy.to(DType::f32);
-    CHECK(y.dtype() == DType::bf16);
-    CHECK(numbers(y) == numbers(tested().max_pool(x32, window, indices32)));
-    CHECK(numbers(indices) == numbers(indices32));
-    const Tensor dx = tested().max_pool_backward(x.shape(), indices, dy);
-    CHECK(dx.dtype() == DType::bf16);
-    CHECK(relative(dx, tested().max_pool_backward(x.shape(), indices, dy32)) < kRounding);
-    for (const bool padded : {false, true}) {
-      CHECK(relative(tested().average_pool(x, window, padded),
-                     tested().average_pool(x32, window, padded)) < kRounding);
-      CHECK(relative(tested().average_pool_backward(x.shape(), dy, window, padded),
-                     tested().average_pool_backward(x.shape(), dy32, window, padded)) < kRounding);
-    }
-  }
-}
-
 TEST_CASE("bf16: upsampled cross entropy and its gradient") {
   if (on_cpu()) return;
   for (const std::int64_t k : {5, 19, 150}) {

@@ -4,6 +4,7 @@
 
 #include "autograd/arithmetic.h"
 #include "autograd/gradcheck.h"
+#include "autograd/linalg.h"
 #include "autograd/reduce.h"
 #include "nn/decomposition.h"
 #include "nn/random.h"

@@ -159,9 +159,6 @@ TEST_CASE("initial values: their law, and a name's numbers do not depend on its 
   for (const double x : draw(Init::truncated_normal(0.1), {5000}, 1, "a").to_vector<double>()) {
     CHECK(std::abs(x) <= 0.2 + 1e-8);
   }
-  for (const double x : draw(Init::uniform(0.3), {5000}, 1, "a").to_vector<double>()) {
-    CHECK(std::abs(x) <= 0.3 + 1e-8);
-  }
   CHECK(Init::fan_out(3, 3, 64).scale == doctest::Approx(std::sqrt(2.0 / 576)));
   CHECK(Init::fan_out(5, 5, 64, 64).scale == doctest::Approx(std::sqrt(2.0 / 25)));
 

@@ -1,4 +1,6 @@
 // Matrix products and convolutions against plain loops, and their independence of the threads.
+#include <Eigen/Core>
+
 #include "tensor/threads.h"
 #include "tests/tensor/kernel_test.h"
 
@@ -19,22 +21,23 @@ Tensor random(const Shape& shape, DType dtype, std::uint32_t use) {
       .to(test_device());
 }
 
-// op(A) op(B) by definition.
+using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+// Matrix g of a batch, the only one if it holds but one.
+Matrix matrix_of(const Tensor& batch, std::int64_t g, bool transposed) {
+  const std::int64_t at = batch.dim(0) > 1 ? g : 0;
+  const auto numbers = batch.slice(0, at, at + 1).to_vector<double>();
+  const Eigen::Map<const Matrix> matrix(numbers.data(), batch.dim(1), batch.dim(2));
+  return transposed ? Matrix(matrix.transpose()) : Matrix(matrix);
+}
+
+// op(A) op(B) by Eigen.
 std::vector<double> product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
-  const auto x = (ta ? a.transpose(1, 2) : a).to_vector<double>();
-  const auto y = (tb ? b.transpose(1, 2) : b).to_vector<double>();
-  const std::int64_t m = a.dim(ta ? 2 : 1), k = a.dim(ta ? 1 : 2), n = b.dim(tb ? 1 : 2);
-  const std::int64_t batch = std::max(a.dim(0), b.dim(0));
   std::vector<double> c;
-  for (std::int64_t g = 0; g < batch; ++g)
-    for (std::int64_t i = 0; i < m; ++i)
-      for (std::int64_t j = 0; j < n; ++j) {
-        double s = 0;
-        for (std::int64_t p = 0; p < k; ++p)
-          s += x[static_cast<std::size_t>((a.dim(0) > 1 ? g : 0) * m * k + i * k + p)] *
-               y[static_cast<std::size_t>((b.dim(0) > 1 ? g : 0) * k * n + p * n + j)];
-        c.push_back(s);
-      }
+  for (std::int64_t g = 0; g < std::max(a.dim(0), b.dim(0)); ++g) {
+    const Matrix one = matrix_of(a, g, ta) * matrix_of(b, g, tb);
+    c.insert(c.end(), one.data(), one.data() + one.size());
+  }
   return c;
 }
 

@@ -37,6 +37,15 @@ template <class T, class Fn>
   for (; k < n; ++k) fn(k, T{});
 }
 
+// Calls fn(first, n) for rows [begin, end), n being N (a std::integral_constant) while there are so
+// many, then 1: rows that share the loads of their coefficients, or hide each other's latencies.
+template <int N, class Fn>
+[[gnu::always_inline]] inline void for_row_groups(std::int64_t begin, std::int64_t end, Fn&& fn) {
+  std::int64_t r = begin;
+  for (; r + N <= end; r += N) fn(r, std::integral_constant<int, N>{});
+  for (; r < end; ++r) fn(r, std::integral_constant<int, 1>{});
+}
+
 // The sum of a vector's elements, by halves.
 template <class T, int kBytes = kVectorBytes, class V = Vec<T>>
 [[gnu::always_inline]] inline T lane_sum(V v) {

@@ -101,12 +101,6 @@ template <class T>
   return normal_cdf(x) + x * (0.39894228040143267794 * exp(-0.5 * x * x));
 }
 
-// 1 / (1 + e^-x).
-template <class T>
-[[gnu::always_inline]] inline T sigmoid(T x) {
-  return T(1) / (T(1) + exp(-x));
-}
-
 // tanh(x): an odd polynomial (Cephes, tanhf.c) below 0.625, 1 - 2 / (e^2|x| + 1) above.
 [[gnu::always_inline]] inline float tanh(float x) {
   const float a = x < 0.0f ? -x : x;
@@ -124,5 +118,15 @@ template <class T>
 [[gnu::always_inline]] inline double tanh(double x) {
   return std::tanh(x);
 }
+
+// What the elementwise ops compute with (tensor/elementwise.h).
+struct Math {
+  [[gnu::always_inline]] static auto exp(auto x) { return cpu::exp(x); }
+  [[gnu::always_inline]] static auto log(auto x) { return std::log(x); }
+  [[gnu::always_inline]] static auto sqrt(auto x) { return std::sqrt(x); }
+  [[gnu::always_inline]] static auto tanh(auto x) { return cpu::tanh(x); }
+  [[gnu::always_inline]] static auto gelu(auto x) { return cpu::gelu(x); }
+  [[gnu::always_inline]] static auto gelu_slope(auto x) { return gelu_grad(x); }
+};
 
 }  // namespace nextgrad::cpu

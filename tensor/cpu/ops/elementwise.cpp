@@ -147,162 +147,9 @@ void map2(const T* x, const T* y, T* z, std::int64_t n, F f) {
   });
 }
 
-template <class T>
-T sign(T x) {
-  return x > T(0) ? T(1) : x < T(0) ? T(-1) : x;
-}
-
-template <class T>
-T hardswish(T x) {
-  T gate = x + T(3);
-  gate = gate < T(0) ? T(0) : gate;
-  gate = gate > T(6) ? T(6) : gate;
-  return x * gate / T(6);
-}
-
-// Calls apply with the function of x.
-template <class T, class Apply>
-void with_unary(Unary op, T alpha, Apply&& apply) {
-  switch (op) {
-    case Unary::neg:
-      return apply([](T x) { return -x; });
-    case Unary::exp:
-      return apply([](T x) { return cpu::exp(x); });
-    case Unary::log:
-      return apply([](T x) { return std::log(x); });
-    case Unary::sqrt:
-      return apply([](T x) { return std::sqrt(x); });
-    case Unary::rsqrt:
-      return apply([](T x) { return T(1) / std::sqrt(x); });
-    case Unary::square:
-      return apply([](T x) { return x * x; });
-    case Unary::reciprocal:
-      return apply([](T x) { return T(1) / x; });
-    case Unary::abs:
-      return apply([](T x) { return std::abs(x); });
-    case Unary::sign:
-      return apply([](T x) { return sign(x); });
-    case Unary::relu:
-      return apply([](T x) { return x < T(0) ? T(0) : x; });
-    case Unary::gelu:
-      return apply([](T x) { return gelu(x); });
-    case Unary::sigmoid:
-      return apply([](T x) { return sigmoid(x); });
-    case Unary::silu:
-      return apply([](T x) { return x * sigmoid(x); });
-    case Unary::hardswish:
-      return apply([](T x) { return hardswish(x); });
-    case Unary::tanh:
-      return apply([](T x) { return cpu::tanh(x); });
-    case Unary::pow:
-      return apply([=](T x) { return std::pow(x, alpha); });
-    case Unary::clamp_min:
-      return apply([=](T x) { return x < alpha ? alpha : x; });
-    case Unary::add_scalar:
-      return apply([=](T x) { return x + alpha; });
-    case Unary::mul_scalar:
-      return apply([=](T x) { return x * alpha; });
-  }
-}
-
-// Whether the gradient is computed from y = f(x) instead of x.
-bool grad_uses_output(Unary op) {
-  return op == Unary::exp || op == Unary::sqrt || op == Unary::rsqrt || op == Unary::reciprocal ||
-         op == Unary::relu || op == Unary::sigmoid || op == Unary::tanh;
-}
-
-// Calls apply with the function of (x or y, dy).
-template <class T, class Apply>
-void with_unary_grad(Unary op, T alpha, Apply&& apply) {
-  switch (op) {
-    case Unary::neg:
-      return apply([](T, T d) { return -d; });
-    case Unary::exp:
-      return apply([](T y, T d) { return d * y; });
-    case Unary::log:
-      return apply([](T x, T d) { return d / x; });
-    case Unary::sqrt:
-      return apply([](T y, T d) { return d / (T(2) * y); });
-    case Unary::rsqrt:
-      return apply([](T y, T d) { return T(-0.5) * d * y * y * y; });
-    case Unary::square:
-      return apply([](T x, T d) { return T(2) * d * x; });
-    case Unary::reciprocal:
-      return apply([](T y, T d) { return -d * y * y; });
-    case Unary::abs:
-      return apply([](T x, T d) { return d * sign(x); });
-    case Unary::sign:
-      return apply([](T, T d) { return d * T(0); });
-    case Unary::relu:
-      return apply([](T y, T d) { return y > T(0) ? d : T(0); });
-    case Unary::gelu:
-      return apply([](T x, T d) { return d * gelu_grad(x); });
-    case Unary::sigmoid:
-      return apply([](T y, T d) { return d * y * (T(1) - y); });
-    case Unary::silu:
-      return apply([](T x, T d) {
-        const T s = sigmoid(x);
-        return d * s * (T(1) + x * (T(1) - s));
-      });
-    case Unary::hardswish:
-      return apply([](T x, T d) {
-        const T inside = x > T(3) ? T(1) : x / T(3) + T(0.5);
-        return d * (x < T(-3) ? T(0) : inside);
-      });
-    case Unary::tanh:
-      return apply([](T y, T d) { return d * (T(1) - y * y); });
-    case Unary::pow:
-      return apply(
-          [=](T x, T d) { return alpha == T(0) ? T(0) : d * alpha * std::pow(x, alpha - T(1)); });
-    case Unary::clamp_min:
-      return apply([=](T x, T d) { return x < alpha ? T(0) : d; });
-    case Unary::add_scalar:
-      return apply([](T, T d) { return d; });
-    case Unary::mul_scalar:
-      return apply([=](T, T d) { return d * alpha; });
-  }
-}
-
-template <class T, class Apply>
-void with_binary(Binary op, Apply&& apply) {
-  switch (op) {
-    case Binary::add:
-      return apply([](T a, T b) { return a + b; });
-    case Binary::sub:
-      return apply([](T a, T b) { return a - b; });
-    case Binary::mul:
-      return apply([](T a, T b) { return a * b; });
-    case Binary::div:
-      return apply([](T a, T b) { return a / b; });
-    // NaN wins, as in PyTorch.
-    case Binary::maximum:
-      return apply([](T a, T b) { return a > b || a != a ? a : b; });
-    case Binary::minimum:
-      return apply([](T a, T b) { return a < b || a != a ? a : b; });
-  }
-}
-
-template <class T, class Apply>
-void with_compare(Compare op, Apply&& apply) {
-  switch (op) {
-    case Compare::eq:
-      return apply([](T a, T b) -> std::uint8_t { return a == b; });
-    case Compare::ne:
-      return apply([](T a, T b) -> std::uint8_t { return a != b; });
-    case Compare::lt:
-      return apply([](T a, T b) -> std::uint8_t { return a < b; });
-    case Compare::le:
-      return apply([](T a, T b) -> std::uint8_t { return a <= b; });
-    case Compare::gt:
-      return apply([](T a, T b) -> std::uint8_t { return a > b; });
-    case Compare::ge:
-      return apply([](T a, T b) -> std::uint8_t { return a >= b; });
-  }
-}
-
 // o[i] = f(a[i], b[i]) along one row; o has unit stride.
-template <class T, class O, class F>
-void binary_row(const T* a, std::int64_t sa, const T* b, std::int64_t sb, O* o, std::int64_t n,
+template <class T, class F>
+void binary_row(const T* a, std::int64_t sa, const T* b, std::int64_t sb, T* o, std::int64_t n,
                 F f) {
   if (sa == 1 && sb == 1) {
 #pragma omp simd
@@ -320,31 +167,14 @@ void binary_row(const T* a, std::int64_t sa, const T* b, std::int64_t sb, O* o, 
   }
 }
 
-template <class T, class O, class F>
+template <class T, class F>
 void binary_any(const Tensor& a, const Tensor& b, Tensor& out, F f) {
   const Strided<3> s = collapse<3>(out.shape(), {a.strides(), b.strides(), out.strides()});
   const auto last = static_cast<std::size_t>(s.axes - 1);
   const T *pa = a.data<T>(), *pb = b.data<T>();
-  O* po = out.data<O>();
-  for_rows(s, [&](const auto& at, std::int64_t n) {
-    binary_row(pa + at[0], s.stride[0][last], pb + at[1], s.stride[1][last], po + at[2], n, f);
-  });
-}
-
-template <class T>
-void where_any(const Tensor& condition, const Tensor& a, const Tensor& b, Tensor& out) {
-  const Strided<4> s =
-      collapse<4>(out.shape(), {condition.strides(), a.strides(), b.strides(), out.strides()});
-  const auto last = static_cast<std::size_t>(s.axes - 1);
-  const std::int64_t sc = s.stride[0][last], sa = s.stride[1][last], sb = s.stride[2][last];
-  const std::uint8_t* pc = condition.data<std::uint8_t>();
-  const T *pa = a.data<T>(), *pb = b.data<T>();
   T* po = out.data<T>();
   for_rows(s, [&](const auto& at, std::int64_t n) {
-    const std::uint8_t* c = pc + at[0];
-    const T *x = pa + at[1], *y = pb + at[2];
-    T* o = po + at[3];
-    for (std::int64_t i = 0; i < n; ++i) o[i] = c[i * sc] != 0 ? x[i * sa] : y[i * sb];
+    binary_row(pa + at[0], s.stride[0][last], pb + at[1], s.stride[1][last], po + at[2], n, f);
   });
 }
 
@@ -408,30 +238,31 @@ void CpuBackend::lerp(Tensor& y, const Tensor& x, double t) {
 }
 
 Tensor CpuBackend::unary(Unary op, const Tensor& x, double alpha) {
-  const char* name = names_of(op).forward;
+  const char* name = facts_of(op).name;
   OpScope scope(name, static_cast<double>(x.numel()), 2 * bytes_of(x));
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   dispatch_float(x.dtype(), name, [&](auto zero) {
     using T = decltype(zero);
-    with_unary<T>(op, static_cast<T>(alpha),
-                  [&](auto f) { map(x.data<T>(), y.data<T>(), x.numel(), f); });
+    with_unary(op, [&](auto which) {
+      using Op = UnaryOp<which(), Math, T>;
+      map(x.data<T>(), y.data<T>(), x.numel(),
+          [a = static_cast<T>(alpha)](T v) { return Op::value(v, a); });
+    });
   });
   return y;
 }
 
-Tensor CpuBackend::unary_backward(Unary op, const Tensor& x, const Tensor& y, const Tensor& dy,
-                                  double alpha) {
-  const char* name = names_of(op).backward;
-  OpScope scope(name, 2.0 * static_cast<double>(dy.numel()), 3 * bytes_of(dy));
+Tensor CpuBackend::unary_backward(Unary op, const Tensor& read, const Tensor& dy, double alpha) {
+  const UnaryFacts facts = facts_of(op);
+  OpScope scope(facts.backward_name, 2.0 * static_cast<double>(dy.numel()), 3 * bytes_of(dy));
   Tensor dx = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
-  // y may be left undefined; it is computed again where the gradient needs it.
-  const bool output = grad_uses_output(op);
-  const Tensor v = !output ? x : y.defined() ? y : unary(op, x, alpha);
-  check(v.defined(), "{}: needs its input x", name);
-  dispatch_float(dy.dtype(), name, [&](auto zero) {
+  const Tensor& v = facts.gradient_reads == Reads::nothing ? dy : read;
+  dispatch_float(dy.dtype(), facts.backward_name, [&](auto zero) {
     using T = decltype(zero);
-    with_unary_grad<T>(op, static_cast<T>(alpha), [&](auto f) {
-      map2(v.data<T>(), dy.data<T>(), dx.data<T>(), dy.numel(), f);
+    with_unary(op, [&](auto which) {
+      using Op = UnaryOp<which(), Math, T>;
+      map2(v.data<T>(), dy.data<T>(), dx.data<T>(), dy.numel(),
+           [a = static_cast<T>(alpha)](T u, T d) { return Op::gradient(u, d, a); });
     });
   });
   return dx;
@@ -446,35 +277,13 @@ Tensor CpuBackend::binary(Binary op, const Tensor& a, const Tensor& b) {
   const bool plain = equal && a.is_contiguous() && b.is_contiguous();
   dispatch_float(a.dtype(), name, [&](auto zero) {
     using T = decltype(zero);
-    with_binary<T>(op, [&](auto f) {
+    with_binary(op, [&](auto which) {
+      using Op = BinaryOp<which(), T>;
+      const auto f = [](T u, T v) { return Op::value(u, v); };
       if (plain) return map2(a.data<T>(), b.data<T>(), out.data<T>(), out.numel(), f);
-      binary_any<T, T>(a.expand(shape), b.expand(shape), out, f);
+      binary_any<T>(a.expand(shape), b.expand(shape), out, f);
     });
   });
-  return out;
-}
-
-Tensor CpuBackend::compare(Compare op, const Tensor& a, const Tensor& b) {
-  const Shape shape = broadcast(a.shape(), b.shape());
-  Tensor out = Tensor::empty(shape, DType::u8, a.device());
-  OpScope scope("compare", static_cast<double>(out.numel()),
-                bytes_of(a) + bytes_of(b) + bytes_of(out));
-  if (a.dtype() == DType::bf16) return compare(op, a.to(DType::f32), b.to(DType::f32));
-  dispatch_all(a.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    if constexpr (!std::is_same_v<T, bfloat16>) {
-      with_compare<T>(op, [&](auto f) {
-        binary_any<T, std::uint8_t>(a.expand(shape), b.expand(shape), out, f);
-      });
-    }
-  });
-  return out;
-}
-
-Tensor CpuBackend::where(const Tensor& condition, const Tensor& a, const Tensor& b) {
-  Tensor out = Tensor::empty(a.shape(), a.dtype(), a.device());
-  OpScope scope("where", 0, bytes_of(condition) + 3 * bytes_of(out));
-  dispatch_all(a.dtype(), [&](auto zero) { where_any<decltype(zero)>(condition, a, b, out); });
   return out;
 }
 

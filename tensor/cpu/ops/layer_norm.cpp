@@ -117,12 +117,9 @@ template <class T>
 void layer_norm_all(const T* x, const T* gamma, const T* beta, std::int64_t rows, std::int64_t c,
                     T eps, T* y, T* mean, T* rstd) {
   for_chunks(rows, chunk_rows(c), [&](std::int64_t, std::int64_t r, std::int64_t end) {
-    for (; r + kRows <= end; r += kRows) {
-      normalise<kRows>(x + r * c, gamma, beta, c, eps, y + r * c, mean + r, rstd + r);
-    }
-    for (; r < end; ++r) {
-      normalise<1>(x + r * c, gamma, beta, c, eps, y + r * c, mean + r, rstd + r);
-    }
+    for_row_groups<kRows>(r, end, [=](std::int64_t r, auto n) {
+      normalise<n()>(x + r * c, gamma, beta, c, eps, y + r * c, mean + r, rstd + r);
+    });
   });
 }
 
@@ -137,12 +134,10 @@ void layer_norm_backward_all(const T* x, const T* gamma, const T* mean, const T*
     while (r < end) {
       const std::int64_t stop = std::min(r + kRun, end);
       std::fill(run.begin(), run.end(), T(0));
-      for (; r + kRows <= stop; r += kRows) {
-        gradient<kRows>(x + r * c, gamma, mean + r, rstd + r, dy + r * c, c, dx + r * c, dg, db);
-      }
-      for (; r < stop; ++r) {
-        gradient<1>(x + r * c, gamma, mean + r, rstd + r, dy + r * c, c, dx + r * c, dg, db);
-      }
+      for_row_groups<kRows>(r, stop, [=](std::int64_t r, auto n) {
+        gradient<n()>(x + r * c, gamma, mean + r, rstd + r, dy + r * c, c, dx + r * c, dg, db);
+      });
+      r = stop;
       double* to = sums.data() + t * 2 * c;
       for (std::int64_t k = 0; k < 2 * c; ++k) to[k] += static_cast<double>(dg[k]);
     }

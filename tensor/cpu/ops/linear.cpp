@@ -16,28 +16,28 @@ namespace {
 struct Activated;
 struct Masked;
 
+// y = f(x); f is not none.
+template <Unary f, class T>
+void activate_with(const T* x, T* y, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] = UnaryOp<f, Math, T>::value(x[i], T(0));
+}
 template <class T>
-void activate(Activation activation, const T* x, T* y, std::int64_t n) {
-  if (activation == Activation::gelu) {
-#pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) y[i] = gelu(x[i]);
-  } else {
-#pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] < T{0} ? T{0} : x[i];
-  }
+void activate(Activation f, const T* x, T* y, std::int64_t n) {
+  if (f == Activation::gelu) return activate_with<Unary::gelu>(x, y, n);
+  activate_with<Unary::relu>(x, y, n);
 }
 
-// dy *= f'(x).
+// dy *= f'(x); of ReLU, whose slope reads y, x tells the same.
+template <Unary f, class T>
+void gradient_with(const T* __restrict x, T* __restrict dy, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) dy[i] = UnaryOp<f, Math, T>::gradient(x[i], dy[i], T(0));
+}
 template <class T>
-void activation_gradient(Activation activation, const T* __restrict x, T* __restrict dy,
-                         std::int64_t n) {
-  if (activation == Activation::gelu) {
-#pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) dy[i] *= gelu_grad(x[i]);
-  } else {
-#pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) dy[i] = x[i] > T{0} ? dy[i] : T{0};
-  }
+void activation_gradient(Activation f, const T* x, T* dy, std::int64_t n) {
+  if (f == Activation::gelu) return gradient_with<Unary::gelu>(x, dy, n);
+  gradient_with<Unary::relu>(x, dy, n);
 }
 
 // Rows of f(x), x [P,C].

@@ -69,24 +69,32 @@ void add_to_double(const T* from, std::int64_t n, double* to) {
   for (std::int64_t k = 0; k < n; ++k) to[k] += static_cast<double>(from[k]);
 }
 
+// Sums two quantities over rows of n channels: add(r, count, a, b) adds those of `count` rows (a
+// std::integral_constant, AtOnce or 1) from row r on to a and b, which go to double every kRun
+// rows.
+template <int AtOnce, class T, class Add>
+void sum_block(std::int64_t rows, std::int64_t n, double* first, double* second, Add&& add) {
+  T a[kBlock], b[kBlock];
+  std::fill_n(first, n, 0.0);
+  std::fill_n(second, n, 0.0);
+  for (std::int64_t begin = 0; begin < rows; begin += kRun) {
+    const std::int64_t end = std::min(rows, begin + kRun);
+    std::fill_n(a, n, T(0));
+    std::fill_n(b, n, T(0));
+    for_row_groups<AtOnce>(begin, end, [&](std::int64_t r, auto count) { add(r, count, a, b); });
+    add_to_double(a, n, first);
+    add_to_double(b, n, second);
+  }
+}
+
 // sum and square (double [n]) of x - shift and (x - shift)^2 over rows, where shift is the first
 // row: the variance then does not cancel when the mean is large.
 template <class T>
 void moments_block(const T* x, std::int64_t rows, std::int64_t c, std::int64_t n, double* sum,
                    double* square) {
-  T s[kBlock], q[kBlock];
-  std::fill_n(sum, n, 0.0);
-  std::fill_n(square, n, 0.0);
-  for (std::int64_t begin = 0; begin < rows; begin += kRun) {
-    const std::int64_t end = std::min(rows, begin + kRun);
-    std::fill_n(s, n, T(0));
-    std::fill_n(q, n, T(0));
-    std::int64_t r = begin;
-    for (; r + 8 <= end; r += 8) add_moments<8>(x + r * c, x, c, n, s, q);
-    for (; r < end; ++r) add_moments<1>(x + r * c, x, c, n, s, q);
-    add_to_double(s, n, sum);
-    add_to_double(q, n, square);
-  }
+  sum_block<8, T>(rows, n, sum, square, [=](std::int64_t r, auto count, T* s, T* q) {
+    add_moments<count()>(x + r * c, x, c, n, s, q);
+  });
 }
 
 // a += dy, b += dy (x - mean), summed over `kRows` rows of n channels.
@@ -112,19 +120,9 @@ inline void add_gradients(const T* x, const T* dy, const T* mean, std::int64_t c
 template <class T>
 void gradient_block(const T* x, const T* dy, const T* mean, std::int64_t rows, std::int64_t c,
                     std::int64_t n, double* s1, double* s2) {
-  T a[kBlock], b[kBlock];
-  std::fill_n(s1, n, 0.0);
-  std::fill_n(s2, n, 0.0);
-  for (std::int64_t begin = 0; begin < rows; begin += kRun) {
-    const std::int64_t end = std::min(rows, begin + kRun);
-    std::fill_n(a, n, T(0));
-    std::fill_n(b, n, T(0));
-    std::int64_t r = begin;
-    for (; r + 4 <= end; r += 4) add_gradients<4>(x + r * c, dy + r * c, mean, c, n, a, b);
-    for (; r < end; ++r) add_gradients<1>(x + r * c, dy + r * c, mean, c, n, a, b);
-    add_to_double(a, n, s1);
-    add_to_double(b, n, s2);
-  }
+  sum_block<4, T>(rows, n, s1, s2, [=](std::int64_t r, auto count, T* a, T* b) {
+    add_gradients<count()>(x + r * c, dy + r * c, mean, c, n, a, b);
+  });
 }
 
 struct Moments {  // count, mean and sum of squared deviations
@@ -163,20 +161,11 @@ void finish_group(const T* x, const double* sums, const T* gamma, const Extents&
 
 constexpr int kTogether = 4;  // rows that share the loads of their coefficients
 
-// Calls fn(first row, rows) with kTogether rows (a std::integral_constant) while there are so many,
-// then with one.
-template <class Fn>
-inline void for_rows(std::int64_t rows, Fn&& fn) {
-  std::int64_t r = 0;
-  for (; r + kTogether <= rows; r += kTogether) fn(r, std::integral_constant<int, kTogether>{});
-  for (; r < rows; ++r) fn(r, std::integral_constant<int, 1>{});
-}
-
 // y = (x - mean) scale + shift, coefficients per channel.
 template <class T>
 void normalise_rows(const T* x, T* y, std::int64_t rows, std::int64_t c, const T* mean,
                     const T* scale, const T* shift) {
-  for_rows(rows, [&](std::int64_t first, auto together) {
+  for_row_groups<kTogether>(0, rows, [&](std::int64_t first, auto together) {
     for_lanes<T>(c, [&](std::int64_t k, auto zero) {
       using V = decltype(zero);
       const V m = get<V>(mean + k), a = get<V>(scale + k), b = get<V>(shift + k);
@@ -192,7 +181,7 @@ void normalise_rows(const T* x, T* y, std::int64_t rows, std::int64_t c, const T
 template <class T>
 void gradient_rows(const T* x, const T* dy, const T* mean, const T* of, std::int64_t rows,
                    std::int64_t c, T* dx) {
-  for_rows(rows, [&](std::int64_t first, auto together) {
+  for_row_groups<kTogether>(0, rows, [&](std::int64_t first, auto together) {
     for_lanes<T>(c, [&](std::int64_t k, auto zero) {
       using V = decltype(zero);
       const V m = get<V>(mean + k), a = get<V>(of + k), b = get<V>(of + c + k);
@@ -200,22 +189,6 @@ void gradient_rows(const T* x, const T* dy, const T* mean, const T* of, std::int
       for (int r = 0; r < together; ++r) {
         const std::int64_t at = (first + r) * c + k;
         put<V>(dx + at, a * get<V>(dy + at) - (get<V>(x + at) - m) * b - d);
-      }
-    });
-  });
-}
-
-// y = x scale + shift per channel.
-template <class T>
-void affine_rows(const T* x, T* y, std::int64_t rows, std::int64_t c, const T* scale,
-                 const T* shift) {
-  for_rows(rows, [&](std::int64_t first, auto together) {
-    for_lanes<T>(c, [&](std::int64_t k, auto zero) {
-      using V = decltype(zero);
-      const V a = get<V>(scale + k), b = get<V>(shift + k);
-      for (int r = 0; r < together; ++r) {
-        const std::int64_t at = (first + r) * c + k;
-        put<V>(y + at, get<V>(x + at) * a + b);
       }
     });
   });
@@ -421,17 +394,14 @@ Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Te
   const Extents e = batch_extents(x);
   dispatch_float(x.dtype(), "channel_affine", [&](auto zero) {
     using T = decltype(zero);
+    const std::vector<T> zeros(static_cast<std::size_t>(e.c));
     const T *px = x.data<T>(), *a = scale.data<T>(), *b = shift.data<T>();
-    const T* mean = centre.defined() ? centre.data<T>() : nullptr;
+    const T* mean = centre.defined() ? centre.data<T>() : zeros.data();
     T* py = y.data<T>();
     parallel_for(e.tasks(), e.grain(), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const Chunk chunk(e, t);
-        if (mean == nullptr) {
-          affine_rows(px + chunk.at, py + chunk.at, chunk.rows, e.c, a, b);
-        } else {
-          normalise_rows(px + chunk.at, py + chunk.at, chunk.rows, e.c, mean, a, b);
-        }
+        normalise_rows(px + chunk.at, py + chunk.at, chunk.rows, e.c, mean, a, b);
       }
     });
   });
