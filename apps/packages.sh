@@ -1,7 +1,8 @@
 # The Debian packages that building and testing need, and how to install those that are missing.
 # Sourced by apps/quickstart.sh and tests/run.sh.
 BUILD_PACKAGES="g++ meson ninja-build pkg-config libfmt-dev libcli11-dev libtomlplusplus-dev
-  nlohmann-json3-dev libjpeg-dev libspng-dev zlib1g-dev libutf8proc-dev libeigen3-dev"
+  nlohmann-json3-dev libjpeg-dev libspng-dev libzip-dev zlib1g-dev libutf8proc-dev
+  libeigen3-dev"
 TEST_PACKAGES="doctest-dev"
 
 install_packages() {

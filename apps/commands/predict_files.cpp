@@ -6,7 +6,6 @@
 #include <map>
 #include <set>
 
-#include "data/files/input_file.h"
 #include "tensor/error.h"
 
 namespace nextgrad {

@@ -28,8 +28,10 @@ std::string version_text() {
       "built by {} for {} ({}, cpu_arch {}); {}\n"
       "linked: {{fmt}} (MIT), CLI11 (BSD-3-Clause), toml++ (MIT), nlohmann-json (MIT), "
       "libjpeg-turbo\n"
-      "(IJG and BSD-3-Clause), libspng (BSD-2-Clause), zlib (Zlib), utf8proc (MIT and Unicode), "
-      "libgomp,\nlibstdc++ (GPL-3 with the runtime exception), glibc (LGPL-2.1){}",
+      "(IJG and BSD-3-Clause), libspng (BSD-2-Clause), libzip (BSD-3-Clause), zlib (Zlib), "
+      "utf8proc\n"
+      "(MIT and Unicode), libgomp, libstdc++ (GPL-3 with the runtime exception), glibc "
+      "(LGPL-2.1){}",
       NEXTGRAD_VERSION, NEXTGRAD_COMMIT, NEXTGRAD_COMPILER, NEXTGRAD_CPU, kVectors,
       NEXTGRAD_CPU_ARCH, *NEXTGRAD_CUDA == 0 ? std::string("without CUDA") : "with " NEXTGRAD_CUDA,
       *NEXTGRAD_CUDA == 0 ? "" : ", CUDA runtime and cuBLASLt (NVIDIA's EULA)");

@@ -4,13 +4,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 
 #include "data/files/text.h"
-#include "tensor/error.h"
 
 namespace nextgrad {
 
@@ -18,12 +18,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-struct Descriptor {
-  int fd;
-  ~Descriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-};
+void refuse_irregular(const struct stat& info, const std::string& path) {
+  if (S_ISDIR(info.st_mode))
+    fail_input("{}: is a folder, not a regular file; name a file in it", path);
+  if (!S_ISREG(info.st_mode)) fail_input("{}: is not a regular file; give a file on a disk", path);
+}
 
 // A path to which ".PID.NUMBER.tmp" can be appended: a name has 255 bytes at most.
 std::string short_enough(const std::string& path) {
@@ -46,100 +45,108 @@ std::string behind_links(std::string path) {
 // The rename itself must survive a power cut.
 void sync_folder_of(const std::string& path) {
   const fs::path folder = fs::path(path).parent_path();
-  const Descriptor d{::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY)};
+  const Descriptor d(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY));
   if (d.fd >= 0) ::fsync(d.fd);
 }
 
 }  // namespace
 
-std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit) {
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  if (file.fd < 0) fail_input("{}: cannot read: {}", path, std::strerror(errno));
+void fail_in_file(const std::string& path, const InputError& error) {
+  if (std::string_view(error.what()).starts_with(path + ": ")) throw InputError(error);
+  fail_input("{}: {}", path, error.what());
+}
+
+Descriptor::~Descriptor() {
+  if (fd >= 0) ::close(fd);
+}
+
+InputFile::InputFile(std::string path)
+    : path_(std::move(path)), file_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   struct stat info {};
-  if (::fstat(file.fd, &info) != 0) fail_input("{}: cannot read: {}", path, std::strerror(errno));
-  refuse_irregular(info.st_mode, path);
-  const auto size = static_cast<std::uint64_t>(info.st_size);
-  if (size > limit) fail_input("{}: has {} bytes, at most {} are read", path, size, limit);
-  std::vector<std::uint8_t> bytes(size);
-  std::size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t n = ::read(file.fd, bytes.data() + done, bytes.size() - done);
+  if (file_.fd < 0 || ::fstat(file_.fd, &info) != 0)
+    fail_input("{}: cannot read: {}", path_, std::strerror(errno));
+  refuse_irregular(info, path_);
+  size_ = static_cast<std::uint64_t>(info.st_size);
+  if (head().starts_with("version https://git-lfs.github.com/"))
+    fail_input("{}: is a Git LFS pointer, not the file itself; fetch it with git lfs pull", path_);
+}
+
+void InputFile::read(std::uint64_t offset, std::span<std::uint8_t> into) const {
+  if (offset > size_ || into.size() > size_ - offset)
+    fail_input("{}: truncated: {} bytes are wanted from byte {}, the file has {}", path_,
+               into.size(), offset, size_);
+  while (!into.empty()) {
+    const ssize_t n = ::pread(file_.fd, into.data(), into.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_input("{}: cannot read: {}", path, std::strerror(errno));
-    if (n == 0) fail_input("{}: became shorter while it was read", path);
-    done += static_cast<std::size_t>(n);
+    if (n < 0) fail_input("{}: cannot read: {}", path_, std::strerror(errno));
+    if (n == 0) fail_input("{}: became shorter while it was read", path_);
+    into = into.subspan(static_cast<std::size_t>(n));
+    offset += static_cast<std::uint64_t>(n);
   }
-  refuse_pointer({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+}
+
+std::string InputFile::head() const {
+  std::vector<std::uint8_t> bytes(std::min<std::uint64_t>(size_, 512));
+  read(0, bytes);
+  return {bytes.begin(), bytes.end()};
+}
+
+std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit) {
+  const InputFile file(path);
+  if (file.size() > limit)
+    fail_input("{}: has {} bytes, at most {} are read", path, file.size(), limit);
+  std::vector<std::uint8_t> bytes(file.size());
+  file.read(0, bytes);
   return bytes;
-}
-
-void refuse_irregular(unsigned mode, const std::string& path) {
-  if (S_ISDIR(mode)) fail_input("{}: is a folder, not a regular file; name a file in it", path);
-  if (!S_ISREG(mode)) fail_input("{}: is not a regular file; give a file on a disk", path);
-}
-
-void refuse_pointer(std::string_view head, const std::string& path) {
-  if (head.starts_with("version https://git-lfs.github.com/"))
-    fail_input("{}: is a Git LFS pointer, not the file itself; fetch it with git lfs pull", path);
 }
 
 AtomicFile::AtomicFile(std::string path) : path_(behind_links(std::move(path))) {
   struct stat info {};
   if (::stat(path_.c_str(), &info) == 0)
-    refuse_irregular(info.st_mode, path_);
+    refuse_irregular(info, path_);
   else if (errno == ELOOP)
     fail_input("{}: is a link to itself; remove it", path_);
   static std::atomic<unsigned> counter{0};
   const std::string stem = short_enough(path_);
   do {
     temporary_ = fmt::format("{}.{}.{}.tmp", stem, ::getpid(), counter++);
-    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  } while (fd_ < 0 && errno == EEXIST);
-  if (fd_ < 0)
+    file_.fd = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (file_.fd < 0 && errno == EEXIST);
+  if (file_.fd < 0)
     fail_input("{}: cannot write: {}; choose a folder that exists and is writable", path_,
                std::strerror(errno));
 }
 
 AtomicFile::~AtomicFile() {
-  if (fd_ < 0) return;
-  ::close(fd_);
-  ::unlink(temporary_.c_str());
+  if (!committed_) ::unlink(temporary_.c_str());
 }
 
-void AtomicFile::give_up(const char* what) {
-  const int error = errno;
-  if (fd_ >= 0) ::close(fd_);
-  fd_ = -1;
-  ::unlink(temporary_.c_str());
-  fail("{}: cannot {}: {}; what was there before is unchanged", path_, what, std::strerror(error));
+void AtomicFile::give_up(const char* what) const {
+  fail("{}: cannot {}: {}; what was there before is unchanged", path_, what, std::strerror(errno));
 }
 
 void AtomicFile::write(const void* data, std::size_t bytes) {
-  check(fd_ >= 0, "{}: written after it was closed", path_);
+  write_at(size_, data, bytes);
+  size_ += bytes;
+}
+
+void AtomicFile::write_at(std::uint64_t offset, const void* data, std::size_t bytes) {
   const auto* next = static_cast<const char*>(data);
   while (bytes > 0) {
-    const ssize_t n = ::write(fd_, next, bytes);
+    const ssize_t n = ::pwrite(file_.fd, next, bytes, static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) give_up("write");
     next += n;
+    offset += static_cast<std::uint64_t>(n);
     bytes -= static_cast<std::size_t>(n);
   }
 }
 
-void AtomicFile::write_at(std::uint64_t offset, const void* data, std::size_t bytes) {
-  check(fd_ >= 0, "{}: written after it was closed", path_);
-  if (::lseek(fd_, static_cast<off_t>(offset), SEEK_SET) < 0) give_up("write");
-  write(data, bytes);
-  if (::lseek(fd_, 0, SEEK_END) < 0) give_up("write");
-}
-
 void AtomicFile::commit() {
-  check(fd_ >= 0, "{}: committed after it was closed", path_);
-  if (::fsync(fd_) != 0 && errno != EINVAL) give_up("flush");
-  const int closed = ::close(fd_);
-  fd_ = -1;
-  if (closed != 0) give_up("close");
+  if (::fsync(file_.fd) != 0 && errno != EINVAL) give_up("flush");
+  if (::close(std::exchange(file_.fd, -1)) != 0) give_up("close");
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) give_up("rename the new file into place");
+  committed_ = true;
   sync_folder_of(path_);
 }
 
@@ -150,9 +157,8 @@ void write_file_atomic(const std::string& path, std::span<const std::uint8_t> by
 }
 
 void write_file_atomic(const std::string& path, std::string_view text) {
-  AtomicFile file(path);
-  file.write(text.data(), text.size());
-  file.commit();
+  write_file_atomic(path,
+                    std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
 }
 
 }  // namespace nextgrad

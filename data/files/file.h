@@ -1,4 +1,4 @@
-// Files: read whole with a limit, written whole or not at all.
+// Files: read in pieces or whole with a limit, written whole or not at all.
 #pragma once
 
 #include <cstddef>
@@ -8,21 +8,61 @@
 #include <string_view>
 #include <vector>
 
+#include "tensor/error.h"
+
 namespace nextgrad {
 
-// The bytes of a regular file. Throws InputError if it is missing, unreadable, larger than `limit`
-// bytes or refused by what follows.
+// Throws an InputError that begins with the file's name: `error`, with the name put before it if it
+// has none.
+[[noreturn]] void fail_in_file(const std::string& path, const InputError& error);
+// What `read` gives. So the name of the file need not be known to what reads its parts.
+template <class Read>
+auto in_file(const std::string& path, Read&& read) {
+  try {
+    return read();
+  } catch (const InputError& error) {
+    fail_in_file(path, error);
+  }
+}
+
+// The number of an open file, or -1; closed at the end.
+struct Descriptor {
+  int fd = -1;
+  explicit Descriptor(int number = -1) : fd(number) {}
+  ~Descriptor();
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+};
+
+// A file read in pieces, wherever they lie.
+class InputFile {
+ public:
+  // Throws InputError if it is missing, unreadable, not a regular file, or the text that Git LFS
+  // leaves in a file's place.
+  explicit InputFile(std::string path);
+
+  const std::string& path() const { return path_; }
+  std::uint64_t size() const { return size_; }  // when it was opened
+  // Fills `into` from byte `offset`. Throws InputError if the file ends before.
+  void read(std::uint64_t offset, std::span<std::uint8_t> into) const;
+  // The first bytes, enough to tell formats apart; fewer if the file is shorter.
+  std::string head() const;
+
+ private:
+  std::string path_;
+  Descriptor file_;
+  std::uint64_t size_ = 0;
+};
+
+// The bytes of a regular file. Throws InputError as InputFile does, and if it is larger than
+// `limit` bytes.
 std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit = 1ull << 32);
-// What every reader refuses: by stat's mode a folder, a pipe, a device; by its first bytes the text
-// that Git LFS leaves in a file's place.
-void refuse_irregular(unsigned mode, const std::string& path);
-void refuse_pointer(std::string_view head, const std::string& path);
 
 // A file that appears under its name only when it is whole: written beside it under a temporary
 // name, flushed to the disk by commit(), then renamed. Of a link the file that it leads to.
-// Destroyed without commit() it leaves what was there before. Throws InputError if it cannot be
-// created (no such folder, no permission, a device or pipe of that name) and Error if it cannot be
-// written (disk full); both remove the temporary.
+// Destroyed without commit() it leaves what was there before, and no temporary. Throws InputError
+// if it cannot be created (no such folder, no permission, a device or pipe of that name) and Error
+// if it cannot be written (disk full).
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -35,9 +75,11 @@ class AtomicFile {
   void commit();
 
  private:
-  [[noreturn]] void give_up(const char* what);
+  [[noreturn]] void give_up(const char* what) const;
   std::string path_, temporary_;
-  int fd_ = -1;
+  Descriptor file_;
+  std::uint64_t size_ = 0;
+  bool committed_ = false;
 };
 
 // AtomicFile in one call.

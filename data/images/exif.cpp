@@ -48,6 +48,11 @@ int tiff_orientation(Bytes body) {
   return 1;
 }
 
+Header upright_header(std::int64_t height, std::int64_t width, int orientation) {
+  if (orientation >= 5) std::swap(height, width);
+  return {height, width, orientation};
+}
+
 // Orientations 5..8 are stored with rows and columns exchanged.
 Image apply_orientation(Image image, int orientation) {
   if (orientation <= 1 || orientation > 8) return image;

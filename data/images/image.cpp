@@ -1,46 +1,44 @@
 #include "data/images/image.h"
 
-#include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "data/files/file.h"
 #include "data/images/codecs.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
-
 namespace {
 
 constexpr std::uint64_t kMaxFile = 1ull << 31;
-constexpr const char* kNoPicture = "no JPEG, PNG, BMP, PPM or PGM picture; convert it to one";
 std::atomic<std::int64_t> most_pixels{178956970};
 
-bool starts_with(codecs::Bytes bytes, const char* magic, std::size_t n) {
-  return bytes.size() >= n && std::memcmp(bytes.data(), magic, n) == 0;
-}
-bool is_png(codecs::Bytes bytes) {
-  return starts_with(bytes, "\x89PNG\r\n\x1a\n", 8);
+struct Format {
+  std::string_view begins;  // a file of it
+  codecs::Header (*header)(codecs::Bytes);
+  Image (*decode)(codecs::Bytes);
+};
+constexpr Format kFormats[] = {{"\xff\xd8\xff", codecs::read_jpeg_header, codecs::decode_jpeg},
+                               {"\x89PNG\r\n\x1a\n", codecs::read_png_header, codecs::decode_png},
+                               {"BM", codecs::read_bmp_header, codecs::decode_bmp},
+                               {"P5", codecs::read_pnm_header, codecs::decode_pnm},
+                               {"P6", codecs::read_pnm_header, codecs::decode_pnm}};
+constexpr const Format &kJpeg = kFormats[0], &kPng = kFormats[1];
+
+std::string_view text_of(codecs::Bytes bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-bool is_jpeg(codecs::Bytes bytes) {
-  return starts_with(bytes, "\xff\xd8\xff", 3);
-}
-bool is_bmp(codecs::Bytes bytes) {
-  return starts_with(bytes, "BM", 2);
-}
-bool is_pnm(codecs::Bytes bytes) {
-  return starts_with(bytes, "P5", 2) || starts_with(bytes, "P6", 2);
+bool is(const Format& format, codecs::Bytes bytes) {
+  return text_of(bytes).starts_with(format.begins);
 }
 
 // Says what else it may be, and what to do.
-[[noreturn]] void refuse(codecs::Bytes bytes, const std::string& name, const char* wanted) {
-  if (bytes.empty()) fail_input("{}: is empty (0 bytes); copy or download it again", name);
-  const std::string_view head(reinterpret_cast<const char*>(bytes.data()),
-                              std::min<std::size_t>(bytes.size(), 16));
-  if (head.front() == '<')
-    fail_input("{}: is a web page or XML, no picture; download it again", name);
+[[noreturn]] void refuse(codecs::Bytes bytes, const char* wanted) {
+  if (bytes.empty()) fail_input("is empty (0 bytes); copy or download it again");
+  const std::string_view head = text_of(bytes);
+  if (head.front() == '<') fail_input("is a web page or XML, no picture; download it again");
   const auto at = [&](std::size_t begin, std::string_view magic) {
     return head.size() > begin && head.substr(begin).starts_with(magic);
   };
@@ -49,9 +47,23 @@ bool is_pnm(codecs::Bytes bytes) {
                      : at(0, "RIFF") && at(8, "WEBP") ? "a WebP; "
                      : at(4, "ftyp")                  ? "a HEIC or AVIF; "
                      : at(4, "jP  ")                  ? "a JPEG 2000; "
-                     : is_jpeg(bytes)                 ? "a JPEG; "
+                     : is(kJpeg, bytes)               ? "a JPEG; "
                                                       : "";
-  fail_input("{}: is {}{}", name, kind, wanted);
+  fail_input("is {}{}", kind, wanted);
+}
+
+const Format& format_of(codecs::Bytes bytes) {
+  for (const Format& format : kFormats)
+    if (is(format, bytes)) return format;
+  refuse(bytes, "no JPEG, PNG, BMP, PPM or PGM picture; convert it to one");
+}
+
+LabelMap label_of(codecs::Bytes bytes, const std::string& name,
+                  const std::map<int, std::uint8_t>* classes) {
+  return in_file(name, [&] {
+    if (!is(kPng, bytes)) refuse(bytes, "no PNG; labels are grey or palette PNG files");
+    return codecs::decode_png_label(bytes, classes);
+  });
 }
 
 }  // namespace
@@ -67,21 +79,21 @@ void set_max_pixels(std::int64_t pixels) {
 
 namespace codecs {
 
-void check_extent(std::uint64_t width, std::uint64_t height, const std::string& name,
-                  std::uint64_t weight) {
+void check_extent(std::uint64_t width, std::uint64_t height, std::uint64_t weight) {
   const auto most = static_cast<std::uint64_t>(max_pixels());
-  if (width == 0 || height == 0) fail_input("{}: the picture is empty", name);
+  if (width == 0 || height == 0) fail_input("the picture is empty");
   if (width > most || height > most / width || width * height > most / weight)
-    fail_input("{}: {} x {} pixels{}; at most {} are read: make it smaller or raise --max-pixels",
-               name, width, height, weight > 1 ? " in several scans" : "", most / weight);
+    fail_input("{} x {} pixels{}; at most {} are read: make it smaller or raise --max-pixels",
+               width, height, weight > 1 ? " in several scans" : "", most / weight);
+}
+
+ImagePart whole_part(Image image) {
+  const std::int64_t height = image.height, width = image.width;
+  return {std::move(image), 0, 0, height, width};
 }
 
 Header read_header(Bytes bytes, const std::string& name) {
-  if (is_jpeg(bytes)) return read_jpeg_header(bytes, name);
-  if (is_png(bytes)) return read_png_header(bytes, name);
-  if (is_bmp(bytes)) return read_bmp_header(bytes, name);
-  if (is_pnm(bytes)) return read_pnm_header(bytes, name);
-  refuse(bytes, name, kNoPicture);
+  return in_file(name, [&] { return format_of(bytes).header(bytes); });
 }
 
 std::string size_remedy(const Header& header) {
@@ -95,11 +107,7 @@ std::string size_remedy(const Header& header) {
 }  // namespace codecs
 
 Image decode_image(std::span<const std::uint8_t> bytes, const std::string& name) {
-  if (is_jpeg(bytes)) return codecs::decode_jpeg(bytes, name);
-  if (is_png(bytes)) return codecs::decode_png(bytes, name);
-  if (is_bmp(bytes)) return codecs::decode_bmp(bytes, name);
-  if (is_pnm(bytes)) return codecs::decode_pnm(bytes, name);
-  refuse(bytes, name, kNoPicture);
+  return in_file(name, [&] { return format_of(bytes).decode(bytes); });
 }
 
 ImagePart decode_image_part(std::span<const std::uint8_t> bytes, const std::string& name,
@@ -110,18 +118,17 @@ ImagePart decode_image_part(std::span<const std::uint8_t> bytes, const std::stri
   check(wanted.top * reduce < height && wanted.left * reduce < width,
         "decode: a part at ({}, {}) of {} x {} at 1/{}", wanted.left, wanted.top, width, height,
         reduce);
-  const codecs::Header header = codecs::read_header(bytes, name);
-  if (header.height != height || header.width != width)
-    fail_input("{}: {} x {} pixels, but its labels are {} x {}; {}", name, header.width,
-               header.height, width, height, codecs::size_remedy(header));
-  if (is_jpeg(bytes)) return codecs::decode_jpeg_part(bytes, name, wanted, reduce);
-  if (is_png(bytes))
-    return codecs::decode_png_rows(bytes, name, reduce == 1 ? wanted.top + wanted.height : height);
-  ImagePart part;
-  part.image = decode_image(bytes, name);
-  part.height = part.image.height;
-  part.width = part.image.width;
-  return part;
+  return in_file(name, [&] {
+    const Format& format = format_of(bytes);
+    const codecs::Header header = format.header(bytes);
+    if (header.height != height || header.width != width)
+      fail_input("{} x {} pixels, but its labels are {} x {}; {}", header.width, header.height,
+                 width, height, codecs::size_remedy(header));
+    if (&format == &kJpeg) return codecs::decode_jpeg_part(bytes, wanted, reduce);
+    if (&format == &kPng)
+      return codecs::decode_png_rows(bytes, reduce == 1 ? wanted.top + wanted.height : height);
+    return codecs::whole_part(format.decode(bytes));
+  });
 }
 
 ImagePart read_image_part(const std::string& path, const Rectangle& wanted, std::int64_t height,
@@ -133,23 +140,13 @@ Image read_image(const std::string& path) {
   return decode_image(read_file(path, kMaxFile), path);
 }
 
-namespace {
-
-void check_is_label(codecs::Bytes bytes, const std::string& name) {
-  if (!is_png(bytes)) refuse(bytes, name, "no PNG; labels are grey or palette PNG files");
-}
-
-}  // namespace
-
 LabelMap decode_label(std::span<const std::uint8_t> bytes, const std::string& name) {
-  check_is_label(bytes, name);
-  return codecs::decode_png_label(bytes, name);
+  return label_of(bytes, name, nullptr);
 }
 
 LabelMap decode_label(std::span<const std::uint8_t> bytes, const std::string& name,
                       const std::map<int, std::uint8_t>& classes) {
-  check_is_label(bytes, name);
-  return codecs::decode_png_label(bytes, name, classes);
+  return label_of(bytes, name, &classes);
 }
 
 LabelMap read_label(const std::string& path) {

@@ -1,6 +1,5 @@
-// JPEG by libjpeg-turbo. Its errors leave through longjmp, so the functions that call it hold no
-// object with a destructor; the buffers, and libjpeg's own memory, belong to their callers, whom
-// C++ exceptions (no memory left) reach too.
+// JPEG by libjpeg-turbo. Its errors leave through longjmp, so what calls it does so in attempt(),
+// and no object with a destructor is made between there and libjpeg.
 // clang-format off
 #include <cstdio>  // before jpeglib.h, which needs FILE and size_t
 #include <jpeglib.h>
@@ -21,8 +20,17 @@ namespace {
 struct ErrorManager {
   jpeg_error_mgr base;  // first, so that libjpeg's pointer to it is a pointer to this
   std::jmp_buf jump;
-  char message[JMSG_LENGTH_MAX];
+  char message[JMSG_LENGTH_MAX] = "";
+  ErrorManager();
 };
+
+// False after an error, described in `manager`.
+template <class Call>
+bool attempt(ErrorManager& manager, const Call& call) {
+  if (setjmp(manager.jump) != 0) return false;
+  call();
+  return true;
+}
 
 void on_error(j_common_ptr info) {
   auto* manager = reinterpret_cast<ErrorManager*>(info->err);
@@ -59,134 +67,126 @@ void on_progress(j_common_ptr info) {
     ERREXIT(info, JERR_BAD_PROGRESSION);
 }
 
-void init(ErrorManager& manager) {
-  jpeg_std_error(&manager.base);
-  manager.base.error_exit = on_error;
-  manager.base.emit_message = on_message;
-  manager.base.output_message = no_output;
-  manager.message[0] = 0;
-}
-
-// CMYK is taken to be stored inverted, as Adobe does, also without Adobe's marker: so does Pillow,
-// whose rounding this is.
-void cmyk_to_rgb(const std::vector<std::uint8_t>& row, std::uint8_t* out) {
+// In place. CMYK is taken to be stored inverted, as Adobe does, also without Adobe's marker: so
+// does Pillow, whose rounding this is.
+void cmyk_to_rgb(std::vector<std::uint8_t>& row) {
   for (std::size_t x = 0; x * 4 < row.size(); ++x) {
     const int k = row[4 * x + 3];
     for (std::size_t c = 0; c < 3; ++c) {
       const int t = (255 - row[4 * x + c]) * k + 128;
-      out[3 * x + c] = static_cast<std::uint8_t>(k - (((t >> 8) + t) >> 8));
+      row[3 * x + c] = static_cast<std::uint8_t>(k - (((t >> 8) + t) >> 8));
     }
   }
 }
 
+ErrorManager::ErrorManager() {
+  jpeg_std_error(&base);
+  base.error_exit = on_error;
+  base.emit_message = on_message;
+  base.output_message = no_output;
+}
+
 struct Decompressor {
   jpeg_decompress_struct jpeg{};
-  Decompressor() = default;
+  ErrorManager errors;
+  Decompressor() { jpeg.err = &errors.base; }
   ~Decompressor() { jpeg_destroy_decompress(&jpeg); }
   Decompressor(const Decompressor&) = delete;
   Decompressor& operator=(const Decompressor&) = delete;
 };
 
-struct Decoded {
-  Image image;
-  std::vector<std::uint8_t> row;
-  int orientation = 1;
-  bool several_scans = false, header_only = false;
-  // A part of the picture instead of all of it, at 1 / reduce of its sides; the rectangle becomes
-  // what was decoded.
-  const Rectangle* wanted = nullptr;
-  int reduce = 1;
-  Rectangle got, full;
+// An opened file.
+class Decoder {
+ public:
+  explicit Decoder(codecs::Bytes bytes) {
+    attempt_or_throw([&] {
+      jpeg_create_decompress(&jpeg_);
+      jpeg_mem_src(&jpeg_, bytes.data(), bytes.size());
+      jpeg_save_markers(&jpeg_, JPEG_APP0 + 1, 0xffff);
+      jpeg_read_header(&jpeg_, TRUE);
+    });
+    // Of a file in several scans all coefficients are held, two bytes each, beside the pixels.
+    codecs::check_extent(jpeg_.image_width, jpeg_.image_height,
+                         jpeg_has_multiple_scans(&jpeg_) ? 3 : 1);
+    for (auto* m = jpeg_.marker_list; m != nullptr; m = m->next)
+      if (const int o = codecs::exif_orientation({m->data, m->data_length}); o != 1)
+        orientation_ = o;
+    progress_.progress_monitor = on_progress;
+    jpeg_.progress = &progress_;
+  }
+
+  codecs::Header header() const {
+    return codecs::upright_header(jpeg_.image_height, jpeg_.image_width, orientation_);
+  }
+
+  // All of the picture, or around `wanted` at 1 / reduce of its sides where that can be done.
+  ImagePart decode(const Rectangle* wanted, int reduce) {
+    const bool cmyk = jpeg_.jpeg_color_space == JCS_CMYK || jpeg_.jpeg_color_space == JCS_YCCK;
+    jpeg_.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
+    if (cmyk || orientation_ != 1) wanted = nullptr;
+    if (wanted != nullptr) {
+      jpeg_.scale_num = static_cast<unsigned>(8 / reduce);
+      jpeg_.scale_denom = 8;
+    }
+    attempt_or_throw([&] { jpeg_start_decompress(&jpeg_); });
+    const std::int64_t height = jpeg_.output_height, width = jpeg_.output_width;
+    Rectangle got{0, 0, height, width};
+    if (wanted != nullptr) attempt_or_throw([&] { cut(*wanted, got); });
+    Image image{got.height, got.width, {}};
+    read_rows(got, image.pixels);
+    if (wanted == nullptr)
+      return codecs::whole_part(codecs::apply_orientation(std::move(image), orientation_));
+    return {std::move(image), got.top, got.left, height, width};
+  }
+
+ private:
+  template <class Call>
+  void attempt_or_throw(const Call& call) {
+    if (!attempt(decompressor_.errors, call))
+      fail_input("damaged or truncated JPEG: {}", decompressor_.errors.message);
+  }
+
+  // Restricts the output to the columns wanted, and skips the rows above. Colour is stored at half
+  // the resolution and blended from its neighbours, so the cut goes through blocks that are thrown
+  // away.
+  void cut(const Rectangle& wanted, Rectangle& got) {
+    constexpr std::int64_t kMargin = 32;
+    const std::int64_t full = jpeg_.output_width;
+    auto left =
+        static_cast<JDIMENSION>(std::clamp<std::int64_t>(wanted.left - kMargin, 0, full - 1));
+    auto width = static_cast<JDIMENSION>(
+        std::clamp<std::int64_t>(wanted.left + wanted.width + kMargin, 1, full) - left);
+    jpeg_crop_scanline(&jpeg_, &left, &width);
+    got = {wanted.top, left,
+           std::min<std::int64_t>(wanted.height, jpeg_.output_height - wanted.top), width};
+    if (wanted.top > 0) jpeg_skip_scanlines(&jpeg_, static_cast<JDIMENSION>(wanted.top));
+  }
+
+  void read_rows(const Rectangle& got, std::vector<std::uint8_t>& pixels) {
+    const std::size_t width = jpeg_.output_width;
+    const auto end = static_cast<JDIMENSION>(got.top + got.height);
+    std::vector<std::uint8_t> row(width * static_cast<std::size_t>(jpeg_.output_components));
+    // The pages of reserved memory are taken only as rows arrive: a short file costs little.
+    pixels.reserve(width * static_cast<std::size_t>(got.height) * 3);
+    attempt_or_throw([&] {
+      while (jpeg_.output_scanline < end) {
+        JSAMPROW to = row.data();
+        jpeg_read_scanlines(&jpeg_, &to, 1);
+        if (jpeg_.out_color_space == JCS_CMYK) cmyk_to_rgb(row);
+        pixels.insert(pixels.end(), row.data(), row.data() + width * 3);
+      }
+      if (jpeg_.output_scanline == jpeg_.output_height) jpeg_finish_decompress(&jpeg_);
+    });
+  }
+
+  Decompressor decompressor_;
+  jpeg_decompress_struct& jpeg_ = decompressor_.jpeg;
+  jpeg_progress_mgr progress_{};
+  int orientation_ = 1;
 };
 
-void read_orientation(const jpeg_decompress_struct& jpeg, Decoded& out) {
-  for (auto* marker = jpeg.marker_list; marker != nullptr; marker = marker->next) {
-    if (marker->marker != JPEG_APP0 + 1) continue;
-    const int orientation = codecs::exif_orientation({marker->data, marker->data_length});
-    if (orientation != 1) out.orientation = orientation;
-  }
-}
-
-// Restricts the output to the columns wanted, and skips the rows above. Colour is stored at half
-// the resolution and blended from its neighbours, so the cut goes through blocks that are thrown
-// away.
-void cut(jpeg_decompress_struct& jpeg, Decoded& out) {
-  constexpr std::int64_t kMargin = 32;
-  const Rectangle& w = *out.wanted;
-  const std::int64_t full = jpeg.output_width;
-  out.got = w;
-  out.got.left = std::clamp<std::int64_t>(w.left - kMargin, 0, full - 1);
-  const std::int64_t right = std::clamp<std::int64_t>(w.left + w.width + kMargin, 1, full);
-  auto left = static_cast<JDIMENSION>(out.got.left);
-  auto width = static_cast<JDIMENSION>(right - out.got.left);
-  jpeg_crop_scanline(&jpeg, &left, &width);
-  out.got.left = left;
-  out.got.width = width;
-  out.got.height = std::min<std::int64_t>(w.height, jpeg.output_height - w.top);
-  if (w.top > 0) jpeg_skip_scanlines(&jpeg, static_cast<JDIMENSION>(w.top));
-}
-
-void read_rows(jpeg_decompress_struct& jpeg, Decoded& out) {
-  const bool cmyk = jpeg.out_color_space == JCS_CMYK;
-  const std::size_t width = jpeg.output_width;
-  const auto end = static_cast<JDIMENSION>(out.got.top + out.got.height);
-  out.row.resize(width * static_cast<std::size_t>(jpeg.output_components));
-  // The pages of reserved memory are taken only as rows arrive: a short file costs little.
-  out.image.pixels.reserve(width * static_cast<std::size_t>(out.got.height) * 3);
-  while (jpeg.output_scanline < end) {
-    JSAMPROW row = out.row.data();
-    jpeg_read_scanlines(&jpeg, &row, 1);
-    if (cmyk) {
-      out.image.pixels.resize(out.image.pixels.size() + width * 3);
-      cmyk_to_rgb(out.row, out.image.pixels.data() + out.image.pixels.size() - width * 3);
-    } else {
-      out.image.pixels.insert(out.image.pixels.end(), out.row.begin(), out.row.end());
-    }
-  }
-}
-
-// False after an error, described in `manager`.
-bool open(codecs::Bytes bytes, jpeg_decompress_struct& jpeg, ErrorManager& manager, Decoded& out) {
-  jpeg.err = &manager.base;
-  if (setjmp(manager.jump) != 0) return false;
-  jpeg_create_decompress(&jpeg);
-  jpeg_mem_src(&jpeg, bytes.data(), bytes.size());
-  jpeg_save_markers(&jpeg, JPEG_APP0 + 1, 0xffff);
-  jpeg_read_header(&jpeg, TRUE);
-  out.image.width = jpeg.image_width;
-  out.image.height = jpeg.image_height;
-  out.several_scans = jpeg_has_multiple_scans(&jpeg);
-  read_orientation(jpeg, out);
-  return true;
-}
-
-// The pixels of an opened file.
-bool decode(jpeg_decompress_struct& jpeg, ErrorManager& manager, Decoded& out) {
-  if (setjmp(manager.jump) != 0) return false;
-  const bool cmyk = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
-  jpeg.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
-  if (cmyk || out.orientation != 1) out.wanted = nullptr;
-  if (out.wanted != nullptr) {
-    jpeg.scale_num = static_cast<unsigned>(8 / out.reduce);
-    jpeg.scale_denom = 8;
-  }
-  jpeg_start_decompress(&jpeg);
-  out.full = {0, 0, jpeg.output_height, jpeg.output_width};
-  out.got = out.full;
-  if (out.wanted != nullptr) cut(jpeg, out);
-  read_rows(jpeg, out);
-  if (jpeg.output_scanline == jpeg.output_height) jpeg_finish_decompress(&jpeg);
-  return true;
-}
-
-bool encode(const Image& image, int quality, ErrorManager& manager, unsigned char** buffer,
+void encode(const Image& image, int quality, jpeg_compress_struct& jpeg, unsigned char** buffer,
             unsigned long* size) {
-  jpeg_compress_struct jpeg{};
-  jpeg.err = &manager.base;
-  if (setjmp(manager.jump) != 0) {
-    jpeg_destroy_compress(&jpeg);
-    return false;
-  }
   jpeg_create_compress(&jpeg);
   jpeg_mem_dest(&jpeg, buffer, size);
   jpeg.image_width = static_cast<JDIMENSION>(image.width);
@@ -203,71 +203,23 @@ bool encode(const Image& image, int quality, ErrorManager& manager, unsigned cha
     jpeg_write_scanlines(&jpeg, &row, 1);
   }
   jpeg_finish_compress(&jpeg);
-  jpeg_destroy_compress(&jpeg);
-  return true;
 }
 
 }  // namespace
 
-namespace {
-
-void decode_or_throw(codecs::Bytes bytes, const std::string& name, Decoded& decoded) {
-  ErrorManager manager;
-  init(manager);
-  jpeg_progress_mgr progress{};
-  progress.progress_monitor = on_progress;
-  Decompressor decompressor;
-  jpeg_decompress_struct& jpeg = decompressor.jpeg;
-  const auto need = [&](bool ok) {
-    if (!ok) fail_input("{}: damaged or truncated JPEG: {}", name, manager.message);
-  };
-  need(open(bytes, jpeg, manager, decoded));
-  // Of a file in several scans all coefficients are held, two bytes each, beside the pixels.
-  codecs::check_extent(static_cast<std::uint64_t>(decoded.image.width),
-                       static_cast<std::uint64_t>(decoded.image.height), name,
-                       decoded.several_scans ? 3 : 1);
-  jpeg.progress = &progress;
-  if (!decoded.header_only) need(decode(jpeg, manager, decoded));
+codecs::Header codecs::read_jpeg_header(Bytes bytes) {
+  return Decoder(bytes).header();
 }
 
-}  // namespace
-
-codecs::Header codecs::read_jpeg_header(Bytes bytes, const std::string& name) {
-  Decoded decoded;
-  decoded.header_only = true;
-  decode_or_throw(bytes, name, decoded);
-  Header header{decoded.image.height, decoded.image.width, decoded.orientation};
-  if (header.orientation >= 5) std::swap(header.height, header.width);
-  return header;
+Image codecs::decode_jpeg(Bytes bytes) {
+  return Decoder(bytes).decode(nullptr, 1).image;
 }
 
-Image codecs::decode_jpeg(Bytes bytes, const std::string& name) {
-  Decoded decoded;
-  decode_or_throw(bytes, name, decoded);
-  return apply_orientation(std::move(decoded.image), decoded.orientation);
-}
-
-ImagePart codecs::decode_jpeg_part(Bytes bytes, const std::string& name, const Rectangle& wanted,
-                                   int reduce) {
+ImagePart codecs::decode_jpeg_part(Bytes bytes, const Rectangle& wanted, int reduce) {
   check(wanted.top >= 0 && wanted.left >= 0 && wanted.height > 0 && wanted.width > 0,
         "decode: a part of {} x {} at ({}, {})", wanted.width, wanted.height, wanted.left,
         wanted.top);
-  Decoded decoded;
-  decoded.wanted = &wanted;
-  decoded.reduce = reduce;
-  decode_or_throw(bytes, name, decoded);
-  ImagePart part;
-  if (decoded.wanted == nullptr) {
-    part.image = apply_orientation(std::move(decoded.image), decoded.orientation);
-    part.height = part.image.height;
-    part.width = part.image.width;
-    return part;
-  }
-  part = {std::move(decoded.image), decoded.got.top, decoded.got.left, decoded.full.height,
-          decoded.full.width};
-  part.image.height = decoded.got.height;
-  part.image.width = decoded.got.width;
-  return part;
+  return Decoder(bytes).decode(&wanted, reduce);
 }
 
 std::vector<std::uint8_t> encode_jpeg(const Image& image, int quality) {
@@ -278,10 +230,12 @@ std::vector<std::uint8_t> encode_jpeg(const Image& image, int quality) {
         image.height);
   check(quality >= 1 && quality <= 100, "encode_jpeg: quality {}, want 1..100", quality);
   ErrorManager manager;
-  init(manager);
+  jpeg_compress_struct jpeg{};
+  jpeg.err = &manager.base;
   unsigned char* buffer = nullptr;
   unsigned long size = 0;
-  const bool ok = encode(image, quality, manager, &buffer, &size);
+  const bool ok = attempt(manager, [&] { encode(image, quality, jpeg, &buffer, &size); });
+  jpeg_destroy_compress(&jpeg);
   std::vector<std::uint8_t> bytes(buffer, buffer + (ok ? size : 0));
   std::free(buffer);
   check(ok, "encode_jpeg: {}", manager.message);

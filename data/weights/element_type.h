@@ -60,7 +60,4 @@ Tensor decode_elements(ElementType type, const std::uint8_t* data, const Shape& 
 // (what is too large for half becomes infinite); an integer that does not fit throws Error.
 std::vector<std::uint8_t> encode_elements(ElementType type, const Tensor& tensor);
 
-float half_to_float(std::uint16_t bits);
-std::uint16_t half_from(double value);
-
 }  // namespace nextgrad

@@ -1,53 +1,39 @@
 #include "data/weights/pickle.h"
 
+#include <array>
 #include <bit>
 #include <charconv>
 #include <cstring>
 #include <unordered_map>
 
 #include "data/files/text.h"
-#include "data/weights/pickle_opcodes.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
-
 namespace {
+
+using Id = Pickle::Id;
+using Kind = Pickle::Kind;
+using Node = Pickle::Node;
 
 constexpr std::size_t kMaxNodes = 1u << 22;
 
-}  // namespace
-
-using namespace pickle_op;
-
+// Runs the program on a stack of nodes: what each opcode does stands in kOpcodes.
 class Unpickler {
  public:
-  using Id = Pickle::Id;
-  using Kind = Pickle::Kind;
-  using Node = Pickle::Node;
-
-  Unpickler(const std::string& path, std::span<const std::uint8_t> bytes)
-      : path_(path), bytes_(bytes) {
-    none_ = add({Kind::none});
-    false_ = add({Kind::boolean});
-    true_ = add({Kind::boolean, 1});
-    empty_tuple_ = add({Kind::tuple});
-  }
-
-  Pickle run() {
-    for (;;) {
-      const auto op = number<std::uint8_t>();
-      if (op == STOP) break;
-      if (!constant(op) && !container(op) && !memory(op) && !object(op))
-        damaged(fmt::format("opcode {:#04x} is not one of a state dict's", op));
-    }
-    result_.root_ = pop();
-    result_.bytes_ = at_;
-    return std::move(result_);
-  }
+  explicit Unpickler(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
+  Pickle run();
 
  private:
+  struct Opcode {
+    unsigned char code;
+    void (*run)(Unpickler&);
+  };
+  using U = Unpickler;
+  static const Opcode kOpcodes[];
+
   [[noreturn]] void damaged(const std::string& what) const {
-    fail_input("{}: damaged pickle at byte {}: {}", path_, at_, what);
+    fail_input("damaged pickle at byte {}: {}", at_, what);
   }
 
   // --- reading ---
@@ -62,6 +48,7 @@ class Unpickler {
     std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
     return value;
   }
+  double big_endian() { return std::bit_cast<double>(__builtin_bswap64(number<std::uint64_t>())); }
   template <class Length>
   std::string string() {
     const auto n = number<Length>();
@@ -77,39 +64,40 @@ class Unpickler {
     return text;
   }
   template <class T>
-  T parse(const std::string& text) {
+  T parse(std::string_view text) {
     T value{};
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc() || end != text.data() + text.size())
-      damaged(fmt::format("{} is no number", in_quotes(text)));
+      damaged(fmt::format("{} is no number", in_quotes(std::string(text))));
     return value;
+  }
+  // Two lines: a class or function by its module and name.
+  std::string name() {
+    const std::string module = line();
+    return module + "." + line();
   }
 
   // --- nodes and the stack ---
   Id add(Node node) {
-    if (result_.nodes_.size() >= kMaxNodes)
+    if (result_.nodes.size() >= kMaxNodes)
       damaged(fmt::format("more than {} objects; no state dict has as many", kMaxNodes));
-    result_.nodes_.push_back(std::move(node));
-    return static_cast<Id>(result_.nodes_.size() - 1);
+    result_.nodes.push_back(std::move(node));
+    return static_cast<Id>(result_.nodes.size() - 1);
   }
-  void push(Node node) { stack_.push_back(add(std::move(node))); }
-  void push_text(Kind kind, std::string text) {
-    push({.kind = kind, .integer = 0, .real = 0, .text = std::move(text), .items = {}});
-  }
-  void push_items(Kind kind, std::vector<Id> items) {
-    push({.kind = kind, .integer = 0, .real = 0, .text = {}, .items = std::move(items)});
-  }
-  void push_integer(std::int64_t value) { push({Kind::integer, value}); }
+  void push(Id id) { stack_.push_back(id); }
+  void push(Kind kind, std::vector<Id> items) { push(add({kind, std::move(items)})); }
+  void push(Kind kind, std::string text) { push(add({kind, {}, std::move(text)})); }
+  void push_integer(std::int64_t value) { push(add({Kind::integer, {}, {}, value})); }
+  void push_real(double value) { push(add({Kind::real, {}, {}, 0, value})); }
   // Only what lies above the last mark may be popped one by one.
-  Id pop() {
-    if (stack_.size() <= (marks_.empty() ? 0 : marks_.back())) damaged("nothing to take");
-    const Id id = stack_.back();
-    stack_.pop_back();
-    return id;
-  }
   Id top() const {
     if (stack_.size() <= (marks_.empty() ? 0 : marks_.back())) damaged("nothing to take");
     return stack_.back();
+  }
+  Id pop() {
+    const Id id = top();
+    stack_.pop_back();
+    return id;
   }
   std::vector<Id> pop_to_mark() {
     if (marks_.empty()) damaged("a mark is missing");
@@ -124,258 +112,99 @@ class Unpickler {
     for (std::size_t i = n; i-- > 0;) items[i] = pop();
     return items;
   }
-  Node& node(Id id) { return result_.nodes_[id]; }
 
-  // A long of n bytes, two's complement.
-  void push_long(std::string bytes) {
-    if (bytes.size() > 8) return push_text(Kind::big, std::move(bytes));
-    std::uint64_t value = !bytes.empty() && (bytes.back() & 0x80) != 0 ? ~0ull : 0;
-    std::memcpy(&value, bytes.data(), bytes.size());
-    push_integer(static_cast<std::int64_t>(value));
-  }
-  void push_int_line() {
+  // --- what takes more than a line ---
+  void push_line_integer() {
     const std::string text = line();
     if (text == "00" || text == "01")
-      stack_.push_back(text == "01" ? true_ : false_);
+      push(text == "01" ? true_ : false_);
     else
       push_integer(parse<std::int64_t>(text));
   }
-  void push_long_line() {
+  void push_line_long() {
     std::string text = line();
     if (text.ends_with('L')) text.pop_back();
     push_integer(parse<std::int64_t>(text));
   }
-
-  bool constant(std::uint8_t op) {
-    switch (op) {
-      case NONE:
-        return stack_.push_back(none_), true;
-      case NEWTRUE:
-        return stack_.push_back(true_), true;
-      case NEWFALSE:
-        return stack_.push_back(false_), true;
-      case INT:
-        return push_int_line(), true;
-      case LONG:
-        return push_long_line(), true;
-      case BININT:
-        return push_integer(number<std::int32_t>()), true;
-      case BININT1:
-        return push_integer(number<std::uint8_t>()), true;
-      case BININT2:
-        return push_integer(number<std::uint16_t>()), true;
-      case LONG1:
-        return push_long(string<std::uint8_t>()), true;
-      case LONG4:
-        return push_long(string<std::int32_t>()), true;
-      case FLOAT:
-        return push({Kind::real, 0, parse<double>(line())}), true;
-      case BINFLOAT:
-        return push({Kind::real, 0,
-                     std::bit_cast<double>(__builtin_bswap64(number<std::uint64_t>()))}),
-               true;
-      default:
-        return text(op);
-    }
+  // A whole number of any size, two's complement.
+  void push_long(std::string bytes) {
+    if (bytes.size() > 8) return push(Kind::big, std::move(bytes));
+    std::uint64_t value = !bytes.empty() && (bytes.back() & 0x80) != 0 ? ~0ull : 0;
+    std::memcpy(&value, bytes.data(), bytes.size());
+    push_integer(static_cast<std::int64_t>(value));
   }
-
-  bool text(std::uint8_t op) {
-    switch (op) {
-      case UNICODE:
-        return push_text(Kind::text, line()), true;
-      case BINUNICODE:
-        return push_text(Kind::text, string<std::uint32_t>()), true;
-      case SHORT_BINUNICODE:
-        return push_text(Kind::text, string<std::uint8_t>()), true;
-      case BINUNICODE8:
-        return push_text(Kind::text, string<std::uint64_t>()), true;
-      case BINSTRING:  // Python 2's
-        return push_text(Kind::text, string<std::int32_t>()), true;
-      case SHORT_BINSTRING:
-        return push_text(Kind::text, string<std::uint8_t>()), true;
-      case BINBYTES:
-        return push_text(Kind::bytes, string<std::uint32_t>()), true;
-      case SHORT_BINBYTES:
-        return push_text(Kind::bytes, string<std::uint8_t>()), true;
-      case BINBYTES8:
-      case BYTEARRAY8:
-        return push_text(Kind::bytes, string<std::uint64_t>()), true;
-      default:
-        return false;
-    }
+  // Items for the list, set or dictionary on the top; of what is foreign they are dropped.
+  void extend(bool pairs, const std::vector<Id>& items) {
+    Node& node = result_.nodes[top()];
+    if (pairs && items.size() % 2 != 0) damaged("a key without a value");
+    if (node.kind == Kind::call || node.kind == Kind::object) return;
+    if (pairs && node.kind != Kind::dict) damaged("keys for what is no dictionary");
+    if (!pairs && node.kind != Kind::list && node.kind != Kind::set)
+      damaged("items for what is no list");
+    node.items.insert(node.items.end(), items.begin(), items.end());
   }
-
-  bool container(std::uint8_t op) {
-    switch (op) {
-      case MARK:
-        return marks_.push_back(stack_.size()), true;
-      case EMPTY_TUPLE:
-        return stack_.push_back(empty_tuple_), true;
-      case TUPLE:
-        return push_items(Kind::tuple, pop_to_mark()), true;
-      case TUPLE1:
-      case TUPLE2:
-      case TUPLE3:
-        return push_items(Kind::tuple, pop_some(op - TUPLE1 + 1u)), true;
-      case EMPTY_LIST:
-        return push({Kind::list}), true;
-      case LIST:
-        return push_items(Kind::list, pop_to_mark()), true;
-      case EMPTY_SET:
-        return push({Kind::set}), true;
-      case FROZENSET:
-        return push_items(Kind::set, pop_to_mark()), true;
-      case EMPTY_DICT:
-        return push({Kind::dict}), true;
-      case DICT:
-        return push_dict(pop_to_mark()), true;
-      case APPEND:
-        return append({pop()}), true;
-      case APPENDS:
-      case ADDITEMS:
-        return append(pop_to_mark()), true;
-      case SETITEM: {
-        const auto items = pop_some(2);
-        return set_items(node(top()), items), true;
-      }
-      case SETITEMS: {
-        const auto items = pop_to_mark();
-        return set_items(node(top()), items), true;
-      }
-      default:
-        return false;
-    }
-  }
-
   void push_dict(const std::vector<Id>& items) {
-    push({Kind::dict});
-    set_items(node(stack_.back()), items);
+    push(Kind::dict, std::vector<Id>());
+    extend(true, items);
   }
-  static bool foreign(const Node& n) { return n.kind == Kind::call || n.kind == Kind::object; }
-  void append(const std::vector<Id>& items) {
-    Node& list = node(top());
-    if (foreign(list)) return;
-    if (list.kind != Kind::list && list.kind != Kind::set) damaged("items for what is no list");
-    list.items.insert(list.items.end(), items.begin(), items.end());
+  void pop_or_unmark() {
+    if (!marks_.empty() && marks_.back() == stack_.size())
+      marks_.pop_back();
+    else
+      pop();
   }
-  void set_items(Node& dict, const std::vector<Id>& items) {
-    if (items.size() % 2 != 0) damaged("a key without a value");
-    if (foreign(dict)) return;
-    if (dict.kind != Kind::dict) damaged("keys for what is no dictionary");
-    dict.items.insert(dict.items.end(), items.begin(), items.end());
+  void check_protocol() {
+    if (const auto version = number<std::uint8_t>(); version > 5)
+      damaged(fmt::format("protocol {} is not known", version));
   }
-
-  bool memory(std::uint8_t op) {
-    switch (op) {
-      case PROTO:
-        if (const auto version = number<std::uint8_t>(); version > 5)
-          damaged(fmt::format("protocol {} is not known", version));
-        return true;
-      case FRAME:
-        if (number<std::uint64_t>() > bytes_.size() - at_) damaged("it ends too early");
-        return true;
-      case POP:
-        if (!marks_.empty() && marks_.back() == stack_.size())
-          marks_.pop_back();
-        else
-          pop();
-        return true;
-      case POP_MARK:
-        return pop_to_mark(), true;
-      case DUP:
-        return stack_.push_back(top()), true;
-      case PUT:
-        return memo_[parse<std::uint32_t>(line())] = top(), true;
-      case BINPUT:
-        return memo_[number<std::uint8_t>()] = top(), true;
-      case LONG_BINPUT:
-        return memo_[number<std::uint32_t>()] = top(), true;
-      case MEMOIZE: {
-        const auto next = static_cast<std::uint32_t>(memo_.size());
-        return memo_[next] = top(), true;
-      }
-      case GET:
-        return get(parse<std::uint32_t>(line())), true;
-      case BINGET:
-        return get(number<std::uint8_t>()), true;
-      case LONG_BINGET:
-        return get(number<std::uint32_t>()), true;
-      default:
-        return false;
-    }
+  void check_frame() {
+    if (number<std::uint64_t>() > bytes_.size() - at_) damaged("it ends too early");
   }
+  std::uint32_t memo_next() const { return static_cast<std::uint32_t>(memo_.size()); }
   void get(std::uint32_t index) {
     const auto found = memo_.find(index);
     if (found == memo_.end()) damaged(fmt::format("memo {} was never put", index));
-    stack_.push_back(found->second);
+    push(found->second);
   }
-
-  bool object(std::uint8_t op) {
-    switch (op) {
-      case GLOBAL: {
-        const std::string module = line();
-        return push_text(Kind::global, module + "." + line()), true;
-      }
-      case STACK_GLOBAL:
-        return stack_global(), true;
-      case BINPERSID:
-        return push_items(Kind::persistent, {pop()}), true;
-      case REDUCE:
-        return reduce(), true;
-      case BUILD:  // attributes of an object: no weights
-        return pop(), top(), true;
-      case NEWOBJ:
-        return push_items(Kind::object, {pop_some(2)[0]}), true;
-      case NEWOBJ_EX:
-        return push_items(Kind::object, {pop_some(3)[0]}), true;
-      case INST: {
-        const std::string module = line(), name = line();
-        pop_to_mark();
-        push_text(Kind::global, module + "." + name);
-        return push_items(Kind::object, {pop()}), true;
-      }
-      case OBJ: {
-        const auto items = pop_to_mark();
-        if (items.empty()) damaged("an object without a class");
-        return push_items(Kind::object, {items[0]}), true;
-      }
-      default:
-        return false;
-    }
-  }
-  void stack_global() {
+  void push_stack_global() {
     const auto names = pop_some(2);
-    const Node &module = node(names[0]), &name = node(names[1]);
+    const Node &module = result_[names[0]], &name = result_[names[1]];
     if (module.kind != Kind::text || name.kind != Kind::text) damaged("a name that is no text");
     // Texts from the memo cost two bytes each: long ones would multiply.
     if (module.text.size() + name.text.size() > 1000) damaged("a name of absurd length");
-    push_text(Kind::global, module.text + "." + name.text);
+    push(Kind::global, module.text + "." + name.text);
+  }
+  void push_instance() {
+    const std::string type = name();
+    pop_to_mark();
+    push(Kind::global, type);
+    push(Kind::object, std::vector{pop()});
+  }
+  void push_object(const std::vector<Id>& items) {
+    if (items.empty()) damaged("an object without a class");
+    push(Kind::object, std::vector{items[0]});
   }
   // The one call that stands for a plain container: OrderedDict(), perhaps of a list of pairs.
-  void reduce() {
-    const auto parts = pop_some(2);
-    const Node &callee = node(parts[0]), &arguments = node(parts[1]);
-    const bool ordered = callee.kind == Kind::global && callee.text == "collections.OrderedDict" &&
-                         arguments.kind == Kind::tuple && arguments.items.size() <= 1;
+  void push_call(std::vector<Id> parts) {
+    const Node &callee = result_[parts[0]], &arguments = result_[parts[1]];
     std::vector<Id> items;
-    if (!ordered || !pairs_of(arguments, items)) return push_items(Kind::call, parts);
-    push_items(Kind::dict, std::move(items));
+    if (callee.kind == Kind::global && callee.text == "collections.OrderedDict" &&
+        arguments.kind == Kind::tuple && arguments.items.size() <= 1 &&
+        (arguments.items.empty() || flatten(result_[arguments.items[0]], items)))
+      return push(Kind::dict, std::move(items));
+    push(Kind::call, std::move(parts));
   }
-  // Flattens ([[key, value], ...],), the items being in proportion to the pickle's bytes.
-  bool pairs_of(const Node& arguments, std::vector<Id>& items) {
-    if (arguments.items.empty()) return true;
-    const Node& list = node(arguments.items[0]);
+  // [[key, value], ...]; the items of all are in proportion to the pickle's bytes.
+  bool flatten(const Node& list, std::vector<Id>& items) {
     if (list.kind != Kind::list || (copied_ += list.items.size()) > bytes_.size()) return false;
     for (const Id id : list.items) {
-      const Node& pair = node(id);
-      if ((pair.kind != Kind::tuple && pair.kind != Kind::list) || pair.items.size() != 2)
-        return false;
+      const Node& pair = result_[id];
+      if (!pair.is_sequence() || pair.items.size() != 2) return false;
       items.insert(items.end(), pair.items.begin(), pair.items.end());
     }
     return true;
   }
 
-  const std::string& path_;
   std::span<const std::uint8_t> bytes_;
   std::uint64_t at_ = 0;
   Pickle result_;
@@ -383,19 +212,113 @@ class Unpickler {
   std::vector<std::size_t> marks_;
   std::unordered_map<std::uint32_t, Id> memo_;
   std::uint64_t copied_ = 0;
-  Id none_ = 0, false_ = 0, true_ = 0, empty_tuple_ = 0;
+  const Id none_ = add({Kind::none}), false_ = add({Kind::boolean}),
+           true_ = add({Kind::boolean, {}, {}, 1}), empty_tuple_ = add({Kind::tuple});
 };
 
-Pickle parse_pickle(const std::string& path, std::span<const std::uint8_t> bytes) {
-  return Unpickler(path, bytes).run();
+// All but STOP, under the names of Lib/pickletools.py.
+const Unpickler::Opcode Unpickler::kOpcodes[] = {
+    // None, truth, numbers
+    {'N', [](U& u) { u.push(u.none_); }},                            // NONE
+    {0x88, [](U& u) { u.push(u.true_); }},                           // NEWTRUE
+    {0x89, [](U& u) { u.push(u.false_); }},                          // NEWFALSE
+    {'I', [](U& u) { u.push_line_integer(); }},                      // INT
+    {'L', [](U& u) { u.push_line_long(); }},                         // LONG
+    {'J', [](U& u) { u.push_integer(u.number<std::int32_t>()); }},   // BININT
+    {'K', [](U& u) { u.push_integer(u.number<std::uint8_t>()); }},   // BININT1
+    {'M', [](U& u) { u.push_integer(u.number<std::uint16_t>()); }},  // BININT2
+    {0x8a, [](U& u) { u.push_long(u.string<std::uint8_t>()); }},     // LONG1
+    {0x8b, [](U& u) { u.push_long(u.string<std::int32_t>()); }},     // LONG4
+    {'F', [](U& u) { u.push_real(u.parse<double>(u.line())); }},     // FLOAT
+    {'G', [](U& u) { u.push_real(u.big_endian()); }},                // BINFLOAT
+    // texts (BINSTRING and SHORT_BINSTRING are Python 2's), bytes
+    {'V', [](U& u) { u.push(Kind::text, u.line()); }},                     // UNICODE
+    {'X', [](U& u) { u.push(Kind::text, u.string<std::uint32_t>()); }},    // BINUNICODE
+    {0x8c, [](U& u) { u.push(Kind::text, u.string<std::uint8_t>()); }},    // SHORT_BINUNICODE
+    {0x8d, [](U& u) { u.push(Kind::text, u.string<std::uint64_t>()); }},   // BINUNICODE8
+    {'T', [](U& u) { u.push(Kind::text, u.string<std::int32_t>()); }},     // BINSTRING
+    {'U', [](U& u) { u.push(Kind::text, u.string<std::uint8_t>()); }},     // SHORT_BINSTRING
+    {'B', [](U& u) { u.push(Kind::bytes, u.string<std::uint32_t>()); }},   // BINBYTES
+    {'C', [](U& u) { u.push(Kind::bytes, u.string<std::uint8_t>()); }},    // SHORT_BINBYTES
+    {0x8e, [](U& u) { u.push(Kind::bytes, u.string<std::uint64_t>()); }},  // BINBYTES8
+    {0x96, [](U& u) { u.push(Kind::bytes, u.string<std::uint64_t>()); }},  // BYTEARRAY8
+    // containers
+    {')', [](U& u) { u.push(u.empty_tuple_); }},                 // EMPTY_TUPLE
+    {'t', [](U& u) { u.push(Kind::tuple, u.pop_to_mark()); }},   // TUPLE
+    {0x85, [](U& u) { u.push(Kind::tuple, u.pop_some(1)); }},    // TUPLE1
+    {0x86, [](U& u) { u.push(Kind::tuple, u.pop_some(2)); }},    // TUPLE2
+    {0x87, [](U& u) { u.push(Kind::tuple, u.pop_some(3)); }},    // TUPLE3
+    {']', [](U& u) { u.push(Kind::list, std::vector<Id>()); }},  // EMPTY_LIST
+    {'l', [](U& u) { u.push(Kind::list, u.pop_to_mark()); }},    // LIST
+    {0x8f, [](U& u) { u.push(Kind::set, std::vector<Id>()); }},  // EMPTY_SET
+    {0x91, [](U& u) { u.push(Kind::set, u.pop_to_mark()); }},    // FROZENSET
+    {'}', [](U& u) { u.push(Kind::dict, std::vector<Id>()); }},  // EMPTY_DICT
+    {'d', [](U& u) { u.push_dict(u.pop_to_mark()); }},           // DICT
+    {'a', [](U& u) { u.extend(false, u.pop_some(1)); }},         // APPEND
+    {'e', [](U& u) { u.extend(false, u.pop_to_mark()); }},       // APPENDS
+    {0x90, [](U& u) { u.extend(false, u.pop_to_mark()); }},      // ADDITEMS
+    {'s', [](U& u) { u.extend(true, u.pop_some(2)); }},          // SETITEM
+    {'u', [](U& u) { u.extend(true, u.pop_to_mark()); }},        // SETITEMS
+    // the stack and the memo
+    {0x80, [](U& u) { u.check_protocol(); }},                                  // PROTO
+    {0x95, [](U& u) { u.check_frame(); }},                                     // FRAME
+    {'(', [](U& u) { u.marks_.push_back(u.stack_.size()); }},                  // MARK
+    {'0', [](U& u) { u.pop_or_unmark(); }},                                    // POP
+    {'1', [](U& u) { u.pop_to_mark(); }},                                      // POP_MARK
+    {'2', [](U& u) { u.push(u.top()); }},                                      // DUP
+    {'p', [](U& u) { u.memo_[u.parse<std::uint32_t>(u.line())] = u.top(); }},  // PUT
+    {'q', [](U& u) { u.memo_[u.number<std::uint8_t>()] = u.top(); }},          // BINPUT
+    {'r', [](U& u) { u.memo_[u.number<std::uint32_t>()] = u.top(); }},         // LONG_BINPUT
+    {0x94, [](U& u) { u.memo_[u.memo_next()] = u.top(); }},                    // MEMOIZE
+    {'g', [](U& u) { u.get(u.parse<std::uint32_t>(u.line())); }},              // GET
+    {'h', [](U& u) { u.get(u.number<std::uint8_t>()); }},                      // BINGET
+    {'j', [](U& u) { u.get(u.number<std::uint32_t>()); }},                     // LONG_BINGET
+    // names, calls and objects
+    {'c', [](U& u) { u.push(Kind::global, u.name()); }},           // GLOBAL
+    {0x93, [](U& u) { u.push_stack_global(); }},                   // STACK_GLOBAL
+    {'Q', [](U& u) { u.push(Kind::persistent, u.pop_some(1)); }},  // BINPERSID
+    {'R', [](U& u) { u.push_call(u.pop_some(2)); }},               // REDUCE
+    {'b', [](U& u) { u.pop(), u.top(); }},  // BUILD: attributes of an object, no weights
+    {0x81, [](U& u) { u.push_object(u.pop_some(2)); }},    // NEWOBJ
+    {0x92, [](U& u) { u.push_object(u.pop_some(3)); }},    // NEWOBJ_EX
+    {'i', [](U& u) { u.push_instance(); }},                // INST
+    {'o', [](U& u) { u.push_object(u.pop_to_mark()); }}};  // OBJ
+
+Pickle Unpickler::run() {
+  static const auto table = [] {
+    std::array<void (*)(Unpickler&), 256> runs{};
+    for (const Opcode& opcode : kOpcodes) runs[opcode.code] = opcode.run;
+    return runs;
+  }();
+  for (;;) {
+    const auto code = number<std::uint8_t>();
+    if (code == '.') break;  // STOP
+    if (table[code] == nullptr)
+      damaged(fmt::format("opcode {:#04x} is not one of a state dict's", code));
+    table[code](*this);
+  }
+  result_.root = pop();
+  result_.bytes = at_;
+  return std::move(result_);
 }
 
-const Pickle::Node* Pickle::find(const Node& dict, std::string_view key) const {
+}  // namespace
+
+Pickle parse_pickle(std::span<const std::uint8_t> bytes) {
+  return Unpickler(bytes).run();
+}
+
+std::vector<std::pair<const Node*, const Node*>> Pickle::pairs(const Node& dict) const {
+  std::vector<std::pair<const Node*, const Node*>> pairs;
+  for (std::size_t i = 0; i + 1 < dict.items.size(); i += 2)
+    pairs.emplace_back(&nodes[dict.items[i]], &nodes[dict.items[i + 1]]);
+  return pairs;
+}
+
+const Node* Pickle::find(const Node& dict, std::string_view key) const {
   const Node* found = nullptr;
-  for (std::size_t i = 0; i + 1 < dict.items.size(); i += 2) {
-    const Node& k = nodes_[dict.items[i]];
-    if (k.kind == Kind::text && k.text == key) found = &nodes_[dict.items[i + 1]];
-  }
+  for (const auto& [name, value] : pairs(dict))
+    if (name->kind == Kind::text && name->text == key) found = value;
   return found;
 }
 

@@ -8,12 +8,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace nextgrad {
 
-class Pickle {
- public:
+struct Pickle {
   using Id = std::uint32_t;  // of a node; nodes may be shared and may contain themselves
   enum class Kind : std::uint8_t {
     none,
@@ -34,31 +34,30 @@ class Pickle {
   };
   struct Node {
     Kind kind = Kind::none;
+    std::vector<Id> items = {};
+    std::string text = {};
     std::int64_t integer = 0;
     double real = 0;
-    std::string text = {};
-    std::vector<Id> items = {};
+
+    bool is_sequence() const { return kind == Kind::tuple || kind == Kind::list; }
   };
 
-  const Node& operator[](Id id) const { return nodes_[id]; }
-  std::size_t size() const { return nodes_.size(); }
-  Id root() const { return root_; }
-  std::size_t bytes() const { return bytes_; }  // that it took of the file
+  std::deque<Node> nodes;  // grows without moving what is there
+  Id root = 0;
+  std::size_t bytes = 0;  // that it took of the file
 
+  const Node& operator[](Id id) const { return nodes[id]; }
+  const Node& top() const { return nodes[root]; }
+  // Keys and values of a dictionary.
+  std::vector<std::pair<const Node*, const Node*>> pairs(const Node& dict) const;
   // The value of a text key of a dictionary (the last one if it comes again); nullptr if absent.
   const Node* find(const Node& dict, std::string_view key) const;
-
- private:
-  friend class Unpickler;
-  std::deque<Node> nodes_;  // grows without moving what is there
-  Id root_ = 0;
-  std::size_t bytes_ = 0;
 };
 
 // Reads one pickle of protocols 0 to 5 at the beginning of `bytes`, which may go on after it. An
 // OrderedDict is a dict; the attributes and further items of objects are dropped. Throws InputError
-// that begins with `path` for a damaged pickle. Time is linear in the bytes, memory below 100 times
-// as many, no recursion whatever the nesting.
-Pickle parse_pickle(const std::string& path, std::span<const std::uint8_t> bytes);
+// for a damaged pickle. Time is linear in the bytes, memory below 100 times as many, no recursion
+// whatever the nesting.
+Pickle parse_pickle(std::span<const std::uint8_t> bytes);
 
 }  // namespace nextgrad

@@ -7,7 +7,6 @@
 
 #include "data/files/crc32.h"
 #include "data/files/file.h"
-#include "data/files/input_file.h"
 #include "data/files/text.h"
 #include "data/weights/safetensors_header.h"
 #include "tensor/error.h"
@@ -37,17 +36,16 @@ void set_sums(SafeTensorsHeader& header, const std::vector<std::uint32_t>& sums)
   header.metadata[kHeaderSum] = hex(header.sum(kHeaderSum));
 }
 
-[[noreturn]] void wrong_sum(const std::string& path, const std::string& what) {
+[[noreturn]] void wrong_sum(const std::string& what) {
   fail_input(
-      "{}: {} does not match its check sum: the file was damaged since it was written (or changed "
-      "by a program that kept the old metadata crc32); use another copy",
-      path, what);
+      "{} does not match its check sum: the file was damaged since it was written (or changed by a "
+      "program that kept the old metadata crc32); use another copy",
+      what);
 }
 
 // The tensors' sums by name, taken out of the metadata as is the header's, which is checked. Empty
 // for a file without sums.
-std::optional<std::map<std::string, std::string>> take_sums(const std::string& path,
-                                                            SafeTensorsHeader& header) {
+std::optional<std::map<std::string, std::string>> take_sums(SafeTensorsHeader& header) {
   Metadata& metadata = header.metadata;
   const auto sums = metadata.find(kSums), of_header = metadata.find(kHeaderSum);
   if (sums == metadata.end() && of_header == metadata.end()) return std::nullopt;
@@ -55,12 +53,12 @@ std::optional<std::map<std::string, std::string>> take_sums(const std::string& p
   for (const auto& entry : header.entries) most += 2 * entry.name.size() + 16;
   if (sums == metadata.end() || of_header == metadata.end() || sums->second.size() > most ||
       of_header->second != hex(header.sum(kHeaderSum)))
-    wrong_sum(path, "its header");
+    wrong_sum("its header");
   std::map<std::string, std::string> table;
   try {
     json::parse(sums->second).get_to(table);
   } catch (const json::exception&) {
-    wrong_sum(path, "its header");
+    wrong_sum("its header");
   }
   metadata.erase(sums);
   metadata.erase(of_header);
@@ -82,21 +80,26 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
   write_safetensors(path, tensors, types, metadata);
 }
 
-void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
-                       const std::vector<ElementType>& types, const Metadata& metadata) {
+void check_names(const std::string& path, const std::vector<NamedTensor>& tensors,
+                 const std::vector<ElementType>& types) {
   check(types.size() == tensors.size(), "{}: {} types for {} tensors", path, types.size(),
         tensors.size());
+  std::set<std::string> names;
+  for (const auto& [name, tensor] : tensors)
+    check(names.insert(name).second, "{}: two tensors are called {}", path, in_quotes(name));
+}
+
+void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
+                       const std::vector<ElementType>& types, const Metadata& metadata) {
+  check_names(path, tensors, types);
   SafeTensorsHeader header;
   for (const auto& [key, value] : metadata) header.metadata[storable(key)] = storable(value);
   std::uint64_t offset = 0;
-  std::set<std::string> names;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const auto& [name, tensor] = tensors[i];
-    check(names.insert(name).second, "{}: two tensors are called {}", path, name);
-    const std::uint64_t bytes =
-        static_cast<std::uint64_t>(tensor.numel()) * format_of(types[i]).bytes;
-    header.entries.push_back({name, types[i], tensor.shape(), offset, offset + bytes});
-    offset += bytes;
+    const std::uint64_t begin = offset;
+    offset += static_cast<std::uint64_t>(tensor.numel()) * format_of(types[i]).bytes;
+    header.entries.push_back({name, types[i], tensor.shape(), begin, offset});
   }
   std::vector<std::uint32_t> sums(tensors.size());
   set_sums(header, sums);
@@ -116,25 +119,26 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
 }
 
 SafeTensors read_safetensors(const std::string& path) {
-  const InputFile file(path);
-  SafeTensorsHeader header = read_safetensors_header(file);
-  const auto sums = take_sums(path, header);
-  SafeTensors result;
-  result.summed = sums.has_value();
-  result.metadata = std::move(header.metadata);
-  ByteBuffer buffer;
-  for (const auto& entry : header.entries) {
-    const auto bytes = buffer.resize(entry.end - entry.begin);
-    file.read(header.bytes + entry.begin, bytes);
-    if (sums) {
-      const auto sum = sums->find(entry.name);
-      if (sum == sums->end() || sum->second != hex(crc32_of(bytes)))
-        wrong_sum(path, "tensor " + in_quotes(entry.name));
+  return in_file(path, [&] {
+    const InputFile file(path);
+    SafeTensorsHeader header = read_safetensors_header(file);
+    const auto sums = take_sums(header);
+    SafeTensors result{.metadata = std::move(header.metadata), .summed = sums.has_value()};
+    ByteBuffer buffer;
+    for (const auto& entry : header.entries) {
+      const auto bytes = buffer.resize(entry.end - entry.begin);
+      file.read(header.bytes + entry.begin, bytes);
+      if (sums) {
+        const auto sum = sums->find(entry.name);
+        if (sum == sums->end() || sum->second != hex(crc32_of(bytes)))
+          wrong_sum("tensor " + in_quotes(entry.name));
+      }
+      result.tensors.push_back(
+          {entry.name, decode_elements(entry.type, bytes.data(), entry.shape)});
+      result.types.push_back(entry.type);
     }
-    result.tensors.push_back({entry.name, decode_elements(entry.type, bytes.data(), entry.shape)});
-    result.types.push_back(entry.type);
-  }
-  return result;
+    return result;
+  });
 }
 
 }  // namespace nextgrad

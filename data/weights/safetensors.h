@@ -15,9 +15,9 @@ namespace nextgrad {
 using Metadata = std::map<std::string, std::string>;
 
 struct SafeTensors {
-  std::vector<NamedTensor> tensors;  // in the order of the file's bytes
-  Metadata metadata;
-  std::vector<ElementType> types = {};                // of each tensor in the file
+  std::vector<NamedTensor> tensors = {};  // in the order of the file's bytes
+  std::vector<ElementType> types = {};    // of each tensor in the file
+  Metadata metadata = {};
   bool summed = false;                                // it had check sums, which were right
   const Tensor* find(const std::string& name) const;  // nullptr if there is none
 };
@@ -30,6 +30,9 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
 // Writes tensor i as types[i].
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const std::vector<ElementType>& types, const Metadata& metadata);
+// What every writer of tensors asks: a type for each, and no two of one name; else throws Error.
+void check_names(const std::string& path, const std::vector<NamedTensor>& tensors,
+                 const std::vector<ElementType>& types);
 
 // Reads every type of data/weights/element_type.h to the CPU, each tensor's bytes once. Throws
 // InputError that names the file for anything damaged, truncated, contradictory or of another type,

@@ -18,14 +18,15 @@ struct TorchStorage {
   bool untyped = false;     // then numel counts bytes, whatever a tensor says of its type
   std::uint64_t numel = 0;  // as the pickle tells
   std::uint64_t bytes() const { return untyped ? numel : numel * format_of(type).bytes; }
+  bool operator==(const TorchStorage&) const = default;
 };
 
 struct TorchTensor {
   std::string name;
   std::size_t storage = 0;  // index into TorchWeights::storages
   ElementType type = ElementType::f32;
-  std::uint64_t offset = 0;  // elements
-  Shape shape, strides;      // strides in elements
+  std::uint64_t offset = 0;        // elements
+  Shape shape = {}, strides = {};  // strides in elements
 };
 
 struct TorchWeights {
@@ -38,11 +39,10 @@ struct TorchWeights {
 
 // Finds the weights as read_torch_file describes. Every tensor lies within its storage. Throws
 // InputError.
-TorchWeights find_weights(const std::string& path, const Pickle& pickle);
+TorchWeights find_weights(const Pickle& pickle);
 
 // Bytes of an element of every storage the pickle speaks of, used or not: the older format needs
 // them to find where each begins. Throws InputError.
-std::map<std::string, std::uint64_t> storage_element_bytes(const std::string& path,
-                                                           const Pickle& pickle);
+std::map<std::string, std::uint64_t> storage_element_bytes(const Pickle& pickle);
 
 }  // namespace nextgrad

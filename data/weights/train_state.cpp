@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "data/files/file.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -9,21 +10,20 @@ namespace {
 
 const std::string kFormat = std::string(kStateFormat) + " 1";
 
-std::string take(Metadata& metadata, const char* key, const std::string& path) {
+std::string take(Metadata& metadata, const char* key) {
   const auto node = metadata.extract(key);
   if (node.empty())
-    fail_input("{}: is no training state ({} is missing); name the run's training state", path,
-               key);
+    fail_input("is no training state ({} is missing); name the run's training state", key);
   return node.mapped();
 }
 
 template <class T>
-T number(Metadata& metadata, const char* key, const std::string& path) {
-  const std::string text = take(metadata, key, path);
+T number(Metadata& metadata, const char* key) {
+  const std::string text = take(metadata, key);
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size())
-    fail_input("{}: damaged training state: {} is no number", path, key);
+    fail_input("damaged training state: {} is no number", key);
   return value;
 }
 
@@ -40,19 +40,21 @@ void save_train_state(const std::string& path, const TrainState& state) {
 }
 
 TrainState load_train_state(const std::string& path) {
-  SafeTensors file = read_safetensors(path);
-  if (take(file.metadata, "format", path) != kFormat)
-    fail_input("{}: is no training state of this version", path);
-  TrainState state;
-  state.iteration = number<std::int64_t>(file.metadata, "iteration", path);
-  state.seed = number<std::uint64_t>(file.metadata, "seed", path);
-  state.best = number<double>(file.metadata, "best", path);
-  state.config = take(file.metadata, "config", path);
-  if (state.iteration < 0) fail_input("{}: damaged training state: iteration below 0", path);
-  state.summed = file.summed;
-  state.tensors = std::move(file.tensors);
-  state.extra = std::move(file.metadata);
-  return state;
+  return in_file(path, [&] {
+    SafeTensors file = read_safetensors(path);
+    if (take(file.metadata, "format") != kFormat)
+      fail_input("is no training state of this version");
+    TrainState state;
+    state.iteration = number<std::int64_t>(file.metadata, "iteration");
+    state.seed = number<std::uint64_t>(file.metadata, "seed");
+    state.best = number<double>(file.metadata, "best");
+    state.config = take(file.metadata, "config");
+    if (state.iteration < 0) fail_input("damaged training state: iteration below 0");
+    state.summed = file.summed;
+    state.tensors = std::move(file.tensors);
+    state.extra = std::move(file.metadata);
+    return state;
+  });
 }
 
 }  // namespace nextgrad

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string_view>
 
-#include "data/files/input_file.h"
+#include "data/files/file.h"
 #include "data/files/text.h"
 #include "data/weights/torch_file.h"
 #include "tensor/error.h"
@@ -14,16 +14,13 @@ namespace nextgrad {
 namespace {
 
 // What people give by mistake, and what to do about it.
-void explain(const std::string& path, std::string_view head) {
-  if (head.starts_with("version https://git-lfs"))
-    fail_input("{}: is a Git LFS pointer, not the file itself; run git lfs pull", path);
+[[noreturn]] void refuse(std::string_view head) {
   if (head.starts_with("<") || head.starts_with("\n<"))
-    fail_input("{}: is a web page, not weights; download the file itself", path);
+    fail_input("is a web page, not weights; download the file itself");
   if (head.starts_with("\x89HDF"))
-    fail_input("{}: is an HDF5 file (Keras?), not PyTorch weights; give .pth or .safetensors",
-               path);
-  if (head.starts_with("\x1f\x8b"))
-    fail_input("{}: is compressed with gzip; unpack it first", path);
+    fail_input("is an HDF5 file (Keras?), not PyTorch weights; give .pth or .safetensors");
+  if (head.starts_with("\x1f\x8b")) fail_input("is compressed with gzip; unpack it first");
+  fail_input("is neither a .safetensors file nor a PyTorch .pth; name a file of weights");
 }
 
 // The file that a path means.
@@ -44,26 +41,20 @@ std::string file_of(const std::string& path) {
 WeightsFile read_file_of(const std::string& path) {
   const std::string head = InputFile(path).head();
   if (is_torch_file(head)) return read_torch_file(path);
-  explain(path, head);
   // The first byte of the header is that of a JSON object.
-  if (head.size() < 9 || head[8] != '{')
-    fail_input("{}: is neither a .safetensors file nor a PyTorch .pth; name a file of weights",
-               path);
+  if (head.size() < 9 || head[8] != '{') refuse(head);
   SafeTensors file = read_safetensors(path);
-  return {.path = {},
-          .format = "safetensors",
-          .key = {},
+  return {.format = "safetensors",
           .tensors = std::move(file.tensors),
           .types = std::move(file.types),
-          .metadata = std::move(file.metadata),
-          .beside = {}};
+          .metadata = std::move(file.metadata)};
 }
 
 }  // namespace
 
 WeightsFile read_weights(const std::string& path) {
   const std::string file = file_of(path);
-  WeightsFile weights = read_file_of(file);
+  WeightsFile weights = in_file(file, [&] { return read_file_of(file); });
   weights.path = file;
   return weights;
 }

@@ -11,15 +11,15 @@
 namespace nextgrad {
 
 struct WeightsFile {
-  std::string path;    // of the file itself
-  std::string format;  // "safetensors", "PyTorch zip", "PyTorch legacy"
+  std::string path = {};    // of the file itself
+  std::string format = {};  // "safetensors", "PyTorch zip", "PyTorch legacy"
   // .pth: the key under which the weights were, "state_dict" and the like; "" at the top level.
-  std::string key;
-  StateDict tensors;               // PyTorch's names and layouts, on the CPU
-  std::vector<ElementType> types;  // of each tensor in the file
-  Metadata metadata;
+  std::string key = {};
+  StateDict tensors = {};               // PyTorch's names and layouts, on the CPU
+  std::vector<ElementType> types = {};  // of each tensor in the file
+  Metadata metadata = {};
   // .pth: what lies beside the weights ("meta", "optimizer") and was not read as weights.
-  std::vector<std::string> beside;
+  std::vector<std::string> beside = {};
 };
 
 // Opens by content, not by suffix; a run's folder means its best.safetensors. Throws InputError for

@@ -1,33 +1,43 @@
-// Zip archives as PyTorch writes them (PKWARE's APPNOTE.TXT): every entry stored, none compressed.
+// Zip archives as PyTorch writes them: every entry stored, none compressed.
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "data/files/file.h"
-#include "data/files/input_file.h"
+
+struct zip;
 
 namespace nextgrad {
 
-struct ZipEntry {
-  std::string name;
-  std::uint64_t offset, size;  // of its bytes in the file
-  std::uint32_t crc;
+// Reads an archive by libzip, zip64 too.
+class ZipReader {
+ public:
+  struct Entry {
+    std::uint64_t index, size;  // in the archive; at most the file's
+  };
+
+  // Throws InputError unless the archive ends the file, its directory and the entries' headers say
+  // the same, and the entries are stored as they are, none longer than the file, no two of one
+  // name. Memory is in proportion to the file's bytes.
+  explicit ZipReader(const InputFile& file);
+
+  const std::map<std::string, Entry>& entries() const { return entries_; }
+  // The bytes of one of entries() into `into`, which has its size. Throws InputError if they are
+  // not in the file, or the check sum is wrong.
+  void read(const std::string& name, std::span<std::uint8_t> into) const;
+
+ private:
+  std::unique_ptr<zip, void (*)(zip*)> archive_;
+  std::map<std::string, Entry> entries_;
 };
 
-// The entries, in the order of the file. Throws InputError unless the central directory, the local
-// headers and the data descriptors say the same, every entry is stored as it is, no two overlap or
-// have one name, and the directory ends the file. Reads zip64. Memory is in proportion to the
-// directory's bytes in the file.
-std::vector<ZipEntry> read_zip_directory(const InputFile& file);
-
-// The entry's bytes into `into`, which has its size. Throws InputError if the check sum is wrong.
-void read_zip_entry(const InputFile& file, const ZipEntry& entry, std::span<std::uint8_t> into);
-
-// Writes an archive, atomically. Each entry's bytes begin at a multiple of 64, as PyTorch's do.
-// Throws InputError beyond 4 GB (there it would have to be zip64).
+// Writes an archive, atomically. Each entry's bytes begin at a multiple of 64, as PyTorch's do (for
+// which libzip has no way), and are written as they come. Throws InputError beyond 4 GB (there it
+// would have to be zip64).
 class ZipWriter {
  public:
   explicit ZipWriter(std::string path) : path_(path), file_(std::move(path)) {}

@@ -63,11 +63,11 @@ class MemoryFile {
 // The parts of an archive that can still be read.
 Parts parts_of(const std::string& path) {
   Parts parts;
-  const InputFile file(path);
-  for (const ZipEntry& entry : read_zip_directory(file)) {
+  const ZipReader archive{InputFile(path)};
+  for (const auto& [name, entry] : archive.entries()) {
     std::vector<std::uint8_t> bytes(entry.size);
-    read_zip_entry(file, entry, bytes);
-    parts.emplace_back(entry.name, std::string(bytes.begin(), bytes.end()));
+    archive.read(name, bytes);
+    parts.emplace_back(name, std::string(bytes.begin(), bytes.end()));
   }
   return parts;
 }

@@ -7,7 +7,6 @@
 #include <csignal>
 
 #include "data/files/file.h"
-#include "data/files/input_file.h"
 #include "data/files/text.h"
 #include "tests/data/encoders.h"
 #include "tests/data/support.h"

@@ -26,6 +26,18 @@ const Tensor& at(const WeightsFile& file, const std::string& name) {
   throw Error(name);
 }
 
+// Through the files' own code, a number at a time.
+std::uint16_t half_from(double value) {
+  const auto bytes =
+      encode_elements(ElementType::f16, Tensor::from(std::vector<double>{value}, {}));
+  return static_cast<std::uint16_t>(bytes.at(0) | bytes.at(1) << 8);
+}
+float half_to_float(std::uint16_t bits) {
+  alignas(2) std::uint8_t bytes[2];
+  std::memcpy(bytes, &bits, 2);
+  return static_cast<float>(decode_elements(ElementType::f16, bytes, {}).item());
+}
+
 // How many elements differ from the formula, in any bit.
 std::size_t wrong_bits(const NamedTensor& t, bool half) {
   const auto expected = golden::weights(t.name, t.value.shape());
