@@ -138,7 +138,7 @@ class DataBench {
     });
     stage("normalise and pad",
           [&](std::int64_t i) { t.write(resized_[at(i)], crops_[at(i)].label, image_, label_); });
-    const CropMaker maker(data, t);
+    const SampleMaker maker = crops_of(data, t);
     stage("a sample, from file to batch",
           [&](std::int64_t i) { maker.make(i, key(i), image_, label_); });
     loader(workers);
@@ -168,7 +168,7 @@ class DataBench {
     config.batch = 4;
     config.workers = workers;
     config.end_iteration = std::max<std::int64_t>(8, 48 * n_ / 8 / config.batch);
-    Loader loader(*files_.dataset, files_.transform, config);
+    Loader loader(crops_of(*files_.dataset, files_.transform), config);
     loader.next();  // the threads are there
     const Stopwatch clock;
     while (!loader.done()) loader.next();

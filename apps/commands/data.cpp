@@ -10,7 +10,7 @@
 #include "apps/report/contact_sheet.h"
 #include "apps/report/progress.h"
 #include "apps/report/tables.h"
-#include "apps/settings/train_config.h"
+#include "apps/settings/run_config.h"
 #include "apps/training/segmentation_task.h"
 #include "apps/training/signals.h"
 #include "tensor/error.h"

@@ -4,6 +4,7 @@
 #include "apps/commands/commands.h"
 #include "apps/commands/config_options.h"
 #include "apps/inference/checkpoint.h"
+#include "apps/inference/evaluator.h"
 #include "apps/report/tables.h"
 #include "apps/training/classification_task.h"
 #include "apps/training/signals.h"
@@ -37,11 +38,11 @@ void run_pretrain(PretrainArguments& a) {
 
 void check_classes(const LoadedClassifier& loaded, const std::string& weights,
                    const ClassDataset& data, bool any) {
-  if (loaded.classes != data.num_classes())
+  if (loaded.info.num_classes != data.num_classes())
     fail_input(
         "{}: tells {} classes apart, the data set has {}; choose the --data-root it was "
         "trained on",
-        weights, loaded.classes, data.num_classes());
+        weights, loaded.info.num_classes, data.num_classes());
   if (any || loaded.info.classes.empty()) return;
   if (const auto c = first_other_class(loaded.info.classes, data.classes()))
     fail_input(
@@ -58,9 +59,9 @@ void run_eval_only(const PretrainArguments& a) {
   set_num_threads(static_cast<int>(config.threads));
   const auto loaded = load_classifier(a.weights, given.contains("variant") ? config.variant : "",
                                       {config.device, config.precision});
-  const auto data = make_class_dataset(class_data(config), "val");
+  const auto data = open_split(config, "val");
   check_classes(loaded, a.weights, *data, a.any_classes);
-  ClassifierInfo info = loaded.info;
+  ModelInfo info = loaded.info;
   if (given.contains("size")) info.size = config.size;
   const Stopwatch clock;
   ProgressLine progress(stderr, 0);
@@ -76,7 +77,7 @@ void run_eval_only(const PretrainArguments& a) {
       });
   progress.finish();
   fmt::print("{}  ({} images of {} classes at {}x{})\n", summary_of(result.scores),
-             result.scores.total(), loaded.classes, info.size, info.size);
+             result.scores.total(), loaded.info.num_classes, info.size, info.size);
   if (a.json.empty()) return;
   auto json = scores_json(result.scores);
   json["weights"] = a.weights;

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/inference/protocol.h"
+#include "apps/inference/inference.h"
 #include "data/datasets/dataset.h"
 
 namespace nextgrad {

@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <cctype>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 #include <unordered_set>
 
-#include "apps/inference/weights_metadata.h"
 #include "data/files/text.h"
 #include "data/images/palette.h"
 #include "data/weights/train_state.h"
@@ -17,104 +15,182 @@
 namespace nextgrad {
 namespace {
 
-// Names of classes as the file tells them, none if it does not; a colour for each class.
-void read_classes(const WeightsFile& file, int classes, ModelInfo& info) {
-  read_metadata(file, "classes", info.classes);
-  read_metadata(file, "palette", info.palette);
-  const bool ours = file.metadata.count("variant") > 0;
-  const auto n = static_cast<std::size_t>(classes);
-  if (ours && !info.classes.empty() && (info.classes.size() != n || info.palette.size() != n))
-    fail_input(
-        "{}: metadata names {} classes and {} colours, the classifier has {}; write the "
-        "file again",
-        file.path, info.classes.size(), info.palette.size(), classes);
-  if (info.classes.size() != n) {
-    info.classes.clear();
-    info.palette.clear();
+using nlohmann::json;
+
+// What a kind of model calls its parts, and how the names in a file become its.
+struct Parts {
+  std::string head;        // prefix of all that is not the encoder
+  std::string classifier;  // prefix of the last layer
+  StateDict (*adapt)(const StateDict& file, std::vector<std::string>* left_out, std::string* taken);
+};
+const Parts kSegmentation{"decode_head.", "decode_head.conv_seg.", adapt_published_names};
+const Parts kClassification{"head.", "head.", adapt_encoder_names};
+
+// A file of weights, its names adapted to a kind of model.
+struct Source {
+  WeightsFile file;
+  StateDict tensors;
+  std::vector<std::string> left_out;
+  std::string told;  // lines for the user: what was taken off the names, what was not used
+  Architecture shapes;
+
+  Source(const std::string& path, const Parts& parts) : file(read_weights(path)) {
+    const auto format = file.metadata.find("format");
+    if (format != file.metadata.end() && format->second.starts_with(kStateFormat))
+      fail_input("{}: is a run's training state; give the best.safetensors beside it", file.path);
+    std::string prefix;
+    tensors = parts.adapt(file.tensors, &left_out, &prefix);
+    if (!prefix.empty()) told = fmt::format("prefix {} taken off the tensors' names\n", prefix);
+    shapes = architecture_of(adapt_published_names(file.tensors));
   }
-  if (info.palette.size() != n) info.palette = make_palette(classes);
-}
 
-bool is_counter(const std::string& name) {
-  return name.ends_with("num_batches_tracked");
-}
+  bool ours() const { return file.metadata.contains("variant"); }
 
-std::unordered_set<std::string> names_of(const Module& model) {
-  std::unordered_set<std::string> names;
-  for (const Parameter& p : model.named_parameters()) names.insert(p.name);
-  for (const Buffer& b : model.named_buffers()) names.insert(b.name);
-  return names;
-}
+  // The JSON value under a key, into `value`, if the key is there. Throws InputError if segnext has
+  // written another; what another program means by it is left, and that is told.
+  template <class T>
+  void read(const char* key, T& value) {
+    const auto found = file.metadata.find(key);
+    if (found == file.metadata.end()) return;
+    try {
+      check(found->second.size() < (8u << 20), "too long");
+      value = json::parse(found->second).get<T>();
+    } catch (const std::exception&) {
+      if (ours())
+        fail_input("{}: its metadata {} is damaged; write the file again with segnext", file.path,
+                   key);
+      told += fmt::format("its metadata {} is not as segnext writes it, and is not used\n", key);
+    }
+  }
 
-// What pretrained weights are copied into.
-struct Target {
-  Module& model;
-  std::string head;        // prefix of all that is not the encoder: "decode_head."
-  std::string classifier;  // prefix of the last layer: "decode_head.conv_seg."
+  // What the metadata tells of a model whose classifier has so many classes.
+  ModelInfo info(int classes, const std::string& wanted_variant) {
+    ModelInfo info;
+    info.num_classes = classes;
+    info.variant = choose_variant(wanted_variant);
+    read("classes", info.classes);
+    read("palette", info.palette);
+    if (ours()) read("size", info.size);
+    read("mean", info.normalize.mean);
+    read("std", info.normalize.deviation);
+    for (const float d : info.normalize.deviation)
+      if (!(d > 0)) fail_input("{}: its metadata std holds {}; write the file again", file.path, d);
+    if (!info.classes.empty() && std::ssize(info.classes) != classes) {
+      if (ours())
+        fail_input("{}: metadata names {} classes, the classifier has {}; write the file again",
+                   file.path, info.classes.size(), classes);
+      told += fmt::format("its metadata names {} classes for a classifier of {}, and is not used\n",
+                          info.classes.size(), classes);
+      info.classes.clear();
+    }
+    return info;
+  }
+
+ private:
+  // The variant that the metadata, the user (`wanted`, may be empty) and the shapes agree on.
+  std::string choose_variant(const std::string& wanted) const {
+    const std::string given = wanted.empty() ? "" : segnext_config(wanted, 1).variant;
+    const std::string own = ours() ? file.metadata.at("variant") : shapes.variant;
+    if (own.empty() && given.empty())
+      fail_input("{}: its shapes are of no variant known; add --variant tiny (or another)",
+                 file.path);
+    if (!own.empty() && !given.empty() && own != given)
+      fail_input("{}: holds variant {}, not {}; leave --variant out", file.path, own, given);
+    return own.empty() ? given : own;
+  }
 };
 
+// What of a file the model has a place for, and whether the rest shows that it is of a larger one:
+// many tensors (a tenth) in the parts that the model has.
+struct Match {
+  StateDict wanted;
+  bool another_model = false;
+};
+
+Match match(const Module& model, const StateDict& tensors) {
+  const auto part = [](const std::string& name) { return name.substr(0, name.find('.')); };
+  std::unordered_set<std::string> names, parts;
+  for (const Parameter& p : model.named_parameters()) names.insert(p.name);
+  for (const Buffer& b : model.named_buffers()) names.insert(b.name);
+  for (const std::string& name : names) parts.insert(part(name));
+  Match m;
+  std::size_t surplus = 0;
+  for (const NamedTensor& t : tensors)
+    if (names.contains(t.name))
+      m.wanted.push_back(t);
+    else if (t.value.numel() > 1)  // single numbers are counters, a profiler's say
+      surplus += parts.contains(part(t.name));
+  m.another_model = 10 * surplus > names.size();
+  return m;
+}
+
+// Copies the tensors into the model, every one of which must be there, and says so on standard
+// output. Throws InputError for weights of another model and for numbers that are not finite.
+template <class Model>
+Loaded<Model> fill(std::unique_ptr<Model> model, const Source& source, ModelInfo info,
+                   Device device, const std::string& precision) {
+  const auto report = load_state_dict(*model, source.tensors, false);
+  const std::string& path = source.file.path;
+  const Match matched = match(*model, source.tensors);
+  if (!report.covers() || matched.another_model)
+    fail_input("{}: weights of another model than {}: {}", path, info.variant, report.summary());
+  check_usable(path, matched.wanted);
+  fmt::print("{}, variant {}\n{}{}\n", describe(source.file), info.variant, source.told,
+             report.lines());
+  model->eval();
+  model->to(device);
+  set_precision(encoder_of(*model), device, precision);
+  return {std::move(model), std::move(info)};
+}
+
+// How much of the encoder a file has, and whether its classifier is another.
 struct Overlap {
   std::size_t wanted = 0, found = 0;  // of the encoder's tensors, by name and shape
   std::string classifier;             // "file [150,256,1,1], model [3,256,1,1]" if they differ
 };
 
-Overlap compare(const Target& target, const StateDict& file) {
-  std::unordered_map<std::string, Shape> wanted;
-  for (const auto& [name, tensor] : state_dict(target.model)) wanted[name] = tensor.shape();
+Overlap compare(const Module& model, const Parts& parts, const StateDict& file) {
+  std::unordered_map<std::string, Shape> given;
+  for (const auto& [name, tensor] : file) given[name] = tensor.shape();
   Overlap o;
-  const auto encoder = [&](const std::string& name) {
-    return !name.starts_with(target.head) && !is_counter(name);
-  };
-  for (const auto& [name, shape] : wanted) o.wanted += encoder(name);
-  for (const auto& [name, tensor] : file) {
-    const auto found = wanted.find(name);
-    const bool same = found != wanted.end() && found->second == tensor.shape();
-    if (encoder(name)) {
+  for (const auto& [name, tensor] : state_dict(model)) {
+    const auto found = given.find(name);
+    const bool same = found != given.end() && found->second == tensor.shape();
+    const bool counter = tensor.ndim() == 0;  // of a batch norm: absent from old files
+    if (!name.starts_with(parts.head) && !counter) {
+      ++o.wanted;
       o.found += same;
-    } else if (found != wanted.end() && !same && name == target.classifier + "weight") {
-      o.classifier = fmt::format("file {}, model {}", tensor.shape().str(), found->second.str());
+    } else if (found != given.end() && !same && name == parts.classifier + "weight") {
+      o.classifier = fmt::format("file {}, model {}", found->second.str(), tensor.shape().str());
     }
   }
   return o;
 }
 
-// A file of pre-trained weights, its names adapted to the model.
-struct Pretrained {
-  WeightsFile file;
-  StateDict tensors;
-  std::vector<std::string> left_out;
-  std::string prefix;
-};
-
-// Throws InputError if the file names classes, but not these.
-void check_names(const Pretrained& source, const std::vector<std::string>& classes) {
-  std::vector<std::string> told;
-  read_metadata(source.file, "classes", told);
-  if (told.size() != classes.size()) return;
-  if (const auto difference = class_difference(told, classes); !difference.empty())
-    fail_input(
-        "{}: its classifier is of other classes: {}; add --reset-classifier to start the "
-        "classifier anew",
-        source.file.path, difference);
+// "class 1 is leaf, in the data set stem" of the first that is called otherwise; "" for none.
+std::string class_difference(const std::vector<std::string>& weights,
+                             const std::vector<std::string>& data) {
+  const auto c = first_other_class(weights, data);
+  if (!c) return "";
+  return fmt::format("class {} is {}, in the data set {}", *c, in_quotes(weights[*c]),
+                     in_quotes(data[*c]));
 }
 
-std::string load_into(const Target& target, Pretrained source, bool reset,
+std::string load_into(Module& model, const Parts& parts, const std::string& from, bool reset,
                       const std::vector<std::string>& classes) {
-  const WeightsFile& file = source.file;
-  const std::string& path = file.path;
-  StateDict& adapted = source.tensors;
-  std::vector<std::string>& left_out = source.left_out;
-  const Overlap overlap = compare(target, adapted);
-  const std::string variant = architecture_of(adapt_published_names(file.tensors)).variant;
+  Source source(from, parts);
+  const std::string& path = source.file.path;
+  const Overlap overlap = compare(model, parts, source.tensors);
+  const std::string& variant = source.shapes.variant;
   const std::string of = variant.empty() ? "" : fmt::format(" (the file is variant {})", variant);
   if (10 * overlap.found < 9 * overlap.wanted)
     fail_input(
         "{}: only {} of the encoder's {} tensors matched by name and shape{}; give weights "
         "of the model's variant",
         path, overlap.found, overlap.wanted, of);
-  StateDict encoder = adapted;  // another decoder than the model's does no harm
-  std::erase_if(encoder, [&](const NamedTensor& t) { return t.name.starts_with(target.head); });
-  if (is_another_model(target.model, encoder))
+  StateDict encoder = source.tensors;  // another decoder than the model's does no harm
+  std::erase_if(encoder, [&](const NamedTensor& t) { return t.name.starts_with(parts.head); });
+  if (match(model, encoder).another_model)
     fail_input(
         "{}: its encoder is another one: it has tensors which the model has not{}; give weights "
         "of the model's variant",
@@ -123,69 +199,40 @@ std::string load_into(const Target& target, Pretrained source, bool reset,
     fail_input(
         "{}: its classifier {}weight is of other classes ({}); add --reset-classifier to "
         "start the classifier anew",
-        path, target.classifier, overlap.classifier);
-  if (reset)
-    std::erase_if(adapted, [&](const NamedTensor& t) {
-      const bool classifier = t.name.starts_with(target.classifier);
-      if (classifier) left_out.push_back(t.name);
-      return classifier;
-    });
-  const StateDict wanted = wanted_by(target.model, adapted);
-  const bool classifier = std::any_of(wanted.begin(), wanted.end(), [&](const NamedTensor& t) {
-    return t.name.starts_with(target.classifier);
-  });
-  if (classifier) check_names(source, classes);
+        path, parts.classifier, overlap.classifier);
+  const auto of_classifier = [&](const NamedTensor& t) {
+    return t.name.starts_with(parts.classifier);
+  };
+  std::vector<std::string>& left_out = source.left_out;
+  for (const NamedTensor& t : source.tensors)
+    if (reset && of_classifier(t)) left_out.push_back(t.name);
+  if (reset) std::erase_if(source.tensors, of_classifier);
+  const StateDict wanted = match(model, source.tensors).wanted;
+  std::vector<std::string> named;
+  if (std::any_of(wanted.begin(), wanted.end(), of_classifier)) source.read("classes", named);
+  const std::string difference = class_difference(named, classes);
+  if (named.size() == classes.size() && !difference.empty())
+    fail_input(
+        "{}: its classifier is of other classes: {}; add --reset-classifier to start the "
+        "classifier anew",
+        path, difference);
   check_usable(path, wanted);
-  const LoadReport report = load_state_dict(target.model, adapted, false);
-  std::string text = describe(file) +
-                     fmt::format("; encoder: {} of {} matched\n", overlap.found, overlap.wanted) +
-                     describe_prefix(source.prefix) + report.lines();
+  const LoadReport report = load_state_dict(model, source.tensors, false);
+  std::string text = fmt::format("{}; encoder: {} of {} matched\n{}{}", describe(source.file),
+                                 overlap.found, overlap.wanted, source.told, report.lines());
+  const auto shown = left_out.begin() + std::min<std::ptrdiff_t>(4, std::ssize(left_out));
   if (!left_out.empty())
-    text += fmt::format(
-        "\nleft out: {}: {}{}", left_out.size(),
-        fmt::join(left_out.begin(),
-                  left_out.begin() + std::min<std::ptrdiff_t>(4, std::ssize(left_out)), ", "),
-        left_out.size() > 4 ? ", ..." : "");
+    text += fmt::format("\nleft out: {}: {}{}", left_out.size(),
+                        fmt::join(left_out.begin(), shown, ", "),
+                        shown == left_out.end() ? "" : ", ...");
   return text;
 }
 
 }  // namespace
 
-WeightsFile read_model_weights(const std::string& path) {
-  WeightsFile file = read_weights(path);
-  const auto format = file.metadata.find("format");
-  if (format != file.metadata.end() && format->second.starts_with(kStateFormat))
-    fail_input("{}: is a run's training state; give the best.safetensors beside it", file.path);
-  return file;
-}
-
 std::string describe(const WeightsFile& file) {
   return fmt::format("{}: {}, {} tensors{}", printable(file.path), file.format, file.tensors.size(),
                      file.key.empty() ? "" : " under " + printable(file.key));
-}
-
-std::string describe_prefix(const std::string& taken) {
-  return taken.empty() ? "" : fmt::format("prefix {} taken off the tensors' names\n", taken);
-}
-
-StateDict wanted_by(const Module& model, const StateDict& tensors) {
-  const auto names = names_of(model);
-  StateDict wanted;
-  for (const NamedTensor& t : tensors)
-    if (names.contains(t.name)) wanted.push_back(t);
-  return wanted;
-}
-
-bool is_another_model(const Module& model, const StateDict& tensors) {
-  const auto names = names_of(model);
-  const auto part = [](const std::string& name) { return name.substr(0, name.find('.')); };
-  std::unordered_set<std::string> parts;
-  for (const std::string& name : names) parts.insert(part(name));
-  // Single numbers are counters, a profiler's say.
-  const auto surplus = std::count_if(tensors.begin(), tensors.end(), [&](const NamedTensor& t) {
-    return t.value.numel() > 1 && !names.contains(t.name) && parts.contains(part(t.name));
-  });
-  return 10 * static_cast<std::size_t>(surplus) > names.size();
 }
 
 std::optional<std::size_t> first_other_class(const std::vector<std::string>& weights,
@@ -202,66 +249,72 @@ std::optional<std::size_t> first_other_class(const std::vector<std::string>& wei
   return std::nullopt;
 }
 
-std::string class_difference(const std::vector<std::string>& weights,
-                             const std::vector<std::string>& data) {
-  const auto c = first_other_class(weights, data);
-  if (!c) return "";
-  return fmt::format("class {} is {}, in the data set {}", *c, in_quotes(weights[*c]),
-                     in_quotes(data[*c]));
-}
-
-void save_weights(const std::string& path, const SegNeXt& model, const ModelInfo& info) {
-  Metadata metadata = model_metadata(info.config.variant, info.classes, info.normalize);
-  metadata["palette"] = nlohmann::json(info.palette).dump();
+void save_weights(const std::string& path, const Module& model, const ModelInfo& info) {
+  Metadata metadata{
+      {"format", "pt"},
+      {"variant", info.variant},
+      {"classes", json(info.classes).dump(-1, ' ', false, json::error_handler_t::replace)},
+      {"mean", json(info.normalize.mean).dump()},
+      {"std", json(info.normalize.deviation).dump()}};
+  if (!info.palette.empty()) metadata["palette"] = json(info.palette).dump();
+  if (info.size > 0) metadata["size"] = std::to_string(info.size);
   write_safetensors(path, state_dict(model), metadata);
 }
 
-LoadedModel load_weights(const std::string& given, const std::string& variant,
+LoadedModel load_weights(const std::string& path, const std::string& variant,
                          const Placement& placement) {
   const Device device = Device::parse(placement.device);
-  const WeightsFile file = read_model_weights(given);
-  const std::string& path = file.path;
-  std::string prefix;
-  const StateDict adapted = adapt_published_names(file.tensors, nullptr, &prefix);
-  const Architecture shapes = architecture_of(adapted);
+  Source source(path, kSegmentation);
+  const Architecture& shapes = source.shapes;
   if (shapes.classes < 1 || shapes.classes > 255)
-    fail_input("{}: no classifier decode_head.conv_seg.weight{}", path,
+    fail_input("{}: no classifier decode_head.conv_seg.weight{}", source.file.path,
                shapes.variant.empty()
                    ? "; give weights of a whole SegNeXt"
                    : ", an encoder alone; train it first: segnext train --pretrained");
-  LoadedModel loaded;
-  const int classes = static_cast<int>(shapes.classes);
-  const std::string chosen = choose_variant(file, variant, shapes.variant);
-  read_classes(file, classes, loaded.info);
-  read_normalize(file, loaded.info.normalize);
-  loaded.info.config = segnext_config(chosen, classes);
-  loaded.model = std::make_unique<SegNeXt>(loaded.info.config);
-  fill_model(*loaded.model, file, adapted, chosen, prefix);
-  loaded.model->to(device);
-  set_precision(loaded.model->backbone(), device, placement.precision);
-  return loaded;
+  ModelInfo info = source.info(static_cast<int>(shapes.classes), variant);
+  if (source.ours() && !info.classes.empty() && std::ssize(info.palette) != info.num_classes)
+    fail_input("{}: metadata has {} colours for {} classes; write the file again", source.file.path,
+               info.palette.size(), info.num_classes);
+  if (info.classes.empty() || std::ssize(info.palette) != info.num_classes)
+    info.palette = make_palette(info.num_classes);
+  auto model = std::make_unique<SegNeXt>(segnext_config(info.variant, info.num_classes));
+  return fill(std::move(model), source, std::move(info), device, placement.precision);
+}
+
+LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
+                                 const Placement& placement) {
+  const Device device = Device::parse(placement.device);
+  Source source(path, kClassification);
+  const auto head = std::find_if(source.tensors.begin(), source.tensors.end(),
+                                 [](const NamedTensor& t) { return t.name == "head.weight"; });
+  if (head == source.tensors.end() || head->value.ndim() != 2 || head->value.dim(0) > (1 << 20))
+    fail_input("{}: no classifier head.weight; give weights of an encoder with its classifier",
+               source.file.path);
+  ModelInfo info = source.info(static_cast<int>(head->value.dim(0)), variant);
+  if (info.size == 0) info.size = 224;  // as the published ones
+  if (info.size < 32 || info.size > 16384)
+    fail_input("{}: metadata names pictures of {} pixels; write the file again", source.file.path,
+               info.size);
+  const SegNeXtConfig config = segnext_config(info.variant, info.num_classes);
+  auto model = std::make_unique<MSCANClassifier>(config.encoder, info.num_classes);
+  return fill(std::move(model), source, std::move(info), device, placement.precision);
 }
 
 std::string load_pretrained(SegNeXt& model, const std::string& path, bool reset_classifier,
                             const std::vector<std::string>& classes) {
-  Pretrained source{read_model_weights(path), {}, {}, {}};
-  source.tensors = adapt_published_names(source.file.tensors, &source.left_out, &source.prefix);
-  return load_into({model, "decode_head.", "decode_head.conv_seg."}, std::move(source),
-                   reset_classifier, classes);
+  return load_into(model, kSegmentation, path, reset_classifier, classes);
 }
 
 std::string load_pretrained(MSCANClassifier& model, const std::string& path, bool reset_classifier,
                             const std::vector<std::string>& classes) {
-  Pretrained source{read_model_weights(path), {}, {}, {}};
-  source.tensors = adapt_encoder_names(source.file.tensors, &source.left_out, &source.prefix);
-  return load_into({model, "head.", "head."}, std::move(source), reset_classifier, classes);
+  return load_into(model, kClassification, path, reset_classifier, classes);
 }
 
 void match_classes(ModelInfo& info, const std::string& weights, const Dataset& dataset,
                    const std::string& kind, bool any) {
-  if (info.config.num_classes != dataset.num_classes())
+  if (info.num_classes != dataset.num_classes())
     fail_input("{}: predicts {} classes, data set {} has {}; choose the --data it was trained on",
-               weights, info.config.num_classes, kind, dataset.num_classes());
+               weights, info.num_classes, kind, dataset.num_classes());
   if (info.classes.empty()) {
     info.classes = dataset.classes();
     info.palette = dataset.palette();

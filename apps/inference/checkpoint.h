@@ -1,5 +1,5 @@
-// Weights of a SegNeXt as a file in PyTorch's names and layout, with what one must know to use
-// them: written as .safetensors; read as that or as PyTorch's .pth, whichever the content is.
+// Weights of a model as a file in PyTorch's names and layout, with what one must know to use them:
+// written as .safetensors; read as that or as PyTorch's .pth, whichever the content is.
 #pragma once
 
 #include <memory>
@@ -17,26 +17,44 @@
 namespace nextgrad {
 
 struct ModelInfo {
-  SegNeXtConfig config;
+  std::string variant;
   std::vector<std::string> classes;  // empty: the file does not say
-  Palette palette;                   // one colour a class
+  Palette palette;                   // one colour a class; of a classifier of pictures none
+  std::int64_t size = 0;  // of a classifier of pictures: pixels a side it was trained at; else 0
   Normalize normalize;
+  int num_classes = 0;  // of the last layer; set when weights are loaded
 };
 
-// Metadata of the file: variant, classes (JSON array of names), palette, mean, std.
-void save_weights(const std::string& path, const SegNeXt& model, const ModelInfo& info);
+// Metadata of the file: variant, classes (JSON array of names), mean, std, and palette or size. The
+// encoder's tensors of an MSCANClassifier come without prefix, then head.weight and head.bias: the
+// published ImageNet files' names.
+void save_weights(const std::string& path, const Module& model, const ModelInfo& info);
 
-struct LoadedModel {
-  std::unique_ptr<SegNeXt> model;  // evaluation mode
+inline MSCAN& encoder_of(SegNeXt& model) {
+  return model.backbone();
+}
+inline MSCAN& encoder_of(MSCANClassifier& model) {
+  return model;
+}
+
+template <class Model>
+struct Loaded {
+  std::unique_ptr<Model> model;  // evaluation mode
   ModelInfo info;
 };
+using LoadedModel = Loaded<SegNeXt>;
+using LoadedClassifier = Loaded<MSCANClassifier>;
 // Opens weights written by `segnext train`, or published ones. What they do not say themselves is
 // read from the shapes (variant, number of classes) or from `variant`; class names of others'
 // metadata are used if there are as many as classes. Prints which tensors matched, what prefix was
-// taken off their names and which more there are. Throws InputError for another file, unless every
-// tensor of the model is there, and for numbers that are not finite.
+// taken off their names, which more there are, and what of the metadata was not used. Throws
+// InputError for another file, unless every tensor of the model is there, and for numbers that are
+// not finite.
 LoadedModel load_weights(const std::string& path, const std::string& variant,
                          const Placement& placement);
+// The same of weights of an encoder with its classifier, which `segnext pretrain` writes.
+LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
+                                 const Placement& placement);
 
 // Copies what fits from a file of weights: an ImageNet encoder (whose classifier is left out), or a
 // whole model. Returns lines that say what matched, what is missing, unexpected and mis-shaped.
@@ -51,25 +69,13 @@ std::string load_pretrained(MSCANClassifier& model, const std::string& path,
                             bool reset_classifier = false,
                             const std::vector<std::string>& classes = {});
 
-// read_weights for a model: throws InputError for a training state, whose weights stand beside it.
-WeightsFile read_model_weights(const std::string& path);
 // "x.pth: PyTorch zip, 347 tensors under state_dict".
 std::string describe(const WeightsFile& file);
-// "prefix model. taken off the tensors' names" and a line end; nothing for none.
-std::string describe_prefix(const std::string& taken);
-// Whether tensors that the model has no place for show that they belong to a larger one: many (a
-// tenth) in the parts that it has.
-bool is_another_model(const Module& model, const StateDict& tensors);
-// Those that the module has a place for.
-StateDict wanted_by(const Module& model, const StateDict& tensors);
 
 // The first class that is called otherwise in the data set, but for case, spaces and signs; of
 // lists of two lengths the shorter is looked at.
 std::optional<std::size_t> first_other_class(const std::vector<std::string>& weights,
                                              const std::vector<std::string>& data);
-// "class 1 is leaf, in the data set stem" of that one; "" where there is none.
-std::string class_difference(const std::vector<std::string>& weights,
-                             const std::vector<std::string>& data);
 // Makes the names and colours of weights that name no classes the data set's. Throws InputError
 // unless the weights' classes are as many as the data set's and, but for `any`, called the same.
 void match_classes(ModelInfo& info, const std::string& weights, const Dataset& dataset,

@@ -1,4 +1,4 @@
-// Scores of a model on a data set; train's validation and eval share it.
+// Scores of a model on a data set; the trainings' validations and the commands share it.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,10 @@
 
 #include "apps/inference/inference.h"
 #include "apps/inference/pipeline.h"
+#include "data/augment/class_transforms.h"
 #include "data/datasets/dataset.h"
 #include "data/scores/metrics.h"
+#include "models/classifier.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -51,9 +53,29 @@ std::string network_remedy(const Protocol& protocol);
 // called after each and may stop by false. `ahead` pictures at most are read and resized ahead, by
 // other threads. Leaves the model in the mode it was in. Throws InputError for a data set without
 // labels.
+using More = std::function<bool(std::int64_t done)>;
 EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& protocol,
-                    const std::set<std::int64_t>& keep,
-                    const std::function<bool(std::int64_t)>& more,
+                    const std::set<std::int64_t>& keep, const More& more,
                     std::size_t ahead = kPipelineDepth);
+
+struct ClassExample {
+  std::string name;
+  Image image;  // as the network saw it, before normalisation
+  int label, prediction;
+  double confidence;  // of the prediction, by softmax
+};
+
+struct ClassEvalResult {
+  ClassScores scores;
+  std::vector<ClassExample> examples;  // first those that were right
+  bool stopped = false;                // `more` said so: the scores are incomplete
+};
+
+// Top-1 and top-5 of a classifier: scores every picture, `batch` at a time; the figures do not
+// depend on it. Keeps the first picture recognised and the first mistaken of up to `examples`
+// classes. The rest as above; `more` is called after each batch.
+ClassEvalResult evaluate_classes(MSCANClassifier& model, const ClassDataset& dataset,
+                                 const ClassEvalTransform& transform, std::int64_t batch,
+                                 std::int64_t examples, const More& more);
 
 }  // namespace nextgrad

@@ -7,9 +7,21 @@
 #include "autograd/shape_ops.h"
 #include "data/datasets/patches.h"
 #include "tensor/backend.h"
+#include "tensor/error.h"
 
 namespace nextgrad {
 namespace {
+
+// The smallest side the network takes.
+constexpr std::int64_t kLeast = 32;
+
+void check_window(const Protocol& p, const char* window, const char* stride) {
+  if (p.window.height == 0 && p.stride.height > 0)
+    fail_input("{} needs {}: the size of the sliding window", stride, window);
+  if (p.stride.height > p.window.height || p.stride.width > p.window.width)
+    fail_input("{} {} is above {} {}: pixels between the windows would have no class; lower it",
+               stride, p.stride.str(), window, p.window.str());
+}
 
 // x [N,H,W,C], mirrored left to right.
 Tensor mirrored(const Tensor& x) {
@@ -28,14 +40,12 @@ class ViewScores {
   ViewScores(ModelForward& forward, const Protocol& protocol, const Image& picture, bool flipped)
       : forward_(forward), protocol_(protocol), picture_(picture), flipped_(flipped) {
     const bool whole = protocol.window.height == 0;
-    window_h_ = whole ? picture.height : std::min(protocol.window.height, picture.height);
-    window_w_ = whole ? picture.width : std::min(protocol.window.width, picture.width);
-    const Size &window = protocol.window, &stride = protocol.stride;
-    tops_ = lefts_ = {0};
-    if (!whole) {
-      tops_ = patch_starts(picture.height, window.height, window.height - stride.height);
-      lefts_ = patch_starts(picture.width, window.width, window.width - stride.width);
-    }
+    const Size window = whole ? Size{picture.height, picture.width} : protocol.window;
+    const Size stride = whole ? window : protocol.stride;
+    window_h_ = std::min(window.height, picture.height);
+    window_w_ = std::min(window.width, picture.width);
+    tops_ = patch_starts(picture.height, window.height, window.height - stride.height);
+    lefts_ = patch_starts(picture.width, window.width, window.width - stride.width);
     // The mirrored picture is what the windows slide over.
     if (flipped)
       for (std::int64_t& left : lefts_) left = picture.width - window_w_ - left;
@@ -131,6 +141,29 @@ std::int64_t rows_of_a_band(std::int64_t width, const SegNeXt& model) {
 }
 
 }  // namespace
+
+Protocol make_protocol(const ProtocolSizes& sizes, const Normalize& normalize,
+                       const char* window_option, const char* stride_option) {
+  Protocol p;
+  p.window_option = window_option;
+  p.window = sizes.window;
+  p.stride = sizes.stride;
+  check_window(p, window_option, stride_option);
+  if (p.stride.height == 0) p.stride = {p.window.height * 3 / 4, p.window.width * 3 / 4};
+  p.transform.height = sizes.size.height;
+  p.transform.width = sizes.size.width;
+  p.transform.base_short = std::min(sizes.base.height, sizes.base.width);
+  p.transform.base_long = std::max(sizes.base.height, sizes.base.width);
+  p.transform.multiple = sizes.multiple;
+  p.transform.least = kLeast;
+  p.transform.normalize = normalize;
+  return p;
+}
+
+Protocol val_protocol(const TrainConfig& c) {
+  return make_protocol({c.val_size, c.base_size, c.val_window, c.val_stride, c.val_multiple}, {},
+                       "--val-window", "--val-stride");
+}
 
 std::vector<Image> resize_views(const Protocol& protocol, const Image& image) {
   std::vector<Image> views;

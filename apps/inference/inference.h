@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "apps/inference/forward.h"
-#include "apps/settings/settings.h"
+#include "apps/settings/run_config.h"
 #include "data/augment/transforms.h"
 #include "models/segnext.h"
 
@@ -28,6 +28,20 @@ struct Protocol {
 
   std::size_t views() const { return scales.size() * (flip ? 2 : 1); }
 };
+
+struct ProtocolSizes {
+  Size size = {}, base = {}, window = {}, stride = {};
+  std::int64_t multiple = 32;
+};
+
+// One view at scale 1. A window without a stride gets three quarters of it: 768 for 1024, as
+// published. Throws InputError for a stride that leaves gaps, naming the two options.
+Protocol make_protocol(const ProtocolSizes& sizes, const Normalize& normalize,
+                       const char* window_option = "--window",
+                       const char* stride_option = "--stride");
+
+// The protocol of a training run's validation.
+Protocol val_protocol(const TrainConfig& config);
 
 // The picture at every scale of the protocol: the part of the work that needs no network.
 std::vector<Image> resize_views(const Protocol& protocol, const Image& image);

@@ -5,11 +5,9 @@
 #include <vector>
 
 #include "apps/inference/checkpoint.h"
-#include "apps/inference/class_evaluator.h"
 #include "apps/inference/evaluator.h"
 #include "apps/report/report.h"
-#include "apps/settings/pretrain_config.h"
-#include "apps/settings/train_config.h"
+#include "apps/settings/run_config.h"
 
 namespace nextgrad {
 

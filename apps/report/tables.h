@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "data/scores/class_metrics.h"
 #include "data/scores/dataset_statistics.h"
 #include "data/scores/metrics.h"
 

@@ -13,10 +13,8 @@ struct Placement {
 inline constexpr const char* kDeviceHelp = "where to compute: cpu, cuda or cuda:N";
 inline constexpr const char* kPrecisionHelp =
     "f32; on a GPU also tf32 (products on tensor cores, inputs rounded to 10 bits) or bf16 (half "
-    "the "
-    "memory, too: activations and products in bfloat16; weights, statistics and losses in f32). "
-    "f32 "
-    "by default: it gives what the CPU gives, to rounding";
+    "the memory, too: activations and products in bfloat16; weights, statistics and losses in "
+    "f32). f32 by default: it gives what the CPU gives, to rounding";
 
 // Makes the encoder, and what follows it, compute so. Throws InputError for a device and precision
 // that do not go together.

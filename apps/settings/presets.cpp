@@ -1,5 +1,6 @@
 #include "apps/settings/presets.h"
 
+#include "models/segnext.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -29,7 +30,12 @@ constexpr Recipe kRecipes[] = {
     {"vaihingen", "ISPRS Vaihingen, 6 classes (not in the paper)", 512, 512, 512, 16, 80000},
 };
 
-constexpr const char* kVariants[] = {"tiny", "small", "base", "large"};
+// The paper's: nano is our own.
+std::vector<std::string> paper_variants() {
+  std::vector<std::string> variants = segnext_variants();
+  std::erase(variants, "nano");
+  return variants;
+}
 
 TrainConfig config_of(const Recipe& r, const std::string& variant) {
   TrainConfig c;
@@ -66,13 +72,14 @@ std::vector<PresetData> preset_data() {
 std::vector<std::string> preset_names() {
   std::vector<std::string> names;
   for (const Recipe& r : kRecipes)
-    for (const char* variant : kVariants) names.push_back(fmt::format("{}-{}", r.name, variant));
+    for (const std::string& variant : paper_variants())
+      names.push_back(fmt::format("{}-{}", r.name, variant));
   return names;
 }
 
 TrainConfig preset_config(const std::string& name) {
   for (const Recipe& r : kRecipes)
-    for (const char* variant : kVariants)
+    for (const std::string& variant : paper_variants())
       if (name == fmt::format("{}-{}", r.name, variant)) return config_of(r, variant);
   const std::string guess = nearest(name, preset_names());
   fail_input("unknown preset '{}'; {}", name,

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/settings/train_config.h"
+#include "apps/settings/run_config.h"
 
 namespace nextgrad {
 

@@ -1,56 +1,160 @@
 #include "apps/settings/run_config.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "apps/settings/precision.h"
 #include "models/segnext.h"
 
 namespace nextgrad {
+namespace {
 
-Setting text_setting(const char* key, std::string help, std::string& value,
-                     std::vector<std::string> choices, bool resumable) {
-  return {key, std::move(help), &value, 0, 0, std::move(choices), resumable};
-}
+constexpr bool kMayChange = true;  // when a run is resumed
 
-Setting size_setting(const char* key, std::string help, Size& value, double lowest,
-                     bool resumable) {
-  return {key, std::move(help), &value, lowest, kUnlimited, {}, resumable};
-}
-
-Settings settings_of(RunConfig& c) {
-  constexpr bool kMayChange = true;
-  return {
-      text_setting("variant", "nano, tiny, small, base or large", c.variant, segnext_variants()),
-      flag_setting("reset-classifier",
-                   "start the last layer anew: for pretrained weights of other classes",
-                   c.reset_classifier, kMayChange),
-      text_setting("device", kDeviceHelp, c.device, {}, kMayChange),
-      text_setting("precision", kPrecisionHelp, c.precision, {"f32", "tf32", "bf16"}, kMayChange),
-      number_setting("batch", "images per (micro-)batch", c.batch, 1, 8192),
-      number_setting("accumulate", "micro-batches whose gradients make one step", c.accumulate, 1,
-                     4096),
-      number_setting("skip-damaged",
-                     "damaged training images that may be left out (each is logged) before the run "
-                     "ends",
-                     c.skip_damaged, 0, kUnlimited, kMayChange),
-      number_setting("max-pixels", "pictures of more pixels are refused", c.largest_picture, 1,
-                     kUnlimited, kMayChange),
-      number_setting("seed", "of weights, order and augmentation", c.seed, 0, kUnlimited),
-      number_setting("clip-grad", "largest norm of the gradient; 0 = no limit", c.clip_grad, 0,
-                     kUnlimited),
-      number_setting("ema", "decay of averaged weights, such as 0.999; 0 = no averaging", c.ema, 0,
-                     0.999999),
-      number_setting("drop-path", "rate at the last block; -1 = the variant's own", c.drop_path, -1,
-                     0.95),
-      number_setting("flip", "probability of a horizontal flip", c.flip, 0, 1),
-      number_setting("checkpoint-every", "iterations between checkpoints; 0 = only at the end",
-                     c.checkpoint_every, 0, kUnlimited, kMayChange),
-      flag_setting("recompute",
-                   "recompute activations in the backward pass: less memory, more time",
-                   c.recompute, kMayChange),
-      number_setting("workers", "threads that load and augment images", c.workers, 0, 256,
-                     kMayChange),
-      number_setting("threads", "threads that compute; 0 = all cores", c.threads, 0, 1024,
-                     kMayChange),
+// Adds those of every run.
+void add_common(RunConfig& c, Settings& all) {
+  Settings common = {
+      {"variant", "nano, tiny, small, base or large", c.variant, segnext_variants()},
+      {"reset-classifier", "start the last layer anew: for pretrained weights of other classes",
+       c.reset_classifier, kMayChange},
+      {"device", kDeviceHelp, c.device, kMayChange},
+      {"precision", kPrecisionHelp, c.precision, {"f32", "tf32", "bf16"}, kMayChange},
+      {"batch", "images per (micro-)batch", c.batch, 1, 8192},
+      {"accumulate", "micro-batches whose gradients make one step", c.accumulate, 1, 4096},
+      {"skip-damaged",
+       "damaged training images that may be left out (each is logged) before the run ends",
+       c.skip_damaged, 0, kUnlimited, kMayChange},
+      {"max-pixels", "pictures of more pixels are refused", c.largest_picture, 1, kUnlimited,
+       kMayChange},
+      {"seed", "of weights, order and augmentation", c.seed, 0, kUnlimited},
+      {"clip-grad", "largest norm of the gradient; 0 = no limit", c.clip_grad, 0, kUnlimited},
+      {"ema", "decay of averaged weights, such as 0.999; 0 = no averaging", c.ema, 0, 0.999999},
+      {"drop-path", "rate at the last block; -1 = the variant's own", c.drop_path, -1, 0.95},
+      {"flip", "probability of a horizontal flip", c.flip, 0, 1},
+      {"checkpoint-every", "iterations between checkpoints; 0 = only at the end",
+       c.checkpoint_every, 0, kUnlimited, kMayChange},
+      {"recompute", "recompute activations in the backward pass: less memory, more time",
+       c.recompute, kMayChange},
+      {"workers", "threads that load and augment images", c.workers, 0, 256, kMayChange},
+      {"threads", "threads that compute; 0 = all cores", c.threads, 0, 1024, kMayChange},
   };
+  std::ranges::move(common, std::back_inserter(all));
+}
+
+}  // namespace
+
+Settings settings_of(TrainConfig& c) {
+  Settings all = {
+      {"data", dataset_kinds_help(), c.data, dataset_kinds()},
+      {"data-root", "the folder the data set was unpacked in, or the TOML file of a set of folders",
+       c.data_root, kMayChange},
+      {"pretrained",
+       "weights to start from, .pth or .safetensors (then use lr 6e-5, head-lr-multiplier 10)",
+       c.pretrained, kMayChange},
+      {"crop", "training crop in pixels: one number or H W", c.crop, 32},
+      {"iterations", "optimiser steps in all; may grow when a run is resumed", c.iterations, 1,
+       kUnlimited, kMayChange},
+      {"epochs", "or: how often each image is shown; 0 = by the iterations", c.epochs, 0, 1e6,
+       kMayChange},
+      {"optimizer", "adamw or sgd", c.optimizer, {"adamw", "sgd"}},
+      {"lr", "highest learning rate", c.lr, 0, 100},
+      {"head-lr-multiplier", "the decoder learns this many times faster", c.head_lr_multiplier, 0,
+       1000},
+      {"weight-decay", "on all weights but those of norms", c.weight_decay, 0, 10},
+      {"momentum", "of sgd", c.momentum, 0, 1},
+      {"schedule", "how the learning rate falls: poly or cosine", c.schedule, {"poly", "cosine"}},
+      {"power", "exponent of poly", c.power, 0, 10},
+      {"warmup", "iterations of linear warm-up", c.warmup, 0, kUnlimited},
+      {"warmup-ratio", "share of the learning rate at which the warm-up begins", c.warmup_ratio, 0,
+       1},
+      {"dropout", "channel dropout before the classifier", c.dropout, 0, 0.95},
+      {"label-smoothing", "of the cross entropy", c.label_smoothing, 0, 0.95},
+      {"base-size", "fit images into this WIDTHxHEIGHT before scaling; 0 = as they are",
+       c.base_size},
+      {"scale-min", "random scale, lower end", c.scale_min, 0.05, 20},
+      {"scale-max", "random scale, upper end", c.scale_max, 0.05, 20},
+      {"cat-max-ratio",
+       "crops are drawn anew, 10 times at most, until no class fills this share; 1 = the first "
+       "crop is taken",
+       c.cat_max_ratio, 0.05, 1},
+      {"photometric", "random brightness, contrast, saturation and hue", c.photometric},
+      {"reduced-decoding",
+       "JPEGs that shrink to half or less are decoded at that size: faster, a little smoother",
+       c.reduced_decoding},
+      {"val-every", "iterations between validations; 0 = only at the end", c.val_every, 0,
+       kUnlimited, kMayChange},
+      {"val-size", "validation images are resized to WIDTHxHEIGHT; 0 = see val-multiple",
+       c.val_size, 0, kMayChange},
+      {"val-multiple", "or up to multiples of this many pixels", c.val_multiple, 1, 1024,
+       kMayChange},
+      {"val-window", "validate by a sliding window of WIDTHxHEIGHT; 0 = whole images", c.val_window,
+       0, kMayChange},
+      {"val-stride", "steps of that window; 0 = three quarters of it", c.val_stride, 0, kMayChange},
+      {"pictures", "validation images shown in the report", c.pictures, 0, 64, kMayChange},
+  };
+  add_common(c, all);
+  return all;
+}
+
+std::unique_ptr<Dataset> open_split(const TrainConfig& config, const std::string& split) {
+  return make_dataset({config.data, config.data_root}, split);
+}
+
+std::string config_text(TrainConfig config) {
+  return config_text(settings_of(config), "segnext train");
+}
+
+Settings settings_of(PretrainConfig& c) {
+  Settings all = {
+      {"data", "folders (ROOT/train/CLASS, ROOT/val/CLASS; or ROOT/CLASS) or idx (MNIST's files)",
+       c.data, class_dataset_kinds()},
+      {"data-root", "folder of the data set", c.data_root, kMayChange},
+      {"val-share", "of ROOT/CLASS: share of each class to validate on", c.val_share, 0, 0.95},
+      {"pretrained", "weights to start from, .pth or .safetensors", c.pretrained, kMayChange},
+      {"size", "pictures have this many pixels a side", c.size, 32, 4096},
+      {"epochs", "how often each picture is shown", c.epochs, 0.001, 1e6, kMayChange},
+      {"iterations", "optimiser steps in all; 0 = by the epochs", c.iterations, 0, kUnlimited,
+       kMayChange},
+      {"lr", "highest learning rate of AdamW (the paper's: 1e-3 for batches of 1024)", c.lr, 0,
+       100},
+      {"min-lr", "where the cosine ends", c.min_lr, 0, 100},
+      {"warmup", "epochs of linear warm-up (a tenth of the run at most)", c.warmup, 0, 1e6},
+      {"weight-decay", "on all weights but vectors (norms, biases, layer scales)", c.weight_decay,
+       0, 10},
+      {"label-smoothing", "share of a label spread over all classes", c.label_smoothing, 0, 0.95},
+      {"scale-min", "random resized crop: smallest share of the picture's area", c.scale_min, 0.001,
+       1},
+      {"scale-max", "and largest", c.scale_max, 0.001, 1},
+      {"interpolation",
+       "bicubic or bilinear, as Pillow's",
+       c.interpolation,
+       {"bicubic", "bilinear"}},
+      {"rand-augment", "operations of RandAugment per picture; 0 = without", c.rand_augment, 0, 16},
+      {"magnitude", "of RandAugment's operations, 0 to 10", c.magnitude, 0, 10},
+      {"magnitude-std", "and how much it varies", c.magnitude_std, 0, 10},
+      {"jitter", "random brightness, contrast, saturation: largest change; 0 = none", c.jitter, 0,
+       1},
+      {"mixup", "alpha of mixup; 0 = without", c.mixup, 0, 100},
+      {"cutmix", "alpha of CutMix; 0 = without", c.cutmix, 0, 100},
+      {"mix-switch", "probability of CutMix rather than mixup", c.mix_switch, 0, 1},
+      {"erasing", "probability of random erasing", c.erasing, 0, 1},
+      {"val-every", "epochs between validations; 0 = only at the end", c.val_every, 0, 1e6,
+       kMayChange},
+      {"crop-share", "validation: the middle crop's share of the resized short side", c.crop_share,
+       0.1, 1, kMayChange},
+      {"pictures", "examples shown in the report", c.pictures, 0, 64, kMayChange},
+  };
+  add_common(c, all);
+  return all;
+}
+
+std::unique_ptr<ClassDataset> open_split(const PretrainConfig& c, const std::string& split) {
+  return make_class_dataset({c.data, c.data_root, c.val_share, static_cast<std::uint64_t>(c.seed)},
+                            split);
+}
+
+std::string config_text(PretrainConfig config) {
+  return config_text(settings_of(config), "segnext pretrain");
 }
 
 }  // namespace nextgrad

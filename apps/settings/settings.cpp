@@ -2,8 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
-#include <limits>
+#include <iterator>
 
 #include "data/files/file.h"
 #include "data/files/toml.h"
@@ -56,26 +55,28 @@ std::string with_bytes(std::string_view text) {
   return out;
 }
 
+// What a setting takes from a TOML file, by the place of its target's type.
+struct Taken {
+  const char* wanted;
+  bool text = false, whole = false, real = false, flag = false;
+};
+constexpr Taken kTaken[] = {
+    {.wanted = "a string in quotes", .text = true},
+    {.wanted = "a number", .whole = true, .real = true},
+    {.wanted = "a whole number", .whole = true},
+    {.wanted = "true or false", .flag = true},
+    {.wanted = "a number or \"WIDTHxHEIGHT\"", .text = true, .whole = true}};
+static_assert(std::size(kTaken) == std::variant_size_v<decltype(Setting::target)>);
+
 // The text that Setting::set reads, from a TOML value.
 std::string text_of(const toml::node& node, const Setting& setting, const std::string& what) {
-  const bool is_text = std::holds_alternative<std::string*>(setting.target);
-  const bool is_size = std::holds_alternative<Size*>(setting.target);
-  const bool is_flag = std::holds_alternative<bool*>(setting.target);
-  if (const auto* s = node.as_string(); s != nullptr && (is_text || is_size))
-    return with_bytes(s->get());
-  if (const auto* i = node.as_integer(); i != nullptr && !is_text && !is_flag)
-    return std::to_string(i->get());
-  if (const auto* f = node.as_floating_point();
-      f != nullptr && std::holds_alternative<double*>(setting.target))
-    return fmt::format("{}", f->get());
-  if (const auto* b = node.as_boolean(); b != nullptr && is_flag)
-    return b->get() ? "true" : "false";
-  const char* wanted = is_text   ? "a string in quotes"
-                       : is_size ? "a number or \"WIDTHxHEIGHT\""
-                       : is_flag ? "true or false"
-                       : std::holds_alternative<double*>(setting.target) ? "a number"
-                                                                         : "a whole number";
-  fail_input("{}: should be {}", what, wanted);
+  const Taken& taken = kTaken[setting.target.index()];
+  if (taken.text && node.is_string()) return with_bytes(node.as_string()->get());
+  if (taken.whole && node.is_integer()) return std::to_string(node.as_integer()->get());
+  if (taken.real && node.is_floating_point())
+    return fmt::format("{}", node.as_floating_point()->get());
+  if (taken.flag && node.is_boolean()) return node.as_boolean()->get() ? "true" : "false";
+  fail_input("{}: should be {}", what, taken.wanted);
 }
 
 }  // namespace
@@ -100,25 +101,22 @@ Size parse_size(const std::string& text, const std::string& what) {
 }
 
 void Setting::set(const std::string& text, const std::string& what) {
-  const auto in_range = [&](double value) {
-    if (!(value >= lowest && value <= highest)) {
-      if (highest >= kUnlimited && !(value >= lowest))
-        fail_input("{}: {} is too small; at least {}", what, text, lowest);
+  const auto in_range = [&](auto number) {
+    const auto value = static_cast<double>(number);
+    if (highest >= kUnlimited && !(value >= lowest))
+      fail_input("{}: {} is too small; at least {}", what, text, lowest);
+    if (!(value >= lowest && value <= highest))
       fail_input("{}: {} is out of range; from {} to {}", what, text, lowest, highest);
-    }
+    return number;
   };
   if (auto* s = std::get_if<std::string*>(&target)) {
     if (!choices.empty() && std::find(choices.begin(), choices.end(), text) == choices.end())
       fail_input("{}: '{}' is unknown; choose {}", what, text, fmt::join(choices, ", "));
     **s = text;
   } else if (auto* d = std::get_if<double*>(&target)) {
-    const auto value = parse_number<double>(text, what, "a number");
-    in_range(value);
-    **d = value;
+    **d = in_range(parse_number<double>(text, what, "a number"));
   } else if (auto* i = std::get_if<std::int64_t*>(&target)) {
-    const auto value = parse_number<std::int64_t>(text, what, "a whole number");
-    in_range(static_cast<double>(value));
-    **i = value;
+    **i = in_range(parse_number<std::int64_t>(text, what, "a whole number"));
   } else if (auto* b = std::get_if<bool*>(&target)) {
     if (text != "true" && text != "false") fail_input("{}: '{}' is not true or false", what, text);
     **b = text == "true";
@@ -138,37 +136,6 @@ std::string Setting::str() const {
   return size.height == size.width ? size.str() : toml_string(size.str());
 }
 
-namespace {
-
-std::set<std::string> set_from_table(const toml::table& table, const std::string& file,
-                                     Settings& settings) {
-  std::vector<std::string> keys;
-  std::set<std::string> present;
-  for (const auto& s : settings) keys.push_back(s.key);
-  for (const auto& [key, node] : table) {
-    const std::string name(key.str());
-    const std::string what =
-        fmt::format("{}:{}: {}", file, static_cast<int>(key.source().begin.line), name);
-    const auto at = std::find(keys.begin(), keys.end(), name);
-    if (at == keys.end()) {
-      const std::string guess = nearest(name, keys);
-      fail_input("{}: unknown key; {}", what,
-                 guess.empty() ? "--help lists the keys" : "did you mean " + guess + "?");
-    }
-    auto& setting = settings[static_cast<std::size_t>(at - keys.begin())];
-    setting.set(text_of(node, setting, what), what);
-    present.insert(name);
-  }
-  return present;
-}
-
-[[noreturn]] void fail_toml(const std::string& file, const toml::parse_error& e) {
-  fail_input("{}:{}: not valid TOML: {}", file, e.source().begin.line,
-             std::string(e.description()));
-}
-
-}  // namespace
-
 std::set<std::string> load_config(const std::string& file, Settings settings) {
   const auto bytes = read_file(file, 1 << 20);
   return load_config_text(std::string(bytes.begin(), bytes.end()), file, settings);
@@ -180,11 +147,27 @@ std::set<std::string> load_config_text(const std::string& text, const std::strin
   try {
     table = toml::parse(text);
   } catch (const toml::parse_error& e) {
-    fail_toml(name, e);
+    fail_input("{}:{}: not valid TOML: {}", name, e.source().begin.line, e.description());
   } catch (const InputError& e) {
     fail_input("{}: {}", name, e.what());
   }
-  return set_from_table(table, name, settings);
+  std::vector<std::string> keys;
+  for (const auto& s : settings) keys.push_back(s.key);
+  std::set<std::string> present;
+  for (const auto& [node_key, node] : table) {
+    const std::string key(node_key.str());
+    const std::string what = fmt::format("{}:{}: {}", name, node_key.source().begin.line, key);
+    const auto at = std::find(keys.begin(), keys.end(), key);
+    if (at == keys.end()) {
+      const std::string guess = nearest(key, keys);
+      fail_input("{}: unknown key; {}", what,
+                 guess.empty() ? "--help lists the keys" : "did you mean " + guess + "?");
+    }
+    Setting& setting = settings[static_cast<std::size_t>(at - keys.begin())];
+    setting.set(text_of(node, setting, what), what);
+    present.insert(key);
+  }
+  return present;
 }
 
 std::string config_text(const Settings& settings, const std::string& command) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -21,21 +22,44 @@ struct Size {
 };
 Size parse_size(const std::string& text, const std::string& what);  // throws InputError
 
+// "No highest value" of a setting.
+inline constexpr double kUnlimited = 1e12;
+
 // One setting: where its value is kept and what it may be.
 struct Setting {
+  Setting(const char* name, std::string about, std::string& value, bool may_change = false)
+      : key(name), help(std::move(about)), target(&value), resumable(may_change) {}
+  Setting(const char* name, std::string about, std::string& value, std::vector<std::string> may_be,
+          bool may_change = false)
+      : Setting(name, std::move(about), value, may_change) {
+    choices = std::move(may_be);
+  }
+  template <class Number>  // double or std::int64_t
+  Setting(const char* name, std::string about, Number& value, double least, double most,
+          bool may_change = false)
+      : key(name),
+        help(std::move(about)),
+        target(&value),
+        lowest(least),
+        highest(most),
+        resumable(may_change) {}
+  Setting(const char* name, std::string about, bool& value, bool may_change = false)
+      : key(name), help(std::move(about)), target(&value), resumable(may_change) {}
+  Setting(const char* name, std::string about, Size& value, double least = 0,
+          bool may_change = false)
+      : key(name), help(std::move(about)), target(&value), lowest(least), resumable(may_change) {}
+
   std::string key, help;
   std::variant<std::string*, double*, std::int64_t*, bool*, Size*> target;
-  double lowest = 0, highest = 0;         // numbers and sizes, inclusive
-  std::vector<std::string> choices = {};  // strings; empty: anything
-  bool resumable = false;                 // may be changed when a run is resumed
+  double lowest = 0,
+         highest = kUnlimited;       // numbers, inclusive; a size's lowest: whether it may be 0
+  std::vector<std::string> choices;  // strings; empty: anything
+  bool resumable = false;            // may be changed when a run is resumed
 
   void set(const std::string& text, const std::string& what);  // throws InputError naming `what`
   std::string str() const;                                     // as TOML
 };
 using Settings = std::vector<Setting>;
-
-// "No highest value" of a setting.
-inline constexpr double kUnlimited = 1e12;
 
 // Sets what the TOML holds and returns its keys. InputError for a key that does not exist (with the
 // file, the line and the nearest key), a wrong type or a value out of range.

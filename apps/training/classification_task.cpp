@@ -1,23 +1,13 @@
 #include "apps/training/classification_task.h"
 
 #include <algorithm>
-#include <cmath>
 
-#include "apps/inference/checkpoint.h"
-#include "apps/report/progress.h"
 #include "apps/report/run_report.h"
 #include "apps/report/tables.h"
-#include "apps/settings/precision.h"
 #include "apps/training/label_survey.h"
 #include "autograd/loss.h"
-#include "models/segnext.h"
-#include "tensor/threads.h"
 
 namespace nextgrad {
-
-ClassDatasetConfig class_data(const PretrainConfig& c) {
-  return {c.data, c.data_root, c.val_share, static_cast<std::uint64_t>(c.seed)};
-}
 
 ClassTransform class_transform(const PretrainConfig& c) {
   ClassTransform t;
@@ -34,7 +24,7 @@ ClassTransform class_transform(const PretrainConfig& c) {
   return t;
 }
 
-ClassEvalTransform class_eval_transform(const PretrainConfig& c, const ClassifierInfo& info) {
+ClassEvalTransform class_eval_transform(const PretrainConfig& c, const ModelInfo& info) {
   ClassEvalTransform t;
   t.size = info.size;
   t.share = c.crop_share;
@@ -48,39 +38,13 @@ std::string summary_of(const ClassScores& scores) {
 }
 
 ClassificationTask::ClassificationTask(const PretrainConfig& config, bool has_state)
-    : config_(config) {
-  if (config.scale_min > config.scale_max)
-    fail_input("--scale-min {} is above --scale-max {}; exchange them", config.scale_min,
-               config.scale_max);
-  const Device device = Device::parse(config.device);
-  set_num_threads(static_cast<int>(config.threads));
-  set_max_pixels(config.largest_picture);
-  train_set_ = make_class_dataset(class_data(config), "train");
-  val_set_ = make_class_dataset(class_data(config), "val");
+    : ClassTask(config), mix_{config.mixup, config.cutmix, config.mix_switch} {
   for (const auto& warning : {survey_labels(*train_set_, "train"), survey_labels(*val_set_, "val")})
     if (!has_state && !warning.empty()) say(stderr, warning + "\n");
-  const int classes = train_set_->num_classes();
-  MSCANConfig encoder = segnext_config(config.variant, classes).encoder;
-  if (config.drop_path >= 0) encoder.drop_path = config.drop_path;
-  encoder.recompute = config.recompute;
-  info_.variant = config.variant;
-  info_.classes = train_set_->classes();
   info_.size = config.size;
-  mix_ = {config.mixup, config.cutmix, config.mix_switch};
-  model_ = std::make_unique<MSCANClassifier>(encoder, classes);
-  init_parameters(*model_, static_cast<std::uint64_t>(config.seed));
-  if (!has_state && !config.pretrained.empty())
-    ProgressLine(stdout).message("pretrained " + load_pretrained(*model_, config.pretrained,
-                                                                 config.reset_classifier,
-                                                                 info_.classes));
-  check_batch_norm(config.batch, config.size, config.size);
-  model_->to(device);
-  set_precision(*model_, device, config.precision);
-}
-
-std::int64_t ClassificationTask::iterations_of(double epochs) const {
-  const auto step = static_cast<double>(config_.batch * config_.accumulate);
-  return std::llround(epochs * static_cast<double>(train_set_->size()) / step);
+  const int classes = train_set_->num_classes();
+  adopt(std::make_unique<MSCANClassifier>(model_config(config, classes).encoder, classes),
+        {config.size, config.size}, has_state);
 }
 
 std::int64_t ClassificationTask::iterations() const {
@@ -90,22 +54,12 @@ std::int64_t ClassificationTask::iterations() const {
 
 TrainerOptions ClassificationTask::options() const {
   const PretrainConfig& c = config_;
-  TrainerOptions o = trainer_options(c, iterations(), "segnext pretrain");
+  TrainerOptions o(c, iterations(), "segnext pretrain");
   o.val_every = c.val_every > 0 ? std::max<std::int64_t>(1, iterations_of(c.val_every)) : 0;
   o.schedule.kind = Schedule::Kind::cosine;
   o.schedule.min_lr = std::min(c.min_lr, c.lr);
   o.schedule.warmup = std::min(iterations_of(c.warmup), o.iterations / 10);
   return o;
-}
-
-DataIdentity ClassificationTask::data() const {
-  DataIdentity identity;
-  for (const auto& name : info_.classes) identity.classes.push_back(printable(name));
-  for (const auto& [split, set] : {std::pair("train", &train_set_), std::pair("val", &val_set_)})
-    identity.add(split, (*set)->size(), [&](std::int64_t i) {
-      return fmt::format("{} {}", (*set)->label(i), (*set)->name(i));
-    });
-  return identity;
 }
 
 std::string ClassificationTask::less_memory(bool) const {
@@ -121,8 +75,8 @@ std::unique_ptr<Optimizer> ClassificationTask::make_optimizer() {
   return std::make_unique<AdamW>(model_->named_parameters(), options, rules);
 }
 
-std::shared_ptr<const SampleMaker> ClassificationTask::samples() const {
-  return std::make_shared<ClassMaker>(*train_set_, class_transform(config_), mix_);
+SampleMaker ClassificationTask::samples() const {
+  return pictures_of(*train_set_, class_transform(config_), mix_);
 }
 
 Variable ClassificationTask::loss(const Batch& batch) {
@@ -141,8 +95,7 @@ std::optional<Validation> ClassificationTask::validate(const More& more) {
       evaluate_classes(*model_, *val_set_, class_eval_transform(config_, info_), config_.batch,
                        config_.pictures, [&](std::int64_t done) { return more(done, n); });
   if (result.stopped) return std::nullopt;
-  examples_ = std::move(result.right);
-  std::move(result.wrong.begin(), result.wrong.end(), std::back_inserter(examples_));
+  examples_ = std::move(result.examples);
   return Validation{result.scores.top1(), scores_json(result.scores), summary_of(result.scores)};
 }
 

@@ -1,29 +1,20 @@
 // What a run learns from, so that it is not resumed on something else.
 #pragma once
 
-#include <cstdint>
-#include <functional>
+#include <nlohmann/json.hpp>
 #include <string>
-#include <vector>
+
+#include "data/datasets/dataset.h"
 
 namespace nextgrad {
 
-struct DataIdentity {
-  struct Split {
-    std::string name;
-    std::int64_t samples = 0;
-    std::uint32_t listing = 0;  // CRC-32 of the samples' names, in order
-  };
-  std::vector<std::string> classes;  // in order, printable
-  std::vector<Split> splits;
+// {"name", "samples", "listing": CRC-32 of the samples' names (and classes), in order}.
+nlohmann::json identity_of(const std::string& split, const Dataset& dataset);
+nlohmann::json identity_of(const std::string& split, const ClassDataset& dataset);
 
-  void add(const std::string& split, std::int64_t samples,
-           const std::function<std::string(std::int64_t)>& name);
-  std::string str() const;  // JSON
-};
-DataIdentity parse_data_identity(const std::string& json);  // throws InputError
-
-// "class 1 was a and is b", "the split train had 20 samples and has 21"; empty if nothing changed.
-std::string difference(const DataIdentity& before, const DataIdentity& now);
+// Of two {"classes": [printable names, in order], "splits": [identities]}: "class 1 was a and is
+// b", "the split train had 20 samples and has 21"; empty if nothing changed. Throws json::exception
+// for something else.
+std::string difference(const nlohmann::json& before, const nlohmann::json& now);
 
 }  // namespace nextgrad

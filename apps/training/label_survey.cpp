@@ -9,15 +9,20 @@
 namespace nextgrad {
 namespace {
 
+constexpr double kSeconds = 5;  // for reading
+
 struct Counts {
-  std::vector<std::int64_t> pixels;  // of each class
+  std::vector<std::int64_t> samples;  // pixels or pictures of each class
   std::int64_t ignored = 0, read = 0, all = 0;
 
-  std::vector<std::size_t> seen() const {
-    std::vector<std::size_t> classes;
-    for (std::size_t k = 0; k < pixels.size(); ++k)
-      if (pixels[k] > 0) classes.push_back(k);
-    return classes;
+  std::int64_t seen() const {
+    return std::count_if(samples.begin(), samples.end(), [](std::int64_t n) { return n > 0; });
+  }
+  std::string names(const std::vector<std::string>& classes, bool seen) const {
+    std::vector<std::string> names;
+    for (std::size_t k = 0; k < classes.size(); ++k)
+      if ((samples[k] > 0) == seen) names.push_back(printable(classes[k]));
+    return fmt::format("{}", fmt::join(names, ", "));
   }
   std::string scope() const {
     return read == all ? "" : fmt::format(" (in {} of {} label maps looked at)", read, all);
@@ -38,13 +43,12 @@ Counts look(const Dataset& dataset, const std::string& split, const LabelSurvey&
   const Stopwatch clock;
   ProgressLine progress(stdout, 0);
   for (std::int64_t i = 0, at = 0; i < n; ++i, at = (at + step) % n) {
-    const std::size_t seen = s.seen().size();
-    if (seen == s.pixels.size() || (seen > 0 && clock.seconds() > options.seconds)) break;
+    const std::int64_t seen = s.seen();
+    if (seen == std::ssize(s.samples) || (seen > 0 && clock.seconds() > kSeconds)) break;
     try {
-      const LabelMap map = dataset.load_label(at);
       std::array<std::int64_t, 256> counts{};
-      for (const std::uint8_t v : map.values) ++counts[v];
-      for (std::size_t k = 0; k < s.pixels.size(); ++k) s.pixels[k] += counts[k];
+      for (const std::uint8_t v : dataset.load_label(at).values) ++counts[v];
+      for (std::size_t k = 0; k < s.samples.size(); ++k) s.samples[k] += counts[k];
       s.ignored += counts[kIgnoreLabel];
       ++s.read;
     } catch (const InputError&) {
@@ -57,33 +61,21 @@ Counts look(const Dataset& dataset, const std::string& split, const LabelSurvey&
   return s;
 }
 
-std::string names(const std::vector<std::string>& classes, const std::vector<std::size_t>& seen) {
-  std::string text;
-  for (std::size_t k = 0; k < classes.size(); ++k)
-    if (std::find(seen.begin(), seen.end(), k) == seen.end())
-      text += (text.empty() ? "" : ", ") + printable(classes[k]);
-  return text;
-}
-
 // What is ignored, and the line of TOML that makes a class of it.
 std::string about_ignored(const Counts& s, const Dataset& dataset) {
   const std::vector<int> values = dataset.ignored_values();
   if (s.ignored == 0 || values.empty()) return {};
-  const auto labelled = std::accumulate(s.pixels.begin(), s.pixels.end(), std::int64_t{0});
-  std::string table;
-  bool given = false;
-  for (std::size_t k = 0; k < s.pixels.size(); ++k) {
-    const bool here = s.pixels[k] == 0 && !given;
-    given = given || here;
-    table +=
-        fmt::format("{}{} = \"{}\"", k > 0 ? ", " : "", here ? values.back() : static_cast<int>(k),
-                    printable(dataset.classes()[k]));
-  }
+  const auto labelled = std::accumulate(s.samples.begin(), s.samples.end(), std::int64_t{0});
+  const auto unseen = std::find(s.samples.begin(), s.samples.end(), 0) - s.samples.begin();
+  std::vector<std::string> table;
+  for (int k = 0; k < dataset.num_classes(); ++k)
+    table.push_back(fmt::format("{} = \"{}\"", k == unseen ? values.back() : k,
+                                printable(dataset.classes()[static_cast<std::size_t>(k)])));
   return fmt::format(
       "; {:.0f} % of the pixels are ignored, as the value {} is: to make it a class, "
       "say in the data set's TOML what each value means: values = {{ {} }}",
       100.0 * static_cast<double>(s.ignored) / static_cast<double>(labelled + s.ignored),
-      fmt::join(values, ", "), table);
+      fmt::join(values, ", "), fmt::join(table, ", "));
 }
 
 }  // namespace
@@ -91,32 +83,28 @@ std::string about_ignored(const Counts& s, const Dataset& dataset) {
 std::string survey_labels(const Dataset& dataset, const std::string& split,
                           const LabelSurvey& options) {
   const Counts s = look(dataset, split, options);
-  const auto seen = s.seen();
   const std::string ignored = options.own_folder ? about_ignored(s, dataset) : "";
-  if (seen.empty())
+  if (s.seen() == 0)
     fail_input("the labels of the split {} have no pixel of any class, all are ignored{}", split,
                ignored);
-  if (seen.size() == s.pixels.size()) return {};
-  const std::string absent = names(dataset.classes(), seen);
-  if (options.learns && seen.size() == 1 && s.pixels.size() > 1)
+  if (s.seen() == dataset.num_classes()) return {};
+  const std::string absent = s.names(dataset.classes(), false);
+  if (options.learns && s.seen() == 1)
     fail_input(
         "the labels of the split {} have only {}, and no pixel of {}{}: nothing can be "
         "learned{}",
-        split, dataset.classes()[seen[0]], absent, s.scope(), ignored);
+        split, s.names(dataset.classes(), true), absent, s.scope(), ignored);
   return fmt::format("WARNING: the labels of the split {} have no pixel of {}{}{}", split, absent,
                      s.scope(), ignored);
 }
 
 std::string survey_labels(const ClassDataset& dataset, const std::string& split) {
-  std::vector<std::size_t> seen;
-  std::vector<bool> present(dataset.classes().size());
+  Counts s{std::vector<std::int64_t>(dataset.classes().size())};
   for (std::int64_t i = 0; i < dataset.size(); ++i)
-    present[static_cast<std::size_t>(dataset.label(i))] = true;
-  for (std::size_t k = 0; k < present.size(); ++k)
-    if (present[k]) seen.push_back(k);
-  if (seen.size() == present.size()) return {};
-  const std::string absent = names(dataset.classes(), seen);
-  if (seen.size() < 2)
+    ++s.samples[static_cast<std::size_t>(dataset.load_label(i))];
+  if (s.seen() == dataset.num_classes()) return {};
+  const std::string absent = s.names(dataset.classes(), false);
+  if (s.seen() < 2)
     fail_input(
         "the pictures of the split {} show one class at most, none shows {}: nothing can be "
         "learned",

@@ -4,7 +4,6 @@
 
 #include <string>
 
-#include "data/datasets/class_dataset.h"
 #include "data/datasets/dataset.h"
 
 namespace nextgrad {
@@ -13,10 +12,9 @@ struct LabelSurvey {
   bool learns = false;        // one class alone is an error, too
   bool own_folder = false;    // described by a TOML file: says what could be changed there
   bool pass_damaged = false;  // labels that cannot be read are passed over, not thrown
-  double seconds = 5;         // for reading
 };
-// Reads labels of a split, spread over it, until every class was seen or the time is over (but not
-// before a labelled pixel was found). Throws InputError where no pixel has a class. Returns a
+// Reads labels of a split, spread over it, until every class was seen or five seconds are over (but
+// not before a labelled pixel was found). Throws InputError where no pixel has a class. Returns a
 // warning that names the classes of which no pixel was seen, or "".
 std::string survey_labels(const Dataset& dataset, const std::string& split,
                           const LabelSurvey& options);

@@ -1,5 +1,13 @@
 #include "apps/training/run_folder.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <ctime>
 #include <system_error>
 
 #include "apps/report/progress.h"
@@ -10,6 +18,31 @@ namespace nextgrad {
 namespace {
 
 namespace fs = std::filesystem;
+
+// "process 4711 on host, since 2026-11-28 14:03:12"
+std::string this_process() {
+  char host[256] = "?", since[32] = "?";
+  gethostname(host, sizeof host - 1);
+  const std::time_t now = std::time(nullptr);
+  std::tm local{};
+  if (localtime_r(&now, &local) != nullptr)
+    std::strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S", &local);
+  return fmt::format("process {} on {}, since {}", getpid(), host, since);
+}
+
+// Whether `fd` still is the file of that name: its holder removes it when it is done.
+bool is_at(int fd, const std::string& path) {
+  struct stat held {
+  }, named{};
+  return fstat(fd, &held) == 0 && stat(path.c_str(), &named) == 0 && held.st_ino == named.st_ino &&
+         held.st_dev == named.st_dev;
+}
+
+std::string holder(int fd) {
+  char text[400];
+  const ssize_t n = pread(fd, text, sizeof text, 0);
+  return n > 0 ? std::string(text, static_cast<std::size_t>(n)) : "another process";
+}
 
 std::vector<std::string> files_of(const RunFolder& run) {
   return {run.config(), run.log(), run.state(), run.last(), run.best(), run.report()};
@@ -34,7 +67,40 @@ void remove_leftovers(const RunFolder& run) {
   }
 }
 
+std::map<std::string, std::string> texts_of(const Settings& settings) {
+  std::map<std::string, std::string> texts;
+  for (const auto& s : settings) texts[s.key] = s.str();
+  return texts;
+}
+
 }  // namespace
+
+RunLock::RunLock(const std::string& folder) : path_(folder + "/.lock") {
+  do {
+    if (fd_ >= 0) close(fd_);
+    fd_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+    if (fd_ < 0)
+      fail_input("{}: cannot write: {}; a run needs a folder that it may write", path_,
+                 std::strerror(errno));
+    if (flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+      const int error = errno;
+      const std::string who = holder(fd_);
+      close(fd_);
+      if (error == EWOULDBLOCK)
+        fail_input("{}: in use by {}; wait for it, stop it, or use another --out", folder, who);
+      fail_input("{}: cannot be locked: {}; use a folder of another file system", path_,
+                 std::strerror(error));
+    }
+  } while (!is_at(fd_, path_));
+  const std::string who = this_process();
+  if (ftruncate(fd_, 0) != 0 || pwrite(fd_, who.data(), who.size(), 0) < 0)
+    say(stderr, fmt::format("{}: cannot say who holds it: {}\n", path_, std::strerror(errno)));
+}
+
+RunLock::~RunLock() {
+  unlink(path_.c_str());
+  close(fd_);
+}
 
 std::string RunFolder::resume_command(const std::string& command) const {
   std::string quoted;
@@ -80,15 +146,9 @@ void RunArguments::read_resumed(Settings settings, const std::map<std::string, s
                                 const std::optional<TrainState>& state) const {
   const RunFolder run = folder();
   std::set<std::string> wanted;
-  if (state)
-    wanted = load_config_text(state->config, run.state(), settings);
-  else
-    for (const auto& s : settings) wanted.insert(s.key);
-  std::map<std::string, std::string> kept;
-  const auto keep = [&] {
-    for (const auto& s : settings) kept[s.key] = s.str();
-  };
-  keep();
+  for (const auto& s : settings) wanted.insert(s.key);
+  if (state) wanted = load_config_text(state->config, run.state(), settings);
+  auto kept = texts_of(settings);
   const bool lost = state && !fs::exists(run.config());
   if (lost) say(stdout, run.config() + ": is missing; written again from the run's state\n");
   const auto present = lost ? wanted : load_config(run.config(), settings);
@@ -97,20 +157,17 @@ void RunArguments::read_resumed(Settings settings, const std::map<std::string, s
       fail_input("{}: {} is missing: the file was cut or edited; {}", run.config(), key,
                  state ? fmt::format("put back {} = {}", key, kept[key])
                        : "put it back, or start anew with --out and --overwrite");
-  if (state)
-    for (const auto& s : settings)
-      if (!s.resumable && s.str() != kept[s.key])
-        fail_input("{}: {} is {}, but the run in {} has {}; put that back", run.config(), s.key,
-                   s.str(), run.state(), kept[s.key]);
-  if (!state) keep();
-  std::vector<std::string> before;
-  for (const auto& s : settings) before.push_back(s.str());
+  const auto before = texts_of(settings);
+  if (!state) kept = before;
+  for (const auto& s : settings)
+    if (!s.resumable && s.str() != kept[s.key])
+      fail_input("{}: {} is {}, but the run in {} has {}; put that back", run.config(), s.key,
+                 s.str(), run.state(), kept[s.key]);
   apply_options(given, settings);
-  for (std::size_t i = 0; i < settings.size(); ++i) {
-    const Setting& s = settings[i];
-    if (!s.resumable && s.str() != before[i])
+  for (const auto& s : settings) {
+    if (!s.resumable && s.str() != before.at(s.key))
       fail_input("--{}: cannot change in a resumed run (it is {}); leave it out or start a new run",
-                 s.key, before[i]);
+                 s.key, before.at(s.key));
     if (s.str() != kept[s.key])
       say(stdout,
           printable(fmt::format("{}: {} from now on, {} before", s.key, s.str(), kept[s.key])) +

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <sstream>
 
 #include "apps/report/progress.h"
 #include "data/files/crc32.h"
@@ -27,12 +28,10 @@ RunLog::RunLog(std::string path, const std::optional<Mark>& kept) : path_(std::m
       fail_input("{}: is not what the run wrote; put it back, or remove it to go on without it",
                  path_);
   }
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    json record = json::parse(text.begin() + static_cast<std::ptrdiff_t>(at),
-                              text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    json record = json::parse(line, nullptr, false);
     if (record.is_object()) records_.push_back(std::move(record));
-    at = end + 1;
   }
   mark_ = {text.size(), crc32_of(text)};
   write_file_atomic(path_, text);

@@ -1,15 +1,10 @@
 #include "apps/training/segmentation_task.h"
 
 #include <algorithm>
-#include <cmath>
 
-#include "apps/inference/protocol.h"
-#include "apps/report/progress.h"
 #include "apps/report/run_report.h"
 #include "apps/report/tables.h"
-#include "apps/settings/precision.h"
 #include "apps/training/label_survey.h"
-#include "tensor/threads.h"
 
 namespace nextgrad {
 
@@ -28,34 +23,12 @@ TrainTransform train_transform(const TrainConfig& c) {
   return t;
 }
 
-SegmentationTask::SegmentationTask(const TrainConfig& config, bool has_state) : config_(config) {
-  if (config.scale_min > config.scale_max)
-    fail_input("--scale-min {} is above --scale-max {}; exchange them", config.scale_min,
-               config.scale_max);
-  const Device device = Device::parse(config.device);
-  set_num_threads(static_cast<int>(config.threads));
-  set_max_pixels(config.largest_picture);
-  DatasetConfig data;
-  data.kind = config.data;
-  data.root = config.data_root;
-  train_set_ = make_dataset(data, "train");
-  val_set_ = make_dataset(data, "val");
+SegmentationTask::SegmentationTask(const TrainConfig& config, bool has_state) : ClassTask(config) {
   if (!has_state) look_at_labels();
-  info_.config = segnext_config(config.variant, train_set_->num_classes());
-  info_.config.dropout = config.dropout;
-  if (config.drop_path >= 0) info_.config.encoder.drop_path = config.drop_path;
-  info_.config.encoder.recompute = config.recompute;
-  info_.classes = train_set_->classes();
   info_.palette = train_set_->palette();
-  model_ = std::make_unique<SegNeXt>(info_.config);
-  init_parameters(*model_, static_cast<std::uint64_t>(config.seed));
-  if (!has_state && !config.pretrained.empty())
-    ProgressLine(stdout).message("pretrained " + load_pretrained(*model_, config.pretrained,
-                                                                 config.reset_classifier,
-                                                                 info_.classes));
-  check_batch_norm(config.batch, config.crop.height, config.crop.width);
-  model_->to(device);
-  set_precision(model_->backbone(), device, config.precision);
+  SegNeXtConfig architecture = model_config(config, train_set_->num_classes());
+  architecture.dropout = config.dropout;
+  adopt(std::make_unique<SegNeXt>(architecture), config.crop, has_state);
 }
 
 void SegmentationTask::look_at_labels() const {
@@ -70,27 +43,17 @@ void SegmentationTask::look_at_labels() const {
 
 std::int64_t SegmentationTask::iterations() const {
   if (config_.epochs <= 0) return config_.iterations;
-  const auto step = static_cast<double>(config_.batch * config_.accumulate);
-  return std::max<std::int64_t>(
-      1, std::llround(config_.epochs * static_cast<double>(train_set_->size()) / step));
+  return std::max<std::int64_t>(1, iterations_of(config_.epochs));
 }
 
 TrainerOptions SegmentationTask::options() const {
-  TrainerOptions o = trainer_options(config_, iterations(), "segnext train");
+  TrainerOptions o(config_, iterations(), "segnext train");
   o.val_every = config_.val_every;
   o.schedule.kind = parse_schedule(config_.schedule);
   o.schedule.power = config_.power;
   o.schedule.warmup = config_.warmup;
   o.schedule.warmup_ratio = config_.warmup_ratio;
   return o;
-}
-
-DataIdentity SegmentationTask::data() const {
-  DataIdentity identity;
-  for (const auto& name : info_.classes) identity.classes.push_back(printable(name));
-  for (const auto& [split, set] : {std::pair("train", &train_set_), std::pair("val", &val_set_)})
-    identity.add(split, (*set)->size(), [&](std::int64_t i) { return (*set)->name(i); });
-  return identity;
 }
 
 std::string SegmentationTask::less_memory(bool validating) const {
@@ -112,8 +75,8 @@ std::unique_ptr<Optimizer> SegmentationTask::make_optimizer() {
   return std::make_unique<AdamW>(model_->named_parameters(), options, rules);
 }
 
-std::shared_ptr<const SampleMaker> SegmentationTask::samples() const {
-  return std::make_shared<CropMaker>(*train_set_, train_transform(config_));
+SampleMaker SegmentationTask::samples() const {
+  return crops_of(*train_set_, train_transform(config_));
 }
 
 Variable SegmentationTask::loss(const Batch& batch) {

@@ -5,31 +5,24 @@
 #include <string>
 #include <vector>
 
-#include "apps/inference/checkpoint.h"
 #include "apps/inference/evaluator.h"
-#include "apps/settings/train_config.h"
+#include "apps/settings/run_config.h"
 #include "apps/training/train_task.h"
 
 namespace nextgrad {
 
-class SegmentationTask : public TrainTask {
+class SegmentationTask : public ClassTask<TrainConfig, Dataset, SegNeXt> {
  public:
   // Opens the data, builds the model and reads pretrained weights (unless a state will be
   // restored). Throws InputError.
   SegmentationTask(const TrainConfig& config, bool has_state);
   std::int64_t iterations() const;  // steps in all
   TrainerOptions options() const override;
-  Module& model() override { return *model_; }
   std::unique_ptr<Optimizer> make_optimizer() override;
-  std::shared_ptr<const SampleMaker> samples() const override;
+  SampleMaker samples() const override;
   Variable loss(const Batch& batch) override;
   bool recordable() const override { return true; }
   std::optional<Validation> validate(const More& more) override;
-  void save_weights(const std::string& path) const override {
-    nextgrad::save_weights(path, *model_, info_);
-  }
-  std::string settings() const override { return config_text(config_); }
-  DataIdentity data() const override;
   std::string less_memory(bool validating) const override;
   std::string report(const std::vector<nlohmann::json>& log,
                      std::int64_t best_iteration) const override;
@@ -37,10 +30,6 @@ class SegmentationTask : public TrainTask {
 
  private:
   void look_at_labels() const;
-  TrainConfig config_;
-  std::unique_ptr<Dataset> train_set_, val_set_;
-  ModelInfo info_;
-  std::unique_ptr<SegNeXt> model_;
   std::vector<EvalResult::Picture> pictures_;
 };
 

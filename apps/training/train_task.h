@@ -2,6 +2,7 @@
 // of a batch, what is a good model, and what the report shows.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -10,6 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "apps/inference/checkpoint.h"
+#include "apps/report/progress.h"
+#include "apps/settings/precision.h"
 #include "apps/settings/run_config.h"
 #include "apps/training/data_identity.h"
 #include "data/stream/loader.h"
@@ -26,16 +30,13 @@ struct Validation {
   std::string summary;    // for the terminal: "mIoU 41.20  mAcc 52.00"
 };
 
-// How long and how fast.
-struct TrainerOptions {
-  std::int64_t batch = 8, accumulate = 1;  // micro-batches of `batch` images make one step
-  std::int64_t iterations = 1;             // steps in all
-  std::int64_t val_every = 0, checkpoint_every = 0;  // iterations; 0: only at the end
-  std::uint64_t seed = 0;
-  int workers = 1;
-  double clip_grad = 0, ema = 0;  // 0: off
-  std::int64_t skip_damaged = 0;  // damaged training pictures that may be left out
-  std::string command;            // that trains: "segnext train"
+// A run's settings, and what they come to for its task.
+struct TrainerOptions : RunConfig {
+  TrainerOptions() = default;
+  // `iterations`: steps in all. `command`: that trains, "segnext train".
+  TrainerOptions(const RunConfig& config, std::int64_t iterations, const char* command);
+  std::int64_t val_every = 0;  // iterations; 0: only at the end
+  std::string command;
   Schedule schedule;
 };
 
@@ -48,7 +49,7 @@ class TrainTask {
   virtual TrainerOptions options() const = 0;
   virtual Module& model() = 0;  // on its device; the same one for the task's life
   virtual std::unique_ptr<Optimizer> make_optimizer() = 0;
-  virtual std::shared_ptr<const SampleMaker> samples() const = 0;
+  virtual SampleMaker samples() const = 0;
   // Mean loss of one micro-batch, inside the RandomScope of its iteration.
   virtual Variable loss(const Batch& batch) = 0;
   // Whether loss() does nothing on the host that depends on the batch, so that a step may be
@@ -61,8 +62,8 @@ class TrainTask {
   virtual void save_weights(const std::string& path) const = 0;
   // All settings, TOML: kept beside the state.
   virtual std::string settings() const = 0;
-  // What it learns from: kept beside the state too.
-  virtual DataIdentity data() const = 0;
+  // What it learns from (data_identity.h): kept beside the state too.
+  virtual nlohmann::json data() const = 0;
   // What helps where memory runs out, in training and in validation: "lower --batch".
   virtual std::string less_memory(bool validating) const = 0;
   // report.html from the log, and whether it would show pictures of the last validation.
@@ -71,18 +72,64 @@ class TrainTask {
   virtual bool has_pictures() const = 0;
 };
 
-// What is common to the options of all tasks: all but val_every and most of the schedule.
-TrainerOptions trainer_options(const RunConfig& config, std::int64_t iterations,
-                               const char* command);
-
+// What a run's settings ask of the process: threads, the largest picture. Throws InputError for
+// settings that contradict each other.
+void prepare_process(const RunConfig& config);
+// The variant of the settings, for so many classes.
+SegNeXtConfig model_config(const RunConfig& config, int classes);
 // Throws InputError where the encoder's last stage, at a 32nd of the crop, would have a single
 // value a channel: a batch norm cannot take its variance.
-inline void check_batch_norm(std::int64_t batch, std::int64_t height, std::int64_t width) {
-  if (batch < 2 && height <= 32 && width <= 32)
-    fail_input(
-        "--batch {} of {}x{} pixels: batch norm needs more than one value a channel in the "
-        "last stage, a 32nd of that; choose a larger --batch or picture",
-        batch, width, height);
-}
+void check_batch_norm(std::int64_t batch, const Size& crop);
+
+// The task of telling classes apart: what segmentation and classification share.
+template <class Config, class Data, class Net>
+class ClassTask : public TrainTask {
+ public:
+  // Optimiser steps that show each picture so often.
+  std::int64_t iterations_of(double epochs) const {
+    const auto step = static_cast<double>(config_.batch * config_.accumulate);
+    return std::llround(epochs * static_cast<double>(train_set_->size()) / step);
+  }
+  Module& model() override { return *model_; }
+  void save_weights(const std::string& path) const override {
+    nextgrad::save_weights(path, *model_, info_);
+  }
+  std::string settings() const override { return config_text(config_); }
+  nlohmann::json data() const override {
+    std::vector<std::string> names;
+    for (const auto& name : info_.classes) names.push_back(printable(name));
+    return {{"classes", names},
+            {"splits", {identity_of("train", *train_set_), identity_of("val", *val_set_)}}};
+  }
+
+ protected:
+  // Opens the splits.
+  explicit ClassTask(const Config& config) : config_(config) {
+    prepare_process(config);
+    train_set_ = open_split(config, "train");
+    val_set_ = open_split(config, "val");
+    info_.variant = config.variant;
+    info_.classes = train_set_->classes();
+  }
+  // Gives the model its first numbers (those to start from, unless a state will be restored) and
+  // its place.
+  void adopt(std::unique_ptr<Net> model, const Size& crop, bool has_state) {
+    model_ = std::move(model);
+    init_parameters(*model_, static_cast<std::uint64_t>(config_.seed));
+    if (!has_state && !config_.pretrained.empty())
+      ProgressLine(stdout).message("pretrained " + load_pretrained(*model_, config_.pretrained,
+                                                                   config_.reset_classifier,
+                                                                   info_.classes));
+    check_batch_norm(config_.batch, crop);
+    const Device device = Device::parse(config_.device);
+    model_->to(device);
+    set_precision(encoder_of(*model_), device, config_.precision);
+  }
+
+  Config config_;
+  std::unique_ptr<Data> train_set_, val_set_;
+  ModelInfo info_;
+  std::unique_ptr<Net> model_;
+};
 
 }  // namespace nextgrad

@@ -1,31 +1,15 @@
 #include "apps/training/trainer.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "apps/training/signals.h"
 #include "data/files/file.h"
 #include "nn/random.h"
 
 namespace nextgrad {
-
-TrainerOptions trainer_options(const RunConfig& c, std::int64_t iterations, const char* command) {
-  TrainerOptions o;
-  o.batch = c.batch;
-  o.accumulate = c.accumulate;
-  o.iterations = o.schedule.iterations = iterations;
-  o.checkpoint_every = c.checkpoint_every;
-  o.seed = static_cast<std::uint64_t>(c.seed);
-  o.workers = static_cast<int>(c.workers);
-  o.clip_grad = c.clip_grad;
-  o.ema = c.ema;
-  o.skip_damaged = c.skip_damaged;
-  o.command = command;
-  o.schedule.base_lr = c.lr;
-  return o;
-}
 
 namespace {
 
@@ -46,10 +30,8 @@ std::string text_of(const RunLog::Mark& mark) {
 
 RunLog::Mark mark_of(const std::string& text) {
   RunLog::Mark mark;
-  const char* end = text.data() + text.size();
-  const auto bytes = std::from_chars(text.data(), end, mark.bytes);
-  if (bytes.ec != std::errc() || bytes.ptr == end ||
-      std::from_chars(bytes.ptr + 1, end, mark.crc32).ptr != end)
+  std::istringstream in(text);
+  if (!(in >> mark.bytes >> mark.crc32) || !in.eof())
     fail_input("what it says of the log is damaged");
   return mark;
 }
@@ -67,7 +49,7 @@ void Trainer::restore(const TrainState& state) {
     validated_ = std::stoll(state.extra.at("validated"));
     best_iteration_ = std::stoll(state.extra.at("best_iteration"));
     log_ = std::make_unique<RunLog>(folder_.log(), mark_of(state.extra.at("log")));
-    changed = difference(parse_data_identity(state.extra.at("data")), task_.data());
+    changed = difference(nlohmann::json::parse(state.extra.at("data")), task_.data());
     nlohmann::json::parse(state.extra.at("skipped")).get_to(skipped_);
   } catch (const InputError&) {
     throw;
@@ -91,15 +73,15 @@ void Trainer::restore(const TrainState& state) {
 void Trainer::open_stream() {
   LoaderConfig stream;
   stream.batch = options_.batch;
-  stream.seed = options_.seed;
+  stream.seed = seed();
   stream.start_iteration = iteration_ * options_.accumulate;
   stream.end_iteration = options_.iterations * options_.accumulate;
-  stream.workers = options_.workers;
+  stream.workers = static_cast<int>(options_.workers);
   stream.skip_damaged = options_.skip_damaged > 0;
   feed_ = std::make_unique<Feed>(std::make_unique<Loader>(task_.samples(), stream),
                                  task_.model().device());
   batch_ = {};
-  step_ = std::make_unique<RecordedStep>(task_, *optimizer_, options_.clip_grad, options_.seed);
+  step_ = std::make_unique<RecordedStep>(task_, *optimizer_, options_.clip_grad, seed());
 }
 
 // A stop between an iteration and its validation leaves the validation to the resumed run.
@@ -235,7 +217,7 @@ RecordedStep::Result Trainer::accumulated_step(double lr) {
   double loss = 0;
   for (std::int64_t k = 0; k < options_.accumulate; ++k) {
     if (k > 0) take_batch();
-    const RandomScope random(options_.seed, static_cast<std::uint64_t>(batch_.iteration));
+    const RandomScope random(seed(), static_cast<std::uint64_t>(batch_.iteration));
     const Variable value = task_.loss(batch_);
     loss += value.item() * share;
     if (!std::isfinite(loss)) return {loss, loss};
@@ -246,12 +228,13 @@ RecordedStep::Result Trainer::accumulated_step(double lr) {
 }
 
 bool Trainer::weights_finite() const {
-  bool finite = true;
-  for (const auto& p : task_.model().named_parameters())
-    finite = finite && p.value.backend().all_finite(p.value.value());
-  for (const auto& b : task_.model().named_buffers())
-    if (is_floating(b.value->dtype())) finite = finite && b.value->backend().all_finite(*b.value);
-  return finite;
+  const auto finite = [](const Tensor& t) {
+    return !is_floating(t.dtype()) || t.backend().all_finite(t);
+  };
+  return std::ranges::all_of(task_.model().named_parameters(),
+                             [&](const Parameter& p) { return finite(p.value.value()); }) &&
+         std::ranges::all_of(task_.model().named_buffers(),
+                             [&](const Buffer& b) { return finite(*b.value); });
 }
 
 void Trainer::check_weights() const {
@@ -338,7 +321,7 @@ void Trainer::save() {
   check_weights();
   TrainState state;
   state.iteration = iteration_;
-  state.seed = options_.seed;
+  state.seed = seed();
   state.best = best_;
   state.config = task_.settings();
   append(state.tensors, "model.", state_dict(task_.model()));
@@ -347,7 +330,7 @@ void Trainer::save() {
   state.extra = {{"validated", std::to_string(validated_)},
                  {"best_iteration", std::to_string(best_iteration_)},
                  {"iterations", std::to_string(options_.iterations)},
-                 {"data", task_.data().str()},
+                 {"data", task_.data().dump()},
                  {"skipped", nlohmann::json(skipped_).dump()},
                  {"log", text_of(log_->mark())}};
   save_train_state(folder_.state(), state);

@@ -49,6 +49,7 @@ class Trainer {
   bool validate();  // false: interrupted
   void save();
   void write_report();
+  std::uint64_t seed() const { return static_cast<std::uint64_t>(options_.seed); }
   std::int64_t images_per_iteration() const { return options_.batch * options_.accumulate; }
 
   TrainTask& task_;

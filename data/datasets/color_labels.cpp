@@ -15,7 +15,14 @@ constexpr std::uint32_t kNoColor = 0xffffffff;
 
 }  // namespace
 
-ColorLabels::ColorLabels(std::vector<std::pair<Color, std::uint8_t>> classes) {
+ColorClasses numbered(const Palette& palette) {
+  ColorClasses classes;
+  for (const Color& color : palette)
+    classes.emplace_back(color, static_cast<std::uint8_t>(classes.size()));
+  return classes;
+}
+
+ColorLabels::ColorLabels(const ColorClasses& classes) {
   for (const auto& [color, k] : classes) classes_.emplace_back(pack(color.data()), k);
   std::sort(classes_.begin(), classes_.end());
 }
@@ -47,19 +54,14 @@ std::int64_t ColorLabels::convert(std::span<const std::uint8_t> rgb,
   return unknown;
 }
 
-LabelMap ColorLabels::convert(const Image& image, const std::string& name) const {
-  LabelMap label{image.height, image.width, {}};
-  label.values.resize(image.pixels.size() / 3);
-  if (2 * convert(image.pixels, label.values) > image.height * image.width) refuse(name);
-  return label;
-}
-
-LabelMap ColorLabels::convert_exactly(const Image& image, const std::string& name,
-                                      const std::string& description) const {
+LabelMap ColorLabels::convert(const Image& image, const std::string& name,
+                              const std::string& description) const {
   LabelMap label{image.height, image.width, {}};
   label.values.resize(image.pixels.size() / 3);
   const std::int64_t unknown = convert(image.pixels, label.values);
-  if (unknown == 0) return label;
+  const bool exact = !description.empty();
+  if (!exact && 2 * unknown > image.height * image.width) refuse(name);
+  if (!exact || unknown == 0) return label;
   const std::uint8_t* at = image.pixels.data();
   while (find(pack(at)) != nullptr) at += 3;
   const std::int64_t pixel = (at - image.pixels.data()) / 3;

@@ -1,5 +1,9 @@
 #include "data/datasets/dataset.h"
 
+#include <algorithm>
+#include <numeric>
+
+#include "data/datasets/class_datasets.h"
 #include "data/datasets/folder_dataset.h"
 #include "data/datasets/layouts/layout.h"
 #include "data/datasets/scenes/scenes.h"
@@ -9,37 +13,14 @@
 namespace nextgrad {
 namespace {
 
-// A data set of a published layout.
-struct Published {
-  const char* kind;
-  FolderSpec (*spec)(const std::string& root, const std::string& split);
-  std::vector<std::string> splits;
-};
+const layouts::Layout* const kPublished[] = {
+    &layouts::ade20k, &layouts::cityscapes, &layouts::cocostuff, &layouts::voc,
+    &layouts::vocaug, &layouts::context59,  &layouts::context60, &layouts::isaid,
+    &layouts::loveda, &layouts::potsdam,    &layouts::vaihingen, &layouts::camvid};
 
-const std::vector<Published>& published() {
-  static const std::vector<Published> all{
-      {"ade20k", layouts::ade20k, {"train", "val", "test"}},
-      {"cityscapes", layouts::cityscapes, {"train", "val", "test"}},
-      {"cocostuff", layouts::cocostuff, {"train", "val", "test"}},
-      {"voc", layouts::voc, {"train", "val", "trainval", "test"}},
-      {"vocaug", layouts::vocaug, {"train", "val", "trainval", "test"}},
-      {"context59", layouts::context59, {"train", "val"}},
-      {"context60", layouts::context60, {"train", "val"}},
-      {"isaid", layouts::isaid, {"train", "val", "test"}},
-      {"loveda", layouts::loveda, {"train", "val", "test"}},
-      {"potsdam", layouts::potsdam, {"train", "val"}},
-      {"vaihingen", layouts::vaihingen, {"train", "val"}},
-      {"camvid", layouts::camvid, {"train", "val", "test"}}};
-  return all;
-}
-
-const Published* find_published(const std::string& kind) {
-  for (const Published& p : published())
-    if (kind == p.kind) return &p;
-  return nullptr;
-}
-
-[[noreturn]] void fail_unknown(const std::string& kind) {
+const layouts::Layout& find_published(const std::string& kind) {
+  for (const layouts::Layout* layout : kPublished)
+    if (kind == layout->kind) return *layout;
   const std::string guess = nearest(kind, dataset_kinds());
   fail_input("unknown data set '{}'; {}choose {}", kind,
              guess.empty() ? "" : fmt::format("did you mean {}? Or ", guess),
@@ -53,8 +34,8 @@ const std::string& description_of(const DatasetConfig& config) {
 
 }  // namespace
 
-Submission::Submission() {
-  for (std::size_t k = 0; k < values.size(); ++k) values[k] = static_cast<std::uint8_t>(k);
+Submission::Submission(int first) {
+  std::iota(values.begin(), values.end(), static_cast<std::uint8_t>(first));
 }
 
 LabelMap Submission::encode(const LabelMap& prediction) const {
@@ -66,10 +47,15 @@ LabelMap Submission::encode(const LabelMap& prediction) const {
 const std::vector<std::string>& dataset_kinds() {
   static const std::vector<std::string> kinds = [] {
     std::vector<std::string> names{"scenes"};
-    for (const Published& p : published()) names.emplace_back(p.kind);
+    for (const layouts::Layout* layout : kPublished) names.emplace_back(layout->kind);
     names.emplace_back("folder");
     return names;
   }();
+  return kinds;
+}
+
+const std::vector<std::string>& class_dataset_kinds() {
+  static const std::vector<std::string> kinds{"folders", "idx"};
   return kinds;
 }
 
@@ -83,8 +69,7 @@ std::string dataset_kinds_help() {
 std::vector<std::string> dataset_splits(const DatasetConfig& config) {
   if (config.kind == "scenes") return {"train", "val", "test"};
   if (config.kind == "folder") return folder_splits(description_of(config));
-  if (const Published* p = find_published(config.kind)) return p->splits;
-  fail_unknown(config.kind);
+  return find_published(config.kind).splits;
 }
 
 std::unique_ptr<Dataset> make_dataset(const DatasetConfig& config, const std::string& split,
@@ -92,18 +77,22 @@ std::unique_ptr<Dataset> make_dataset(const DatasetConfig& config, const std::st
   // A split is also a folder's name: it must not lead out of the data set.
   const bool plain = !split.empty() && split.find('/') == std::string::npos && split.front() != '.';
   if (!plain) fail_input("split '{}' is no name like train, val or test", split);
-  if (config.kind == "scenes") {
-    const std::int64_t count = split == "train" ? config.scenes_train
-                               : split == "val" ? config.scenes_val
-                                                : config.scenes_test;
-    return std::make_unique<Scenes>(split, count, config.scene_size, config.scenes_seed);
-  }
-  if (config.kind == "folder")
-    return std::make_unique<FolderDataset>(read_folder_spec(description_of(config), split),
-                                           problems);
-  if (const Published* p = find_published(config.kind))
-    return std::make_unique<FolderDataset>(p->spec(config.root, split), problems);
-  fail_unknown(config.kind);
+  if (config.kind == "scenes")
+    return std::make_unique<Scenes>(split, split == "train" ? 800 : 100, config.scene_size, 0);
+  FolderSpec spec = config.kind == "folder" ? read_folder_spec(description_of(config), split)
+                                            : find_published(config.kind).open(config.root, split);
+  return open_folders(std::move(spec), problems);
+}
+
+std::unique_ptr<ClassDataset> make_class_dataset(const DatasetConfig& config,
+                                                 const std::string& split) {
+  if (split != "train" && split != "val") fail_input("split '{}' is neither train nor val", split);
+  if (config.root.empty())
+    fail_input("data set '{}' wants a folder; name it with --data-root", config.kind);
+  if (config.kind == "folders") return open_class_folders(config, split);
+  if (config.kind == "idx") return open_idx(config.root, split);
+  fail_input("unknown data set '{}'; known are {}", config.kind,
+             fmt::join(class_dataset_kinds(), " and "));
 }
 
 }  // namespace nextgrad

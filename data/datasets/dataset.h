@@ -1,4 +1,4 @@
-// Data sets: numbered pairs of a picture and its label map.
+// Data sets: numbered pairs of a picture and its label.
 #pragma once
 
 #include <array>
@@ -11,12 +11,43 @@
 
 namespace nextgrad {
 
-struct Sample {
+template <class Label>
+struct SampleOf {
   std::string name;  // of the file without suffix; with the sub-folders, where the data set has any
   Image image;
-  LabelMap label;  // class indices below the number of classes, or 255 = ignored; height 0 if the
-                   // split has no labels
+  Label label;
 };
+// The label: class indices below the number of classes, or 255 = ignored; height 0 if the split has
+// no labels.
+using Sample = SampleOf<LabelMap>;
+
+// What the label is decides what is learned: of each pixel (Dataset), of a picture (ClassDataset).
+template <class Label>
+class DatasetOf {
+ public:
+  virtual ~DatasetOf() = default;
+  virtual std::int64_t size() const = 0;
+  virtual std::string name(std::int64_t i) const = 0;
+  // Any thread may call the loading functions at any time. They throw InputError that names the
+  // file: unreadable, a label out of range, image and label of different sizes (load only). A data
+  // set has load() or both halves of it.
+  virtual SampleOf<Label> load(std::int64_t i) const {
+    return {name(i), load_image(i), load_label(i)};
+  }
+  virtual Image load_image(std::int64_t i) const { return load(i).image; }
+  virtual Label load_label(std::int64_t i) const { return load(i).label; }
+  // The file; empty where there is none (drawn scenes).
+  virtual std::string image_path(std::int64_t) const { return {}; }
+
+  const std::vector<std::string>& classes() const { return classes_; }
+  int num_classes() const { return static_cast<int>(classes_.size()); }
+
+ protected:
+  std::vector<std::string> classes_;
+};
+
+// Pictures that show one class each, an index in classes(): what an encoder is pre-trained on.
+using ClassDataset = DatasetOf<int>;
 
 // How the judges of a data set want predictions: one PNG an image,
 //   write_png(folder / s.file_name(name), s.encode(prediction), s.palette);
@@ -27,25 +58,15 @@ struct Submission {
   std::string suffix = ".png";  // of the file's name, after the sample's name
   std::string note;             // one line for the user: who takes it, and packed how
 
-  Submission();  // values[k] = k, grey
+  explicit Submission(int first = 0);  // values[k] = first + k, grey
   std::string file_name(const std::string& sample) const { return sample + suffix; }
   // The prediction with each class index replaced by its value.
   LabelMap encode(const LabelMap& prediction) const;
 };
 
-class Dataset {
+class Dataset : public DatasetOf<LabelMap> {
  public:
-  virtual ~Dataset() = default;
-  virtual std::int64_t size() const = 0;
-  virtual std::string name(std::int64_t i) const = 0;
-  // Any thread may call the loading functions at any time. They throw InputError that names the
-  // file: unreadable, a label out of range, image and label of different sizes (load only).
-  virtual Sample load(std::int64_t i) const = 0;
-  // One half of load(i). load_label gives a map of height 0 if there are no labels.
-  virtual Image load_image(std::int64_t i) const { return load(i).image; }
-  virtual LabelMap load_label(std::int64_t i) const { return load(i).label; }
-  // The files; empty where there is none (drawn scenes, a split without labels).
-  virtual std::string image_path(std::int64_t) const { return {}; }
+  // The file; empty where there is none (drawn scenes, a split without labels).
   virtual std::string label_path(std::int64_t) const { return {}; }
   // False for a split whose labels are not published: it can be predicted, not scored or trained
   // on.
@@ -53,19 +74,16 @@ class Dataset {
   // The values of a label file that do not count, in order.
   virtual std::vector<int> ignored_values() const { return {kIgnoreLabel}; }
 
-  const std::vector<std::string>& classes() const { return classes_; }
   const Palette& palette() const { return palette_; }  // one colour a class
-  int num_classes() const { return static_cast<int>(classes_.size()); }
   const Submission& submission() const { return submission_; }
 
  protected:
-  std::vector<std::string> classes_;
   Palette palette_;
   Submission submission_;
 };
 
-// Which data set. `kind` is one of dataset_kinds(), `root` the folder its archives were unpacked
-// in (or a folder around or inside that one):
+// Which data set. `root` is the folder its archives were unpacked in (or a folder around or inside
+// that one). `kind` is one of dataset_kinds():
 //  - "scenes": the embedded one (data/datasets/scenes/scenes.h); needs no file;
 //  - "ade20k": ADEChallengeData2016/{images,annotations}/{training,validation}; test: images only;
 //  - "cityscapes": leftImg8bit/SPLIT/CITY, gtFine/SPLIT/CITY with *_gtFine_labelIds.png or
@@ -105,17 +123,26 @@ class Dataset {
 //      255 = "leaf"
 //
 //    Labels are PNGs of one number a pixel (grey, palette; up to 16 bits) or, with a palette here,
-//    of its colours (RGB), of which each pixel has exactly one;
+//    of its colours (RGB), of which each pixel has exactly one.
+// Or, of pictures that show one class each, one of class_dataset_kinds(), with the splits train and
+// val:
+//  - "folders": root/train/CLASS/PICTURE and root/val/CLASS/PICTURE, as ImageNet lies unpacked
+//    (torchvision's ImageFolder): the classes are the names of train's folders, sorted; any suffix
+//    that read_image knows, in any case; also in sub-folders of a class's. Or
+//    root/CLASS/PICTURE: then of each class the share `val_share`, drawn by `seed`, is the split
+//    val;
+//  - "idx": MNIST, Fashion-MNIST and their like: root/train-images-idx3-ubyte,
+//    train-labels-idx1-ubyte and the same of t10k (the split val), plain or .gz; grey becomes RGB.
 struct DatasetConfig {
   std::string kind = "scenes";
   std::string root;
-  // The embedded data set: pixels a side, images per split, seed.
-  std::int64_t scene_size = 128;
-  std::int64_t scenes_train = 800, scenes_val = 100, scenes_test = 100;
-  std::uint64_t scenes_seed = 0;
+  double val_share = 0;
+  std::uint64_t seed = 0;         // of val_share's choice
+  std::int64_t scene_size = 128;  // pixels a side of the embedded data set
 };
 
 const std::vector<std::string>& dataset_kinds();
+const std::vector<std::string>& class_dataset_kinds();
 // For --help: what the kinds are and what --data-root then is, one line.
 std::string dataset_kinds_help();
 // The splits this data set may have, "train" first; not all need to be there. Throws InputError
@@ -128,5 +155,9 @@ std::vector<std::string> dataset_splits(const DatasetConfig& config);
 // are left out, and reported there, one line each, instead of thrown.
 std::unique_ptr<Dataset> make_dataset(const DatasetConfig& config, const std::string& split,
                                       std::vector<std::string>* problems = nullptr);
+// The same of pictures that show one class each. Refused are also a class without pictures, fewer
+// than two classes, a class of val that train lacks, a damaged file.
+std::unique_ptr<ClassDataset> make_class_dataset(const DatasetConfig& config,
+                                                 const std::string& split);
 
 }  // namespace nextgrad

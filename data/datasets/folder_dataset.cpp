@@ -1,6 +1,7 @@
 #include "data/datasets/folder_dataset.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "data/datasets/pairing.h"
 #include "data/files/file.h"
@@ -9,42 +10,51 @@
 
 namespace nextgrad {
 
-std::array<int, 256> plain_mapping(int classes, int first) {
-  check(classes >= 1 && first >= 0 && classes + first <= 255, "mapping of {} classes from {}",
-        classes, first);
-  std::array<int, 256> mapping{};
-  mapping.fill(-1);
-  for (int k = 0; k < first; ++k) mapping[static_cast<std::size_t>(k)] = kIgnoreLabel;
-  for (int k = 0; k < classes; ++k) mapping[static_cast<std::size_t>(k + first)] = k;
-  mapping[255] = kIgnoreLabel;
-  return mapping;
-}
+namespace {
 
-FolderDataset::FolderDataset(FolderSpec spec, std::vector<std::string>* problems) {
-  classes_ = std::move(spec.classes);
-  palette_ = std::move(spec.palette);
-  submission_ = std::move(spec.submission);
-  if (!spec.colors.empty()) colors_.emplace(std::move(spec.colors));
-  exact_colors_ = spec.exact_colors;
-  description_ = std::move(spec.description);
-  values_ = std::move(spec.values);
-  for (const auto& [value, k] : values_)
-    if (k == kIgnoreLabel) ignored_values_.push_back(value);
-  for (int v = 0; v < 256 && values_.empty(); ++v)
-    if (spec.mapping[static_cast<std::size_t>(v)] == kIgnoreLabel) ignored_values_.push_back(v);
-  for (std::size_t v = 0; v < 256; ++v) {
-    value_[v] = static_cast<std::uint8_t>(spec.mapping[v] < 0 ? kIgnoreLabel : spec.mapping[v]);
-    invalid_[v] = spec.mapping[v] < 0;
+class FolderDataset : public Dataset {
+ public:
+  FolderDataset(FolderSpec spec, std::vector<std::string>* problems)
+      : spec_(std::move(spec)), colors_(spec_.colors), pairs_(pair_files(spec_.parts, problems)) {
+    classes_ = spec_.classes;
+    palette_ = spec_.palette;
+    submission_ = spec_.submission;
+    for (std::size_t v = 0; v < 256; ++v) {
+      invalid_[v] = spec_.mapping[v] < 0;
+      value_[v] = static_cast<std::uint8_t>(invalid_[v] ? kIgnoreLabel : spec_.mapping[v]);
+    }
   }
-  check(!spec.parts.empty(), "data set: no folders");
-  has_labels_ = !spec.parts.front().labels.empty();
-  for (FilePair& p : pair_files(spec.parts, problems))
-    pairs_.push_back({std::move(p.name), std::move(p.image), std::move(p.label)});
-}
 
-const FolderDataset::Pair& FolderDataset::pair(std::int64_t i) const {
-  check(i >= 0 && i < size(), "data set: sample {} of {}", i, size());
-  return pairs_[static_cast<std::size_t>(i)];
+  std::int64_t size() const override { return std::ssize(pairs_); }
+  std::string name(std::int64_t i) const override { return pair(i).name; }
+  std::string image_path(std::int64_t i) const override { return pair(i).image; }
+  std::string label_path(std::int64_t i) const override { return pair(i).label; }
+  bool has_labels() const override { return !spec_.parts.front().labels.empty(); }
+  LabelMap load_label(std::int64_t i) const override;
+  Sample load(std::int64_t i) const override;
+  std::vector<int> ignored_values() const override;
+
+ private:
+  const FilePair& pair(std::int64_t i) const {
+    check(i >= 0 && i < size(), "data set: sample {} of {}", i, size());
+    return pairs_[static_cast<std::size_t>(i)];
+  }
+  LabelMap read_colors(const std::vector<std::uint8_t>& bytes, const std::string& path) const;
+  void apply_mapping(LabelMap& label, const std::string& path) const;
+
+  FolderSpec spec_;
+  std::array<std::uint8_t, 256> value_{}, invalid_{};  // spec_.mapping, as the inner loop wants it
+  ColorLabels colors_;
+  std::vector<FilePair> pairs_;
+};
+
+std::vector<int> FolderDataset::ignored_values() const {
+  std::vector<int> ignored;
+  for (const auto& [value, k] : spec_.values)
+    if (k == kIgnoreLabel) ignored.push_back(value);
+  for (std::size_t v = 0; v < 256 && spec_.values.empty(); ++v)
+    if (spec_.mapping[v] == kIgnoreLabel) ignored.push_back(static_cast<int>(v));
+  return ignored;
 }
 
 void FolderDataset::apply_mapping(LabelMap& label, const std::string& path) const {
@@ -56,26 +66,24 @@ void FolderDataset::apply_mapping(LabelMap& label, const std::string& path) cons
     const std::int64_t index = at - label.values.begin();
     const auto others =
         std::count_if(at + 1, label.values.end(), [&](std::uint8_t v) { return invalid_[v] != 0; });
-    fail_input("{}: label {} at ({}, {}){} stands for none of the {} classes; correct the file{}",
-               path, *at, index % label.width, index / label.width,
-               others > 0 ? fmt::format(" and {} other pixels", others) : "", num_classes(),
-               description_.empty()
-                   ? ", or the classes it is read with"
-                   : fmt::format(", or say in {} what it stands for ([values])", description_));
+    fail_input(
+        "{}: label {} at ({}, {}){} stands for none of the {} classes; correct the file{}", path,
+        *at, index % label.width, index / label.width,
+        others > 0 ? fmt::format(" and {} other pixels", others) : "", num_classes(),
+        spec_.description.empty()
+            ? ", or the classes it is read with"
+            : fmt::format(", or say in {} what it stands for ([values])", spec_.description));
   }
   for (std::uint8_t& v : label.values) v = value_[v];
-}
-
-Image FolderDataset::load_image(std::int64_t i) const {
-  return read_image(pair(i).image);
 }
 
 LabelMap FolderDataset::load_label(std::int64_t i) const {
   const std::string& path = pair(i).label;
   if (path.empty()) return {};
   const std::vector<std::uint8_t> bytes = read_file(path, 1ull << 31);
-  if (is_color_png(bytes) && (colors_ || !description_.empty())) return read_colors(bytes, path);
-  if (!values_.empty()) return decode_label(bytes, path, values_);
+  if (is_color_png(bytes) && (!spec_.colors.empty() || !spec_.description.empty()))
+    return read_colors(bytes, path);
+  if (!spec_.values.empty()) return decode_label(bytes, path, spec_.values);
   LabelMap label = decode_label(bytes, path);
   apply_mapping(label, path);
   return label;
@@ -83,28 +91,43 @@ LabelMap FolderDataset::load_label(std::int64_t i) const {
 
 LabelMap FolderDataset::read_colors(const std::vector<std::uint8_t>& bytes,
                                     const std::string& path) const {
-  if (!colors_)
+  if (spec_.colors.empty())
     fail_input(
         "{}: is a colour picture; say in {} which colour is which class (palette = [[red, "
         "green, blue], ...]), or convert it to class indices (grey or palette PNG)",
-        path, description_);
+        path, spec_.description);
   if (const int orientation = codecs::read_header(bytes, path).orientation; orientation != 1)
     fail_input("{}: labels with EXIF orientation {}; save them upright, without it", path,
                orientation);
-  const Image image = decode_image(bytes, path);
-  return exact_colors_ ? colors_->convert_exactly(image, path, description_)
-                       : colors_->convert(image, path);
+  return colors_.convert(decode_image(bytes, path), path, spec_.description);
 }
 
 Sample FolderDataset::load(std::int64_t i) const {
-  const Pair& p = pair(i);
+  const FilePair& p = pair(i);
   const std::vector<std::uint8_t> bytes = read_file(p.image, 1ull << 31);
   LabelMap label = load_label(i);
   const codecs::Header header = codecs::read_header(bytes, p.image);
-  if (has_labels_ && (header.height != label.height || header.width != label.width))
+  if (has_labels() && (header.height != label.height || header.width != label.width))
     fail_input("{}: {} x {} labels for the {} x {} pixels of {}; {}", p.label, label.width,
                label.height, header.width, header.height, p.image, codecs::size_remedy(header));
   return {p.name, decode_image(bytes, p.image), std::move(label)};
+}
+
+}  // namespace
+
+std::array<int, 256> plain_mapping(int classes, int first) {
+  check(classes >= 1 && first >= 0 && classes + first <= 255, "mapping of {} classes from {}",
+        classes, first);
+  std::array<int, 256> mapping{};
+  mapping.fill(-1);
+  std::fill_n(mapping.begin(), first, kIgnoreLabel);
+  std::iota(mapping.begin() + first, mapping.begin() + first + classes, 0);
+  mapping[255] = kIgnoreLabel;
+  return mapping;
+}
+
+std::unique_ptr<Dataset> open_folders(FolderSpec spec, std::vector<std::string>* problems) {
+  return std::make_unique<FolderDataset>(std::move(spec), problems);
 }
 
 }  // namespace nextgrad

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <numeric>
 #include <set>
 
 #include "data/datasets/folder_dataset.h"
@@ -37,13 +38,13 @@ class Description {
     spec.description = path_;
     read_classes(spec);
     read_palette(spec);
-    if (table_.contains("values"))
+    if (table_.contains(kValues))
       read_values(spec);
     else
       read_mapping(spec);
     FolderPart part;
-    part.image_suffix = text(table_, "image_suffix", "");
-    part.label_suffix = text(table_, "label_suffix", ".png");
+    part.image_suffix = value<std::string>(table_, "image_suffix", "", "is no text");
+    part.label_suffix = value<std::string>(table_, "label_suffix", ".png", "is no text");
     if (part.label_suffix.empty()) wrong(*table_.get("label_suffix"), "label_suffix is empty");
     const toml::table* folders = split == kValues ? nullptr : table_[split].as_table();
     if (folders == nullptr)
@@ -86,19 +87,22 @@ class Description {
     }
   }
 
-  std::string text(const toml::table& table, const char* key, const char* otherwise) const {
-    if (!table.contains(key)) return otherwise;
-    const auto value = table[key].value_exact<std::string>();
-    if (!value) wrong(*table.get(key), "{} is no text", key);
+  // The value under a key, or `otherwise` where there is none.
+  template <class T>
+  T value(const toml::table& table, const char* key, T otherwise, const char* complaint) const {
+    const toml::node* node = table.get(key);
+    if (node == nullptr) return otherwise;
+    const auto value = node->value_exact<T>();
+    if (!value) wrong(*node, "{} {}", key, complaint);
     return *value;
   }
 
   std::string folder(const toml::table& table, const char* key, const std::string& split) const {
-    const std::string value = text(table, key, "");
-    if (value.empty())
+    const auto name = value<std::string>(table, key, "", "is no text");
+    if (name.empty())
       wrong(table, "[{}] wants {} = \"a {}\"", split, key,
             std::string_view(key) == "list" ? "text file" : "folder");
-    return (fs::path(path_).parent_path() / value).string();
+    return (fs::path(path_).parent_path() / name).string();
   }
 
   // Of every split: should one lie in another's, its files are not that one's.
@@ -125,8 +129,8 @@ class Description {
   }
 
   void read_palette(FolderSpec& spec) const {
-    spec.palette = make_palette(static_cast<int>(spec.classes.size()));
     if (!table_.contains("palette")) {
+      spec.palette = make_palette(static_cast<int>(spec.classes.size()));
       if (const toml::node* colors = table_.get("ignore_colors"))
         wrong(*colors, "ignore_colors without palette; say which colour is which class");
       return;
@@ -136,17 +140,15 @@ class Description {
       wrong(*table_.get("palette"),
             "palette wants one [red, green, blue] for each of the {} classes, it has {}",
             spec.classes.size(), spec.palette.size());
-    for (const Color& color : spec.palette)
-      spec.colors.emplace_back(color, static_cast<std::uint8_t>(spec.colors.size()));
+    spec.colors = numbered(spec.palette);
     if (table_.contains("ignore_colors"))
       for (const Color& color : colors("ignore_colors"))
         spec.colors.emplace_back(color, std::uint8_t{kIgnoreLabel});
-    spec.exact_colors = true;
-    for (std::size_t k = 0; k < spec.colors.size(); ++k)
-      for (std::size_t l = 0; l < k; ++l)
-        if (spec.colors[k].first == spec.colors[l].first)
-          wrong(*table_.get("palette"), "colour [{}] is there twice; give each class its own",
-                fmt::join(spec.colors[k].first, ", "));
+    std::set<Color> seen;
+    for (const auto& [color, k] : spec.colors)
+      if (!seen.insert(color).second)
+        wrong(*table_.get("palette"), "colour [{}] is there twice; give each class its own",
+              fmt::join(color, ", "));
   }
 
   Palette colors(const char* key) const {
@@ -186,7 +188,11 @@ class Description {
       const auto [other, fresh] = spec.values.emplace(value, class_of(spec, value, node));
       if (!fresh) wrong(node, "[values] has {} twice; remove one", other->first);
     }
-    fill_mapping(spec);
+    // Where no value is above 255, the quicker table does.
+    spec.mapping.fill(-1);
+    if (spec.values.rbegin()->first > 255) return;
+    for (const auto& [value, k] : spec.values) spec.mapping[static_cast<std::size_t>(value)] = k;
+    spec.values.clear();
   }
 
   std::uint8_t class_of(const FolderSpec& spec, int value, const toml::node& node) const {
@@ -206,32 +212,15 @@ class Description {
     return static_cast<std::uint8_t>(at - spec.classes.begin());
   }
 
-  // Where no value is above 255, the quicker table does.
-  static void fill_mapping(FolderSpec& spec) {
-    spec.mapping.fill(-1);
-    if (spec.values.rbegin()->first > 255) return;
-    for (const auto& [value, k] : spec.values) spec.mapping[static_cast<std::size_t>(value)] = k;
-    spec.values.clear();
-  }
-
   void read_mapping(FolderSpec& spec) const {
-    std::int64_t ignore = kIgnoreLabel;
-    bool reduce = false;
-    if (table_.contains("ignore_label")) {
-      const auto value = table_["ignore_label"].value_exact<std::int64_t>();
-      if (!value || *value < 0 || *value > 255)
-        wrong(*table_.get("ignore_label"), "ignore_label is no number of 0 to 255");
-      ignore = *value;
-    }
-    if (table_.contains("reduce_zero_label")) {
-      const auto value = table_["reduce_zero_label"].value_exact<bool>();
-      if (!value)
-        wrong(*table_.get("reduce_zero_label"), "reduce_zero_label is neither true nor false");
-      reduce = *value;
-    }
+    constexpr const char* kComplaint = "is no number of 0 to 255";
+    const auto ignore = value<std::int64_t>(table_, "ignore_label", kIgnoreLabel, kComplaint);
+    if (ignore < 0 || ignore > 255)
+      wrong(*table_.get("ignore_label"), "ignore_label {}", kComplaint);
+    const bool reduce = value(table_, "reduce_zero_label", false, "is neither true nor false");
     spec.mapping.fill(-1);
-    for (std::size_t k = 0; k < spec.classes.size(); ++k)
-      spec.mapping[k + (reduce ? 1 : 0)] = static_cast<int>(k);
+    std::iota(spec.mapping.begin() + reduce,
+              spec.mapping.begin() + reduce + std::ssize(spec.classes), 0);
     if (reduce) spec.mapping[0] = kIgnoreLabel;
     spec.mapping[static_cast<std::size_t>(ignore)] = kIgnoreLabel;
   }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
-#include <memory>
+#include <optional>
 
 #include "data/datasets/color_labels.h"
 #include "data/datasets/layouts/layout.h"
@@ -19,98 +19,91 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kLabelSuffix = "_instance_color_RGB.png";
-constexpr const char* kLabelStem = "_instance_color_RGB";
+constexpr std::string_view kLabelStem = "_instance_color_RGB";
 
-// One side of the work: the image or its label, by rows.
-class Side {
- public:
-  Side(const std::string& path, const std::string& folder, const std::string& name,
-       const std::string& suffix, std::int64_t channels, std::uint8_t pad,
-       const PatchOptions& options)
-      : rows_(path),
-        cutter_(rows_.height(), rows_.width(), channels, options.size, options.overlap, pad),
-        folder_(folder),
-        name_(name),
-        suffix_(suffix),
-        size_(options.size) {
-    for (const std::int64_t top : cutter_.tops())
-      for (const std::int64_t left : cutter_.lefts()) missing_ += !fs::exists(file(top, left));
-  }
-  PngRows& rows() { return rows_; }
-  bool complete() const { return missing_ == 0; }
-  std::int64_t total() const {
-    return static_cast<std::int64_t>(cutter_.tops().size() * cutter_.lefts().size());
-  }
-  // write(path, pixels) for each new patch; returns how many.
-  template <class Write>
-  std::int64_t push(std::span<const std::uint8_t> row, const Write& write) {
-    std::int64_t written = 0;
-    cutter_.push(row, [&](std::int64_t top, std::int64_t left) {
-      const std::string path = file(top, left).string();
-      if (fs::exists(path)) return;
-      write(path, cutter_.pixels(top, left));
-      ++written;
-    });
-    return written;
-  }
+// Counts the rows of image and label for PatchOptions::step.
+struct Steps {
+  const PatchOptions& options;
+  std::int64_t rows = 0, done = 0;
 
- private:
-  fs::path file(std::int64_t top, std::int64_t left) const {
-    return fs::path(folder_) / (patch_name(name_, top, left, size_) + suffix_);
-  }
-  PngRows rows_;
-  PatchCutter cutter_;
-  std::string folder_, name_, suffix_;
-  std::int64_t size_, missing_ = 0;
-};
-
-// Counts the rows of both sides for PatchOptions::step.
-class Steps {
- public:
-  Steps(const PatchOptions& options, std::int64_t rows) : options_(options), rows_(rows) {}
   bool stop() {
-    const double share = static_cast<double>(done_++) / static_cast<double>(rows_);
-    return options_.step && options_.step(share);
+    const double share = static_cast<double>(done++) / static_cast<double>(rows);
+    return options.step && options.step(share);
   }
-
- private:
-  const PatchOptions& options_;
-  std::int64_t rows_, done_ = 0;
 };
 
-void cut_image(Side& side, const PatchOptions& options, Steps& steps, PatchCount& count) {
-  std::vector<std::uint8_t> rgb(static_cast<std::size_t>(side.rows().width() * 3));
-  for (std::int64_t y = 0; y < side.rows().height(); ++y) {
-    if (steps.stop()) return void(count.stopped = true);
-    side.rows().next(rgb);
-    count.written += side.push(rgb, [&](const std::string& path, std::vector<std::uint8_t> pixels) {
-      write_png(path, Image{options.size, options.size, std::move(pixels)});
-    });
-  }
-}
+// One side of the work: the image or its label, a file that becomes one for each patch.
+struct Side {
+  PngRows rows;
+  PatchGrid grid;
+  std::string folder, name, suffix;
+  std::int64_t patches = 0, missing = 0;
 
-void cut_label(Side& side, const std::string& path, const PatchOptions& options, Steps& steps,
-               PatchCount& count) {
-  Palette palette;
-  for (const auto& [color, k] : layouts::isaid_colors()) palette.push_back(color);
-  const ColorLabels colors(layouts::isaid_colors());
-  std::vector<std::uint8_t> rgb(static_cast<std::size_t>(side.rows().width() * 3));
-  std::vector<std::uint8_t> classes(rgb.size() / 3);
-  // What is no label at all is seen before its first patches are whole.
-  const std::int64_t judged = std::min(side.rows().height(), options.size);
-  std::int64_t pixels_read = 0, unknown = 0;
-  for (std::int64_t y = 0; y < side.rows().height(); ++y) {
-    if (steps.stop()) return void(count.stopped = true);
-    side.rows().next(rgb);
-    unknown += colors.convert(rgb, classes);
-    pixels_read += side.rows().width();
-    if (y + 1 >= judged && 2 * unknown > pixels_read) colors.refuse(path);
-    count.written +=
-        side.push(classes, [&](const std::string& file, std::vector<std::uint8_t> values) {
-          write_png(file, LabelMap{options.size, options.size, std::move(values)}, palette);
+  Side(const std::string& path, std::string to, std::string picture, std::string ending,
+       std::int64_t channels, std::uint8_t pad, const PatchOptions& options)
+      : rows(path),
+        grid{rows.height(), rows.width(), channels, options.size, options.overlap, pad},
+        folder(std::move(to)),
+        name(std::move(picture)),
+        suffix(std::move(ending)) {
+    for (const std::int64_t top : grid.tops())
+      for (const std::int64_t left : grid.lefts()) {
+        ++patches;
+        missing += !fs::exists(file(top, left));
+      }
+  }
+
+  std::string file(std::int64_t top, std::int64_t left) const {
+    return (fs::path(folder) / (patch_name(name, top, left, grid.patch) + suffix)).string();
+  }
+
+  // Calls read(row) for each row and write(path, pixels) for each patch that is not there.
+  template <class Read, class Write>
+  void cut(const Read& read, const Write& write, Steps& steps, PatchCount& count) const {
+    const auto next = [&](std::span<std::uint8_t> row) {
+      if (steps.stop()) return false;
+      read(row);
+      return true;
+    };
+    count.stopped = !cut_patches(
+        grid, next, [&](std::int64_t top, std::int64_t left, std::vector<std::uint8_t> pixels) {
+          const std::string path = file(top, left);
+          if (fs::exists(path)) return;
+          write(path, std::move(pixels));
+          ++count.written;
         });
   }
-  count.unknown += unknown;
+};
+
+void cut_image(Side& side, Steps& steps, PatchCount& count) {
+  const std::int64_t size = side.grid.patch;
+  side.cut([&](std::span<std::uint8_t> row) { side.rows.next(row); },
+           [&](const std::string& path, std::vector<std::uint8_t> pixels) {
+             write_png(path, Image{size, size, std::move(pixels)});
+           },
+           steps, count);
+}
+
+void cut_label(Side& side, const std::string& path, Steps& steps, PatchCount& count) {
+  const Palette palette = layouts::isaid_palette();
+  const ColorLabels colors(numbered(palette));
+  const std::int64_t size = side.grid.patch, width = side.grid.width;
+  std::vector<std::uint8_t> rgb(static_cast<std::size_t>(width * 3));
+  // What is no label at all is seen before its first patches are whole.
+  const std::int64_t judged = std::min(side.grid.height, size) * width;
+  std::int64_t pixels_read = 0, unknown = 0;
+  side.cut(
+      [&](std::span<std::uint8_t> row) {
+        side.rows.next(rgb);
+        unknown += colors.convert(rgb, row);
+        pixels_read += width;
+        if (pixels_read >= judged && 2 * unknown > pixels_read) colors.refuse(path);
+      },
+      [&](const std::string& to, std::vector<std::uint8_t> values) {
+        write_png(to, LabelMap{size, size, std::move(values)}, palette);
+      },
+      steps, count);
+  if (!count.stopped) count.unknown = unknown;
 }
 
 }  // namespace
@@ -125,7 +118,7 @@ std::vector<IsaidPicture> find_isaid_pictures(const std::string& root, const std
     const fs::path path = folder / file;
     std::string stem = path.stem().string();
     const bool label = stem.ends_with(kLabelStem);
-    if (label) stem.resize(stem.size() - std::string_view(kLabelStem).size());
+    if (label) stem.resize(stem.size() - kLabelStem.size());
     if (!label && stem.find("_instance_") != std::string::npos) continue;  // numbered instances
     IsaidPicture& picture = found[stem];
     picture.name = stem;
@@ -153,27 +146,26 @@ std::vector<IsaidPicture> find_isaid_pictures(const std::string& root, const std
 }
 
 PatchCount cut_isaid_picture(const IsaidPicture& picture, const PatchOptions& options) {
-  PatchCount count;
   Side image(picture.image, options.images, picture.name, ".png", 3, 0, options);
-  std::unique_ptr<Side> label;
+  std::optional<Side> label;
   if (!picture.label.empty()) {
-    label = std::make_unique<Side>(picture.label, options.labels, picture.name, kLabelSuffix, 1,
-                                   kIgnoreLabel, options);
-    if (label->rows().height() != image.rows().height() ||
-        label->rows().width() != image.rows().width())
+    label.emplace(picture.label, options.labels, picture.name, kLabelSuffix, 1, kIgnoreLabel,
+                  options);
+    const PatchGrid &a = label->grid, &b = image.grid;
+    if (a.height != b.height || a.width != b.width)
       fail_input("{}: {} x {} labels for the {} x {} pixels of {}; give the label of this picture",
-                 picture.label, label->rows().width(), label->rows().height(), image.rows().width(),
-                 image.rows().height(), picture.image);
-    if (label->rows().grey())
+                 picture.label, a.width, a.height, b.width, b.height, picture.image);
+    if (label->rows.grey())
       fail_input("{}: is grey; give the semantic masks, which are painted in colours",
                  picture.label);
   }
-  const bool want_label = label != nullptr && !label->complete(), want_image = !image.complete();
-  Steps steps(options, image.rows().height() * (want_label + want_image));
+  PatchCount count;
+  const bool want_label = label && label->missing > 0, want_image = image.missing > 0;
+  Steps steps{options, image.grid.height * (want_label + want_image)};
   // The label first: without it the patches of the image would be of no use.
-  if (want_label) cut_label(*label, picture.label, options, steps, count);
-  if (want_image && !count.stopped) cut_image(image, options, steps, count);
-  if (!count.stopped) count.kept = image.total() + (label ? label->total() : 0) - count.written;
+  if (want_label) cut_label(*label, picture.label, steps, count);
+  if (want_image && !count.stopped) cut_image(image, steps, count);
+  if (!count.stopped) count.kept = image.patches + (label ? label->patches : 0) - count.written;
   return count;
 }
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "data/files/file.h"
 #include "data/files/text.h"
@@ -43,20 +44,16 @@ struct File {
 // By their names, composed, so that a picture finds its label whoever wrote the accents.
 using ByName = std::map<std::string, File>;
 
-std::vector<std::string> files_of(const FolderPart& part, const std::string& folder,
-                                  const std::vector<std::string>& suffixes) {
-  std::error_code error;
-  if (!fs::is_directory(folder, error))
-    fail_input("{}: no such folder; check the data set's root and split", folder);
-  return list_tree(folder, suffixes, part.apart);
-}
-
 // `except`: files that end so are not meant (labels beside the images).
 ByName by_name(const FolderPart& part, const std::string& folder,
                const std::vector<std::string>& suffixes, const std::string& except,
-               Problems& problems) {
+               std::vector<std::string>* list) {
+  std::error_code error;
+  if (!fs::is_directory(folder, error))
+    fail_input("{}: no such folder; check the data set's root and split", folder);
+  Problems problems(list);
   ByName files;
-  for (const std::string& relative : files_of(part, folder, suffixes)) {
+  for (const std::string& relative : list_tree(folder, suffixes, part.apart)) {
     if (!except.empty() && relative.ends_with(except)) continue;
     const std::string file = part.nested ? fs::path(relative).filename().string() : relative;
     // Of several suffixes that fit, the file has the longest.
@@ -147,110 +144,93 @@ class ListReader {
   std::vector<std::string> suffixes_, roots_;
 };
 
-class PartPairs {
- public:
-  PartPairs(const FolderPart& part, std::vector<std::string>* list) : part_(part), list_(list) {
-    Problems problems(list);
-    std::error_code ignored;
-    const bool together = !part.labels.empty() && fs::equivalent(part.images, part.labels, ignored);
-    images_ = by_name(
-        part, part.images,
-        part.image_suffix.empty() ? image_suffixes() : std::vector<std::string>{part.image_suffix},
-        together ? part.label_suffix : "", problems);
-    if (images_.empty())
-      fail_input("{}: no image{} in this folder; check the folder and the suffix", part.images,
-                 part.image_suffix.empty() ? "" : " *" + part.image_suffix);
-    if (!part.labels.empty())
-      labels_ = by_name(part, part.labels, {part.label_suffix}, "", problems);
-  }
-
-  // Adds the pairs whose names are not `taken` yet.
-  void add_to(std::vector<FilePair>& pairs, std::set<std::string>& taken) const {
-    Problems unpaired(list_);
-    for (const std::string& name : names()) {
-      if (!taken.insert(name).second) continue;
-      const File& image = images_.at(name);
-      const auto label = labels_.find(name);
-      if (part_.labels.empty())
-        pairs.push_back({image.name, image.path, ""});
-      else if (label != labels_.end())
-        pairs.push_back({image.name, image.path, label->second.path});
-      else
-        unpaired.add(fmt::format("{}: has no label {}{} in {}", image.path, image.name,
-                                 part_.label_suffix, part_.labels),
-                     "add it or remove the image");
-    }
-    unpaired.finish_sort();
-    if (!part_.list.empty()) return;
-    Problems lonely(list_);
-    for (const auto& [name, file] : labels_)
-      if (!images_.contains(name))
-        lonely.add(fmt::format("{}: has no image in {}", file.path, part_.images),
-                   "add it or remove the label");
-    lonely.finish_sort();
-  }
-
- private:
-  // Of the list, or of all images; each has an image.
-  std::vector<std::string> names() const {
-    std::vector<std::string> names;
-    if (part_.list.empty()) {
-      for (const auto& [name, file] : images_) names.push_back(name);
-      return names;
-    }
-    Problems missing(list_), repeated(list_);
-    const ListReader reader(part_, images_);
-    std::map<std::string, int> lines;
-    for (const ListedName& line : read_list(part_.list)) {
-      const std::string name = reader.find(line);
-      if (name.empty()) {
-        missing.add(fmt::format("{}:{}: names {}, but there is no such image in {}", part_.list,
-                                line.line, line.text, part_.images),
-                    "add it or remove the line");
-        continue;
-      }
-      const auto [first, fresh] = lines.emplace(name, line.line);
-      if (fresh)
-        names.push_back(name);
-      else
-        repeated.add(fmt::format("{}:{}: names {}, as line {} does", part_.list, line.line,
-                                 line.text, first->second),
-                     "remove one of them");
-    }
-    missing.finish_sort();
-    repeated.finish_sort();
+// The keys in `images` of the list's names, or of all; each has an image.
+std::vector<std::string> wanted_names(const FolderPart& part, const ByName& images,
+                                      std::vector<std::string>* list) {
+  std::vector<std::string> names;
+  if (part.list.empty()) {
+    for (const auto& [name, file] : images) names.push_back(name);
     return names;
   }
+  Problems missing(list), repeated(list);
+  const ListReader reader(part, images);
+  std::map<std::string, int> lines;
+  for (const ListedName& line : read_list(part.list)) {
+    const std::string name = reader.find(line);
+    if (name.empty()) {
+      missing.add(fmt::format("{}:{}: names {}, but there is no such image in {}", part.list,
+                              line.line, line.text, part.images),
+                  "add it or remove the line");
+      continue;
+    }
+    const auto [first, fresh] = lines.emplace(name, line.line);
+    if (fresh)
+      names.push_back(name);
+    else
+      repeated.add(fmt::format("{}:{}: names {}, as line {} does", part.list, line.line, line.text,
+                               first->second),
+                   "remove one of them");
+  }
+  missing.finish_sort();
+  repeated.finish_sort();
+  return names;
+}
 
-  const FolderPart& part_;
-  std::vector<std::string>* list_;
-  ByName images_, labels_;
-};
+// Adds the pairs of a part whose names are not `taken` yet.
+void add_pairs(const FolderPart& part, std::vector<std::string>* list, std::vector<FilePair>& pairs,
+               std::set<std::string>& taken) {
+  std::error_code ignored;
+  const bool together = !part.labels.empty() && fs::equivalent(part.images, part.labels, ignored);
+  const ByName images = by_name(
+      part, part.images,
+      part.image_suffix.empty() ? image_suffixes() : std::vector<std::string>{part.image_suffix},
+      together ? part.label_suffix : "", list);
+  if (images.empty())
+    fail_input("{}: no image{} in this folder; check the folder and the suffix", part.images,
+               part.image_suffix.empty() ? "" : " *" + part.image_suffix);
+  ByName labels;
+  if (!part.labels.empty()) labels = by_name(part, part.labels, {part.label_suffix}, "", list);
+  Problems unpaired(list), lonely(list);
+  for (const std::string& name : wanted_names(part, images, list)) {
+    if (!taken.insert(name).second) continue;
+    const File& image = images.at(name);
+    const auto label = labels.find(name);
+    if (part.labels.empty() || label != labels.end())
+      pairs.push_back({image.name, image.path, part.labels.empty() ? "" : label->second.path});
+    else
+      unpaired.add(fmt::format("{}: has no label {}{} in {}", image.path, image.name,
+                               part.label_suffix, part.labels),
+                   "add it or remove the image");
+  }
+  unpaired.finish_sort();
+  for (const auto& [name, file] : labels)
+    if (part.list.empty() && !images.contains(name))
+      lonely.add(fmt::format("{}: has no image in {}", file.path, part.images),
+                 "add it or remove the label");
+  lonely.finish_sort();
+}
 
 }  // namespace
 
 std::vector<ListedName> read_list(const std::string& path) {
   const std::vector<std::uint8_t> bytes = read_file(path, 1u << 28);
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::istringstream text(std::string(bytes.begin(), bytes.end()));
+  constexpr const char* kBlanks = " \t\r\v\f";
   std::vector<ListedName> names;
-  int line = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    std::string_view word = text.substr(begin, end - begin);
-    begin = end + 1;
-    ++line;
-    if (line == 1 && word.starts_with("\xef\xbb\xbf")) word.remove_prefix(3);  // byte order mark
-    word.remove_prefix(std::min(word.find_first_not_of(" \t\r\v\f"), word.size()));
-    const std::string_view all = word.substr(0, word.find_last_not_of(" \t\r\v\f") + 1);
-    word = all.substr(0, all.find_first_of(" \t\r\v\f"));
-    if (all.find('\0') != std::string_view::npos || all.size() > 4096)
-      fail_input("{}:{}: is no file name; give a text file with one name a line", path, line);
-    const fs::path file(word);
+  int number = 0;
+  for (std::string line; std::getline(text, line);) {
+    if (++number == 1 && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);  // byte order mark
+    line.erase(0, line.find_first_not_of(kBlanks));
+    line.resize(line.find_last_not_of(kBlanks) + 1);
+    if (line.find('\0') != std::string::npos || line.size() > 4096)
+      fail_input("{}:{}: is no file name; give a text file with one name a line", path, number);
+    if (line.empty()) continue;
+    const fs::path file(line.substr(0, line.find_first_of(kBlanks)));
+    const auto& suffixes = image_suffixes();
     const bool suffixed =
-        file.has_parent_path() || std::find(image_suffixes().begin(), image_suffixes().end(),
-                                            file.extension().string()) != image_suffixes().end();
-    const std::string name = suffixed ? file.stem().string() : std::string(word);
-    if (!all.empty()) names.push_back({name, line, std::string(all)});
+        file.has_parent_path() ||
+        std::find(suffixes.begin(), suffixes.end(), file.extension().string()) != suffixes.end();
+    names.push_back({(suffixed ? file.stem() : file).string(), number, line});
   }
   if (names.empty()) fail_input("{}: names no image; give a text file with one name a line", path);
   return names;
@@ -260,7 +240,7 @@ std::vector<FilePair> pair_files(const std::vector<FolderPart>& parts,
                                  std::vector<std::string>* problems) {
   std::vector<FilePair> pairs;
   std::set<std::string> taken;
-  for (const FolderPart& part : parts) PartPairs(part, problems).add_to(pairs, taken);
+  for (const FolderPart& part : parts) add_pairs(part, problems, pairs, taken);
   // With a list of problems every pair may be missing: that is for its reader to see.
   if (pairs.empty() && problems == nullptr)
     fail_input("{}: no image of this split", parts.front().images);

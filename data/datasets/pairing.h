@@ -1,4 +1,4 @@
-// Which image file goes with which label file; for data/folder_dataset.cpp.
+// Which image file goes with which label file; for folder_dataset.cpp.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@ struct FilePair {
 };
 
 // The pairs of all parts, each part in the order of its list or of its names. Throws InputError as
-// FolderDataset does.
+// open_folders does.
 std::vector<FilePair> pair_files(const std::vector<FolderPart>& parts,
                                  std::vector<std::string>* problems);
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <span>
 #include <string>
@@ -20,32 +19,21 @@ std::vector<std::int64_t> patch_starts(std::int64_t length, std::int64_t patch,
 std::string patch_name(const std::string& name, std::int64_t top, std::int64_t left,
                        std::int64_t patch);
 
-// Holds no more rows than a patch is high.
-class PatchCutter {
- public:
-  // A picture of height x width pixels of `channels` bytes; where it is smaller than a patch, it
-  // goes on with `pad` to the right and below.
-  PatchCutter(std::int64_t height, std::int64_t width, std::int64_t channels, std::int64_t patch,
-              std::int64_t overlap, std::uint8_t pad);
+// A picture of height x width pixels of `channels` bytes and its patches; where it is smaller than
+// a patch, it goes on with `pad` to the right and below.
+struct PatchGrid {
+  std::int64_t height, width, channels, patch, overlap;
+  std::uint8_t pad;
 
-  // Takes the next row [width,channels] and calls done(top, left) for each patch that it completes
-  // (the last row also for those that reach below it); then, and only then, pixels(top, left) gives
-  // the patch [patch,patch,channels]. Throws Error for a row too many or of another length.
-  using Done = std::function<void(std::int64_t top, std::int64_t left)>;
-  void push(std::span<const std::uint8_t> row, const Done& done);
-  std::vector<std::uint8_t> pixels(std::int64_t top, std::int64_t left) const;
-
-  const std::vector<std::int64_t>& tops() const { return tops_; }
-  const std::vector<std::int64_t>& lefts() const { return lefts_; }
-
- private:
-  void take(std::vector<std::uint8_t> row, const Done& done);
-  std::int64_t height_, width_, channels_, patch_;
-  std::uint8_t pad_;
-  std::vector<std::int64_t> tops_, lefts_;
-  std::size_t next_top_ = 0;                   // of tops_: the first not done
-  std::int64_t first_row_ = 0, next_row_ = 0;  // of rows_, and the one to come
-  std::deque<std::vector<std::uint8_t>> rows_;
+  std::vector<std::int64_t> tops() const { return patch_starts(height, patch, overlap); }
+  std::vector<std::int64_t> lefts() const { return patch_starts(width, patch, overlap); }
 };
+// Calls next(row) to fill each row [width,channels], from the top down, and take(top, left, pixels
+// [patch,patch,channels]) for each patch as soon as its rows are there. Holds no more rows than a
+// patch is high. Returns false if next() did: it ends there.
+using NextRow = std::function<bool(std::span<std::uint8_t> row)>;
+using TakePatch =
+    std::function<void(std::int64_t top, std::int64_t left, std::vector<std::uint8_t> pixels)>;
+bool cut_patches(const PatchGrid& grid, const NextRow& next, const TakePatch& take);
 
 }  // namespace nextgrad

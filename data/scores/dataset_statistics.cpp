@@ -1,6 +1,7 @@
 #include "data/scores/dataset_statistics.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "tensor/error.h"
 
@@ -33,9 +34,7 @@ void DatasetStatistics::add(const SampleStatistics& sample) {
 }
 
 std::int64_t DatasetStatistics::labelled() const {
-  std::int64_t sum = 0;
-  for (const std::int64_t n : pixels_) sum += n;
-  return sum;
+  return std::accumulate(pixels_.begin(), pixels_.end(), std::int64_t{0});
 }
 
 std::vector<int> DatasetStatistics::absent() const {

@@ -1,7 +1,9 @@
 #include "data/scores/metrics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "tensor/error.h"
 
@@ -13,23 +15,16 @@ double ratio(std::int64_t a, std::int64_t b) {
                 : static_cast<double>(a) / static_cast<double>(b);
 }
 
-double nan_mean(const std::vector<double>& values) {
-  double sum = 0;
-  std::int64_t n = 0;
-  for (const double v : values)
-    if (!std::isnan(v)) sum += v, ++n;
-  return n == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(n);
+double nan_mean(std::vector<double> values) {
+  std::erase_if(values, [](double v) { return std::isnan(v); });
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
 }  // namespace
 
 ConfusionMatrix::ConfusionMatrix(int classes) : classes_(classes) {
   check(classes >= 1, "ConfusionMatrix: {} classes", classes);
-  reset();
-}
-
-void ConfusionMatrix::reset() {
-  counts_.assign(static_cast<std::size_t>(classes_) * static_cast<std::size_t>(classes_), 0);
+  counts_.resize(static_cast<std::size_t>(classes) * static_cast<std::size_t>(classes));
 }
 
 void ConfusionMatrix::add(std::span<const std::int32_t> label,
@@ -48,15 +43,11 @@ void ConfusionMatrix::add(std::span<const std::int32_t> label,
       ++counts_[static_cast<std::size_t>(label[i]) * n + static_cast<std::size_t>(prediction[i])];
 }
 
-void ConfusionMatrix::add(const LabelMap& label, std::span<const std::int32_t> prediction) {
-  const std::vector<std::int32_t> wide(label.values.begin(), label.values.end());
-  add(wide, prediction, kIgnoreLabel);
-}
-
-void ConfusionMatrix::merge(const ConfusionMatrix& other) {
-  check(classes_ == other.classes_, "ConfusionMatrix: merge of {} and {} classes", classes_,
-        other.classes_);
-  for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
+void ConfusionMatrix::add(const LabelMap& label, const LabelMap& prediction) {
+  const auto wide = [](const LabelMap& map) {
+    return std::vector<std::int32_t>(map.values.begin(), map.values.end());
+  };
+  add(wide(label), wide(prediction));
 }
 
 std::int64_t ConfusionMatrix::count(int label, int prediction) const {
@@ -72,9 +63,7 @@ std::int64_t ConfusionMatrix::labelled(int label) const {
 }
 
 std::int64_t ConfusionMatrix::total() const {
-  std::int64_t sum = 0;
-  for (const std::int64_t c : counts_) sum += c;
-  return sum;
+  return std::accumulate(counts_.begin(), counts_.end(), std::int64_t{0});
 }
 
 Scores ConfusionMatrix::scores() const {
@@ -92,6 +81,44 @@ Scores ConfusionMatrix::scores() const {
   s.mean_accuracy = nan_mean(s.accuracy);
   s.all_accuracy = ratio(correct, total());
   return s;
+}
+
+int rank_of(std::span<const float> scores, int label) {
+  const auto mine = static_cast<std::size_t>(label);
+  int rank = 0;
+  for (std::size_t j = 0; j < scores.size(); ++j) {
+    const bool below = scores[j] < scores[mine] || (scores[j] == scores[mine] && j > mine);
+    rank += j != mine && !below;
+  }
+  return rank;
+}
+
+std::vector<std::int32_t> ClassScores::add(const Tensor& logits,
+                                           const std::vector<std::int32_t>& labels) {
+  const auto n = static_cast<std::int64_t>(labels.size());
+  check(logits.shape() == Shape{n, classes()}, "scores: logits {} for {} labels of {} classes",
+        logits.shape().str(), n, classes());
+  const auto values = logits.to_vector<float>();
+  const auto width = static_cast<std::size_t>(classes());
+  const auto row = [&](std::size_t i) { return std::span(values).subspan(i * width, width); };
+  std::vector<std::int32_t> best;
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    best.push_back(static_cast<std::int32_t>(std::ranges::max_element(row(i)) - row(i).begin()));
+  matrix_.add(labels, best, std::numeric_limits<std::int32_t>::min());  // no picture is ignored
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    const int rank = rank_of(row(i), labels[i]);
+    right_ += rank == 0;
+    in_five_ += rank < 5;
+  }
+  return best;
+}
+
+double ClassScores::top1() const {
+  return ratio(right_, total());
+}
+
+double ClassScores::top5() const {
+  return ratio(in_five_, total());
 }
 
 }  // namespace nextgrad

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <exception>
+#include <iterator>
 #include <mutex>
 #include <thread>
 
@@ -12,20 +12,15 @@
 #include "tensor/error.h"
 
 namespace nextgrad {
+namespace {
 
-void CropMaker::make(std::int64_t index, const RandomKey& key, std::span<float> image,
-                     std::span<std::int32_t> label) const {
-  // A picture that is drawn comes with its labels; of a file, the crop alone is decoded.
-  if (dataset_.image_path(index).empty()) {
-    const Sample sample = dataset_.load(index);
-    return transform_.apply(sample.image, sample.label, key, image, label);
-  }
-  const LabelMap map = dataset_.load_label(index);
-  const auto load = [&](const Rectangle& wanted, int reduce) {
-    return read_image_part(dataset_.image_path(index), wanted, map.height, map.width, reduce);
-  };
-  transform_.apply(map, load, key, image, label);
+Shape batched(std::int64_t n, const Shape& sample) {
+  Shape shape{n};
+  for (const std::int64_t extent : sample) shape.push_back(extent);
+  return shape;
 }
+
+}  // namespace
 
 // Workers take samples in order and write them into the batch they belong to, one of `depth` slots
 // used in turn; a slot is taken again once next() has copied it out. Who makes a batch's last
@@ -41,36 +36,38 @@ struct Loader::State {
     std::exception_ptr error;
     std::int64_t error_sample = 0;
   };
+  using Lock = std::unique_lock<std::mutex>;
 
-  const std::shared_ptr<const SampleMaker> samples;
+  const SampleMaker samples;
   const LoaderConfig config;
-  std::size_t image_values, label_values;  // of one sample
+  const std::size_t image_values, label_values;  // of one sample
   std::vector<Slot> slots;
   std::mutex mutex;
   std::condition_variable work, ready;  // a slot became free; a batch became complete
   std::int64_t taken = 0;               // samples handed to workers, counted from the start
   std::int64_t iteration;               // what next() delivers
   std::atomic<bool> stop = false;
-  double waited = 0;
   std::int64_t epoch = -1;
   std::vector<std::int64_t> order;  // of that epoch
   std::vector<std::thread> threads;
 
-  State(std::shared_ptr<const SampleMaker> maker, const LoaderConfig& c)
-      : samples(std::move(maker)), config(c), iteration(c.start_iteration) {
-    samples->validate();
-    check(samples->size() > 0, "loader: the data set is empty");
+  State(SampleMaker maker, const LoaderConfig& c)
+      : samples(std::move(maker)),
+        config(c),
+        image_values(static_cast<std::size_t>(samples.image.numel())),
+        label_values(static_cast<std::size_t>(samples.label.numel())),
+        iteration(c.start_iteration) {
+    check(samples.size > 0, "loader: the data set is empty");
     check(c.batch >= 1 && c.depth >= 1 && c.workers >= 0 && c.workers <= 1024,
           "loader: batch {}, depth {}, {} workers", c.batch, c.depth, c.workers);
     check(c.start_iteration >= 0 && c.end_iteration >= c.start_iteration,
           "loader: iterations {} to {}", c.start_iteration, c.end_iteration);
-    image_values = static_cast<std::size_t>(samples->image_shape().numel());
-    label_values = static_cast<std::size_t>(samples->label_shape().numel());
     slots.resize(c.workers == 0 ? 1 : static_cast<std::size_t>(c.depth));
+    const auto batch = static_cast<std::size_t>(c.batch);
     for (Slot& slot : slots) {
-      slot.images.resize(static_cast<std::size_t>(c.batch) * image_values);
-      slot.labels.resize(static_cast<std::size_t>(c.batch) * label_values);
-      slot.damaged.resize(static_cast<std::size_t>(c.batch));
+      slot.images.resize(batch * image_values);
+      slot.labels.resize(batch * label_values);
+      slot.damaged.resize(batch);
     }
   }
 
@@ -80,7 +77,7 @@ struct Loader::State {
 
   // Which picture is sample k of iteration i. Asked for in order, so one epoch is kept.
   std::int64_t index_of(std::int64_t i, std::int64_t k) {
-    const std::int64_t position = i * config.batch + k, n = samples->size();
+    const std::int64_t position = i * config.batch + k, n = samples.size;
     if (position / n != epoch) {
       epoch = position / n;
       order = epoch_permutation(config.seed, epoch, n);
@@ -98,14 +95,14 @@ struct Loader::State {
     const auto label = std::span(slot.labels).subspan(at * label_values, label_values);
     std::vector<DamagedSample>& damaged = slot.damaged[at];
     damaged.clear();
-    for (const std::int64_t n = samples->size(); !stop; index = (index + 1) % n) {
+    for (const std::int64_t n = samples.size; !stop; index = (index + 1) % n) {
       try {
-        return samples->make(index, key_of(i, k), image, label);
+        return samples.make(index, key_of(i, k), image, label);
       } catch (const InputError& e) {
         if (!config.skip_damaged) throw;
-        damaged.push_back({samples->name(index), e.what()});
+        damaged.push_back({samples.name(index), e.what()});
       }
-      if (static_cast<std::int64_t>(damaged.size()) == n)
+      if (std::ssize(damaged) == n)
         fail_input("none of the {} samples can be read; the first: {}", n, damaged.front().message);
     }
   }
@@ -113,7 +110,7 @@ struct Loader::State {
   // Runs a step of making sample k without the lock. Of several errors the first sample's is told,
   // whoever was faster.
   template <class Step>
-  void unlocked(std::unique_lock<std::mutex>& lock, Slot& slot, std::int64_t k, const Step& step) {
+  void unlocked(Lock& lock, Slot& slot, std::int64_t k, const Step& step) {
     std::exception_ptr error;
     lock.unlock();
     try {
@@ -128,24 +125,28 @@ struct Loader::State {
   // True while a worker may take another sample: its slot is free.
   bool has_room() const {
     const std::int64_t next = config.start_iteration + taken / config.batch;
-    return next < config.end_iteration &&
-           next < iteration + static_cast<std::int64_t>(slots.size());
+    return next < config.end_iteration && next < iteration + std::ssize(slots);
+  }
+
+  // Makes the next sample, for which there is room.
+  void make_next(Lock& lock) {
+    const std::int64_t i = config.start_iteration + taken / config.batch;
+    const std::int64_t k = taken++ % config.batch, index = index_of(i, k);
+    Slot& slot = slot_of(i);
+    unlocked(lock, slot, k, [&] { make(index, i, k, slot); });
+    if (++slot.made < config.batch) return;
+    if (!slot.error)
+      unlocked(lock, slot, config.batch, [&] { samples.finish(key_of(i, 0), slot.images); });
+    slot.complete = true;
+    ready.notify_all();
   }
 
   void run_worker() {
-    std::unique_lock lock(mutex);
+    Lock lock(mutex);
     for (;;) {
       work.wait(lock, [&] { return stop || has_room(); });
       if (stop) return;
-      const std::int64_t i = config.start_iteration + taken / config.batch;
-      const std::int64_t k = taken++ % config.batch, index = index_of(i, k);
-      Slot& slot = slot_of(i);
-      unlocked(lock, slot, k, [&] { make(index, i, k, slot); });
-      if (++slot.made < config.batch) continue;
-      if (!slot.error)
-        unlocked(lock, slot, config.batch, [&] { samples->finish(key_of(i, 0), slot.images); });
-      slot.complete = true;
-      ready.notify_all();
+      make_next(lock);
     }
   }
 
@@ -157,25 +158,9 @@ struct Loader::State {
     work.notify_all();
     for (std::thread& thread : threads) thread.join();
   }
-
-  void wait_for(Slot& slot, std::unique_lock<std::mutex>& lock) {
-    const auto begin = std::chrono::steady_clock::now();
-    if (config.workers == 0) {
-      for (std::int64_t k = 0; k < config.batch; ++k)
-        make(index_of(iteration, k), iteration, k, slot);
-      samples->finish(key_of(iteration, 0), slot.images);
-    } else {
-      ready.wait(lock, [&] { return slot.complete; });
-    }
-    waited += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    if (slot.error) std::rethrow_exception(slot.error);
-  }
 };
 
-Loader::Loader(const Dataset& dataset, const TrainTransform& transform, const LoaderConfig& config)
-    : Loader(std::make_shared<CropMaker>(dataset, transform), config) {}
-
-Loader::Loader(std::shared_ptr<const SampleMaker> samples, const LoaderConfig& config)
+Loader::Loader(SampleMaker samples, const LoaderConfig& config)
     : state_(std::make_unique<State>(std::move(samples), config)) {
   try {
     for (int i = 0; i < config.workers; ++i)
@@ -195,35 +180,22 @@ bool Loader::done() const {
   return state_->iteration >= state_->config.end_iteration;
 }
 
-double Loader::wait_seconds() const {
-  const std::scoped_lock lock(state_->mutex);
-  return state_->waited;
-}
-
-namespace {
-
-Shape batched(std::int64_t n, const Shape& sample) {
-  Shape shape{n};
-  for (const std::int64_t extent : sample) shape.push_back(extent);
-  return shape;
-}
-
-}  // namespace
-
 Batch Loader::next() {
   State& s = *state_;
-  std::unique_lock lock(s.mutex);
+  State::Lock lock(s.mutex);
   check(s.iteration < s.config.end_iteration, "loader: no batch after iteration {}",
         s.config.end_iteration);
   State::Slot& slot = s.slot_of(s.iteration);
-  s.wait_for(slot, lock);
+  while (s.config.workers == 0 && !slot.complete) s.make_next(lock);
+  s.ready.wait(lock, [&] { return slot.complete; });
+  if (slot.error) std::rethrow_exception(slot.error);
   lock.unlock();
-  Batch batch{Tensor::from(slot.images, batched(s.config.batch, s.samples->image_shape())),
-              Tensor::from(slot.labels, batched(s.config.batch, s.samples->label_shape())),
+  Batch batch{Tensor::from(slot.images, batched(s.config.batch, s.samples.image)),
+              Tensor::from(slot.labels, batched(s.config.batch, s.samples.label)),
               s.iteration,
               {}};
   for (std::vector<DamagedSample>& damaged : slot.damaged)
-    for (DamagedSample& sample : damaged) batch.damaged.push_back(std::move(sample));
+    std::ranges::move(damaged, std::back_inserter(batch.damaged));
   lock.lock();
   slot.made = 0;
   slot.complete = false;

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/inference/checkpoint.h"
-#include "apps/inference/classifier_checkpoint.h"
 #include "data/weights/torch_file.h"
 #include "models/classifier.h"
 #include "models/published_names.h"
@@ -322,8 +321,8 @@ TEST_CASE_FIXTURE(Fixture, "weights of other classes, or of another order, are n
   output(kEval + "w.pth");
   // The classifier of pictures.
   MSCANClassifier model(segnext_config("nano", 1).encoder, 2);
-  ClassifierInfo info{"nano", {"cat", "dog"}, {}, 32};
-  save_classifier(folder / "c.safetensors", model, info);
+  ModelInfo info{"nano", {"cat", "dog"}, {}, 32};
+  save_weights(folder / "c.safetensors", model, info);
   CHECK_NOTHROW(load_pretrained(model, folder / "c.safetensors", false, {"cat", "dog"}));
   CHECK_THROWS_AS(load_pretrained(model, folder / "c.safetensors", false, {"dog", "cat"}),
                   InputError);

@@ -3,7 +3,7 @@
 
 #include "apps/commands/config_options.h"
 #include "apps/report/progress.h"
-#include "apps/settings/train_config.h"
+#include "apps/settings/run_config.h"
 #include "tensor/error.h"
 #include "tests/apps/program.h"
 

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/inference/evaluator.h"
-#include "apps/inference/protocol.h"
+#include "apps/inference/inference.h"
 #include "data/images/image.h"
 #include "tests/apps/little_data.h"
 #include "tests/apps/program.h"

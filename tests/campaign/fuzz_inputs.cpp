@@ -15,7 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/report/run_report.h"
-#include "apps/settings/train_config.h"
+#include "apps/settings/run_config.h"
 #include "apps/training/run_log.h"
 #include "data/files/crc32.h"
 #include "data/files/file.h"

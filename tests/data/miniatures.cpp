@@ -173,8 +173,7 @@ void context(const Writer& w) {
 }
 
 void isaid(const Writer& w) {
-  Palette palette;
-  for (const auto& [color, k] : layouts::isaid_colors()) palette.push_back(color);
+  const Palette palette = layouts::isaid_palette();
   for (const Split& s : kSplits)
     for (std::size_t i = s.first; i < s.first + s.count; ++i) {
       const std::string name = fmt::format("P{:04}_0_896_0_896", i);

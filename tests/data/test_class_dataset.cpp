@@ -5,8 +5,7 @@
 #include <algorithm>
 #include <set>
 
-#include "data/datasets/class_dataset.h"
-#include "data/datasets/idx_dataset.h"
+#include "data/datasets/class_datasets.h"
 #include "data/files/file.h"
 #include "tests/data/support.h"
 
@@ -68,13 +67,13 @@ TEST_CASE("class folders: classes are train's folders, sorted; suffixes in any c
   CHECK(train->classes() == std::vector<std::string>{"n01", "n02", "n10"});
   REQUIRE(train->size() == 4);
   CHECK(train->name(1) == "x.PNG");
-  CHECK(train->label(2) == 1);
-  CHECK(train->load(3).pixels == Bytes(48, 30));
+  CHECK(train->load_label(2) == 1);
+  CHECK(train->load_image(3).pixels == Bytes(48, 30));
   const auto val = make_class_dataset({"folders", folder.path(), 0, 0}, "val");
   CHECK(val->classes() == train->classes());  // n02 has no picture there, but keeps its number
   REQUIRE(val->size() == 2);
-  CHECK(val->label(1) == 2);
-  CHECK_THROWS_AS(val->load(2), Error);
+  CHECK(val->load_label(1) == 2);
+  CHECK_THROWS_AS(val->load_image(2), Error);
 }
 
 TEST_CASE("class folders: what is wrong is named, with the remedy") {
@@ -95,7 +94,7 @@ TEST_CASE("class folders: what is wrong is named, with the remedy") {
   CHECK(has(refusal("folders", folder.path(), "val"), "val/fox: a class that"));
   write_file_atomic(folder / "train/dog/a.png", std::string_view("no picture"));
   const auto train = make_class_dataset({"folders", folder.path(), 0, 0}, "train");
-  CHECK(has(input_error([&] { train->load(1); }), "train/dog/a.png"));
+  CHECK(has(input_error([&] { train->load_image(1); }), "train/dog/a.png"));
 }
 
 TEST_CASE("class folders: sub-folders are read, pictures beside the classes refused") {
@@ -105,7 +104,7 @@ TEST_CASE("class folders: sub-folders are read, pictures beside the classes refu
   const auto train = make_class_dataset({"folders", folder.path(), 0, 0}, "train");
   REQUIRE(train->size() == 3);
   CHECK(train->name(1) == "more/a.png");
-  CHECK(train->load(1).pixels == Bytes(48, 1));
+  CHECK(train->load_image(1).pixels == Bytes(48, 1));
   add_picture(folder, "val/._c.png", 1);
   CHECK(has(refusal("folders", folder.path(), "val"), "no pictures for the split val"));
   add_picture(folder, "val/c.png", 1);  // ImageNet's val as it is published
@@ -129,7 +128,7 @@ TEST_CASE("class folders: a flat folder is split by seed, the same way each time
     std::set<std::string> all;
     const auto data = make_class_dataset({"folders", folder.path(), 0.25, seed}, split);
     for (std::int64_t i = 0; i < data->size(); ++i)
-      all.insert(data->classes()[static_cast<std::size_t>(data->label(i))] + data->name(i));
+      all.insert(data->classes()[static_cast<std::size_t>(data->load_label(i))] + data->name(i));
     return all;
   };
   const auto train = names("train", 1), val = names("val", 1);
@@ -150,13 +149,13 @@ TEST_CASE("idx: plain and compressed, grey becomes RGB") {
   const auto train = make_class_dataset({"idx", folder / "fashion", 0, 0}, "train");
   REQUIRE(train->size() == 2);
   CHECK(train->classes()[9] == "Ankle boot");
-  CHECK(train->label(0) == 9);
-  const Image second = train->load(1);
+  CHECK(train->load_label(0) == 9);
+  const Image second = train->load_image(1);
   CHECK(second.height == 2);
   CHECK(second.width == 3);
   CHECK(second.pixels == Bytes{7, 7, 7, 8, 8, 8, 9, 9, 9, 10, 10, 10, 11, 11, 11, 12, 12, 12});
   const auto val = make_class_dataset({"idx", folder / "fashion", 0, 0}, "val");
-  CHECK(val->load(0).pixels.front() == 9);
+  CHECK(val->load_image(0).pixels.front() == 9);
 }
 
 TEST_CASE("idx: damaged files are refused, at every length") {

@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "data/augment/random_use.h"
-#include "data/scores/class_metrics.h"
-#include "data/stream/class_stream.h"
+#include "data/scores/metrics.h"
+#include "data/stream/loader.h"
 #include "tests/data/support.h"
 
 using namespace nextgrad;
@@ -19,8 +19,8 @@ class Numbered : public ClassDataset {
   explicit Numbered(std::int64_t n) : n_(n) { classes_ = {"a", "b", "c"}; }
   std::int64_t size() const override { return n_; }
   std::string name(std::int64_t i) const override { return std::to_string(i); }
-  int label(std::int64_t i) const override { return static_cast<int>(i % 3); }
-  Image load(std::int64_t i) const override {
+  int load_label(std::int64_t i) const override { return static_cast<int>(i % 3); }
+  Image load_image(std::int64_t i) const override {
     return noise_image(40, 36, static_cast<std::uint64_t>(i));
   }
 
@@ -40,7 +40,7 @@ Stream stream(int workers, std::int64_t begin, std::int64_t end) {
   c.start_iteration = begin;
   c.end_iteration = end;
   c.workers = workers;
-  Loader loader(std::make_shared<ClassMaker>(data, t, BatchMix{}), c);
+  Loader loader(pictures_of(data, t, BatchMix{}), c);
   Stream result;
   while (!loader.done()) {
     const Batch batch = loader.next();
@@ -63,9 +63,9 @@ TEST_CASE("a damaged picture of a class gives its place and its class to the nex
   class Damaged : public Numbered {
    public:
     using Numbered::Numbered;
-    Image load(std::int64_t i) const override {
+    Image load_image(std::int64_t i) const override {
       if (i == 4) fail_input("picture 4 is cut");
-      return Numbered::load(i);
+      return Numbered::load_image(i);
     }
   };
   const Damaged data(5);
@@ -75,7 +75,7 @@ TEST_CASE("a damaged picture of a class gives its place and its class to the nex
   c.batch = 5;
   c.end_iteration = 2;
   c.skip_damaged = true;
-  Loader loader(std::make_shared<ClassMaker>(data, t, BatchMix{}), c);
+  Loader loader(pictures_of(data, t, BatchMix{}), c);
   for (std::int64_t epoch = 0; epoch < 2; ++epoch) {
     const Batch batch = loader.next();
     REQUIRE(batch.damaged.size() == 1);

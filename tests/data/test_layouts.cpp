@@ -415,7 +415,7 @@ TEST_CASE("submissions carry the values, colours and names of the judges") {
 TEST_CASE("tables of the published sets at their corners") {
   CHECK(layouts::ade20k_palette().size() == 150);
   CHECK(layouts::ade20k_palette()[149] == Color{92, 0, 255});
-  CHECK(layouts::isaid_colors()[15].first == Color{0, 100, 155});
+  CHECK(layouts::isaid_palette()[15] == Color{0, 100, 155});
   const TemporaryFolder folder;
   const auto data = [&](const std::string& kind) {
     make_miniature(kind, folder / kind);

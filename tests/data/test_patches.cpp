@@ -51,7 +51,7 @@ std::vector<std::uint8_t> patch_of(const std::vector<std::uint8_t>& pixels, std:
 Image paint(const LabelMap& label) {
   Image image{label.height, label.width, {}};
   for (const std::uint8_t k : label.values) {
-    const Color color = layouts::isaid_colors()[k].first;
+    const Color color = layouts::isaid_palette()[k];
     image.pixels.insert(image.pixels.end(), color.begin(), color.end());
   }
   return image;
@@ -100,18 +100,24 @@ TEST_CASE("cut by rows = cut from the whole picture") {
            {70, 101}, {32, 32}, {20, 50}, {50, 20}, {5, 9}, {33, 31}, {32, 90}}) {
     for (const std::int64_t channels : {1, 3}) {
       const auto pixels = noise_image(h, w, 3).pixels;
-      PatchCutter cutter(h, w, channels, 32, 12, 255);
+      const PatchGrid grid{h, w, channels, 32, 12, 255};
       std::set<std::pair<std::int64_t, std::int64_t>> seen;
-      for (std::int64_t y = 0; y < h; ++y)
-        cutter.push(std::span(pixels).subspan(static_cast<std::size_t>(y * w * channels),
-                                              static_cast<std::size_t>(w * channels)),
-                    [&](std::int64_t top, std::int64_t left) {
-                      CHECK(seen.insert({top, left}).second);
-                      CHECK(cutter.pixels(top, left) ==
-                            patch_of(pixels, h, w, channels, top, left, 32, 255));
-                    });
-      CHECK(seen.size() == cutter.tops().size() * cutter.lefts().size());
-      CHECK_THROWS_AS(cutter.push({}, [](std::int64_t, std::int64_t) {}), Error);
+      std::int64_t rows = 0, last = h;
+      const auto next = [&](std::span<std::uint8_t> row) {
+        if (rows == last) return false;
+        REQUIRE(row.size() == static_cast<std::size_t>(w * channels));
+        std::copy_n(pixels.begin() + rows++ * w * channels, w * channels, row.begin());
+        return true;
+      };
+      const auto take = [&](std::int64_t top, std::int64_t left, const auto& patch) {
+        CHECK(rows == std::min(h, top + 32));  // none is read before its time
+        CHECK(seen.insert({top, left}).second);
+        CHECK(patch == patch_of(pixels, h, w, channels, top, left, 32, 255));
+      };
+      CHECK(cut_patches(grid, next, take));
+      CHECK(seen.size() == grid.tops().size() * grid.lefts().size());
+      rows = 0, last = h - 1;
+      CHECK_FALSE(cut_patches(grid, next, [](std::int64_t, std::int64_t, const auto&) {}));
     }
   }
 }

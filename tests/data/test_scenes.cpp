@@ -79,21 +79,21 @@ TEST_CASE("colour alone does not tell the class") {
     }
   ConfusionMatrix by_table(10), by_mean(10);
   for (const Sample& s : scenes) {
-    std::vector<std::int32_t> a, b;
+    LabelMap a, b;
     for (std::size_t i = 0; i < s.label.values.size(); ++i) {
       const auto* p = s.image.pixels.data() + 3 * i;
       const auto& votes = table[cell(p)];
-      a.push_back(
-          static_cast<std::int32_t>(std::max_element(votes.begin(), votes.end()) - votes.begin()));
+      a.values.push_back(
+          static_cast<std::uint8_t>(std::max_element(votes.begin(), votes.end()) - votes.begin()));
       double best = std::numeric_limits<double>::max();
-      std::int32_t nearest = 0;
+      std::uint8_t nearest = 0;
       for (std::size_t k = 0; k < 10; ++k) {
         double d = 0;
         for (std::size_t c = 0; c < 3; ++c)
           d += (p[c] - mean[k][c] / count[k]) * (p[c] - mean[k][c] / count[k]);
-        if (d < best) best = d, nearest = static_cast<std::int32_t>(k);
+        if (d < best) best = d, nearest = static_cast<std::uint8_t>(k);
       }
-      b.push_back(nearest);
+      b.values.push_back(nearest);
     }
     by_table.add(s.label, a);
     by_mean.add(s.label, b);

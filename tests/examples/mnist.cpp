@@ -6,7 +6,7 @@
 #include "autograd/loss.h"
 #include "autograd/reduce.h"
 #include "autograd/shape_ops.h"
-#include "data/datasets/class_dataset.h"
+#include "data/datasets/dataset.h"
 #include "nn/conv.h"
 #include "nn/linear.h"
 #include "nn/optim.h"
@@ -22,13 +22,13 @@ struct Net : Module {
 struct Digits : ClassDataset {
   std::int64_t size() const override { return 20000; }
   std::string name(std::int64_t i) const override { return std::to_string(i); }
-  int label(std::int64_t i) const override { return static_cast<int>(i % 10); }
-  Image load(std::int64_t i) const override {
+  int load_label(std::int64_t i) const override { return static_cast<int>(i % 10); }
+  Image load_image(std::int64_t i) const override {
     RandomStream random({.seed = 1, .sample = static_cast<std::uint32_t>(i)});
     Image image{28, 28, std::vector<std::uint8_t>(28 * 28 * 3)};
     for (auto& v : image.pixels) v = static_cast<std::uint8_t>(random.below(128));
     const auto x = static_cast<int>(random.below(9)), y = static_cast<int>(random.below(9));
-    draw_text(image, x, y, std::to_string(label(i)), {255, 255, 255});
+    draw_text(image, x, y, std::to_string(load_label(i)), {255, 255, 255});
     return image;
   }
 };
@@ -44,9 +44,9 @@ int main() {
     std::vector<float> x;
     std::vector<std::int32_t> y;
     for (std::int64_t k = i; k < i + 50; ++k) {
-      const Image image = data->load(k);
+      const Image image = data->load_image(k);
       for (std::size_t p = 0; p < 28 * 28; ++p) x.push_back(image.pixels[3 * p] / 255.0f);
-      y.push_back(data->label(k));
+      y.push_back(data->load_label(k));
     }
     const Variable logits = net(Variable(Tensor::from(x, {50, 28, 28, 1})));
     const auto guess = argmax(logits.value(), 1).to_vector<std::int32_t>();

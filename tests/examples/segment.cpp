@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "apps/inference/checkpoint.h"
-#include "apps/inference/protocol.h"
+#include "apps/inference/inference.h"
 #include "apps/training/segmentation_task.h"
 #include "apps/training/trainer.h"
 #include "data/images/palette.h"
@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
                                       sample.image.height, sample.image.width);
   write_png((folder.path / "prediction.png").string(), colorize(map, loaded.info.palette));
   ConfusionMatrix matrix(scenes->num_classes());
-  matrix.add(sample.label, std::vector<std::int32_t>(map.values.begin(), map.values.end()));
+  matrix.add(sample.label, map);
   fmt::print("{:.1f} % of the pixels of {} right\n", 100 * matrix.scores().all_accuracy,
              sample.name);
   return matrix.scores().all_accuracy > 0.3 ? 0 : 1;

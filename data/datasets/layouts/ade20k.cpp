@@ -4,9 +4,6 @@
 namespace nextgrad::layouts {
 namespace {
 
-constexpr const char* kRemedy =
-    "download ADEChallengeData2016.zip (data.csail.mit.edu/places/ADEchallenge) and unpack it";
-
 constexpr const char* kClasses =
     "wall,building,sky,floor,tree,ceiling,road,bed,windowpane,grass,cabinet,sidewalk,person,earth,"
     "door,table,mountain,plant,curtain,chair,car,water,painting,sofa,shelf,house,sea,mirror,rug,"
@@ -22,69 +19,55 @@ constexpr const char* kClasses =
     "sculpture,hood,sconce,vase,traffic light,tray,ashcan,fan,pier,crt screen,plate,monitor,"
     "bulletin board,shower,radiator,glass,clock,flag";
 
-}  // namespace
+constexpr const char* kPalette =
+    "787878 b47878 06e6e6 503232 04c803 787850 8c8c8c cc05ff e6e6e6 04fa07 e005ff ebff07 "
+    "96053d 787846 08ff33 ff0652 8fff8c ccff04 ff3307 cc4603 0066c8 3de6fa ff0633 0b66ff "
+    "ff0747 ff09e0 0907e6 dcdcdc ff095c 7009ff 08ffd6 07ffe0 ffb806 0aff47 ff290a 07ffff "
+    "e0ff08 6608ff ff3d06 ffc207 ff7a08 00ff14 ff0829 ff0599 0633ff eb0cff a09614 00a3ff "
+    "8c8c8c fa0a0f 14ff00 1fff00 ff1f00 ffe000 99ff00 0000ff ff4700 00ebff 00adff 1f00ff "
+    "0bc8c8 ff5200 00fff5 003dff 00ff70 00ff85 ff0000 ffa300 ff6600 c2ff00 008fff 33ff00 "
+    "0052ff 00ff29 00ffad 0a00ff adff00 00ff99 ff5c00 ff00ff ff00f5 ff0066 ffad00 ff0014 "
+    "ffb8b8 001fff 00ff3d 0047ff ff00cc 00ffc2 00ff52 000aff 0070ff 3300ff 00c2ff 007aff "
+    "00ffa3 ff9900 00ff0a ff7000 8fff00 5200ff a3ff00 ffeb00 08b8aa 8500ff 00ff5c b800ff "
+    "ff001f 00b8ff 00d6ff ff0070 5cff00 00e0ff 70e0ff 46b8a0 a300ff 9900ff 47ff00 ff00a3 "
+    "ffcc00 ff008f 00ffeb 85ff00 ff00eb f500ff ff007a fff500 0abed4 d6ff00 00ccff 1400ff "
+    "ffff00 0099ff 0029ff 00ffcc 2900ff 29ff00 ad00ff 00f5ff 4700ff 7a00ff 00ffb8 005cff "
+    "b8ff00 0085ff ffd600 19c2c2 66ff00 5c00ff";
 
-Palette ade20k_palette() {
-  return {{120, 120, 120}, {180, 120, 120}, {6, 230, 230},   {80, 50, 50},    {4, 200, 3},
-          {120, 120, 80},  {140, 140, 140}, {204, 5, 255},   {230, 230, 230}, {4, 250, 7},
-          {224, 5, 255},   {235, 255, 7},   {150, 5, 61},    {120, 120, 70},  {8, 255, 51},
-          {255, 6, 82},    {143, 255, 140}, {204, 255, 4},   {255, 51, 7},    {204, 70, 3},
-          {0, 102, 200},   {61, 230, 250},  {255, 6, 51},    {11, 102, 255},  {255, 7, 71},
-          {255, 9, 224},   {9, 7, 230},     {220, 220, 220}, {255, 9, 92},    {112, 9, 255},
-          {8, 255, 214},   {7, 255, 224},   {255, 184, 6},   {10, 255, 71},   {255, 41, 10},
-          {7, 255, 255},   {224, 255, 8},   {102, 8, 255},   {255, 61, 6},    {255, 194, 7},
-          {255, 122, 8},   {0, 255, 20},    {255, 8, 41},    {255, 5, 153},   {6, 51, 255},
-          {235, 12, 255},  {160, 150, 20},  {0, 163, 255},   {140, 140, 140}, {250, 10, 15},
-          {20, 255, 0},    {31, 255, 0},    {255, 31, 0},    {255, 224, 0},   {153, 255, 0},
-          {0, 0, 255},     {255, 71, 0},    {0, 235, 255},   {0, 173, 255},   {31, 0, 255},
-          {11, 200, 200},  {255, 82, 0},    {0, 255, 245},   {0, 61, 255},    {0, 255, 112},
-          {0, 255, 133},   {255, 0, 0},     {255, 163, 0},   {255, 102, 0},   {194, 255, 0},
-          {0, 143, 255},   {51, 255, 0},    {0, 82, 255},    {0, 255, 41},    {0, 255, 173},
-          {10, 0, 255},    {173, 255, 0},   {0, 255, 153},   {255, 92, 0},    {255, 0, 255},
-          {255, 0, 245},   {255, 0, 102},   {255, 173, 0},   {255, 0, 20},    {255, 184, 184},
-          {0, 31, 255},    {0, 255, 61},    {0, 71, 255},    {255, 0, 204},   {0, 255, 194},
-          {0, 255, 82},    {0, 10, 255},    {0, 112, 255},   {51, 0, 255},    {0, 194, 255},
-          {0, 122, 255},   {0, 255, 163},   {255, 153, 0},   {0, 255, 10},    {255, 112, 0},
-          {143, 255, 0},   {82, 0, 255},    {163, 255, 0},   {255, 235, 0},   {8, 184, 170},
-          {133, 0, 255},   {0, 255, 92},    {184, 0, 255},   {255, 0, 31},    {0, 184, 255},
-          {0, 214, 255},   {255, 0, 112},   {92, 255, 0},    {0, 224, 255},   {112, 224, 255},
-          {70, 184, 160},  {163, 0, 255},   {153, 0, 255},   {71, 255, 0},    {255, 0, 163},
-          {255, 204, 0},   {255, 0, 143},   {0, 255, 235},   {133, 255, 0},   {255, 0, 235},
-          {245, 0, 255},   {255, 0, 122},   {255, 245, 0},   {10, 190, 212},  {214, 255, 0},
-          {0, 204, 255},   {20, 0, 255},    {255, 255, 0},   {0, 153, 255},   {0, 41, 255},
-          {0, 255, 204},   {41, 0, 255},    {41, 255, 0},    {173, 0, 255},   {0, 245, 255},
-          {71, 0, 255},    {122, 0, 255},   {0, 255, 184},   {0, 92, 255},    {184, 255, 0},
-          {0, 133, 255},   {255, 214, 0},   {25, 194, 194},  {102, 255, 0},   {92, 0, 255}};
-}
-
-FolderSpec ade20k(const std::string& root, const std::string& split) {
-  check_split("ADE20K", split, {"train", "val", "test"});
-  const auto base = find_root({"ADE20K",
-                               {"images/training", "images/validation"},
-                               {"ADEChallengeData2016", "ade/ADEChallengeData2016"},
-                               kRemedy},
-                              root);
+FolderSpec read(const Place& at, const std::string& split) {
   FolderSpec spec;
   spec.classes = split_names(kClasses);
   spec.palette = ade20k_palette();
   spec.mapping = plain_mapping(150, 1);
-  for (std::size_t k = 0; k < 150; ++k)
-    spec.submission.values[k] = static_cast<std::uint8_t>(k + 1);
+  spec.submission = Submission(1);
   spec.submission.note =
       "ADE20K: grey PNGs of the values 1 to 150, named like the images; zip them for "
       "sceneparsing.csail.mit.edu";
-  FolderPart part;
   if (split == "test") {
-    part.images =
-        need_folder(base, {"images/testing", "release_test/testing", "../release_test/testing"},
-                    "download release_test.zip and unpack it in ADEChallengeData2016");
+    const Place release{at.base, "download release_test.zip and unpack it in ADEChallengeData2016"};
+    spec.parts = {{.images = release.folder(
+                       {"images/testing", "release_test/testing", "../release_test/testing"})}};
   } else {
     const std::string name = split == "train" ? "training" : "validation";
-    part.images = need_folder(base, {"images/" + name}, kRemedy);
-    part.labels = need_folder(base, {"annotations/" + name}, kRemedy);
+    spec.parts = {
+        {.images = at.folder({"images/" + name}), .labels = at.folder({"annotations/" + name})}};
   }
-  spec.parts = {part};
   return spec;
 }
+
+}  // namespace
+
+Palette ade20k_palette() {
+  return palette_of(kPalette);
+}
+
+const Layout ade20k{
+    "ade20k",
+    "ADE20K",
+    {"train", "val", "test"},
+    {"images/training", "images/validation"},
+    {"ADEChallengeData2016", "ade/ADEChallengeData2016"},
+    "download ADEChallengeData2016.zip (data.csail.mit.edu/places/ADEchallenge) and unpack it",
+    read};
 
 }  // namespace nextgrad::layouts

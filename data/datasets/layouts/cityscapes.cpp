@@ -1,5 +1,6 @@
 // Cityscapes, finely annotated: 19 of its 34 labels count.
 #include "data/datasets/layouts/layout.h"
+#include "data/files/file.h"
 #include "tensor/error.h"
 
 namespace nextgrad::layouts {
@@ -13,9 +14,6 @@ constexpr int kLabels = 34;  // labelIds go from 0 to 33
 constexpr const char* kImages = "_leftImg8bit.png";
 constexpr const char* kById = "_gtFine_labelIds.png";
 constexpr const char* kByTrainId = "_gtFine_labelTrainIds.png";
-constexpr const char* kRemedy =
-    "download leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip (cityscapes-dataset.com) "
-    "and unpack both in one folder";
 
 std::array<int, 256> mapping_of_ids() {
   std::array<int, 256> mapping{};
@@ -26,20 +24,14 @@ std::array<int, 256> mapping_of_ids() {
   return mapping;
 }
 
-}  // namespace
-
-FolderSpec cityscapes(const std::string& root, const std::string& split) {
-  check_split("Cityscapes", split, {"train", "val", "test"});
-  const auto base =
-      find_root({"Cityscapes", {"leftImg8bit"}, {"cityscapes", "Cityscapes"}, kRemedy}, root);
+FolderSpec read(const Place& at, const std::string& split) {
   FolderSpec spec;
   spec.classes = split_names(
       "road,sidewalk,building,wall,fence,pole,traffic light,traffic sign,vegetation,terrain,sky,"
       "person,rider,car,truck,bus,train,motorcycle,bicycle");
-  spec.palette = {{128, 64, 128},  {244, 35, 232}, {70, 70, 70},  {102, 102, 156}, {190, 153, 153},
-                  {153, 153, 153}, {250, 170, 30}, {220, 220, 0}, {107, 142, 35},  {152, 251, 152},
-                  {70, 130, 180},  {220, 20, 60},  {255, 0, 0},   {0, 0, 142},     {0, 0, 70},
-                  {0, 60, 100},    {0, 80, 100},   {0, 0, 230},   {119, 11, 32}};
+  spec.palette = palette_of(
+      "804080 f423e8 464646 66669c be9999 999999 faaa1e dcdc00 6b8e23 98fb98 4682b4 dc143c "
+      "ff0000 00008e 000046 003c64 005064 0000e6 770b20");
   for (std::size_t k = 0; k < kLabelIds.size(); ++k) spec.submission.values[k] = kLabelIds[k];
   spec.submission.suffix = kImages;
   spec.submission.note =
@@ -48,18 +40,30 @@ FolderSpec cityscapes(const std::string& root, const std::string& split) {
   FolderPart part;
   part.nested = true;
   part.image_suffix = kImages;
-  part.images = need_folder(base, {"leftImg8bit/" + split}, kRemedy);
+  part.images = at.folder({"leftImg8bit/" + split});
   if (split != "test") {  // the files of the test split say that everything is ignored
-    part.labels = need_folder(base, {"gtFine/" + split}, kRemedy);
-    const bool by_id = has_file_with(part.labels, true, kById);
-    if (!by_id && !has_file_with(part.labels, true, kByTrainId))
+    part.labels = at.folder({"gtFine/" + split});
+    const bool by_id = !list_tree(part.labels, {kById}).empty();
+    if (!by_id && list_tree(part.labels, {kByTrainId}).empty())
       fail_input("{}: no file *{} or *{} in it or its cities; {}", part.labels, kById, kByTrainId,
-                 kRemedy);
+                 at.remedy);
     part.label_suffix = by_id ? kById : kByTrainId;
     spec.mapping = by_id ? mapping_of_ids() : plain_mapping(19);
   }
   spec.parts = {part};
   return spec;
 }
+
+}  // namespace
+
+const Layout cityscapes{
+    "cityscapes",
+    "Cityscapes",
+    {"train", "val", "test"},
+    {"leftImg8bit"},
+    {"cityscapes", "Cityscapes"},
+    "download leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip (cityscapes-dataset.com) "
+    "and unpack both in one folder",
+    read};
 
 }  // namespace nextgrad::layouts

@@ -1,13 +1,11 @@
 // COCO-Stuff 164k: 80 things and 91 kinds of stuff.
+#include <algorithm>
+
 #include "data/datasets/layouts/layout.h"
-#include "tensor/error.h"
+#include "data/files/file.h"
 
 namespace nextgrad::layouts {
 namespace {
-
-constexpr const char* kRemedy =
-    "download train2017.zip and val2017.zip (cocodataset.org) into images/, and "
-    "stuffthingmaps_trainval2017.zip (github.com/nightrome/cocostuff) into annotations/";
 
 constexpr const char* kClasses =
     "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,"
@@ -34,83 +32,64 @@ constexpr int kValues = 182;
 
 std::array<int, 256> mapping_of_pixel_maps() {
   std::array<int, 256> mapping{};
-  mapping.fill(0);
-  for (const int v : kUnused) mapping[static_cast<std::size_t>(v)] = -1;
+  mapping.fill(-1);
   int k = 0;
-  for (std::size_t v = 0; v < mapping.size(); ++v)
-    mapping[v] = v < kValues && mapping[v] == 0 ? k++ : -1;
+  for (int v = 0; v < kValues; ++v)
+    if (std::find(kUnused.begin(), kUnused.end(), v) == kUnused.end())
+      mapping[static_cast<std::size_t>(v)] = k++;
   mapping[255] = kIgnoreLabel;
   return mapping;
 }
 
-Palette palette() {
-  return {{0, 192, 64},    {0, 192, 64},    {0, 64, 96},     {128, 192, 192}, {0, 64, 64},
-          {0, 192, 224},   {0, 192, 192},   {128, 192, 64},  {0, 192, 96},    {128, 192, 64},
-          {128, 32, 192},  {0, 0, 224},     {0, 0, 64},      {0, 160, 192},   {128, 0, 96},
-          {128, 0, 192},   {0, 32, 192},    {128, 128, 224}, {0, 0, 192},     {128, 160, 192},
-          {128, 128, 0},   {128, 0, 32},    {128, 32, 0},    {128, 0, 128},   {64, 128, 32},
-          {0, 160, 0},     {0, 0, 0},       {192, 128, 160}, {0, 32, 0},      {0, 128, 128},
-          {64, 128, 160},  {128, 160, 0},   {0, 128, 0},     {192, 128, 32},  {128, 96, 128},
-          {0, 0, 128},     {64, 0, 32},     {0, 224, 128},   {128, 0, 0},     {192, 0, 160},
-          {0, 96, 128},    {128, 128, 128}, {64, 0, 160},    {128, 224, 128}, {128, 128, 64},
-          {192, 0, 32},    {128, 96, 0},    {128, 0, 192},   {0, 128, 32},    {64, 224, 0},
-          {0, 0, 64},      {128, 128, 160}, {64, 96, 0},     {0, 128, 192},   {0, 128, 160},
-          {192, 224, 0},   {0, 128, 64},    {128, 128, 32},  {192, 32, 128},  {0, 64, 192},
-          {0, 0, 32},      {64, 160, 128},  {128, 64, 64},   {128, 0, 160},   {64, 32, 128},
-          {128, 192, 192}, {0, 0, 160},     {192, 160, 128}, {128, 192, 0},   {128, 0, 96},
-          {192, 32, 0},    {128, 64, 128},  {64, 128, 96},   {64, 160, 0},    {0, 64, 0},
-          {192, 128, 224}, {64, 32, 0},     {0, 192, 128},   {64, 128, 224},  {192, 160, 0},
-          {0, 192, 0},     {192, 128, 96},  {192, 96, 128},  {0, 64, 128},    {64, 0, 96},
-          {64, 224, 128},  {128, 64, 0},    {192, 0, 224},   {64, 96, 128},   {128, 192, 128},
-          {64, 0, 224},    {192, 224, 128}, {128, 192, 64},  {192, 0, 96},    {192, 96, 0},
-          {128, 64, 192},  {0, 128, 96},    {0, 224, 0},     {64, 64, 64},    {128, 128, 224},
-          {0, 96, 0},      {64, 192, 192},  {0, 128, 224},   {128, 224, 0},   {64, 192, 64},
-          {128, 128, 96},  {128, 32, 128},  {64, 0, 192},    {0, 64, 96},     {0, 160, 128},
-          {192, 0, 64},    {128, 64, 224},  {0, 32, 128},    {192, 128, 192}, {0, 64, 224},
-          {128, 160, 128}, {192, 128, 0},   {128, 64, 32},   {128, 32, 64},   {192, 0, 128},
-          {64, 192, 32},   {0, 160, 64},    {64, 0, 0},      {192, 192, 160}, {0, 32, 64},
-          {64, 128, 128},  {64, 192, 160},  {128, 160, 64},  {64, 128, 0},    {192, 192, 32},
-          {128, 96, 192},  {64, 0, 128},    {64, 64, 32},    {0, 224, 192},   {192, 0, 0},
-          {192, 64, 160},  {0, 96, 192},    {192, 128, 128}, {64, 64, 160},   {128, 224, 192},
-          {192, 128, 64},  {192, 64, 32},   {128, 96, 64},   {192, 0, 192},   {0, 192, 32},
-          {64, 224, 64},   {64, 0, 64},     {128, 192, 160}, {64, 96, 64},    {64, 128, 192},
-          {0, 192, 160},   {192, 224, 64},  {64, 128, 64},   {128, 192, 32},  {192, 32, 192},
-          {64, 64, 192},   {0, 64, 32},     {64, 160, 192},  {192, 64, 64},   {128, 64, 160},
-          {64, 32, 192},   {192, 192, 192}, {0, 64, 160},    {192, 160, 192}, {192, 192, 0},
-          {128, 64, 96},   {192, 32, 64},   {192, 64, 128},  {64, 192, 96},   {64, 160, 64},
-          {64, 64, 0}};
-}
+constexpr const char* kPalette =
+    "00c040 00c040 004060 80c0c0 004040 00c0e0 00c0c0 80c040 00c060 80c040 8020c0 0000e0 "
+    "000040 00a0c0 800060 8000c0 0020c0 8080e0 0000c0 80a0c0 808000 800020 802000 800080 "
+    "408020 00a000 000000 c080a0 002000 008080 4080a0 80a000 008000 c08020 806080 000080 "
+    "400020 00e080 800000 c000a0 006080 808080 4000a0 80e080 808040 c00020 806000 8000c0 "
+    "008020 40e000 000040 8080a0 406000 0080c0 0080a0 c0e000 008040 808020 c02080 0040c0 "
+    "000020 40a080 804040 8000a0 402080 80c0c0 0000a0 c0a080 80c000 800060 c02000 804080 "
+    "408060 40a000 004000 c080e0 402000 00c080 4080e0 c0a000 00c000 c08060 c06080 004080 "
+    "400060 40e080 804000 c000e0 406080 80c080 4000e0 c0e080 80c040 c00060 c06000 8040c0 "
+    "008060 00e000 404040 8080e0 006000 40c0c0 0080e0 80e000 40c040 808060 802080 4000c0 "
+    "004060 00a080 c00040 8040e0 002080 c080c0 0040e0 80a080 c08000 804020 802040 c00080 "
+    "40c020 00a040 400000 c0c0a0 002040 408080 40c0a0 80a040 408000 c0c020 8060c0 400080 "
+    "404020 00e0c0 c00000 c040a0 0060c0 c08080 4040a0 80e0c0 c08040 c04020 806040 c000c0 "
+    "00c020 40e040 400040 80c0a0 406040 4080c0 00c0a0 c0e040 408040 80c020 c020c0 4040c0 "
+    "004020 40a0c0 c04040 8040a0 4020c0 c0c0c0 0040a0 c0a0c0 c0c000 804060 c02040 c04080 "
+    "40c060 40a040 404000";
 
-}  // namespace
-
-FolderSpec cocostuff(const std::string& root, const std::string& split) {
-  check_split("COCO-Stuff", split, {"train", "val", "test"});
-  const auto base = find_root({"COCO-Stuff 164k",
-                               {"images/train2017", "images/val2017", "train2017", "val2017"},
-                               {"coco_stuff164k", "cocostuff", "coco"},
-                               kRemedy},
-                              root);
+FolderSpec read(const Place& at, const std::string& split) {
   FolderSpec spec;
   spec.classes = split_names(kClasses);
-  spec.palette = palette();
+  spec.palette = palette_of(kPalette);
   spec.submission.note = "COCO-Stuff: grey PNGs of the class indices 0 to 170";
   const std::string year = split + "2017";
   FolderPart part;
-  part.images = need_folder(base, {"images/" + year, year}, kRemedy);
+  part.images = at.folder({"images/" + year, year});
   if (split != "test") {
     part.labels =
-        need_folder(base,
-                    {"annotations/" + year, "stuffthingmaps_trainval2017/" + year,
-                     "annotations/stuffthingmaps_trainval2017/" + year, "stuffthingmaps/" + year},
-                    kRemedy);
+        at.folder({"annotations/" + year, "stuffthingmaps_trainval2017/" + year,
+                   "annotations/stuffthingmaps_trainval2017/" + year, "stuffthingmaps/" + year});
     // MMSegmentation's conversion stands beside the published maps, or instead of them.
     constexpr const char* kConverted = "_labelTrainIds.png";
-    const bool converted = has_file_with(part.labels, false, kConverted);
+    const bool converted = !list_tree(part.labels, {kConverted}).empty();
     part.label_suffix = converted ? kConverted : ".png";
     spec.mapping = converted ? plain_mapping(171) : mapping_of_pixel_maps();
   }
   spec.parts = {part};
   return spec;
 }
+
+}  // namespace
+
+const Layout cocostuff{
+    "cocostuff",
+    "COCO-Stuff 164k",
+    {"train", "val", "test"},
+    {"images/train2017", "images/val2017", "train2017", "val2017"},
+    {"coco_stuff164k", "cocostuff", "coco"},
+    "download train2017.zip and val2017.zip (cocodataset.org) into images/, and "
+    "stuffthingmaps_trainval2017.zip (github.com/nightrome/cocostuff) into annotations/",
+    read};
 
 }  // namespace nextgrad::layouts

@@ -4,11 +4,6 @@
 namespace nextgrad::layouts {
 namespace {
 
-constexpr const char* kRemedy =
-    "download VOCtrainval_03-May-2010.tar (host.robots.ox.ac.uk/pascal/VOC/voc2010) and "
-    "trainval_merged.json, and make SegmentationClassContext and ImageSets/SegmentationContext of "
-    "them (MMSegmentation's tools/dataset_converters/pascal_context.py)";
-
 // In the order of the numbers in those labels, which is that of the alphabet.
 constexpr const char* kClasses =
     "background,aeroplane,bag,bed,bedclothes,bench,bicycle,bird,boat,book,bottle,building,bus,"
@@ -17,43 +12,46 @@ constexpr const char* kClasses =
     "pottedplant,road,rock,sheep,shelves,sidewalk,sign,sky,snow,sofa,table,track,train,tree,truck,"
     "tvmonitor,wall,water,window,wood";
 
-FolderSpec context(const std::string& root, const std::string& split, bool background) {
-  check_split("Pascal Context", split, {"train", "val"});
-  const auto base = find_root({"Pascal Context",
-                               {"SegmentationClassContext", "ImageSets/SegmentationContext"},
-                               {"VOC2010", "VOCdevkit/VOC2010"},
-                               kRemedy},
-                              root);
+FolderSpec context(const Place& at, const std::string& split, bool background) {
   FolderSpec spec;
   spec.classes = split_names(kClasses);
   spec.palette = ade20k_palette();  // whose first colours these are
   spec.palette.resize(60);
   spec.mapping = plain_mapping(60);
+  spec.submission = Submission(background ? 0 : 1);
   spec.submission.note = "Pascal Context: grey PNGs of the values in its labels";
   if (!background) {
     spec.classes.erase(spec.classes.begin());
     spec.palette.erase(spec.palette.begin());
     spec.mapping = plain_mapping(59, 1);
-    for (std::size_t k = 0; k < 59; ++k)
-      spec.submission.values[k] = static_cast<std::uint8_t>(k + 1);
   }
-  FolderPart part;
-  part.images = need_folder(base, {"JPEGImages"}, kRemedy);
-  part.image_suffix = ".jpg";
-  part.labels = need_folder(base, {"SegmentationClassContext"}, kRemedy);
-  part.list = need_file(base, {"ImageSets/SegmentationContext/" + split + ".txt"}, kRemedy);
-  spec.parts = {part};
+  spec.parts = {{.images = at.folder({"JPEGImages"}),
+                 .labels = at.folder({"SegmentationClassContext"}),
+                 .image_suffix = ".jpg",
+                 .list = at.file({"ImageSets/SegmentationContext/" + split + ".txt"})}};
   return spec;
+}
+
+Layout layout(const char* kind, FolderSpec (*read)(const Place&, const std::string&)) {
+  return {kind,
+          "Pascal Context",
+          {"train", "val"},
+          {"SegmentationClassContext", "ImageSets/SegmentationContext"},
+          {"VOC2010", "VOCdevkit/VOC2010"},
+          "download VOCtrainval_03-May-2010.tar (host.robots.ox.ac.uk/pascal/VOC/voc2010) and "
+          "trainval_merged.json, and make SegmentationClassContext and "
+          "ImageSets/SegmentationContext of them (MMSegmentation's "
+          "tools/dataset_converters/pascal_context.py)",
+          read};
 }
 
 }  // namespace
 
-FolderSpec context59(const std::string& root, const std::string& split) {
-  return context(root, split, false);
-}
-
-FolderSpec context60(const std::string& root, const std::string& split) {
-  return context(root, split, true);
-}
+const Layout context59 = layout("context59", [](const Place& at, const std::string& split) {
+  return context(at, split, false);
+});
+const Layout context60 = layout("context60", [](const Place& at, const std::string& split) {
+  return context(at, split, true);
+});
 
 }  // namespace nextgrad::layouts

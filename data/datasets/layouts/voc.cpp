@@ -4,20 +4,10 @@
 namespace nextgrad::layouts {
 namespace {
 
-constexpr const char* kRemedy =
-    "download VOCtrainval_11-May-2012.tar (host.robots.ox.ac.uk/pascal/VOC/voc2012) and unpack it";
 constexpr const char* kAugRemedy =
     "unpack SBD's labels as PNGs into VOC2012/SegmentationClassAug, and their list aug.txt or "
     "trainaug.txt into VOC2012/ImageSets/Segmentation (MMSegmentation's tools/dataset_converters/"
     "voc_aug.py makes both)";
-
-std::filesystem::path voc_root(const std::string& root) {
-  return find_root({"Pascal VOC 2012",
-                    {"JPEGImages"},
-                    {"VOC2012", "VOCdevkit/VOC2012", "VOCtrainval_11-May-2012/VOCdevkit/VOC2012"},
-                    kRemedy},
-                   root);
-}
 
 // VOC's colours: the bits of the index, three at a time, spread over red, green and blue from the
 // highest bit down.
@@ -34,19 +24,13 @@ Palette voc_palette(int entries) {
   return palette;
 }
 
-FolderPart part_of(const std::filesystem::path& base, const std::string& list) {
-  FolderPart part;
-  part.images = need_folder(base, {"JPEGImages"}, kRemedy);
-  part.image_suffix = ".jpg";
-  part.list = need_file(base, {"ImageSets/Segmentation/" + list + ".txt"}, kRemedy);
-  return part;
+FolderPart part_of(const Place& at, const std::string& list) {
+  return {.images = at.folder({"JPEGImages"}),
+          .image_suffix = ".jpg",
+          .list = at.file({"ImageSets/Segmentation/" + list + ".txt"})};
 }
 
-}  // namespace
-
-FolderSpec voc(const std::string& root, const std::string& split) {
-  check_split("Pascal VOC 2012", split, {"train", "val", "trainval", "test"});
-  const auto base = voc_root(root);
+FolderSpec read_voc(const Place& at, const std::string& split) {
   FolderSpec spec;
   spec.classes = split_names(
       "background,aeroplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,diningtable,dog,horse,"
@@ -57,24 +41,39 @@ FolderSpec voc(const std::string& root, const std::string& split) {
   spec.submission.note =
       "Pascal VOC: palette PNGs with VOC's colours; pack them as results/VOC2012/Segmentation/"
       "comp6_test_cls/NAME.png in one .tgz for host.robots.ox.ac.uk";
-  FolderPart part = part_of(base, split);
-  if (split != "test") part.labels = need_folder(base, {"SegmentationClass"}, kRemedy);
+  FolderPart part = part_of(at, split);
+  if (split != "test") part.labels = at.folder({"SegmentationClass"});
   spec.parts = {part};
   return spec;
 }
 
-FolderSpec vocaug(const std::string& root, const std::string& split) {
-  FolderSpec spec = voc(root, split);
+FolderSpec read_vocaug(const Place& at, const std::string& split) {
+  FolderSpec spec = read_voc(at, split);
   if (split != "train") return spec;
-  const auto base = voc_root(root);
-  need_file(base, {"ImageSets/Segmentation/aug.txt", "ImageSets/Segmentation/trainaug.txt"},
-            kAugRemedy);
+  const Place augmented{at.base, kAugRemedy};
+  const std::string list =
+      augmented.file({"ImageSets/Segmentation/aug.txt", "ImageSets/Segmentation/trainaug.txt"});
   // trainaug.txt holds train.txt too; those keep VOC's own, finer labels.
-  const bool aug = std::filesystem::is_regular_file(base / "ImageSets/Segmentation/aug.txt");
-  FolderPart part = part_of(base, aug ? "aug" : "trainaug");
-  part.labels = need_folder(base, {"SegmentationClassAug"}, kAugRemedy);
+  FolderPart part = part_of(at, std::filesystem::path(list).stem().string());
+  part.labels = augmented.folder({"SegmentationClassAug"});
   spec.parts.push_back(part);
   return spec;
 }
+
+Layout layout(const char* kind, FolderSpec (*read)(const Place&, const std::string&)) {
+  return {kind,
+          "Pascal VOC 2012",
+          {"train", "val", "trainval", "test"},
+          {"JPEGImages"},
+          {"VOC2012", "VOCdevkit/VOC2012", "VOCtrainval_11-May-2012/VOCdevkit/VOC2012"},
+          "download VOCtrainval_11-May-2012.tar (host.robots.ox.ac.uk/pascal/VOC/voc2012) and "
+          "unpack it",
+          read};
+}
+
+}  // namespace
+
+const Layout voc = layout("voc", read_voc);
+const Layout vocaug = layout("vocaug", read_vocaug);
 
 }  // namespace nextgrad::layouts
