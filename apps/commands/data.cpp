@@ -24,7 +24,7 @@ struct InspectArguments {
   std::int64_t count = 0;  // samples to read; 0: all
   ContactSheet sheet;
   TrainConfig augmentation;
-  std::unique_ptr<ConfigOptions> options;
+  ConfigOptions options;
 };
 
 // The settings that a contact sheet shows.
@@ -138,7 +138,7 @@ void write_inspection(const InspectArguments& a, const std::vector<SplitCount>& 
 void run_inspect(InspectArguments& a) {
   check_output(a.out);
   check_output(a.json);
-  apply_options(a.options->given(), augmentation_settings(a.augmentation));
+  apply_options(a.options.given(), augmentation_settings(a.augmentation));
   if (a.augmentation.scale_min > a.augmentation.scale_max)
     fail_input("--scale-min is above --scale-max; exchange them");
   const std::vector<SplitCount> splits = count_splits(a);
@@ -178,15 +178,12 @@ Command data_command(CLI::App& root) {
   auto a = std::make_shared<InspectArguments>();
   a->augmentation.crop = {256, 256};
   add_data(*inspect, a->data, a->split);
-  inspect->add_option("--count", a->count, "read this many images, evenly spread; 0 = all")
-      ->check(CLI::Range(0, 100000000))
-      ->capture_default_str();
+  add_number(*inspect, "--count", a->count, 0, 100000000,
+             "read this many images, evenly spread; 0 = all");
   inspect->add_option("--out", a->out, "PNG of augmented samples: image, overlay, legend");
-  inspect->add_option("--pictures", a->sheet.pictures, "samples on it")
-      ->check(CLI::Range(1, 400))
-      ->capture_default_str();
+  add_number(*inspect, "--pictures", a->sheet.pictures, 1, 400, "samples on it");
   inspect->add_option("--json", a->json, "also write everything to this file; - = only that");
-  a->options = std::make_unique<ConfigOptions>(*inspect, augmentation_settings(a->augmentation));
+  a->options.add_to(*inspect, augmentation_settings(a->augmentation));
   inspect->footer(
       "Every file of the split is read. Problems are listed one a line, with their file; if there\n"
       "are any the exit code is 2.\nExamples:\n"

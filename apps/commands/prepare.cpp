@@ -46,14 +46,6 @@ std::vector<Task> find_tasks(const PrepareArguments& a, std::vector<std::string>
   return tasks;
 }
 
-void make_folder(const fs::path& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (!fs::is_directory(path))
-    fail_input("{}: cannot be made a folder: {}; choose another --out", path.string(),
-               error ? error.message() : "something else has this name");
-}
-
 // Patches of two sizes in one folder would be a mixture that nobody wants to train on.
 void check_same_cut(const PrepareArguments& a) {
   const fs::path note = fs::path(a.out) / "patches.txt";
@@ -139,8 +131,8 @@ void run_isaid(const PrepareArguments& a) {
   std::vector<std::string> problems;
   const std::vector<Task> tasks = find_tasks(a, problems);
   for (const Task& task : tasks) {
-    make_folder(fs::path(a.out) / "img_dir" / task.split);
-    if (task.split != "test") make_folder(fs::path(a.out) / "ann_dir" / task.split);
+    make_folder(fs::path(a.out) / "img_dir" / task.split, "--out");
+    if (task.split != "test") make_folder(fs::path(a.out) / "ann_dir" / task.split, "--out");
   }
   if (!tasks.empty()) check_same_cut(a);
   install_signal_handlers();
@@ -174,12 +166,8 @@ Command prepare_command(CLI::App& root) {
   auto a = std::make_shared<PrepareArguments>();
   isaid->add_option("--in", a->in, "folder with train, val and test")->required();
   isaid->add_option("--out", a->out, "folder of the patches: img_dir and ann_dir")->required();
-  isaid->add_option("--patch", a->patch, "side of a patch in pixels")
-      ->check(CLI::Range(32, 8192))
-      ->capture_default_str();
-  isaid->add_option("--overlap", a->overlap, "pixels that neighbours share")
-      ->check(CLI::Range(0, 8191))
-      ->capture_default_str();
+  add_number(*isaid, "--patch", a->patch, 32, 8192, "side of a patch in pixels");
+  add_number(*isaid, "--overlap", a->overlap, 0, 8191, "pixels that neighbours share");
   isaid->footer(
       "Reads DIR/SPLIT/**/NAME.png and NAME_instance_color_RGB.png (the semantic masks), as the\n"
       "archives unpack. Names and padding are those of MMSegmentation; test images are cut too.\n"
