@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
 
 #include "apps/commands/commands.h"
 #include "apps/commands/config_options.h"
@@ -91,13 +92,11 @@ bool read_samples(const InspectArguments& a, const Dataset& dataset, DatasetStat
 
 // Which values of the label files those are.
 std::string ignored_values(const Dataset& dataset) {
-  constexpr std::size_t kShown = 8;
-  std::vector<int> values = dataset.ignored_values();
+  const std::vector<int> values = dataset.ignored_values();
   if (values.empty()) return "no label value is";
-  const std::size_t others = values.size() > kShown ? values.size() - kShown : 0;
-  values.resize(values.size() - others);
-  return fmt::format("label {} {}{}", values.size() == 1 ? "value" : "values",
-                     fmt::join(values, ", "),
+  const std::size_t shown = std::min<std::size_t>(values.size(), 8), others = values.size() - shown;
+  return fmt::format("label {} {}{}", shown == 1 ? "value" : "values",
+                     fmt::join(std::span(values).first(shown), ", "),
                      others > 0 ? fmt::format(" and {} others", others) : "");
 }
 

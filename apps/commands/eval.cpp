@@ -28,20 +28,18 @@ void run_eval(const CLI::App& app, const EvalArguments& a) {
   const auto dataset = make_dataset(a.data, a.split);
   match_classes(loaded.info, a.weights, *dataset, a.data.kind, a.any_classes);
   const Protocol protocol = protocol_of(app, a.protocol, loaded.info.normalize);
-  EvalResult result{ConfusionMatrix(dataset->num_classes()), {}, false};
   const Stopwatch clock;
-  {
-    ProgressLine progress(stderr, 0);
-    result = evaluate(
-        *loaded.model, *dataset, protocol, {},
-        [&](std::int64_t done) {
-          progress.update(fmt::format("{} of {} images  {:.1f} images/s", done, dataset->size(),
-                                      static_cast<double>(done) / clock.seconds()),
-                          done == dataset->size());
-          return true;
-        },
-        static_cast<std::size_t>(a.protocol.workers));
-  }
+  ProgressLine progress(stderr, 0);
+  const EvalResult result = evaluate(
+      *loaded.model, *dataset, protocol, {},
+      [&](std::int64_t done) {
+        progress.update(fmt::format("{} of {} images  {:.1f} images/s", done, dataset->size(),
+                                    static_cast<double>(done) / clock.seconds()),
+                        done == dataset->size());
+        return true;
+      },
+      static_cast<std::size_t>(a.protocol.workers));
+  progress.finish();
   if (result.matrix.total() == 0)
     fail_input(
         "{} {}: no pixel of its labels counts, all are ignored ({}); look with segnext data "

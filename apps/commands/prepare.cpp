@@ -61,11 +61,12 @@ void check_same_cut(const PrepareArguments& a) {
 // The pictures cut so far, counted and shown by the threads that cut them.
 class Cutting {
  public:
+  // `problems`: files that lack their partner.
   Cutting(const PrepareArguments& a, const std::vector<Task>& tasks,
-          std::vector<std::string> problems)
-      : arguments_(a), tasks_(tasks), problems_(std::move(problems)) {
+          const std::vector<std::string>& problems)
+      : arguments_(a), tasks_(tasks), left_out_(problems.size()) {
     for (const Task& task : tasks) bytes_ += task.bytes;
-    for (const std::string& problem : problems_) line_.message(problem);
+    for (const std::string& problem : problems) line_.message(problem);
   }
 
   void cut(const Task& task) {
@@ -100,11 +101,20 @@ class Cutting {
     bytes_done_ += task.bytes - before;
     show();
   }
-  void finish() { line_.finish(); }
-  std::size_t done() const { return done_; }
-  std::size_t left_out() const { return problems_.size() + left_out_; }
-  const PatchCount& total() const { return total_; }
-  double seconds() const { return clock_.seconds(); }
+  // What was done; throws InputError where something was left out.
+  void finish() {
+    line_.finish();
+    fmt::print("{}: {} patches written, {} were there, in {}; at most {} of memory\n",
+               arguments_.out, total_.written, total_.kept, format_duration(clock_.seconds()),
+               format_bytes(static_cast<double>(peak_resident_bytes())));
+    if (done_ < tasks_.size())
+      fmt::print("Stopped after {} of {} pictures; the same command continues\n", done_,
+                 tasks_.size());
+    std::fflush(stdout);
+    if (left_out_ > 0)
+      fail_input("{}: {} files were left out, each named above; the others are done", arguments_.in,
+                 left_out_);
+  }
 
  private:
   void show() {
@@ -116,12 +126,11 @@ class Cutting {
   }
   const PrepareArguments& arguments_;
   const std::vector<Task>& tasks_;
-  std::vector<std::string> problems_;  // of files that lack their partner
   std::mutex mutex_;
   ProgressLine line_{stderr};
   Stopwatch clock_;
   PatchCount total_;
-  std::size_t done_ = 0, left_out_ = 0;
+  std::size_t done_ = 0, left_out_;
   double bytes_ = 0, bytes_done_ = 0;
 };
 
@@ -136,7 +145,7 @@ void run_isaid(const PrepareArguments& a) {
   }
   if (!tasks.empty()) check_same_cut(a);
   install_signal_handlers();
-  Cutting cutting(a, tasks, std::move(problems));
+  Cutting cutting(a, tasks, problems);
   {
     Behind under_way;
     for (const Task& task : tasks) {
@@ -146,15 +155,6 @@ void run_isaid(const PrepareArguments& a) {
     under_way.finish();
   }
   cutting.finish();
-  fmt::print("{}: {} patches written, {} were there, in {}; at most {} of memory\n", a.out,
-             cutting.total().written, cutting.total().kept, format_duration(cutting.seconds()),
-             format_bytes(static_cast<double>(peak_resident_bytes())));
-  if (cutting.done() < tasks.size())
-    fmt::print("Stopped after {} of {} pictures; the same command continues\n", cutting.done(),
-               tasks.size());
-  std::fflush(stdout);
-  if (const std::size_t n = cutting.left_out(); n > 0)
-    fail_input("{}: {} files were left out, each named above; the others are done", a.in, n);
 }
 
 }  // namespace
