@@ -1,11 +1,11 @@
 // segnext bench: where the time of a prediction and of a training step goes, and how near the
 // machine's peak it is.
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
-#include "apps/commands/bench_data.h"
-#include "apps/commands/bench_gemm.h"
 #include "apps/commands/commands.h"
 #include "apps/report/progress.h"
 #include "apps/settings/precision.h"
@@ -34,6 +34,14 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
+// The median of `runs` measurements that follow on a few to warm up.
+double median_of(int runs, const std::function<double()>& measure, int warm_up = 1) {
+  for (; warm_up > 0; --warm_up) measure();
+  std::vector<double> values(static_cast<std::size_t>(runs));
+  std::generate(values.begin(), values.end(), measure);
+  return median(values);
+}
+
 class Bench {
  public:
   explicit Bench(const BenchArguments& a)
@@ -56,92 +64,23 @@ class Bench {
     labels_ = Tensor::from(labels, {a.batch, a.size.height, a.size.width}, device_);
   }
 
-  // Seconds of a prediction of one image, or of all.
-  double forward(bool one) {
-    const NoGrad no_grad;
-    model_->eval();
-    const Stopwatch clock;
-    model_->forward(Variable(one ? one_ : images_));
-    backend_.synchronize();
-    const double seconds = clock.seconds();
-    model_->train();
-    return seconds;
-  }
-
-  // {forward and loss, backward, optimiser, all}, seconds.
-  std::array<double, 4> step() {
-    const RandomScope random(0, 0);
-    const Stopwatch clock;
-    model_->zero_grad();
-    const Variable loss = model_->loss(model_->forward(Variable(images_)), labels_);
-    backend_.synchronize();
-    const double forward = clock.seconds();
-    loss.backward();
-    backend_.synchronize();
-    const double backward = clock.seconds();
-    optimizer_->step(1e-4);
-    backend_.synchronize();
-    const double all = clock.seconds();
-    return {forward, backward - forward, all - backward, all};
-  }
-
-  // The same, recorded once and replayed (on a GPU): seconds of a replay.
-  double replay(const std::function<void()>& work) {
-    backend_.empty_cache();  // the recording has memory of its own
-    const auto recording = backend_.record(work);
-    std::vector<double> seconds;
-    for (int i = -2; i < runs_; ++i) {
-      const Stopwatch clock;
-      recording->replay();
-      backend_.synchronize();
-      if (i >= 0) seconds.push_back(clock.seconds());
-    }
-    return median(seconds);
-  }
-
-  void measure_recorded(json& result) {
-    if (device_.kind == Device::Kind::cpu) return;
-    model_->eval();
-    for (const auto& [key, images] :
-         {std::pair("forward_one_recorded", one_), std::pair("forward_eval_recorded", images_)}) {
-      result[key] = replay([&, &images = images] {
-        const NoGrad no_grad;
-        model_->forward(Variable(images));
-      });
-    }
-    model_->train();
-    result["step_recorded"] = replay([&] {
-      const RandomScope random(0, 0);
-      model_->zero_grad();
-      model_->loss(model_->forward(Variable(images_)), labels_).backward();
-      optimizer_->step(1e-4);
-    });
-    model_->zero_grad();
-  }
+  // Seconds of a prediction of one image.
+  double forward_one() { return forward(one_); }
 
   json measure() {
-    std::vector<double> ones, forwards;
+    step();  // to warm up
+    backend_.reset_peak();
     std::array<std::vector<double>, 4> steps;
-    for (int i = -1; i < runs_; ++i) {  // -1: warm-up
-      if (i == 0) backend_.reset_peak();
-      const auto s = step();
-      for (std::size_t k = 0; k < 4 && i >= 0; ++k) steps[k].push_back(s[k]);
+    for (int i = 0; i < runs_; ++i) {
+      const auto seconds = step();
+      for (std::size_t k = 0; k < 4; ++k) steps[k].push_back(seconds[k]);
     }
-    const auto peak = backend_.memory().peak, resident = peak_resident_bytes();
-    for (int i = -1; i < runs_; ++i) {
-      const double one = forward(true), all = forward(false);
-      if (i < 0) continue;
-      ones.push_back(one);
-      forwards.push_back(all);
-    }
-    json result = {{"forward_one", median(ones)},
-                   {"forward_eval", median(forwards)},
-                   {"forward_train", median(steps[0])},
-                   {"backward", median(steps[1])},
-                   {"optimizer", median(steps[2])},
-                   {"step", median(steps[3])},
-                   {"peak_bytes", peak},
-                   {"peak_resident_bytes", resident}};
+    json result = {
+        {"peak_bytes", backend_.memory().peak}, {"peak_resident_bytes", peak_resident_bytes()},
+        {"forward_train", median(steps[0])},    {"backward", median(steps[1])},
+        {"optimizer", median(steps[2])},        {"step", median(steps[3])}};
+    result["forward_one"] = median_of(runs_, [&] { return forward(one_); });
+    result["forward_eval"] = median_of(runs_, [&] { return forward(images_); });
     measure_recorded(result);
     return result;
   }
@@ -155,7 +94,7 @@ class Bench {
     Costs best;
     for (int i = 0; i < runs_; ++i) {
       const Profile profile;
-      const double seconds = training ? step()[3] : forward(true);
+      const double seconds = training ? step()[3] : forward(one_);
       if (i == 0 || seconds < best.seconds) best = {profile.ops(), seconds};
     }
     return best;
@@ -163,6 +102,69 @@ class Bench {
   Backend& backend() { return backend_; }
 
  private:
+  void predict(const Tensor& images) {
+    const NoGrad no_grad;
+    model_->forward(Variable(images));
+  }
+  Variable loss() {
+    model_->zero_grad();
+    return model_->loss(model_->forward(Variable(images_)), labels_);
+  }
+
+  // Seconds of a prediction.
+  double forward(const Tensor& images) {
+    model_->eval();
+    const Stopwatch clock;
+    predict(images);
+    backend_.synchronize();
+    const double seconds = clock.seconds();
+    model_->train();
+    return seconds;
+  }
+
+  // {forward and loss, backward, optimiser, all}, seconds.
+  std::array<double, 4> step() {
+    const RandomScope random(0, 0);
+    const Stopwatch clock;
+    const Variable value = loss();
+    backend_.synchronize();
+    const double forward = clock.seconds();
+    value.backward();
+    backend_.synchronize();
+    const double backward = clock.seconds();
+    optimizer_->step(1e-4);
+    backend_.synchronize();
+    const double all = clock.seconds();
+    return {forward, backward - forward, all - backward, all};
+  }
+
+  // The same, recorded once and replayed (on a GPU): seconds of a replay.
+  double replay(const std::function<void()>& work) {
+    backend_.empty_cache();  // the recording has memory of its own
+    const auto recording = backend_.record(work);
+    const auto once = [&] {
+      const Stopwatch clock;
+      recording->replay();
+      backend_.synchronize();
+      return clock.seconds();
+    };
+    return median_of(runs_, once, 2);
+  }
+
+  void measure_recorded(json& result) {
+    if (device_.kind == Device::Kind::cpu) return;
+    model_->eval();
+    result["forward_one_recorded"] = replay([&] { predict(one_); });
+    result["forward_eval_recorded"] = replay([&] { predict(images_); });
+    model_->train();
+    result["step_recorded"] = replay([&] {
+      const RandomScope random(0, 0);
+      loss().backward();
+      optimizer_->step(1e-4);
+    });
+    model_->zero_grad();
+  }
+
   int runs_;
   Device device_;
   Backend& backend_;
@@ -180,24 +182,21 @@ json op_table(const char* title, const Bench::Costs& costs, const Roofline& peak
             [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
   fmt::print("\n{:<32}{:>7}{:>10}{:>8}{:>10}{:>8}{:>10}{:>9}\n", title, "calls", "ms", "share",
              "GFLOP/s", "GB/s", "least ms", "reached");
-  const auto line = [&](const std::string& name, std::int64_t calls, double seconds, double flops,
-                        double bytes, double least) {
-    const double s = std::max(seconds, 1e-12);
-    fmt::print("{:<32}{:>7}{:>10.2f}{:>7.1f}%{:>10.1f}{:>8.1f}{:>10.2f}{:>8.0f}%\n", name, calls,
-               1e3 * seconds, 100 * seconds / costs.seconds, flops / s / 1e9, bytes / s / 1e9,
-               1e3 * least, 100 * least / s);
+  const auto line = [&](const std::string& name, const OpCost& cost, double least) {
+    const double s = std::max(cost.seconds, 1e-12);
+    fmt::print("{:<32}{:>7}{:>10.2f}{:>7.1f}%{:>10.1f}{:>8.1f}{:>10.2f}{:>8.0f}%\n", name,
+               cost.calls, 1e3 * cost.seconds, 100 * cost.seconds / costs.seconds,
+               cost.flops / s / 1e9, cost.bytes / s / 1e9, 1e3 * least, 100 * least / s);
   };
   json table = json::array();
-  double known = 0, all_flops = 0, all_bytes = 0, all_least = 0;
-  std::int64_t calls = 0;
+  OpCost all;
+  double all_least = 0;
   for (const auto& [name, cost] : sorted) {
     const double least = std::max(cost.flops / peak.flops, cost.bytes / peak.bytes);
-    line(name, cost.calls, cost.seconds, cost.flops, cost.bytes, least);
-    known += cost.seconds;
-    all_flops += cost.flops;
-    all_bytes += cost.bytes;
+    line(name, cost, least);
+    all = {all.calls + cost.calls, all.seconds + cost.seconds, all.flops + cost.flops,
+           all.bytes + cost.bytes};
     all_least += least;
-    calls += cost.calls;
     table.push_back({{"op", name},
                      {"calls", cost.calls},
                      {"seconds", cost.seconds},
@@ -205,27 +204,26 @@ json op_table(const char* title, const Bench::Costs& costs, const Roofline& peak
                      {"bytes", cost.bytes},
                      {"least_seconds", least}});
   }
-  line("between ops", 0, costs.seconds - known, 0, 0, 0);
-  line("all", calls, costs.seconds, all_flops, all_bytes, all_least);
+  line("between ops", {.seconds = costs.seconds - all.seconds}, 0);
+  all.seconds = costs.seconds;
+  line("all", all, all_least);
   return table;
 }
 
 void print_times(const BenchArguments& a, const json& result) {
-  const auto line = [&](const std::string& label, const char* key, double images) {
-    const double seconds = result[key].get<double>();
-    fmt::print("{:<32}{:>10.1f} ms{:>10.2f} images/s\n", label, 1e3 * seconds, images / seconds);
-  };
-  line("prediction of one image", "forward_one", 1);
-  line(fmt::format("prediction of {}", a.batch), "forward_eval", a.batch);
-  line("training: forward and loss", "forward_train", a.batch);
-  line("training: backward", "backward", a.batch);
-  line("training: optimiser", "optimizer", a.batch);
-  line("training step", "step", a.batch);
-  if (result.contains("step_recorded")) {
-    line("recorded: prediction of one", "forward_one_recorded", 1);
-    line(fmt::format("recorded: prediction of {}", a.batch), "forward_eval_recorded", a.batch);
-    line("recorded: training step", "step_recorded", a.batch);
-  }
+  const std::tuple<std::string, const char*, double> lines[] = {
+      {"prediction of one image", "forward_one", 1},
+      {fmt::format("prediction of {}", a.batch), "forward_eval", a.batch},
+      {"training: forward and loss", "forward_train", a.batch},
+      {"training: backward", "backward", a.batch},
+      {"training: optimiser", "optimizer", a.batch},
+      {"training step", "step", a.batch},
+      {"recorded: prediction of one", "forward_one_recorded", 1},
+      {fmt::format("recorded: prediction of {}", a.batch), "forward_eval_recorded", a.batch},
+      {"recorded: training step", "step_recorded", a.batch}};
+  for (const auto& [label, key, images] : lines)
+    if (const double seconds = result.value(key, 0.0); seconds > 0)
+      fmt::print("{:<32}{:>10.1f} ms{:>10.2f} images/s\n", label, 1e3 * seconds, images / seconds);
   fmt::print("{:<32}{:>13} tensors, {} whole process\n", "peak memory of a step",
              format_bytes(result["peak_bytes"].get<double>()),
              format_bytes(result["peak_resident_bytes"].get<double>()));
@@ -247,12 +245,7 @@ void run_scaling(const BenchArguments& a) {
          threads = threads < most ? std::min(2 * threads, most) : most + 1) {
       set_num_threads(threads);
       Bench bench(one);
-      std::vector<double> seconds;
-      for (int i = -1; i < a.runs; ++i) {
-        const double s = bench.forward(true);
-        if (i >= 0) seconds.push_back(s);
-      }
-      const double s = median(seconds);
+      const double s = median_of(a.runs, [&] { return bench.forward_one(); });
       if (threads == 1) alone = s;
       fmt::print("{:<10}{:>8}{:>12.1f}{:>11.2f}x{:>22.1f}\n", size, threads, 1e3 * s, alone / s,
                  1e9 * s / static_cast<double>(size * size));
@@ -260,7 +253,7 @@ void run_scaling(const BenchArguments& a) {
       bench.backend().empty_cache();
     }
   }
-  if (!a.json_file.empty()) write_json(a.json_file, json{{"scaling", table}});
+  write_json(a.json_file, json{{"scaling", table}});
 }
 
 void run_bench(const BenchArguments& a) {
@@ -288,7 +281,7 @@ void run_bench(const BenchArguments& a) {
                          {"batch", a.batch},
                          {"height", a.size.height},
                          {"width", a.size.width}};
-  if (!a.json_file.empty()) write_json(a.json_file, result);
+  write_json(a.json_file, result);
 }
 
 }  // namespace
@@ -299,22 +292,14 @@ Command bench_command(CLI::App& root) {
   app->add_option("--variant", a->variant, "nano, tiny, small, base or large")
       ->capture_default_str();
   add_size(*app, "--size", a->size, "images, WIDTHxHEIGHT [512]");
-  app->add_option("--batch", a->batch, "images a step")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  app->add_option("--classes", a->classes, "number of classes")
-      ->check(CLI::Range(1, 255))
-      ->capture_default_str();
-  app->add_option("--runs", a->runs, "timed runs, of which the median is told")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  add_number(*app, "--batch", a->batch, 1, 4096, "images a step");
+  add_number(*app, "--classes", a->classes, 1, 255, "number of classes");
+  add_number(*app, "--runs", a->runs, 1, 1000, "timed runs, of which the median is told");
   app->add_flag("--recompute", a->recompute, "recompute activations in the backward pass");
   app->add_flag("--scaling", a->scaling,
                 "instead: prediction by 1, 2, 4, ... threads and at 256 to 2048 pixels square");
   app->add_option("--json", a->json_file, "also write all figures to this file");
-  app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
-      ->check(CLI::Range(0, 1024));
-  add_placement(*app, a->placement);
+  add_placement(*app, a->placement, a->threads);
   const Command data = data_bench_command(*app), gemm = gemm_bench_command(*app);
   app->require_subcommand(0, 1);
   app->footer(

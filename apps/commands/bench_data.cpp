@@ -1,12 +1,12 @@
 // segnext bench data: what each stage of making a training sample costs.
-#include "apps/commands/bench_data.h"
-
 #include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "apps/commands/commands.h"
 #include "apps/report/progress.h"
+#include "data/datasets/scenes/scenes.h"
 #include "data/files/file.h"
 #include "data/stream/loader.h"
 #include "tensor/error.h"
@@ -39,135 +39,110 @@ struct Folder {  // vanishes with its owner
   fs::path path;
 };
 
-// `across` scenes side by side.
-Sample panorama(std::int64_t side, std::int64_t across, std::int64_t number) {
-  DatasetConfig config;
-  config.scene_size = side;
-  const auto scenes = make_dataset(config, "train");
-  Sample all{"", {side, side * across, {}}, {side, side * across, {}}};
-  all.image.pixels.resize(static_cast<std::size_t>(3 * side * side * across));
-  all.label.values.resize(static_cast<std::size_t>(side * side * across));
-  for (std::int64_t k = 0; k < across; ++k) {
-    const Sample one = scenes->load(number * across + k);
-    for (std::int64_t y = 0; y < side; ++y) {
-      const std::int64_t to = (y * across + k) * side;
-      std::copy_n(one.image.pixels.begin() + 3 * y * side, 3 * side,
-                  all.image.pixels.begin() + 3 * to);
-      std::copy_n(one.label.values.begin() + y * side, side, all.label.values.begin() + to);
-    }
-  }
-  return all;
-}
-
 // A data set of a few drawn pictures in that folder.
 Files drawn(const fs::path& folder, bool jpeg) {
-  const std::int64_t side = jpeg ? 512 : 1024, across = jpeg ? 1 : 2, count = jpeg ? 8 : 3;
+  const std::int64_t side = jpeg ? 512 : 1024, width = jpeg ? 512 : 2048, count = jpeg ? 8 : 3;
   for (const char* sub : {"images", "labels"}) fs::create_directories(folder / sub);
   for (std::int64_t i = 0; i < count; ++i) {
-    const Sample s = panorama(side, across, i);
-    const std::string name = fmt::format("{}", i);
-    write_file_atomic((folder / "images" / (name + (jpeg ? ".jpg" : ".png"))).string(),
+    const Sample s = draw_scene(0, i, side, width);
+    write_file_atomic(folder / "images" / fmt::format("{}.{}", i, jpeg ? "jpg" : "png"),
                       jpeg ? encode_jpeg(s.image, 90) : encode_png(s.image));
-    write_png((folder / "labels" / (name + ".png")).string(), s.label);
+    write_png(folder / "labels" / fmt::format("{}.png", i), s.label);
   }
-  const auto scenes = make_dataset({}, "train");
-  const std::string description = (folder / "data.toml").string();
+  const std::string description = folder / "data.toml";
   write_file_atomic(description, fmt::format("classes = [\"{}\"]\n[train]\nimages = \"images\"\n"
                                              "labels = \"labels\"\n",
-                                             fmt::join(scenes->classes(), "\", \"")));
-  DatasetConfig config;
-  config.kind = "folder";
-  config.root = description;
-  Files files{
-      jpeg ? "JPEG, drawn, 512x512" : "PNG, drawn, 2048x1024", make_dataset(config, "train"), {}};
+                                             fmt::join(scene_classes(), "\", \"")));
+  Files files{jpeg ? "JPEG, drawn, 512x512" : "PNG, drawn, 2048x1024",
+              make_dataset({"folder", description}, "train"),
+              {}};
   files.transform.crop_h = files.transform.crop_w = side;
   files.transform.base_short = side;
   files.transform.base_long = 2048;
   return files;
 }
 
-// Seconds of one call, the least of a few rounds over all samples, at least a quarter of a second
-// in all.
-double seconds_of(std::int64_t samples, const std::function<void(std::int64_t)>& work) {
-  double least = 1e9;
-  const Stopwatch all;
-  for (int round = 0; round < 3 || all.seconds() < 0.25; ++round) {
-    const Stopwatch clock;
-    for (std::int64_t i = 0; i < samples; ++i) work(i);
-    least = std::min(least, clock.seconds() / static_cast<double>(samples));
-  }
-  return least;
-}
+// A sample as each stage finds it.
+struct Stages {
+  std::int64_t index;
+  std::string path;
+  std::vector<std::uint8_t> file;
+  LabelMap label;
+  TrainTransform::Crop crop;
+  Image whole, resized;
+  RandomKey key() const { return {1, static_cast<std::uint64_t>(index), 0, 0}; }
+};
 
 class DataBench {
  public:
   DataBench(const Files& files, std::int64_t most) : files_(files) {
-    n_ = std::min(files.dataset->size(), most);
-    const TrainTransform& t = files.transform;
-    for (std::int64_t i = 0; i < n_; ++i) {
-      images_.push_back(read_file(files.dataset->image_path(i), 1ull << 31));
-      labels_.push_back(files.dataset->load_label(i));
-      RandomStream random(key(i));
-      crops_.push_back(t.draw(labels_.back(), random));
-      whole_.push_back(decode_image(images_.back(), files.dataset->image_path(i)));
-      resized_.push_back(resize_bilinear(whole_.back(), crops_.back().window));
+    const Dataset& data = *files.dataset;
+    for (std::int64_t i = 0; i < std::min(data.size(), most); ++i) {
+      Stages s{i, data.image_path(i), {}, data.load_label(i), {}, {}, {}};
+      s.file = read_file(s.path, 1ull << 31);
+      RandomStream random(s.key());
+      s.crop = files.transform.draw(s.label, random);
+      s.whole = decode_image(s.file, s.path);
+      s.resized = resize_bilinear(s.whole, s.crop.window);
+      samples_.push_back(std::move(s));
     }
-    image_.resize(static_cast<std::size_t>(3 * t.crop_h * t.crop_w));
-    label_.resize(image_.size() / 3);
   }
 
   json run(int workers) {
     const TrainTransform& t = files_.transform;
     const Dataset& data = *files_.dataset;
-    const auto at = [](std::int64_t i) { return static_cast<std::size_t>(i); };
-    fmt::print("{}, {} images, crop {}x{}, one thread\n", files_.title, n_, t.crop_w, t.crop_h);
-    stage("read and decode the label", [&](std::int64_t i) { data.load_label(i); });
-    stage("decode the whole image",
-          [&](std::int64_t i) { decode_image(images_[at(i)], data.image_path(i)); });
-    stage("decode what the crop needs", [&](std::int64_t i) { part(i); });
-    stage("draw scale and crop by the labels", [&](std::int64_t i) {
-      RandomStream random(key(i));
-      t.draw(labels_[at(i)], random);
+    std::vector<float> image(static_cast<std::size_t>(3 * t.crop_h * t.crop_w));
+    std::vector<std::int32_t> label(image.size() / 3);
+    fmt::print("{}, {} images, crop {}x{}, one thread\n", files_.title, samples_.size(), t.crop_w,
+               t.crop_h);
+    stage("read and decode the label", [&](const Stages& s) { data.load_label(s.index); });
+    stage("decode the whole image", [&](const Stages& s) { decode_image(s.file, s.path); });
+    stage("decode what the crop needs", [&](const Stages& s) {
+      const std::int64_t h = s.label.height, w = s.label.width;
+      const int by = t.reduction(s.crop.window, h, w);
+      const auto part = source_of(s.crop.window, (h + by - 1) / by, (w + by - 1) / by);
+      decode_image_part(s.file, s.path, part, h, w, by);
     });
-    stage("resize to the crop",
-          [&](std::int64_t i) { resize_bilinear(whole_[at(i)], crops_[at(i)].window); });
-    stage("photometric distortion", [&](std::int64_t i) {
-      Image image = resized_[at(i)];
-      RandomStream random(key(i));
-      t.photometric.apply(image, random);
+    stage("draw scale and crop by the labels", [&](const Stages& s) {
+      RandomStream random(s.key());
+      t.draw(s.label, random);
+    });
+    stage("resize to the crop", [&](const Stages& s) { resize_bilinear(s.whole, s.crop.window); });
+    stage("photometric distortion", [&](const Stages& s) {
+      Image changed = s.resized;
+      RandomStream random(s.key());
+      t.photometric.apply(changed, random);
     });
     stage("normalise and pad",
-          [&](std::int64_t i) { t.write(resized_[at(i)], crops_[at(i)].label, image_, label_); });
+          [&](const Stages& s) { t.write(s.resized, s.crop.label, image, label); });
     const SampleMaker maker = crops_of(data, t);
     stage("a sample, from file to batch",
-          [&](std::int64_t i) { maker.make(i, key(i), image_, label_); });
+          [&](const Stages& s) { maker.make(s.index, s.key(), image, label); });
     loader(workers);
     return results_;
   }
 
  private:
-  static RandomKey key(std::int64_t i) { return {1, static_cast<std::uint64_t>(i), 0, 0}; }
-
-  void part(std::int64_t i) {
-    const auto at = static_cast<std::size_t>(i);
-    const std::int64_t h = labels_[at].height, w = labels_[at].width;
-    const int by = files_.transform.reduction(crops_[at].window, h, w);
-    decode_image_part(images_[at], "",
-                      source_of(crops_[at].window, (h + by - 1) / by, (w + by - 1) / by), h, w, by);
-  }
-
   void report(const std::string& name, double seconds) {
     fmt::print("  {:36} {:8.2f} ms {:9.1f} images/s\n", name, 1e3 * seconds, 1 / seconds);
     results_.push_back({{"stage", name}, {"seconds", seconds}, {"images_per_second", 1 / seconds}});
   }
-  void stage(const std::string& name, const std::function<void(std::int64_t)>& work) {
-    report(name, seconds_of(n_, work));
+  // Of one call the least of a few rounds over all samples, a quarter of a second in all or more.
+  void stage(const std::string& name, const std::function<void(const Stages&)>& work) {
+    double least = 1e9;
+    const Stopwatch all;
+    for (int round = 0; round < 3 || all.seconds() < 0.25; ++round) {
+      const Stopwatch clock;
+      for (const Stages& sample : samples_) work(sample);
+      least = std::min(least, clock.seconds() / static_cast<double>(samples_.size()));
+    }
+    report(name, least);
   }
   void loader(int workers) {
     LoaderConfig config;
     config.batch = 4;
     config.workers = workers;
-    config.end_iteration = std::max<std::int64_t>(8, 48 * n_ / 8 / config.batch);
+    config.end_iteration = std::max<std::int64_t>(8, 48 * std::ssize(samples_) / 8 / config.batch);
     Loader loader(crops_of(*files_.dataset, files_.transform), config);
     loader.next();  // the threads are there
     const Stopwatch clock;
@@ -177,13 +152,7 @@ class DataBench {
   }
 
   const Files& files_;
-  std::int64_t n_;
-  std::vector<std::vector<std::uint8_t>> images_;
-  std::vector<LabelMap> labels_;
-  std::vector<TrainTransform::Crop> crops_;
-  std::vector<Image> whole_, resized_;
-  std::vector<float> image_;
-  std::vector<std::int32_t> label_;
+  std::vector<Stages> samples_;
   json results_ = json::array();
 };
 
@@ -216,7 +185,7 @@ void run_data_bench(const DataBenchArguments& a, bool own) {
     for (const bool jpeg : {true, false})
       measure(drawn(folder.path / (jpeg ? "jpeg" : "png"), jpeg));
   }
-  if (!a.json_file.empty()) write_json(a.json_file, all);
+  write_json(a.json_file, all);
 }
 
 }  // namespace

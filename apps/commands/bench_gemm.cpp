@@ -1,5 +1,5 @@
 // segnext bench gemm: this library's matrix product beside Eigen's, on the shapes of a model.
-#include "apps/commands/bench_gemm.h"
+#include "apps/commands/commands.h"
 
 #include <Eigen/Core>
 #include <algorithm>

@@ -4,7 +4,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "data/files/file.h"
@@ -23,18 +22,21 @@ void add_size(CLI::App& app, const std::string& option, Size& size, const std::s
       ->expected(1);
 }
 
-void add_placement(CLI::App& app, Placement& p) {
+void add_weights(CLI::App& app, std::string& weights, std::string& variant) {
+  app.add_option("--weights", weights,
+                 "a run's folder, weights written by segnext train, or others' .pth or "
+                 ".safetensors")
+      ->required();
+  app.add_option("--variant", variant, "only for weights whose shapes do not say it");
+}
+
+void add_placement(CLI::App& app, Placement& p, int& threads) {
+  app.add_option("--threads", threads, "threads that compute; 0 = all cores")
+      ->check(CLI::Range(0, 1024));
   app.add_option("--device", p.device, kDeviceHelp)->capture_default_str();
   app.add_option("--precision", p.precision, kPrecisionHelp)
       ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
       ->capture_default_str();
-}
-
-void add_max_pixels(CLI::App& app) {
-  app.add_option_function<std::int64_t>(
-         "--max-pixels", set_max_pixels,
-         fmt::format("refuse pictures of more pixels, as their header tells [{}]", max_pixels()))
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
 }
 
 void add_data(CLI::App& app, DatasetConfig& data, std::string& split) {
@@ -42,7 +44,18 @@ void add_data(CLI::App& app, DatasetConfig& data, std::string& split) {
   app.add_option("--data-root", data.root,
                  "the folder the data set was unpacked in, or the TOML file of a set of folders");
   app.add_option("--split", split, "which part of it: train, val, test")->capture_default_str();
-  add_max_pixels(app);
+  app.add_option_function<std::int64_t>(
+         "--max-pixels", set_max_pixels,
+         fmt::format("refuse pictures of more pixels, as their header tells [{}]", max_pixels()))
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+}
+
+void make_folder(const std::filesystem::path& path, const char* option) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error || !std::filesystem::is_directory(path, error))
+    fail_input("{}: cannot be made a folder: {}; choose another {}", path.string(),
+               error ? error.message() : "something else has this name", option);
 }
 
 namespace {
@@ -77,7 +90,10 @@ void check_output(const std::string& path) {
   if (!path.empty() && is_plain(path)) const AtomicFile probe(path);
 }
 
-void write_output(const std::string& path, const std::string& text) {
+void write_json(const std::string& path, const nlohmann::json& json) {
+  if (path.empty()) return;
+  const std::string text =
+      json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   if (is_plain(path)) return write_file_atomic(path, text);
   std::FILE* const standard = standard_stream(path);
   std::FILE* file = standard != nullptr ? standard : std::fopen(path.c_str(), "wb");
@@ -87,10 +103,6 @@ void write_output(const std::string& path, const std::string& text) {
   const int error = errno;
   if (file != standard) std::fclose(file);
   if (!ok) fail("{}: {}; free some space or name another file", path, std::strerror(error));
-}
-
-void write_json(const std::string& path, const nlohmann::json& json) {
-  write_output(path, json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace nextgrad

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -26,24 +27,35 @@ Command prepare_command(CLI::App& root);
 Command info_command(CLI::App& root);
 Command convert_command(CLI::App& root);
 Command bench_command(CLI::App& root);
+Command data_bench_command(CLI::App& bench);  // its subcommands
+Command gemm_bench_command(CLI::App& bench);
 
 // What `segnext --version` prints: version, commit, what it was built for, what is linked.
 std::string version_text();
 
 // Registers an option whose text is parsed as a Size (a bad one throws InputError at parsing).
 void add_size(CLI::App& app, const std::string& option, Size& size, const std::string& help);
-// --device and --precision, of every command that computes.
-void add_placement(CLI::App& app, Placement& placement);
-// --max-pixels, which holds from the parsing on.
-void add_max_pixels(CLI::App& app);
-// --data, --data-root, --split and --max-pixels, for a data set that is only read.
+// An option for a number in a range, whose default the help shows.
+template <class T, class Bound>
+CLI::Option* add_number(CLI::App& app, const std::string& option, T& value, Bound lowest,
+                        Bound highest, const std::string& help) {
+  return app.add_option(option, value, help)
+      ->check(CLI::Range(lowest, highest))
+      ->capture_default_str();
+}
+// --weights, which must be there, and --variant.
+void add_weights(CLI::App& app, std::string& weights, std::string& variant);
+// --threads, --device and --precision, of every command that computes.
+void add_placement(CLI::App& app, Placement& placement, int& threads);
+// --data, --data-root, --split and --max-pixels (which holds from the parsing on), for a data set
+// that is only read.
 void add_data(CLI::App& app, DatasetConfig& data, std::string& split);
-// Throws InputError if write_output could not even begin, before hours are spent on the text.
+// Makes a folder, and those around it; throws InputError naming the option that asked for it.
+void make_folder(const std::filesystem::path& path, const char* option);
+// Throws InputError if write_json could not even begin, before hours are spent on the text.
 void check_output(const std::string& path);
-// Text into a file the user named: atomically; into a device or pipe, directly. "-" is stdout.
-void write_output(const std::string& path, const std::string& text);
-
-// JSON by write_output; what is not UTF-8 (names of files) is replaced.
+// Into a file the user named, if any: atomically; into a device or pipe, directly. "-" is stdout.
+// What is not UTF-8 (names of files) is replaced.
 void write_json(const std::string& path, const nlohmann::json& json);
 
 }  // namespace nextgrad

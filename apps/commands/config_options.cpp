@@ -6,7 +6,7 @@
 
 namespace nextgrad {
 
-ConfigOptions::ConfigOptions(CLI::App& app, const Settings& defaults) {
+void ConfigOptions::add_to(CLI::App& app, const Settings& defaults) {
   for (const auto& s : defaults) {
     const std::string help = fmt::format("{} [{}]", s.help, s.str());
     CLI::Option* option = nullptr;
@@ -43,7 +43,7 @@ void RunOptions::add_to(CLI::App& app, const Settings& defaults) {
   auto* from = app.add_option("--resume", resume, "folder of a run to continue, bit for bit");
   auto* replace = app.add_flag("--overwrite", overwrite, "replace a run in --out");
   from->excludes(to)->excludes(replace);
-  options = std::make_unique<ConfigOptions>(app, defaults);
+  options.add_to(app, defaults);
 }
 
 }  // namespace nextgrad

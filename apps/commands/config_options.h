@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <map>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,11 +12,11 @@
 
 namespace nextgrad {
 
-// Registers --KEY for every setting (the present values are shown as defaults); after parsing,
-// given() holds the text of those on the command line.
+// --KEY for every setting (the present values are shown as defaults); after parsing, given() holds
+// the text of those on the command line.
 class ConfigOptions {
  public:
-  ConfigOptions(CLI::App& app, const Settings& defaults);
+  void add_to(CLI::App& app, const Settings& defaults);
   std::map<std::string, std::string> given() const;
 
  private:
@@ -26,7 +25,7 @@ class ConfigOptions {
 
 // --config, --out, --resume, --overwrite and an option for each setting.
 struct RunOptions : RunArguments {
-  std::unique_ptr<ConfigOptions> options;
+  ConfigOptions options;
   void add_to(CLI::App& app, const Settings& defaults);
 };
 

@@ -12,44 +12,26 @@ namespace {
 // These functions must themselves run on any x86-64.
 #define NEXTGRAD_BASELINE __attribute__((target("arch=x86-64"), noinline))
 
+// What a macro stands for, as text: "1" for that of an instruction set which the compiler was
+// allowed to use, its own name where it is not defined.
+#define NEXTGRAD_QUOTED(text) #text
+#define NEXTGRAD_VALUE(macro) NEXTGRAD_QUOTED(macro)
+#define NEXTGRAD_REQUIRE(macro, name) \
+  if (NEXTGRAD_VALUE(macro)[0] == '1' && !__builtin_cpu_supports(name)) return name
+
 // The first instruction set that was compiled for and is not there, or null.
 NEXTGRAD_BASELINE const char* missing_instructions() {
-#define NEXTGRAD_REQUIRE(name) \
-  if (!__builtin_cpu_supports(name)) return name
-#ifdef __SSE4_2__
-  NEXTGRAD_REQUIRE("sse4.2");
-#endif
-#ifdef __AVX__
-  NEXTGRAD_REQUIRE("avx");
-#endif
-#ifdef __AVX2__
-  NEXTGRAD_REQUIRE("avx2");
-#endif
-#ifdef __FMA__
-  NEXTGRAD_REQUIRE("fma");
-#endif
-#ifdef __BMI2__
-  NEXTGRAD_REQUIRE("bmi2");
-#endif
-#ifdef __AVX512F__
-  NEXTGRAD_REQUIRE("avx512f");
-#endif
-#ifdef __AVX512BW__
-  NEXTGRAD_REQUIRE("avx512bw");
-#endif
-#ifdef __AVX512DQ__
-  NEXTGRAD_REQUIRE("avx512dq");
-#endif
-#ifdef __AVX512VL__
-  NEXTGRAD_REQUIRE("avx512vl");
-#endif
-#ifdef __AVX512VBMI__
-  NEXTGRAD_REQUIRE("avx512vbmi");
-#endif
-#ifdef __AVX512BF16__
-  NEXTGRAD_REQUIRE("avx512bf16");
-#endif
-#undef NEXTGRAD_REQUIRE
+  NEXTGRAD_REQUIRE(__SSE4_2__, "sse4.2");
+  NEXTGRAD_REQUIRE(__AVX__, "avx");
+  NEXTGRAD_REQUIRE(__AVX2__, "avx2");
+  NEXTGRAD_REQUIRE(__FMA__, "fma");
+  NEXTGRAD_REQUIRE(__BMI2__, "bmi2");
+  NEXTGRAD_REQUIRE(__AVX512F__, "avx512f");
+  NEXTGRAD_REQUIRE(__AVX512BW__, "avx512bw");
+  NEXTGRAD_REQUIRE(__AVX512DQ__, "avx512dq");
+  NEXTGRAD_REQUIRE(__AVX512VL__, "avx512vl");
+  NEXTGRAD_REQUIRE(__AVX512VBMI__, "avx512vbmi");
+  NEXTGRAD_REQUIRE(__AVX512BF16__, "avx512bf16");
   return nullptr;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
 
 #include "apps/commands/commands.h"
 #include "apps/commands/config_options.h"
@@ -24,7 +25,7 @@ struct InspectArguments {
   std::int64_t count = 0;  // samples to read; 0: all
   ContactSheet sheet;
   TrainConfig augmentation;
-  std::unique_ptr<ConfigOptions> options;
+  ConfigOptions options;
 };
 
 // The settings that a contact sheet shows.
@@ -91,13 +92,11 @@ bool read_samples(const InspectArguments& a, const Dataset& dataset, DatasetStat
 
 // Which values of the label files those are.
 std::string ignored_values(const Dataset& dataset) {
-  constexpr std::size_t kShown = 8;
-  std::vector<int> values = dataset.ignored_values();
+  const std::vector<int> values = dataset.ignored_values();
   if (values.empty()) return "no label value is";
-  const std::size_t others = values.size() > kShown ? values.size() - kShown : 0;
-  values.resize(values.size() - others);
-  return fmt::format("label {} {}{}", values.size() == 1 ? "value" : "values",
-                     fmt::join(values, ", "),
+  const std::size_t shown = std::min<std::size_t>(values.size(), 8), others = values.size() - shown;
+  return fmt::format("label {} {}{}", shown == 1 ? "value" : "values",
+                     fmt::join(std::span(values).first(shown), ", "),
                      others > 0 ? fmt::format(" and {} others", others) : "");
 }
 
@@ -138,7 +137,7 @@ void write_inspection(const InspectArguments& a, const std::vector<SplitCount>& 
 void run_inspect(InspectArguments& a) {
   check_output(a.out);
   check_output(a.json);
-  apply_options(a.options->given(), augmentation_settings(a.augmentation));
+  apply_options(a.options.given(), augmentation_settings(a.augmentation));
   if (a.augmentation.scale_min > a.augmentation.scale_max)
     fail_input("--scale-min is above --scale-max; exchange them");
   const std::vector<SplitCount> splits = count_splits(a);
@@ -178,15 +177,12 @@ Command data_command(CLI::App& root) {
   auto a = std::make_shared<InspectArguments>();
   a->augmentation.crop = {256, 256};
   add_data(*inspect, a->data, a->split);
-  inspect->add_option("--count", a->count, "read this many images, evenly spread; 0 = all")
-      ->check(CLI::Range(0, 100000000))
-      ->capture_default_str();
+  add_number(*inspect, "--count", a->count, 0, 100000000,
+             "read this many images, evenly spread; 0 = all");
   inspect->add_option("--out", a->out, "PNG of augmented samples: image, overlay, legend");
-  inspect->add_option("--pictures", a->sheet.pictures, "samples on it")
-      ->check(CLI::Range(1, 400))
-      ->capture_default_str();
+  add_number(*inspect, "--pictures", a->sheet.pictures, 1, 400, "samples on it");
   inspect->add_option("--json", a->json, "also write everything to this file; - = only that");
-  a->options = std::make_unique<ConfigOptions>(*inspect, augmentation_settings(a->augmentation));
+  a->options.add_to(*inspect, augmentation_settings(a->augmentation));
   inspect->footer(
       "Every file of the split is read. Problems are listed one a line, with their file; if there\n"
       "are any the exit code is 2.\nExamples:\n"

@@ -28,27 +28,24 @@ void run_eval(const CLI::App& app, const EvalArguments& a) {
   const auto dataset = make_dataset(a.data, a.split);
   match_classes(loaded.info, a.weights, *dataset, a.data.kind, a.any_classes);
   const Protocol protocol = protocol_of(app, a.protocol, loaded.info.normalize);
-  EvalResult result{ConfusionMatrix(dataset->num_classes()), {}, false};
   const Stopwatch clock;
-  {
-    ProgressLine progress(stderr, 0);
-    result = evaluate(
-        *loaded.model, *dataset, protocol, {},
-        [&](std::int64_t done) {
-          progress.update(fmt::format("{} of {} images  {:.1f} images/s", done, dataset->size(),
-                                      static_cast<double>(done) / clock.seconds()),
-                          done == dataset->size());
-          return true;
-        },
-        static_cast<std::size_t>(a.protocol.workers));
-  }
+  ProgressLine progress(stderr, 0);
+  const EvalResult result = evaluate(
+      *loaded.model, *dataset, protocol, {},
+      [&](std::int64_t done) {
+        progress.update(fmt::format("{} of {} images  {:.1f} images/s", done, dataset->size(),
+                                    static_cast<double>(done) / clock.seconds()),
+                        done == dataset->size());
+        return true;
+      },
+      static_cast<std::size_t>(a.protocol.workers));
+  progress.finish();
   if (result.matrix.total() == 0)
     fail_input(
         "{} {}: no pixel of its labels counts, all are ignored ({}); look with segnext data "
         "inspect",
         a.data.kind, a.split, kIgnoreLabel);
   fmt::print("{}", scores_table(result.matrix, loaded.info.classes));
-  if (a.json.empty()) return;
   auto json = scores_json(result.matrix, loaded.info.classes);
   json["weights"] = a.weights;
   json["data"] = a.data.kind;
@@ -63,19 +60,13 @@ void run_eval(const CLI::App& app, const EvalArguments& a) {
 Command eval_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("eval", "Score weights on a data set");
   auto a = std::make_shared<EvalArguments>();
-  app->add_option(
-         "--weights", a->weights,
-         "a run's folder, weights written by segnext train, or others' .pth or .safetensors")
-      ->required();
-  app->add_option("--variant", a->variant, "only for weights whose shapes do not say it");
+  add_weights(*app, a->weights, a->variant);
   add_data(*app, a->data, a->split);
   add_protocol(*app, a->protocol);
   app->add_flag("--any-classes", a->any_classes,
                 "score even if the weights name other classes, or in another order");
   app->add_option("--json", a->json, "also write the scores and exact counts to this file");
-  app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
-      ->check(CLI::Range(0, 1024));
-  add_placement(*app, a->placement);
+  add_placement(*app, a->placement, a->threads);
   app->footer(
       "Scores are counted at the labels' own size, as published: logits are upsampled to the\n"
       "network's input size, averaged where windows overlap, then brought to the labels' size;\n"

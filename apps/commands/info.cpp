@@ -74,10 +74,7 @@ Command info_command(CLI::App& root) {
   app->add_option("--variant", a->variant, "nano, tiny, small, base or large")
       ->capture_default_str()
       ->excludes(file);
-  app->add_option("--classes", a->classes, "number of classes")
-      ->check(CLI::Range(1, 255))
-      ->capture_default_str()
-      ->excludes(file);
+  add_number(*app, "--classes", a->classes, 1, 255, "number of classes")->excludes(file);
   add_size(*app, "--size", a->size, "input of one image, WIDTHxHEIGHT [512]");
   app->footer(
       "Examples:\n  segnext info --variant small --size 1024x512 --classes 19\n"

@@ -1,9 +1,7 @@
 // segnext predict: pictures of what a model sees, for files or for images of a data set.
 #include <algorithm>
-#include <exception>
 #include <memory>
 #include <mutex>
-#include <optional>
 
 #include "apps/commands/commands.h"
 #include "apps/commands/predict_files.h"
@@ -21,7 +19,6 @@ namespace {
 struct PredictArguments {
   std::vector<std::string> inputs;
   std::string weights, variant, output = "predictions";
-  std::optional<DatasetConfig> from_data;
   DatasetConfig data;
   std::string split = "val";
   std::int64_t count = 8;
@@ -49,23 +46,15 @@ struct Job {
   std::vector<Source> sources;
   Protocol protocol;
 
-  // What the network is to see, or why it cannot.
-  struct Picture {
-    Prepared prepared;
-    std::exception_ptr error = nullptr;
-  };
-  Picture prepare(std::int64_t i) const {
+  // What the network is to see.
+  Prepared prepare(std::int64_t i) const {
     const Source& s = sources[static_cast<std::size_t>(i)];
-    try {
-      return with_memory_for(called(s, dataset), kReadRemedy, [&] {
-        Sample sample =
-            s.path.empty() ? dataset->load(s.index) : Sample{s.name, read_image(s.path), {}};
-        std::vector<Image> views = resize_views(protocol, sample.image);
-        return Picture{{std::move(sample), std::move(views)}};
-      });
-    } catch (const Error&) {
-      return {{}, std::current_exception()};
-    }
+    return with_memory_for(called(s, dataset), kReadRemedy, [&] {
+      Sample sample =
+          s.path.empty() ? dataset->load(s.index) : Sample{s.name, read_image(s.path), {}};
+      std::vector<Image> views = resize_views(protocol, sample.image);
+      return Prepared{std::move(sample), std::move(views)};
+    });
   }
   void write(const Results& results, const std::string& name, const Sample& sample,
              const LabelMap& label) const {
@@ -137,18 +126,17 @@ void predict_all(const Job& job, const Results& results) {
   ProgressLine progress(stdout);
   Failures failures;
   Behind files;
-  Ahead<Job::Picture> pictures(
+  Ahead<Prepared> pictures(
       n, [&](std::int64_t i) { return job.prepare(i); },
       static_cast<std::size_t>(job.arguments.protocol.workers));
   ModelForward forward(*job.loaded.model);
   for (std::int64_t i = 0; i < n; ++i) {
     const Source& source = job.sources[static_cast<std::size_t>(i)];
-    Job::Picture picture = pictures.next();
-    const Stopwatch busy;
-    const auto& image = picture.prepared.sample.image;
+    Prepared picture;
     LabelMap label;
     const bool done = failures.without([&] {
-      if (picture.error) std::rethrow_exception(picture.error);
+      picture = pictures.next();
+      const Stopwatch busy;
       const auto show = [&](double share) {
         const double seconds = clock.seconds();
         const double all = (static_cast<double>(i) + share) / static_cast<double>(n);
@@ -156,13 +144,14 @@ void predict_all(const Job& job, const Results& results) {
                                     format_duration(seconds / all - seconds)));
       };
       label = with_memory_for(called(source, job.dataset), network_remedy(job.protocol), [&] {
-        return predict_labels(forward, job.protocol, picture.prepared.views, image.height,
-                              image.width, show);
+        const auto& image = picture.sample.image;
+        return predict_labels(forward, job.protocol, picture.views, image.height, image.width,
+                              show);
       });
+      network += busy.seconds();
     });
-    network += busy.seconds();
     if (done)
-      files.begin([&job, &results, &failures, &source, sample = std::move(picture.prepared.sample),
+      files.begin([&job, &results, &failures, &source, sample = std::move(picture.sample),
                    label = std::move(label)] {
         try {
           with_memory_for(called(source, job.dataset), network_remedy(job.protocol),
@@ -184,7 +173,7 @@ void predict_all(const Job& job, const Results& results) {
 }
 
 void run_predict(const CLI::App& app, const PredictArguments& a) {
-  const bool data_set = a.from_data.has_value();
+  const bool data_set = app.count("--data") > 0;
   if (a.submission && !data_set)
     fail_input("--submission wants --data: whose judges' format it is");
   if (data_set == !a.inputs.empty())
@@ -233,33 +222,23 @@ Command predict_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("predict", "Segment images");
   auto a = std::make_shared<PredictArguments>();
   app->add_option("images", a->inputs, "files, folders or globs in quotes");
-  app->add_option(
-         "--weights", a->weights,
-         "a run's folder, weights written by segnext train, or others' .pth or .safetensors")
-      ->required();
-  app->add_option("--variant", a->variant, "only for weights whose shapes do not say it");
+  add_weights(*app, a->weights, a->variant);
   app->add_option("--output", a->output, "folder of the results")->capture_default_str();
   app->add_flag("--overlay", a->overlay, "image under its classes' colours (the default)");
   app->add_flag("--colour,--color", a->colour, "the classes' colours alone");
   app->add_flag("--index", a->index, "grey PNG whose values are the classes");
   app->add_flag("--submission", a->submission,
                 "all images of the data set's split, as its evaluation server wants them");
-  app->add_option("--alpha", a->alpha, "share of the colour in an overlay")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
+  add_number(*app, "--alpha", a->alpha, 0.0, 1.0, "share of the colour in an overlay");
   add_protocol(*app, a->protocol);
   add_data(*app, a->data, a->split);
-  app->add_option("--count", a->count, "how many images of the data set")
-      ->check(CLI::Range(1, 1000000))
-      ->capture_default_str();
+  add_number(*app, "--count", a->count, 1, 1000000, "how many images of the data set");
   auto* replace = app->add_flag("--overwrite", a->overwrite, "replace results that exist");
   app->add_flag("--skip-existing", a->skip_existing, "predict only what has no results yet")
       ->excludes(replace);
   app->add_flag("--any-classes", a->any_classes,
                 "with --data: even if the weights name other classes, or in another order");
-  app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
-      ->check(CLI::Range(0, 1024));
-  add_placement(*app, a->placement);
+  add_placement(*app, a->placement, a->threads);
   app->footer(
       "Results keep the images' names (as .png), sub-folders and sizes; several kinds go into\n"
       "sub-folders. Images that cannot be read are named at the end, the others are done.\n"
@@ -270,10 +249,7 @@ Command predict_command(CLI::App& root) {
       "  segnext predict --weights city.pth --preset cityscapes-tiny --data cityscapes \\\n"
       "      --split test --submission --output upload");
   return {app, [a, app] {
-            if (app->count("--data") > 0) {
-              use_preset_data(*app, a->protocol.preset, a->data);
-              a->from_data = a->data;
-            }
+            if (app->count("--data") > 0) use_preset_data(*app, a->protocol.preset, a->data);
             run_predict(*app, *a);
           }};
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "apps/commands/commands.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -96,21 +97,9 @@ std::string called(const Source& s, const Dataset* dataset) {
   return path.empty() ? s.name : path;
 }
 
-Results::OutputFolders::~OutputFolders() {
+Results::~Results() {
   std::error_code not_empty;
   for (auto path = made_.rbegin(); path != made_.rend(); ++path) fs::remove(*path, not_empty);
-}
-
-void Results::OutputFolders::make(const fs::path& path) {
-  std::error_code error;
-  std::vector<fs::path> missing;  // innermost first
-  for (fs::path p = path; !p.empty() && !fs::exists(p, error); p = p.parent_path())
-    missing.push_back(p);
-  made_.insert(made_.end(), missing.rbegin(), missing.rend());
-  fs::create_directories(path, error);
-  if (error || !fs::is_directory(path, error))
-    fail_input("{}: cannot be made a folder: {}; choose another --output", path.string(),
-               error ? error.message() : "something else has this name");
 }
 
 fs::path Results::path(const std::string& kind, const std::string& name) const {
@@ -142,7 +131,14 @@ void Results::make_folders(const std::vector<Source>& sources) {
   std::set<fs::path> folders;
   for (const auto& kind : kinds_)
     for (const auto& s : sources) folders.insert(path(kind, s.name).parent_path());
-  for (const auto& folder : folders) made_.make(folder);
+  for (const auto& folder : folders) {
+    std::error_code error;
+    std::vector<fs::path> missing;  // innermost first
+    for (fs::path p = folder; !p.empty() && !fs::exists(p, error); p = p.parent_path())
+      missing.push_back(p);
+    made_.insert(made_.end(), missing.rbegin(), missing.rend());
+    make_folder(folder, "--output");
+  }
 }
 
 void Results::check_collisions(const Dataset* dataset, const std::vector<Source>& sources) const {

@@ -38,33 +38,23 @@ class Results {
   const std::vector<std::string>& kinds() const { return kinds_; }
   std::filesystem::path path(const std::string& kind, const std::string& name) const;
 
+  Results(const Results&) = delete;
+  Results& operator=(const Results&) = delete;
+  ~Results();  // takes those folders away again into which nothing was put
   // Takes out the sources that have all their results, if that is what is to be done with them.
   // Throws InputError for results that exist otherwise, that are an input themselves, that would be
   // one file, one the folder of another, or outside the folder.
   void check(Existing existing, const Dataset* dataset, std::vector<Source>& sources) const;
-  // Makes the folders; those that stay empty go with this object.
+  // Makes the folders.
   void make_folders(const std::vector<Source>& sources);
 
  private:
   void check_collisions(const Dataset* dataset, const std::vector<Source>& sources) const;
 
-  // Makes folders, and takes those away again into which nothing was put.
-  class OutputFolders {
-   public:
-    OutputFolders() = default;
-    OutputFolders(const OutputFolders&) = delete;
-    OutputFolders& operator=(const OutputFolders&) = delete;
-    ~OutputFolders();
-    void make(const std::filesystem::path& path);
-
-   private:
-    std::vector<std::filesystem::path> made_;
-  };
-
   std::filesystem::path folder_;
   std::vector<std::string> kinds_;
   std::string suffix_;
-  OutputFolders made_;
+  std::vector<std::filesystem::path> made_;
 };
 
 }  // namespace nextgrad

@@ -46,14 +46,6 @@ std::vector<Task> find_tasks(const PrepareArguments& a, std::vector<std::string>
   return tasks;
 }
 
-void make_folder(const fs::path& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (!fs::is_directory(path))
-    fail_input("{}: cannot be made a folder: {}; choose another --out", path.string(),
-               error ? error.message() : "something else has this name");
-}
-
 // Patches of two sizes in one folder would be a mixture that nobody wants to train on.
 void check_same_cut(const PrepareArguments& a) {
   const fs::path note = fs::path(a.out) / "patches.txt";
@@ -69,11 +61,12 @@ void check_same_cut(const PrepareArguments& a) {
 // The pictures cut so far, counted and shown by the threads that cut them.
 class Cutting {
  public:
+  // `problems`: files that lack their partner.
   Cutting(const PrepareArguments& a, const std::vector<Task>& tasks,
-          std::vector<std::string> problems)
-      : arguments_(a), tasks_(tasks), problems_(std::move(problems)) {
+          const std::vector<std::string>& problems)
+      : arguments_(a), tasks_(tasks), left_out_(problems.size()) {
     for (const Task& task : tasks) bytes_ += task.bytes;
-    for (const std::string& problem : problems_) line_.message(problem);
+    for (const std::string& problem : problems) line_.message(problem);
   }
 
   void cut(const Task& task) {
@@ -108,11 +101,20 @@ class Cutting {
     bytes_done_ += task.bytes - before;
     show();
   }
-  void finish() { line_.finish(); }
-  std::size_t done() const { return done_; }
-  std::size_t left_out() const { return problems_.size() + left_out_; }
-  const PatchCount& total() const { return total_; }
-  double seconds() const { return clock_.seconds(); }
+  // What was done; throws InputError where something was left out.
+  void finish() {
+    line_.finish();
+    fmt::print("{}: {} patches written, {} were there, in {}; at most {} of memory\n",
+               arguments_.out, total_.written, total_.kept, format_duration(clock_.seconds()),
+               format_bytes(static_cast<double>(peak_resident_bytes())));
+    if (done_ < tasks_.size())
+      fmt::print("Stopped after {} of {} pictures; the same command continues\n", done_,
+                 tasks_.size());
+    std::fflush(stdout);
+    if (left_out_ > 0)
+      fail_input("{}: {} files were left out, each named above; the others are done", arguments_.in,
+                 left_out_);
+  }
 
  private:
   void show() {
@@ -124,12 +126,11 @@ class Cutting {
   }
   const PrepareArguments& arguments_;
   const std::vector<Task>& tasks_;
-  std::vector<std::string> problems_;  // of files that lack their partner
   std::mutex mutex_;
   ProgressLine line_{stderr};
   Stopwatch clock_;
   PatchCount total_;
-  std::size_t done_ = 0, left_out_ = 0;
+  std::size_t done_ = 0, left_out_;
   double bytes_ = 0, bytes_done_ = 0;
 };
 
@@ -139,12 +140,12 @@ void run_isaid(const PrepareArguments& a) {
   std::vector<std::string> problems;
   const std::vector<Task> tasks = find_tasks(a, problems);
   for (const Task& task : tasks) {
-    make_folder(fs::path(a.out) / "img_dir" / task.split);
-    if (task.split != "test") make_folder(fs::path(a.out) / "ann_dir" / task.split);
+    make_folder(fs::path(a.out) / "img_dir" / task.split, "--out");
+    if (task.split != "test") make_folder(fs::path(a.out) / "ann_dir" / task.split, "--out");
   }
   if (!tasks.empty()) check_same_cut(a);
   install_signal_handlers();
-  Cutting cutting(a, tasks, std::move(problems));
+  Cutting cutting(a, tasks, problems);
   {
     Behind under_way;
     for (const Task& task : tasks) {
@@ -154,15 +155,6 @@ void run_isaid(const PrepareArguments& a) {
     under_way.finish();
   }
   cutting.finish();
-  fmt::print("{}: {} patches written, {} were there, in {}; at most {} of memory\n", a.out,
-             cutting.total().written, cutting.total().kept, format_duration(cutting.seconds()),
-             format_bytes(static_cast<double>(peak_resident_bytes())));
-  if (cutting.done() < tasks.size())
-    fmt::print("Stopped after {} of {} pictures; the same command continues\n", cutting.done(),
-               tasks.size());
-  std::fflush(stdout);
-  if (const std::size_t n = cutting.left_out(); n > 0)
-    fail_input("{}: {} files were left out, each named above; the others are done", a.in, n);
 }
 
 }  // namespace
@@ -174,12 +166,8 @@ Command prepare_command(CLI::App& root) {
   auto a = std::make_shared<PrepareArguments>();
   isaid->add_option("--in", a->in, "folder with train, val and test")->required();
   isaid->add_option("--out", a->out, "folder of the patches: img_dir and ann_dir")->required();
-  isaid->add_option("--patch", a->patch, "side of a patch in pixels")
-      ->check(CLI::Range(32, 8192))
-      ->capture_default_str();
-  isaid->add_option("--overlap", a->overlap, "pixels that neighbours share")
-      ->check(CLI::Range(0, 8191))
-      ->capture_default_str();
+  add_number(*isaid, "--patch", a->patch, 32, 8192, "side of a patch in pixels");
+  add_number(*isaid, "--overlap", a->overlap, 0, 8191, "pixels that neighbours share");
   isaid->footer(
       "Reads DIR/SPLIT/**/NAME.png and NAME_instance_color_RGB.png (the semantic masks), as the\n"
       "archives unpack. Names and padding are those of MMSegmentation; test images are cut too.\n"

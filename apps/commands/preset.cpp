@@ -11,7 +11,6 @@ namespace nextgrad {
 Command preset_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("preset", "List and show the recipes of the paper");
   app->require_subcommand(1);
-  app->fallthrough(false);
   CLI::App* list = app->add_subcommand("list", "The data sets and variants there are recipes for");
   CLI::App* show = app->add_subcommand("show", "A recipe as TOML, for segnext train --config");
   auto name = std::make_shared<std::string>();

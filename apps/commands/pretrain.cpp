@@ -21,7 +21,7 @@ struct PretrainArguments : RunOptions {
 
 void run_pretrain(PretrainArguments& a) {
   PretrainConfig config;
-  auto given = a.options->given();
+  auto given = a.options.given();
   if (given.contains("epochs")) {
     if (given.contains("iterations")) fail_input("--epochs and --iterations exclude each other");
     given["iterations"] = "0";  // those of a file
@@ -54,7 +54,7 @@ void check_classes(const LoadedClassifier& loaded, const std::string& weights,
 void run_eval_only(const PretrainArguments& a) {
   check_output(a.json);
   PretrainConfig config;
-  const auto given = a.options->given();
+  const auto given = a.options.given();
   a.read(settings_of(config), given, std::nullopt);
   set_num_threads(static_cast<int>(config.threads));
   const auto loaded = load_classifier(a.weights, given.contains("variant") ? config.variant : "",
@@ -78,7 +78,6 @@ void run_eval_only(const PretrainArguments& a) {
   progress.finish();
   fmt::print("{}  ({} images of {} classes at {}x{})\n", summary_of(result.scores),
              result.scores.total(), loaded.info.num_classes, info.size, info.size);
-  if (a.json.empty()) return;
   auto json = scores_json(result.scores);
   json["weights"] = a.weights;
   json["classes"] = data->classes();

@@ -16,9 +16,8 @@ void add_protocol(CLI::App& app, ProtocolOptions& o) {
       "resize images to WIDTHxHEIGHT for the network; 0 (default) = by --base-size and --multiple");
   add_size(app, "--base-size", o.base_size,
            "fit images into WIDTHxHEIGHT, keeping their ratio; 0 (default) = as they are");
-  app.add_option("--multiple", o.multiple, "then up to multiples of this; 0 = 32, with --window 1")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
+  add_number(app, "--multiple", o.multiple, 0, 1024,
+             "then up to multiples of this; 0 = 32, with --window 1");
   add_size(app, "--window", o.window,
            "sliding window of WIDTHxHEIGHT: large images in bounded memory; 0 (default) = whole");
   add_size(app, "--stride", o.stride, "steps of the window; 0 (default) = three quarters of it");
@@ -29,12 +28,8 @@ void add_protocol(CLI::App& app, ProtocolOptions& o) {
   app.add_flag("--flip", o.flip, "each scale mirrored too; probabilities are averaged");
   app.add_flag("--multi-scale", o.multi_scale,
                "the paper's multi-scale test: 0.5 to 1.75 by 0.25, each mirrored too");
-  app.add_option("--batch", o.batch, "windows that go through the network together")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  app.add_option("--workers", o.workers, "images prepared ahead, by threads of their own")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str();
+  add_number(app, "--batch", o.batch, 1, 1024, "windows that go through the network together");
+  add_number(app, "--workers", o.workers, 1, 64, "images prepared ahead, by threads of their own");
 }
 
 Protocol protocol_of(const CLI::App& app, const ProtocolOptions& given,

@@ -41,9 +41,9 @@ class Ahead {
   T next() {
     auto first = std::move(under_way_.front());
     under_way_.pop_front();
-    T result = first.get();
+    first.wait();
     begin_more();
-    return result;
+    return first.get();
   }
 
  private:

@@ -13,13 +13,11 @@ namespace nextgrad {
 namespace {
 
 constexpr std::int64_t kGap = 8;
-constexpr Color kPaper{255, 255, 255}, kInk{0, 0, 0};
+constexpr Color kInk{0, 0, 0};
 
-Image blank(std::int64_t height, std::int64_t width, const Color& color) {
-  Image image{height, width, {}};
-  image.pixels.resize(static_cast<std::size_t>(height * width * 3));
-  for (std::size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = color[i % 3];
-  return image;
+Image blank(std::int64_t height, std::int64_t width) {
+  return {height, width,
+          std::vector<std::uint8_t>(static_cast<std::size_t>(height * width * 3), 255)};
 }
 
 // Lays a picture, which fits, over another.
@@ -29,33 +27,24 @@ void lay(Image& sheet, const Image& picture, std::int64_t x, std::int64_t y) {
                 sheet.pixels.begin() + ((y + row) * sheet.width + x) * 3);
 }
 
-// A sample after augmentation, as a picture again.
-struct Augmented {
-  Image image;
-  LabelMap label;
-};
-
-Augmented augment(const Sample& sample, const TrainTransform& t, const RandomKey& key) {
+// A sample after augmentation, as a picture again, no larger than the cell.
+Sample augmented(const Sample& sample, const TrainTransform& t, const RandomKey& key,
+                 std::int64_t cell) {
   const auto n = static_cast<std::size_t>(t.crop_h * t.crop_w);
   std::vector<float> values(3 * n);
   std::vector<std::int32_t> labels(n);
   t.apply(sample.image, sample.label, key, values, labels);
-  Augmented a{{t.crop_h, t.crop_w, {}}, {t.crop_h, t.crop_w, {}}};
+  Sample a{"", {t.crop_h, t.crop_w, {}}, {t.crop_h, t.crop_w, {}}};
   for (std::size_t i = 0; i < values.size(); ++i) {
     const float v = values[i] * t.normalize.deviation[i % 3] + t.normalize.mean[i % 3];
     a.image.pixels.push_back(static_cast<std::uint8_t>(std::clamp(std::lround(v), 0l, 255l)));
   }
-  for (const std::int32_t k : labels) a.label.values.push_back(static_cast<std::uint8_t>(k));
-  return a;
-}
-
-// No larger than the cell.
-Augmented fit(Augmented a, std::int64_t cell) {
-  const auto longest = std::max(a.image.height, a.image.width);
+  a.label.values.assign(labels.begin(), labels.end());
+  const auto longest = std::max(t.crop_h, t.crop_w);
   if (longest <= cell) return a;
   const auto scaled = [&](std::int64_t n) { return std::max<std::int64_t>(1, n * cell / longest); };
-  const std::int64_t h = scaled(a.image.height), w = scaled(a.image.width);
-  return {resize_bilinear(a.image, h, w), resize_nearest(a.label, h, w)};
+  const std::int64_t h = scaled(t.crop_h), w = scaled(t.crop_w);
+  return {"", resize_bilinear(a.image, h, w), resize_nearest(a.label, h, w)};
 }
 
 // Swatches and names in as many columns as fit.
@@ -67,15 +56,13 @@ Image legend(const Dataset& dataset, const std::set<int>& classes, std::int64_t 
   const std::int64_t entry = kSwatch + 6 + static_cast<std::int64_t>(longest) * 8 + 2 * kGap;
   const auto columns = std::max<std::int64_t>(1, (width - kGap) / entry);
   const auto lines = (static_cast<std::int64_t>(classes.size()) + columns - 1) / columns;
-  Image image = blank(std::max<std::int64_t>(lines, 1) * kLine + kGap, width, kPaper);
+  Image image = blank(std::max<std::int64_t>(lines, 1) * kLine + kGap, width);
   std::int64_t at = 0;
   for (const int k : classes) {
     const std::int64_t x = kGap + at % columns * entry, y = at / columns * kLine;
     const auto i = static_cast<std::size_t>(k);
-    if (x + kSwatch > width) break;
-    Image swatch = blank(kSwatch, kSwatch, kInk);  // its edge shows where the colour is white
-    lay(swatch, blank(kSwatch - 2, kSwatch - 2, dataset.palette()[i]), 1, 1);
-    lay(image, swatch, x, y);
+    fill(image, {y, x, kSwatch, kSwatch}, kInk);  // its edge shows where the colour is white
+    fill(image, {y + 1, x + 1, kSwatch - 2, kSwatch - 2}, dataset.palette()[i]);
     draw_text(image, x + kSwatch + 6, y + 1, dataset.classes()[i], kInk);
     ++at;
   }
@@ -83,6 +70,14 @@ Image legend(const Dataset& dataset, const std::set<int>& classes, std::int64_t 
 }
 
 }  // namespace
+
+void fill(Image& image, const Rectangle& part, const Color& color) {
+  const std::int64_t bottom = std::min(part.top + part.height, image.height);
+  const std::int64_t right = std::min(part.left + part.width, image.width);
+  for (std::int64_t y = std::max<std::int64_t>(part.top, 0); y < bottom; ++y)
+    for (std::int64_t x = std::max<std::int64_t>(part.left, 0); x < right; ++x)
+      std::copy(color.begin(), color.end(), image.pixels.begin() + 3 * (y * image.width + x));
+}
 
 Image contact_sheet(const Dataset& dataset, const TrainTransform& transform,
                     const ContactSheet& sheet) {
@@ -92,14 +87,14 @@ Image contact_sheet(const Dataset& dataset, const TrainTransform& transform,
         sheet.cell);
   transform.validate();
   const std::int64_t n = std::min(sheet.pictures, dataset.size());
-  std::vector<Augmented> cells;
+  std::vector<Sample> cells;
   std::set<int> classes;
   std::string problem;
   for (std::int64_t j = 0; j < n; ++j) {
     const std::int64_t i = j * dataset.size() / n;
     try {
       const RandomKey key{sheet.seed, 0, kUseAugment, static_cast<std::uint32_t>(i)};
-      cells.push_back(fit(augment(dataset.load(i), transform, key), sheet.cell));
+      cells.push_back(augmented(dataset.load(i), transform, key, sheet.cell));
     } catch (const InputError& e) {
       problem = e.what();
       continue;
@@ -114,9 +109,9 @@ Image contact_sheet(const Dataset& dataset, const TrainTransform& transform,
   const std::int64_t pair = 2 * w + kGap / 2 + kGap;
   const std::int64_t width = std::max<std::int64_t>(kGap + columns * pair, 320);
   const Image names = legend(dataset, classes, width);
-  Image out = blank(kGap + rows * (h + kGap) + names.height, width, kPaper);
+  Image out = blank(kGap + rows * (h + kGap) + names.height, width);
   for (std::int64_t j = 0; j < std::ssize(cells); ++j) {
-    const Augmented& a = cells[static_cast<std::size_t>(j)];
+    const Sample& a = cells[static_cast<std::size_t>(j)];
     const std::int64_t x = kGap + j % columns * pair, y = kGap + j / columns * (h + kGap);
     lay(out, a.image, x, y);
     lay(out, overlay(a.image, a.label, dataset.palette()), x + w + kGap / 2, y);

@@ -29,26 +29,17 @@ const char* rows_of(char c) {
   return "00000";
 }
 
-constexpr std::int64_t kDot = 2;
-
-void draw_dot(Image& image, std::int64_t left, std::int64_t top, const Color& color) {
-  for (std::int64_t y = top; y < top + kDot; ++y)
-    for (std::int64_t x = left; x < left + kDot; ++x)
-      if (x >= 0 && y >= 0 && x < image.width && y < image.height)
-        for (std::size_t c = 0; c < 3; ++c)
-          image.pixels[static_cast<std::size_t>(3 * (y * image.width + x)) + c] = color[c];
-}
-
 }  // namespace
 
 void draw_text(Image& image, std::int64_t x, std::int64_t y, std::string_view text,
                const Color& color) {
+  constexpr std::int64_t kDot = 2;
   for (const char c : text) {
     const char* rows = rows_of(c);
     for (std::int64_t row = 0; row < 5; ++row)
       for (std::int64_t dot = 0; dot < 3; ++dot)
         if (((rows[row] - '0') >> (2 - dot) & 1) != 0)
-          draw_dot(image, x + dot * kDot, y + row * kDot, color);
+          fill(image, {y + row * kDot, x + dot * kDot, kDot, kDot}, color);
     x += 4 * kDot;
   }
 }

@@ -4,63 +4,44 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
+#include <map>
+#include <numeric>
+#include <span>
 
+#include "apps/report_style.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
 namespace {
 
-constexpr const char* kStyle = R"(
-:root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--ink:#1a2230;--dim:#667085;--line:#e4e7ec;
---blue:#2563eb;--teal:#0d9488;--amber:#b45309}
-@media(prefers-color-scheme:dark){:root{--page:#0e1116;--card:#171b22;--ink:#e8ebf0;--dim:#98a2b3;
---line:#2a303b;--blue:#6ea8fe;--teal:#2dd4bf;--amber:#fbbf24}}
-*{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);
-font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-main{max-width:1120px;margin:0 auto;padding:32px 20px 64px}h1{font-size:26px;margin:0 0 4px}
-h2{font-size:16px;margin:0 0 12px}p{margin:0 0 16px;color:var(--dim)}
-.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:18px 20px;margin:16px 0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:12px;margin:20px 0}
-.tile{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:12px 16px}
-.tile b{display:block;font-size:22px;font-variant-numeric:tabular-nums}.tile span{color:var(--dim);font-size:13px}
-.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:16px}.two .card{margin:0}
-svg{width:100%;height:auto;display:block}svg text{fill:var(--dim);font-size:12px}
-.grid{stroke:var(--line)}.curve{fill:none;stroke-width:2;stroke-linejoin:round}
-.bar{display:grid;grid-template-columns:150px 1fr 118px;gap:12px;align-items:center;margin:5px 0;font-size:14px}
-.bar i,.key i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:8px;border:1px solid var(--line)}
-.track{background:var(--line);border-radius:5px;height:14px;overflow:hidden}.track div{height:100%;border-radius:5px}
-.num{font-variant-numeric:tabular-nums;color:var(--dim);text-align:right;white-space:nowrap}
-.key{display:flex;flex-wrap:wrap;gap:6px 18px;font-size:13px;margin-bottom:14px}
-.shots{display:grid;grid-template-columns:repeat(3,1fr);gap:10px;margin-bottom:18px}
-.shots img{width:100%;border-radius:6px;display:block;image-rendering:auto}.shots figure{margin:0}
-.examples{display:grid;grid-template-columns:repeat(auto-fill,minmax(110px,1fr));gap:10px;margin-bottom:18px}
-.examples figure{margin:0}.examples img{width:100%;border-radius:6px;display:block;border:3px solid var(--teal)}
-.examples .wrong img{border-color:var(--amber)}
-figcaption{font-size:12px;color:var(--dim);margin-top:4px;overflow-wrap:anywhere}
-table{border-collapse:collapse;width:100%;font-size:14px}td{border-top:1px solid var(--line);padding:5px 8px}
-td:first-child{color:var(--dim);width:40%}.wide{overflow-x:auto}
-)";
-
 std::string escape(const std::string& text) {
+  static const std::map<char, std::string> kNames{
+      {'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}};
   std::string out;
   for (const char c : printable(text)) {
-    if (c == '&')
-      out += "&amp;";
-    else if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else if (c == '"')
-      out += "&quot;";
-    else
-      out += c;
+    const auto name = kNames.find(c);
+    out += name == kNames.end() ? std::string(1, c) : name->second;
   }
   return out;
 }
 
-std::string css(const std::array<std::uint8_t, 3>& c) {
-  return fmt::format("#{:02x}{:02x}{:02x}", c[0], c[1], c[2]);
+// One box of the page.
+std::string card(const std::string& title, const std::string& body) {
+  return fmt::format(R"(<div class="card"><h2>{}</h2>{}</div>)", escape(title), body);
+}
+
+std::string figure(const std::string& uri, const std::string& caption, const char* kind = "") {
+  return fmt::format(
+      R"(<figure class="{0}"><img src="{1}" alt="{2}"><figcaption>{2}</figcaption></figure>)", kind,
+      uri, escape(caption));
+}
+
+// The class's name behind its colour, if it has one.
+std::string named(const Report& r, std::size_t label) {
+  const std::string name = escape(r.classes[label]);
+  if (label >= r.palette.size()) return name;
+  const auto& [red, green, blue] = r.palette[label];
+  return fmt::format(R"(<i style="background:#{:02x}{:02x}{:02x}"></i>{})", red, green, blue, name);
 }
 
 // 1, 2 or 5 times a power of ten, so that about `steps` of them cover `span`.
@@ -74,9 +55,8 @@ double nice_step(double span, int steps) {
 // One curve with axes, as inline SVG. `percent`: values are shares.
 std::string chart(const std::string& title, const Report::Curve& raw, const char* colour,
                   bool percent) {
-  std::string out = fmt::format("<div class=\"card\"><h2>{}</h2>", escape(title));
+  if (raw.empty()) return card(title, "<p>No values yet.</p>");
   const auto curve = thin_out(raw, 400);
-  if (curve.empty()) return out + "<p>No values yet.</p></div>";
   constexpr double kW = 520, kH = 260, kLeft = 52, kRight = 24, kTop = 10, kBottom = 30;
   double low = 0, high = 0;
   for (const auto& [x, y] : curve) high = std::max(high, y), low = std::min(low, y);
@@ -88,139 +68,119 @@ std::string chart(const std::string& title, const Report::Curve& raw, const char
   const auto py = [&](double y) {
     return kTop + (kH - kTop - kBottom) * (1 - (y - low) / (high - low));
   };
-  out += fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">", kW, kH,
-                     escape(title));
+  std::string out =
+      fmt::format(R"(<svg viewBox="0 0 {} {}" role="img" aria-label="{}">)", kW, kH, escape(title));
   for (double y = low; y <= high + y_step * 1e-6; y += y_step)
-    out += fmt::format(
-        "<line class=\"grid\" x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>"
-        "<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>",
-        kLeft, kW - kRight, py(y), py(y), kLeft - 8, py(y) + 4,
-        percent ? fmt::format("{:.4g} %", y * 100) : fmt::format("{:.4g}", y));
+    out += fmt::format(R"(<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>)"
+                       R"(<text x="{}" y="{:.1f}" text-anchor="end">{:.4g}{}</text>)",
+                       kLeft, kW - kRight, py(y), py(y), kLeft - 8, py(y) + 4,
+                       percent ? 100 * y : y, percent ? " %" : "");
   for (double x = 0; x <= x_end + x_step * 1e-6; x += x_step)
-    out += fmt::format("<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:.6g}</text>", px(x),
+    out += fmt::format(R"(<text x="{:.1f}" y="{}" text-anchor="middle">{:.6g}</text>)", px(x),
                        kH - 8, x);
-  out += fmt::format("<polyline class=\"curve\" stroke=\"var({})\" points=\"", colour);
+  out += fmt::format(R"html(<polyline class="curve" stroke="var({})" points=")html", colour);
   for (const auto& [x, y] : curve) out += fmt::format("{:.1f},{:.1f} ", px(x), py(y));
-  out += "\"/>";
+  out += R"("/>)";
   if (raw.size() <= 60)
     for (const auto& [x, y] : raw)
       out += fmt::format(
-          "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"var({})\"><title>{:.0f}: "
-          "{:.4g}</title></circle>",
+          R"html(<circle cx="{:.1f}" cy="{:.1f}" r="3" fill="var({})"><title>{:.0f}: {:.4g}</title></circle>)html",
           px(x), py(y), colour, x, y);
-  return out + "</svg></div>";
-}
-
-std::string swatch(const Report& r, std::size_t label) {
-  return label < r.palette.size()
-             ? fmt::format("<i style=\"background:{}\"></i>", css(r.palette[label]))
-             : "";
+  return card(title, out + "</svg>");
 }
 
 std::string class_bars(const Report& r) {
-  std::string out = fmt::format("<div class=\"card\"><h2>{}</h2>", escape(r.bars_title));
+  std::string out;
   for (const auto& bar : r.bars) {
     const bool present = std::isfinite(bar.value);
     out += fmt::format(
-        "<div class=\"bar\"><div>{0}{1}</div><div class=\"track\">"
-        "<div style=\"width:{2:.2f}%;background:var(--blue)\"></div></div><div class=\"num\">{3}"
-        "</div></div>",
-        swatch(r, bar.label), escape(r.classes[bar.label]), present ? 100 * bar.value : 0.0,
+        R"(<div class="bar"><div>{}</div><div class="track"><div style="width:{:.2f}%;)"
+        R"html(background:var(--blue)"></div></div><div class="num">{}</div></div>)html",
+        named(r, bar.label), present ? 100 * bar.value : 0.0,
         present ? fmt::format("{:.1f} %{}", 100 * bar.value, escape(bar.note)) : "absent");
   }
-  return out + "</div>";
+  return card(r.bars_title, out);
 }
 
 // Rows are truths, each normalised to 1; empty cells are left out.
 std::string confusion_map(const Report& r) {
   const std::size_t k = r.classes.size();
   const double cell = std::clamp(560.0 / static_cast<double>(k), 3.0, 44.0);
-  const bool named = cell >= 11;
-  const double left = named ? 118 : 4, top = named ? 92 : 4, side = cell * static_cast<double>(k);
+  const bool lettered = cell >= 11;
+  const double left = lettered ? 118 : 4, top = lettered ? 92 : 4,
+               side = cell * static_cast<double>(k);
   std::string out = fmt::format(
-      "<div class=\"card\"><h2>Confusion matrix</h2><p>Row: truth. Column: prediction. Shade: "
-      "share of the row's {2}, in percent.</p><div class=\"wide\"><svg "
-      "style=\"max-width:{0:.0f}px\" "
-      "viewBox=\"0 0 {0:.1f} {1:.1f}\" role=\"img\" aria-label=\"confusion matrix\">",
+      R"(<p>Row: truth. Column: prediction. Shade: share of the row's {2}, in percent.</p>)"
+      R"(<div class="wide"><svg style="max-width:{0:.0f}px" viewBox="0 0 {0:.1f} {1:.1f}" )"
+      R"(role="img" aria-label="confusion matrix">)",
       left + side + 4, top + side + 4, escape(r.unit));
   for (std::size_t i = 0; i < k; ++i) {
-    const double at = cell * (static_cast<double>(i) + 0.5);
-    if (named)
+    const double y = top + cell * static_cast<double>(i),
+                 middle = cell * (static_cast<double>(i) + 0.5);
+    if (lettered)
       out += fmt::format(
-          "<text x=\"{0}\" y=\"{1:.1f}\" text-anchor=\"end\">{2}</text><text transform=\"translate("
-          "{3:.1f} {4}) rotate(-45)\">{2}</text>",
-          left - 8, top + at + 4, escape(fmt::format("{:.16}", printable(r.classes[i]))),
-          left + at + 4, top - 8);
-    double row = 0;
-    for (std::size_t j = 0; j < k; ++j) row += static_cast<double>(r.confusion[i * k + j]);
+          R"(<text x="{0}" y="{1:.1f}" text-anchor="end">{2}</text>)"
+          R"html(<text transform="translate({3:.1f} {4}) rotate(-45)">{2}</text>)html",
+          left - 8, top + middle + 4, escape(fmt::format("{:.16}", printable(r.classes[i]))),
+          left + middle + 4, top - 8);
+    const auto counts = std::span(r.confusion).subspan(i * k, k);
+    const auto row =
+        static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}));
     for (std::size_t j = 0; j < k; ++j) {
-      const auto pixels = r.confusion[i * k + j];
-      if (pixels == 0) continue;
-      const double share = static_cast<double>(pixels) / row;
-      const double x = left + cell * static_cast<double>(j),
-                   y = top + cell * static_cast<double>(i);
+      if (counts[j] == 0) continue;
+      const double share = static_cast<double>(counts[j]) / row;
+      const double x = left + cell * static_cast<double>(j);
       out += fmt::format(
-          "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"var(--blue)\" "
-          "fill-opacity=\"{:.3f}\"><title>{} as {}: {:.2f} % ({} {})</title></rect>",
+          R"html(<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" fill="var(--blue)" )html"
+          R"(fill-opacity="{:.3f}"><title>{} as {}: {:.2f} % ({} {})</title></rect>)",
           x, y, cell - 0.5, cell - 0.5, 0.04 + 0.9 * std::sqrt(share), escape(r.classes[i]),
-          escape(r.classes[j]), 100 * share, pixels, escape(r.unit));
+          escape(r.classes[j]), 100 * share, counts[j], escape(r.unit));
       if (cell >= 22 && share >= 0.005)
         out += fmt::format(
-            "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\" style=\"fill:var(--ink);"
-            "font-size:{}px;pointer-events:none\">{:.0f}</text>",
+            R"(<text x="{:.1f}" y="{:.1f}" text-anchor="middle" style="fill:var(--ink);)"
+            R"(font-size:{}px;pointer-events:none">{:.0f}</text>)",
             x + cell / 2, y + cell / 2 + 4, cell >= 30 ? 12 : 10, 100 * share);
     }
   }
-  return out + fmt::format(
-                   "<rect class=\"grid\" x=\"{}\" y=\"{}\" width=\"{:.1f}\" height=\"{:.1f}\" "
-                   "fill=\"none\"/></svg></div></div>",
-                   left, top, side, side);
+  out += fmt::format(
+      R"(<rect class="grid" x="{}" y="{}" width="{:.1f}" height="{:.1f}" fill="none"/></svg></div>)",
+      left, top, side, side);
+  return card("Confusion matrix", out);
 }
 
 std::string picture_rows(const Report& r) {
-  std::string out = "<div class=\"card\"><h2>Validation images</h2><div class=\"key\">";
+  std::string out = R"(<div class="key">)";
   for (std::size_t c = 0; c < r.classes.size(); ++c)
-    out += fmt::format("<span>{}{}</span>", swatch(r, c), escape(r.classes[c]));
+    out += fmt::format("<span>{}</span>", named(r, c));
   out += "</div>";
-  for (const auto& p : r.pictures) {
-    out += "<div class=\"shots\">";
-    const std::pair<const std::string*, std::string> shots[] = {
-        {&p.photo, p.name}, {&p.truth, "truth"}, {&p.prediction, "prediction"}};
-    for (const auto& [uri, caption] : shots)
-      out += fmt::format("<figure><img src=\"{}\" alt=\"{}\"><figcaption>{}</figcaption></figure>",
-                         *uri, escape(caption), escape(caption));
-    out += "</div>";
-  }
-  return out + "</div>";
+  for (const auto& p : r.pictures)
+    out += fmt::format(R"(<div class="shots">{}{}{}</div>)", figure(p.photo, p.name),
+                       figure(p.truth, "truth"), figure(p.prediction, "prediction"));
+  return card("Validation images", out);
 }
 
 // What was recognised, then what was not.
 std::string example_grid(const Report& r) {
-  std::string out = "<div class=\"card\"><h2>Validation images, right and wrong</h2>";
-  for (const bool right : {true, false}) {
-    out += "<div class=\"examples\">";
-    for (const auto& e : r.examples)
-      if (e.right == right)
-        out += fmt::format(
-            "<figure class=\"{}\"><img src=\"{}\" alt=\"{}\"><figcaption>{}</figcaption></figure>",
-            right ? "right" : "wrong", e.photo, escape(e.caption), escape(e.caption));
-    out += "</div>";
-  }
-  return out + "</div>";
+  std::string right, wrong;
+  for (const auto& e : r.examples)
+    (e.right ? right : wrong) += figure(e.photo, e.caption, e.right ? "right" : "wrong");
+  return card(
+      "Validation images, right and wrong",
+      fmt::format(R"(<div class="examples">{}</div><div class="examples">{}</div>)", right, wrong));
 }
 
 }  // namespace
 
 std::string render_report(const Report& r) {
   std::string out = fmt::format(
-      "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-      "content=\"width=device-width,initial-scale=1\"><title>{0}</title><style>{1}</style></head>"
-      "<body><main><h1>{0}</h1><p>Written by {2}.</p><div class=\"tiles\">",
-      escape(r.title), kStyle, escape(r.command));
+      R"(<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" )"
+      R"(content="width=device-width,initial-scale=1"><title>{0}</title><style>{1}</style></head>)"
+      R"(<body><main><h1>{0}</h1><p>Written by {2}.</p><div class="tiles">)",
+      escape(r.title), kReportStyle, escape(r.command));
   for (const auto& [caption, figure] : r.summary)
-    out += fmt::format("<div class=\"tile\"><b>{}</b><span>{}</span></div>", escape(figure),
+    out += fmt::format(R"(<div class="tile"><b>{}</b><span>{}</span></div>)", escape(figure),
                        escape(caption));
-  out += "</div><div class=\"two\">" + chart("Training loss", r.loss, "--blue", false);
+  out += R"(</div><div class="two">)" + chart("Training loss", r.loss, "--blue", false);
   for (const auto& [name, curve] : r.scores)
     out += chart("Validation " + name, curve, "--teal", true);
   out += "</div>";
@@ -228,11 +188,11 @@ std::string render_report(const Report& r) {
   if (!r.pictures.empty()) out += picture_rows(r);
   if (!r.examples.empty()) out += example_grid(r);
   if (!r.confusion.empty()) out += confusion_map(r);
-  out += "<div class=\"two\">" + chart("Learning rate", r.learning_rate, "--amber", false) +
-         "<div class=\"card\"><h2>Settings</h2><table>";
+  std::string settings;
   for (const auto& [key, value] : r.settings)
-    out += fmt::format("<tr><td>{}</td><td>{}</td></tr>", escape(key), escape(value));
-  return out + "</table></div></div></main></body></html>\n";
+    settings += fmt::format("<tr><td>{}</td><td>{}</td></tr>", escape(key), escape(value));
+  return out + R"(<div class="two">)" + chart("Learning rate", r.learning_rate, "--amber", false) +
+         card("Settings", "<table>" + settings + "</table>") + "</div></main></body></html>\n";
 }
 
 std::string data_uri(const std::string& type, const std::vector<std::uint8_t>& bytes) {

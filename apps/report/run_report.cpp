@@ -12,11 +12,12 @@ namespace {
 
 using nlohmann::json;
 
+const json kNone;
+
 // A log may be of an older version, or have been edited: what it lacks is null.
 const json& at(const json& record, const char* key) {
-  static const json none;
   const auto found = record.is_object() ? record.find(key) : record.end();
-  return found == record.end() ? none : *found;
+  return found == record.end() ? kNone : *found;
 }
 
 double number(const json& value) {
@@ -41,90 +42,80 @@ Report::Picture show(const EvalResult::Picture& p, const Palette& palette) {
   return {sample.name, data_uri("jpeg", photo), map(sample.label), map(prediction)};
 }
 
-// The curves, and the last validation of the log (null: none).
-const json& read_log(const std::vector<json>& log,
-                     const std::vector<std::pair<const char*, const char*>>& scores, Report& r) {
-  static const json none;
-  const json* validation = &none;
-  for (const auto& [key, name] : scores) r.scores.emplace_back(name, Report::Curve());
-  for (const auto& record : log) {
-    const double iteration = number(at(record, "iteration"));
-    if (std::isnan(iteration)) continue;
-    if (at(record, "skipped").is_string()) {
-      r.settings.emplace_back("damaged, left out", at(record, "skipped").get<std::string>());
-    } else if (const double loss = number(at(record, "loss")); !std::isnan(loss)) {
-      r.loss.emplace_back(iteration, loss);
-      r.learning_rate.emplace_back(iteration, number(at(record, "lr")));
-    } else if (at(record, "validation").is_object()) {
-      validation = &at(record, "validation");
-      for (std::size_t i = 0; i < scores.size(); ++i)
-        if (const double score = number(at(*validation, scores[i].first)); !std::isnan(score))
-          r.scores[i].second.emplace_back(iteration, score);
-    }
-  }
-  return *validation;
-}
+// A score of the validations: its key in the log, its name, whether its curve is drawn (as those
+// before it are). The first is what the best weights are chosen by.
+struct ScoreName {
+  const char *key, *name;
+  bool drawn;
+};
 
-void add_best(const char* name, std::int64_t best_iteration, Report& r) {
-  double best = 0;
-  for (const auto& [iteration, score] : r.scores.front().second) best = std::max(best, score);
-  r.summary.emplace_back(fmt::format("best {}, iteration {}", name, best_iteration), percent(best));
-}
-
-// One that is not a count for each pair of classes is left out.
-void add_confusion(const json& scores, Report& r) {
-  for (const auto& row : at(scores, "confusion"))
-    for (const auto& count : row)
-      r.confusion.push_back(count.is_number_integer() ? count.get<std::int64_t>() : 0);
-  if (r.confusion.size() != r.classes.size() * r.classes.size()) r.confusion.clear();
-}
-
-// What the last iteration of the log says.
-void add_progress(const std::vector<json>& log, std::int64_t iterations, Report& r) {
-  for (auto record = log.rbegin(); record != log.rend(); ++record) {
-    if (!at(*record, "loss").is_number()) continue;
-    const auto of = [&](const char* key) { return number(at(*record, key)); };
-    r.summary.emplace_back("iterations", fmt::format("{} of {}", of("iteration"), iterations));
-    r.summary.emplace_back("training loss", fmt::format("{:.3f}", of("loss")));
-    r.summary.emplace_back("images/s", fmt::format("{:.1f}", of("images_per_second")));
-    r.summary.emplace_back("peak memory", format_bytes(of("peak_bytes")));
-    return;
-  }
-}
-
-void add_settings(const Settings& settings, Report& r) {
-  for (const auto& s : settings) r.settings.emplace_back(s.key, s.str());
-}
-
-void add_segmentation(const json& scores, std::int64_t best_iteration, Report& r) {
-  r.summary = {{"mIoU, last validation", percent(at(scores, "mIoU"))},
-               {"mAcc", percent(at(scores, "mAcc"))},
-               {"aAcc", percent(at(scores, "aAcc"))}};
-  add_best("mIoU", best_iteration, r);
-  for (const auto& c : at(scores, "classes")) {
-    if (r.bars.size() == r.classes.size()) break;
+// A bar for each class (of many the lowest), and the confusion matrix unless it is something else
+// than a count for each pair of classes.
+void add_classes(const json& validation, Report& r) {
+  const auto add = [&](double value, const std::string& note) {
+    if (r.bars.size() < r.classes.size()) r.bars.push_back({r.bars.size(), value, note});
+  };
+  for (const auto& c : at(validation, "classes")) {
     const double accuracy = number(at(c, "accuracy"));
-    r.bars.push_back(
-        {r.bars.size(), number(at(c, "iou")),
-         std::isfinite(accuracy) ? fmt::format(" (acc {:.1f})", 100 * accuracy) : " (acc -)"});
+    add(number(at(c, "iou")),
+        std::isfinite(accuracy) ? fmt::format(" (acc {:.1f})", 100 * accuracy) : " (acc -)");
   }
-  add_confusion(scores, r);
-}
-
-void add_classification(const json& scores, std::int64_t best_iteration, Report& r) {
-  r.summary = {{"top-1, last validation", percent(at(scores, "top1"))},
-               {"top-5", percent(at(scores, "top5"))}};
-  add_best("top-1", best_iteration, r);
-  for (const auto& accuracy : at(scores, "accuracy"))
-    if (r.bars.size() < r.classes.size()) r.bars.push_back({r.bars.size(), number(accuracy), ""});
+  for (const auto& accuracy : at(validation, "accuracy")) add(number(accuracy), "");
   constexpr std::size_t kMost = 100;
-  if (r.bars.size() > kMost) {
+  if (at(validation, "accuracy").size() > kMost && r.bars.size() > kMost) {
     std::stable_sort(r.bars.begin(), r.bars.end(),
                      [](const auto& a, const auto& b) { return a.value < b.value; });
     r.bars.resize(kMost / 2);
     r.bars_title = fmt::format("Accuracy per class: the {} lowest", kMost / 2);
   }
-  add_confusion(scores, r);
+  for (const auto& row : at(validation, "confusion"))
+    for (const auto& count : row)
+      r.confusion.push_back(count.is_number_integer() ? count.get<std::int64_t>() : 0);
+  if (r.confusion.size() != r.classes.size() * r.classes.size()) r.confusion.clear();
+}
+
+// Behind what is in `r` already the curves, what the last validation and the last iteration say,
+// and the settings.
+Report with_log(Report r, const std::vector<ScoreName>& scores, const std::vector<json>& log,
+                std::int64_t iterations, std::int64_t best_iteration, const Settings& settings) {
+  for (const auto& score : scores)
+    if (score.drawn) r.scores.emplace_back(score.name, Report::Curve());
+  const json *validation = &kNone, *last = &kNone;
+  for (const auto& record : log) {
+    const double iteration = number(at(record, "iteration")), loss = number(at(record, "loss"));
+    if (!std::isnan(loss)) last = &record;
+    if (std::isnan(iteration)) continue;
+    if (at(record, "skipped").is_string()) {
+      r.settings.emplace_back("damaged, left out", at(record, "skipped").get<std::string>());
+    } else if (!std::isnan(loss)) {
+      r.loss.emplace_back(iteration, loss);
+      r.learning_rate.emplace_back(iteration, number(at(record, "lr")));
+    } else if (at(record, "validation").is_object()) {
+      validation = &at(record, "validation");
+      for (std::size_t i = 0; i < r.scores.size(); ++i)
+        if (const double score = number(at(*validation, scores[i].key)); !std::isnan(score))
+          r.scores[i].second.emplace_back(iteration, score);
+    }
+  }
+  if (!validation->is_null()) {
+    double best = 0;
+    for (const auto& [iteration, score] : r.scores.front().second) best = std::max(best, score);
+    for (const auto& [key, name, drawn] : scores)
+      r.summary.emplace_back(name, percent(at(*validation, key)));
+    r.summary.front().first += ", last validation";
+    r.summary.emplace_back(fmt::format("best {}, iteration {}", scores[0].name, best_iteration),
+                           percent(best));
+    add_classes(*validation, r);
+  }
+  if (!last->is_null()) {
+    const auto of = [&](const char* key) { return number(at(*last, key)); };
+    r.summary.emplace_back("iterations", fmt::format("{} of {}", of("iteration"), iterations));
+    r.summary.emplace_back("training loss", fmt::format("{:.3f}", of("loss")));
+    r.summary.emplace_back("images/s", fmt::format("{:.1f}", of("images_per_second")));
+    r.summary.emplace_back("peak memory", format_bytes(of("peak_bytes")));
+  }
+  for (const auto& s : settings) r.settings.emplace_back(s.key, s.str());
+  return r;
 }
 
 }  // namespace
@@ -137,13 +128,11 @@ Report run_report(const TrainConfig& config, const ModelInfo& info, const std::v
   r.classes = info.classes;
   r.palette = info.palette;
   r.bars_title = "IoU per class";
-  const json& scores = read_log(log, {{"mIoU", "mIoU"}}, r);
-  if (!scores.is_null()) add_segmentation(scores, best_iteration, r);
-  add_progress(log, iterations, r);
   for (const auto& p : pictures) r.pictures.push_back(show(p, info.palette));
   TrainConfig copy = config;
-  add_settings(settings_of(copy), r);
-  return r;
+  return with_log(std::move(r),
+                  {{"mIoU", "mIoU", true}, {"mAcc", "mAcc", false}, {"aAcc", "aAcc", false}}, log,
+                  iterations, best_iteration, settings_of(copy));
 }
 
 Report run_report(const PretrainConfig& config, const std::vector<std::string>& classes,
@@ -153,11 +142,8 @@ Report run_report(const PretrainConfig& config, const std::vector<std::string>& 
   r.title = fmt::format("MSCAN {} on {}", config.variant, config.data_root);
   r.command = "segnext pretrain";
   r.classes = classes;
-  r.unit = "images";
   r.bars_title = "Accuracy per class";
-  const json& scores = read_log(log, {{"top1", "top-1"}, {"top5", "top-5"}}, r);
-  if (!scores.is_null()) add_classification(scores, best_iteration, r);
-  add_progress(log, iterations, r);
+  r.unit = "images";
   for (const auto& e : examples) {
     const bool right = e.label == e.prediction;
     const auto& said = classes[static_cast<std::size_t>(e.prediction)];
@@ -168,8 +154,8 @@ Report run_report(const PretrainConfig& config, const std::vector<std::string>& 
          right});
   }
   PretrainConfig copy = config;
-  add_settings(settings_of(copy), r);
-  return r;
+  return with_log(std::move(r), {{"top1", "top-1", true}, {"top5", "top-5", true}}, log, iterations,
+                  best_iteration, settings_of(copy));
 }
 
 }  // namespace nextgrad

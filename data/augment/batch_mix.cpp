@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "data/augment/random_use.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -29,7 +30,7 @@ Rectangle draw_box(double lambda, std::int64_t height, std::int64_t width, Rando
   const double ratio = std::sqrt(1 - lambda);
   const auto span = [&](std::int64_t n) {
     const auto half = static_cast<std::int64_t>(static_cast<double>(n) * ratio) / 2;
-    const auto centre = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(n)));
+    const std::int64_t centre = below(n, random);
     return std::pair(std::max<std::int64_t>(0, centre - half), std::min(n, centre + half));
   };
   const auto [top, bottom] = span(height);

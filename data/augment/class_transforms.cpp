@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "data/augment/enhance.h"
+#include "data/augment/random_use.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -20,18 +21,13 @@ void flip_rows(Image& image) {
 // torchvision's ColorJitter without hue.
 void jitter_colors(Image& image, double jitter, RandomStream& random) {
   int order[] = {0, 1, 2};
-  for (std::size_t i = 3; i > 1; --i)
-    std::swap(order[i - 1], order[static_cast<std::size_t>(random.below(i))]);
+  for (std::size_t i = 3; i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
   for (const int what : order) {
     const double factor = random.uniform(std::max(0.0, 1 - jitter), 1 + jitter);
     if (what == 0) adjust_brightness(image, factor);
     if (what == 1) adjust_contrast(image, factor);
     if (what == 2) adjust_color(image, factor);
   }
-}
-
-std::int64_t below(std::int64_t n, RandomStream& random) {
-  return static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(n)));
 }
 
 // Height and width of a rectangle of that area and ratio (height to width, say).

@@ -29,10 +29,6 @@ void map_channel(Image& image, std::size_t channel, const Table& table) {
     image.pixels[i] = table[image.pixels[i]];
 }
 
-void map_all(Image& image, const Table& table) {
-  for (std::uint8_t& v : image.pixels) v = table[v];
-}
-
 // ITU-R 601 in fixed point, as Image.convert("L").
 int luma(const std::uint8_t* p) {
   return (p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16;
@@ -76,21 +72,9 @@ void equalize(Image& image) {
   }
 }
 
-void invert(Image& image) {
-  map_all(image, table_of([](int v) { return 255 - v; }));
-}
-
-void posterize(Image& image, int bits) {
-  const int mask = ~((1 << (8 - bits)) - 1);
-  map_all(image, table_of([&](int v) { return v & mask; }));
-}
-
-void solarize(Image& image, int threshold) {
-  map_all(image, table_of([&](int v) { return v < threshold ? v : 255 - v; }));
-}
-
-void solarize_add(Image& image, int add) {
-  map_all(image, table_of([&](int v) { return v < 128 ? v + add : v; }));
+void map_levels(Image& image, const std::function<std::int64_t(int)>& level) {
+  const Table table = table_of(level);
+  for (std::uint8_t& v : image.pixels) v = table[v];
 }
 
 void adjust_color(Image& image, double factor) {
@@ -106,11 +90,11 @@ void adjust_contrast(Image& image, double factor) {
   for (std::size_t i = 0; i < image.pixels.size(); i += 3) sum += luma(image.pixels.data() + i);
   const double mean = static_cast<double>(sum) / static_cast<double>(image.pixels.size() / 3);
   const int grey = static_cast<int>(mean + 0.5);
-  map_all(image, table_of([&](int v) { return blend(grey, v, static_cast<float>(factor)); }));
+  map_levels(image, [&](int v) { return blend(grey, v, static_cast<float>(factor)); });
 }
 
 void adjust_brightness(Image& image, double factor) {
-  map_all(image, table_of([&](int v) { return blend(0, v, static_cast<float>(factor)); }));
+  map_levels(image, [&](int v) { return blend(0, v, static_cast<float>(factor)); });
 }
 
 void adjust_sharpness(Image& image, double factor) {

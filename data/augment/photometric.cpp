@@ -3,18 +3,19 @@
 #include <numeric>
 
 #include "data/augment/transforms.h"
-#include "data/images/hsv.h"
 
 namespace nextgrad {
 namespace {
 
 // What MMSegmentation's `convert` does to an 8-bit value: scale, add, clip, cut the fraction.
-void map_values(std::uint8_t* values, std::size_t n, float alpha, float beta) {
+void map_values(std::span<std::uint8_t> values, double by, double plus) {
+  const auto alpha = static_cast<float>(by), beta = static_cast<float>(plus);
+  std::uint8_t* const at = values.data();
 #pragma omp simd
-  for (std::size_t i = 0; i < n; ++i) {
-    float v = static_cast<float>(values[i]) * alpha + beta;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    float v = static_cast<float>(at[i]) * alpha + beta;
     v = v < 0.0f ? 0.0f : v;
-    values[i] = static_cast<std::uint8_t>(static_cast<int>(v > 255.0f ? 255.0f : v));
+    at[i] = static_cast<std::uint8_t>(static_cast<int>(v > 255.0f ? 255.0f : v));
   }
 }
 
@@ -35,7 +36,8 @@ const Reciprocals kReciprocals;
 constexpr std::size_t kBlock = 256;
 using Plane = std::array<int, kBlock>;
 
-// Hue, saturation and value in place of red, green and blue; rgb_to_hsv in lanes.
+// Hue, saturation and value in place of red, green and blue, as OpenCV's COLOR_RGB2HSV: hue in
+// 0..179, saturation and value in 0..255.
 void planes_to_hsv(int* red, int* green, int* blue, const int* saturation, const int* hue) {
 #pragma omp simd
   for (std::size_t i = 0; i < kBlock; ++i) {
@@ -57,7 +59,7 @@ inline int round_even(float v) {
   return static_cast<int>((v + kMagic) - kMagic);
 }
 
-// The inverse; hsv_to_rgb in lanes.
+// The inverse.
 void planes_to_rgb(int* hue, int* saturation, int* value) {
 #pragma omp simd
   for (std::size_t i = 0; i < kBlock; ++i) {
@@ -80,7 +82,7 @@ void planes_to_rgb(int* hue, int* saturation, int* value) {
 }
 
 // Maps one channel of HSV by a table.
-void map_hsv(Image& image, std::size_t channel, const std::array<int, 256>& table) {
+void map_hsv(Image& image, std::size_t channel, const std::array<std::uint8_t, 256>& table) {
   const std::size_t n = image.pixels.size() / 3;
   std::array<Plane, 3> planes;
   for (std::size_t begin = 0; begin < n; begin += kBlock) {
@@ -100,55 +102,24 @@ void map_hsv(Image& image, std::size_t channel, const std::array<int, 256>& tabl
 
 }  // namespace
 
-std::array<std::uint8_t, 3> rgb_to_hsv(Color rgb) {
-  const int r = rgb[0], g = rgb[1], b = rgb[2];
-  const int v = std::max({r, g, b}), diff = v - std::min({r, g, b});
-  const auto by_value = static_cast<std::size_t>(v), by_diff = static_cast<std::size_t>(diff);
-  const int s = (diff * kReciprocals.saturation[by_value] + (1 << 11)) >> 12;
-  int h = v == r ? g - b : v == g ? b - r + 2 * diff : r - g + 4 * diff;
-  h = (h * kReciprocals.hue[by_diff] + (1 << 11)) >> 12;
-  if (h < 0) h += 180;
-  return {static_cast<std::uint8_t>(h), static_cast<std::uint8_t>(s), static_cast<std::uint8_t>(v)};
-}
-
-Color hsv_to_rgb(std::array<std::uint8_t, 3> hsv) {
-  const float sixth = static_cast<float>(hsv[0]) * (6.0f / 180.0f);
-  const float s = static_cast<float>(hsv[1]) / 255.0f, v = static_cast<float>(hsv[2]);
-  const int sector = static_cast<int>(sixth) % 6;
-  const float f = sixth - std::floor(sixth);
-  const float level[4] = {v, v * (1 - s), v * (1 - s * f), v * (1 - s * (1 - f))};
-  static constexpr int kSector[6][3] = {{0, 3, 1}, {2, 0, 1}, {1, 0, 3},
-                                        {1, 2, 0}, {3, 1, 0}, {0, 1, 2}};
-  Color rgb{};
-  for (std::size_t c = 0; c < 3; ++c)
-    rgb[c] = static_cast<std::uint8_t>(std::lrint(level[kSector[sector][c]]));
-  return rgb;
-}
-
 void Photometric::apply(Image& image, RandomStream& random) const {
   if (!enabled) return;
-  const auto change = [&](double alpha, double beta) {
-    map_values(image.pixels.data(), image.pixels.size(), static_cast<float>(alpha),
-               static_cast<float>(beta));
-  };
   const auto change_contrast = [&] {
-    if (random.chance(p)) change(random.uniform(contrast_min, contrast_max), 0);
+    if (random.chance(p)) map_values(image.pixels, random.uniform(contrast_min, contrast_max), 0);
   };
-  if (random.chance(p)) change(1, random.uniform(-brightness, brightness));
+  if (random.chance(p)) map_values(image.pixels, 1, random.uniform(-brightness, brightness));
   const bool contrast_first = random.chance(0.5);
   if (contrast_first) change_contrast();
-  std::array<int, 256> table{};
+  std::array<std::uint8_t, 256> table{};
   if (random.chance(p)) {
-    std::array<std::uint8_t, 256> values{};
-    std::iota(values.begin(), values.end(), std::uint8_t{0});
-    map_values(values.data(), values.size(),
-               static_cast<float>(random.uniform(saturation_min, saturation_max)), 0);
-    std::copy(values.begin(), values.end(), table.begin());
+    std::iota(table.begin(), table.end(), std::uint8_t{0});
+    map_values(table, random.uniform(saturation_min, saturation_max), 0);
     map_hsv(image, 1, table);
   }
   if (random.chance(p) && hue > 0) {
     const int shift = static_cast<int>(random.below(2 * static_cast<std::uint64_t>(hue))) - hue;
-    for (int h = 0; h < 180; ++h) table[static_cast<std::size_t>(h)] = (h + shift + 180) % 180;
+    for (int h = 0; h < 180; ++h)
+      table[static_cast<std::size_t>(h)] = static_cast<std::uint8_t>((h + shift + 180) % 180);
     map_hsv(image, 0, table);
   }
   if (!contrast_first) change_contrast();

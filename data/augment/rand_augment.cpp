@@ -20,16 +20,18 @@ void apply_augment(Image& image, AugmentOp op, double level, bool negative, Colo
     case AugmentOp::equalize:
       return equalize(image);
     case AugmentOp::invert:
-      return invert(image);
+      return map_levels(image, [](int v) { return 255 - v; });
     case AugmentOp::rotate:
       image = rotate(image, signed_of(30), fill);
       return;
     case AugmentOp::posterize:
-      return posterize(image, 4 - static_cast<int>(share * 4));
+      return map_levels(image, [&](int v) { return v & -(16 << static_cast<int>(share * 4)); });
     case AugmentOp::solarize:
-      return solarize(image, 256 - std::min(256, static_cast<int>(share * 256)));
+      return map_levels(
+          image, [&](int v) { return v < 256 - static_cast<int>(share * 256) ? v : 255 - v; });
     case AugmentOp::solarize_add:
-      return solarize_add(image, std::min(128, static_cast<int>(share * 110)));
+      return map_levels(image,
+                        [&](int v) { return v < 128 ? v + static_cast<int>(share * 110) : v; });
     case AugmentOp::color:
       return adjust_color(image, factor);
     case AugmentOp::contrast:

@@ -3,8 +3,6 @@
 #include <numeric>
 #include <utility>
 
-#include "tensor/random.h"
-
 namespace nextgrad {
 
 std::vector<std::int64_t> epoch_permutation(std::uint64_t seed, std::int64_t epoch,
@@ -13,7 +11,7 @@ std::vector<std::int64_t> epoch_permutation(std::uint64_t seed, std::int64_t epo
   std::iota(order.begin(), order.end(), 0);
   RandomStream random({seed, static_cast<std::uint64_t>(epoch), kUseShuffle, 0});
   for (std::size_t i = order.size(); i > 1; --i)  // Fisher and Yates
-    std::swap(order[i - 1], order[static_cast<std::size_t>(random.below(i))]);
+    std::swap(order[i - 1], order[random.below(i)]);
   return order;
 }
 

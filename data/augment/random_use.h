@@ -4,12 +4,19 @@
 #include <cstdint>
 #include <vector>
 
+#include "tensor/random.h"
+
 namespace nextgrad {
 
 inline constexpr std::uint32_t kUseShuffle = 0xDA7A0001;
 inline constexpr std::uint32_t kUseAugment = 0xDA7A0002;
 inline constexpr std::uint32_t kUseScene = 0xDA7A0003;
 inline constexpr std::uint32_t kUseMix = 0xDA7A0004;
+
+// An integer in [0, n).
+inline std::int64_t below(std::int64_t n, RandomStream& random) {
+  return static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(n)));
+}
 
 // Order of the samples of one epoch: a permutation of 0..n-1.
 std::vector<std::int64_t> epoch_permutation(std::uint64_t seed, std::int64_t epoch, std::int64_t n);

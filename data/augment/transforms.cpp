@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "data/augment/random_use.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -25,27 +26,32 @@ bool one_class_rules(const LabelMap& label, double most) {
 WindowOf draw_crop(std::int64_t full_h, std::int64_t full_w, std::int64_t crop_h,
                    std::int64_t crop_w, RandomStream& random) {
   WindowOf w{full_h, full_w, 0, 0, std::min(crop_h, full_h), std::min(crop_w, full_w)};
-  w.top =
-      static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(full_h - w.height + 1)));
-  w.left =
-      static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(full_w - w.width + 1)));
+  w.top = below(full_h - w.height + 1, random);
+  w.left = below(full_w - w.width + 1, random);
   return w;
 }
 
-// Three numbers, one a channel, as often as a row of pixels has them.
-struct ChannelRow {
-  std::vector<float> values;
-  ChannelRow(const std::array<float, 3>& channels, std::size_t pixels) : values(3 * pixels) {
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = channels[i % 3];
+// Normalises rows of so many pixels; the numbers of the channels stand as often as a row has them,
+// for the vector units.
+class RowNormalizer {
+ public:
+  RowNormalizer(const Normalize& n, std::int64_t pixels)
+      : means_(static_cast<std::size_t>(3 * pixels)), deviations_(means_.size()) {
+    for (std::size_t i = 0; i < means_.size(); ++i) {
+      means_[i] = n.mean[i % 3];
+      deviations_[i] = n.deviation[i % 3];
+    }
   }
-};
-
-void normalize_row(const std::uint8_t* pixels, std::size_t n, const float* mean,
-                   const float* deviation, float* out) {
+  void operator()(const std::uint8_t* pixels, float* out) const {
+    const float *mean = means_.data(), *deviation = deviations_.data();
 #pragma omp simd
-  for (std::size_t i = 0; i < n; ++i)
-    out[i] = (static_cast<float>(pixels[i]) - mean[i]) / deviation[i];
-}
+    for (std::size_t i = 0; i < means_.size(); ++i)
+      out[i] = (static_cast<float>(pixels[i]) - mean[i]) / deviation[i];
+  }
+
+ private:
+  std::vector<float> means_, deviations_;
+};
 
 }  // namespace
 
@@ -59,11 +65,9 @@ void check_pixels(const Image& image) {
 void write_normalized(const Image& image, const Normalize& n, std::span<float> out) {
   check(out.size() == image.pixels.size(), "transform: room for {} numbers, wants {}", out.size(),
         image.pixels.size());
-  const auto row = static_cast<std::size_t>(3 * image.width);
-  const ChannelRow means(n.mean, row / 3), deviations(n.deviation, row / 3);
-  for (std::size_t at = 0; at < out.size(); at += row)
-    normalize_row(image.pixels.data() + at, row, means.values.data(), deviations.values.data(),
-                  out.data() + at);
+  const RowNormalizer normalize_row(n, image.width);
+  for (std::size_t at = 0; at < out.size(); at += static_cast<std::size_t>(3 * image.width))
+    normalize_row(image.pixels.data() + at, out.data() + at);
 }
 
 void TrainTransform::validate() const {
@@ -106,49 +110,30 @@ int TrainTransform::reduction(const WindowOf& w, std::int64_t height, std::int64
 
 void TrainTransform::write(const Image& crop, const LabelMap& label, std::span<float> out_image,
                            std::span<std::int32_t> out_label) const {
-  const auto w = static_cast<std::size_t>(crop.width), padded = static_cast<std::size_t>(crop_w);
-  const ChannelRow means(normalize.mean, w), deviations(normalize.deviation, w);
+  const RowNormalizer normalize_row(normalize, crop.width);
   std::fill(out_label.begin(), out_label.end(), kIgnoreLabel);
-  for (std::size_t y = 0; y < static_cast<std::size_t>(crop_h); ++y) {
-    float* to = out_image.data() + 3 * y * padded;
-    std::size_t done = 0;
-    if (y < static_cast<std::size_t>(crop.height)) {
-      normalize_row(crop.pixels.data() + 3 * y * w, 3 * w, means.values.data(),
-                    deviations.values.data(), to);
-      std::copy_n(label.values.data() + y * w, w, out_label.data() + y * padded);
-      done = 3 * w;
-    }
-    std::fill(to + done, to + 3 * padded, 0.0f);
+  for (std::int64_t y = 0; y < crop_h; ++y) {
+    float* const to = out_image.data() + 3 * y * crop_w;
+    const std::int64_t width = y < crop.height ? crop.width : 0;  // of the rest nothing is there
+    if (width > 0) normalize_row(crop.pixels.data() + 3 * y * width, to);
+    std::copy_n(label.values.data() + y * width, width, out_label.data() + y * crop_w);
+    std::fill(to + 3 * width, to + 3 * crop_w, 0.0f);
   }
 }
 
-namespace {
-
-// One sample; resize(window) gives the picture there.
-template <class Resize>
-void make_sample(const TrainTransform& t, const LabelMap& label, const RandomKey& key,
-                 std::span<float> out_image, std::span<std::int32_t> out_label,
-                 const Resize& resize) {
-  const auto n = static_cast<std::size_t>(t.crop_h * t.crop_w);
+void TrainTransform::apply(const LabelMap& label, const LoadPart& load, const RandomKey& key,
+                           std::span<float> out_image, std::span<std::int32_t> out_label) const {
+  const auto n = static_cast<std::size_t>(crop_h * crop_w);
   check(out_image.size() == 3 * n && out_label.size() == n, "transform: room for {} and {} numbers",
         out_image.size(), out_label.size());
   RandomStream random(key);
   // The labels decide where to crop; only that window of the picture is then computed.
-  const TrainTransform::Crop crop = t.draw(label, random);
-  Image picture = resize(crop.window);
-  t.photometric.apply(picture, random);
-  t.write(picture, crop.label, out_image, out_label);
-}
-
-}  // namespace
-
-void TrainTransform::apply(const LabelMap& label, const LoadPart& load, const RandomKey& key,
-                           std::span<float> out_image, std::span<std::int32_t> out_label) const {
-  make_sample(*this, label, key, out_image, out_label, [&](const WindowOf& window) {
-    const int by = reduced_decoding ? reduction(window, label.height, label.width) : 1;
-    const std::int64_t h = (label.height + by - 1) / by, w = (label.width + by - 1) / by;
-    return resize_bilinear(load(source_of(window, h, w), by), window);
-  });
+  const Crop crop = draw(label, random);
+  const int by = reduced_decoding ? reduction(crop.window, label.height, label.width) : 1;
+  const std::int64_t h = (label.height + by - 1) / by, w = (label.width + by - 1) / by;
+  Image picture = resize_bilinear(load(source_of(crop.window, h, w), by), crop.window);
+  photometric.apply(picture, random);
+  write(picture, crop.label, out_image, out_label);
 }
 
 void TrainTransform::apply(const Image& image, const LabelMap& label, const RandomKey& key,
@@ -158,8 +143,12 @@ void TrainTransform::apply(const Image& image, const LabelMap& label, const Rand
             label.values.size() * 3 == image.pixels.size(),
         "transform: image of {} x {} pixels, labels of {} x {}", image.width, image.height,
         label.width, label.height);
-  make_sample(*this, label, key, out_image, out_label,
-              [&](const WindowOf& window) { return resize_bilinear(image, window); });
+  TrainTransform whole = *this;
+  whole.reduced_decoding = false;
+  const auto load = [&](const Rectangle&, int) {
+    return ImagePart{image, 0, 0, image.height, image.width};
+  };
+  whole.apply(label, load, key, out_image, out_label);
 }
 
 namespace {
@@ -210,7 +199,7 @@ Tensor EvalTransform::normalized(const Image& image, std::span<const Rectangle> 
   check(!windows.empty(), "normalized: no window");
   const std::int64_t h = windows.front().height, w = windows.front().width;
   const auto row = static_cast<std::size_t>(3 * w);
-  const ChannelRow means(normalize.mean, row / 3), deviations(normalize.deviation, row / 3);
+  const RowNormalizer normalize_row(normalize, w);
   std::vector<float> values(windows.size() * row * static_cast<std::size_t>(h));
   float* to = values.data();
   std::vector<std::uint8_t> mirror(row);
@@ -225,16 +214,10 @@ Tensor EvalTransform::normalized(const Image& image, std::span<const Rectangle> 
         for (std::size_t i = 0; i < row; ++i) mirror[i] = from[row - 3 - i + 2 * (i % 3)];
         from = mirror.data();
       }
-      normalize_row(from, row, means.values.data(), deviations.values.data(), to);
+      normalize_row(from, to);
     }
   }
   return Tensor::from(values, {static_cast<std::int64_t>(windows.size()), h, w, 3});
-}
-
-Tensor EvalTransform::apply(const Image& image) const {
-  const Image sized = resize(image);
-  const Rectangle all[] = {{0, 0, sized.height, sized.width}};
-  return normalized(sized, all);
 }
 
 }  // namespace nextgrad

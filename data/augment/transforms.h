@@ -104,7 +104,6 @@ struct EvalTransform {
   // the CPU. Throws Error for a window that leaves the picture.
   Tensor normalized(const Image& image, std::span<const Rectangle> windows,
                     bool flipped = false) const;
-  Tensor apply(const Image& image) const;  // both, of the whole: [1,H,W,3]
 };
 
 }  // namespace nextgrad

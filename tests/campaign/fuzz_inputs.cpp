@@ -4,13 +4,9 @@
 // Input i depends on KIND, SEED and i alone. It ends with exit code 1 when anything but an Error of
 // one line comes out, or one input takes over two seconds of the processor; such inputs are kept in
 // finding-KIND-I.bin. Build it with ASan and UBSan: their complaints leave the input in crash.bin.
-#include <sys/resource.h>
 #include <unistd.h>
 
-#include <ctime>
 #include <filesystem>
-#include <fstream>
-#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -20,23 +16,13 @@
 #include "data/files/crc32.h"
 #include "data/files/file.h"
 #include "data/weights/train_state.h"
-#include "tensor/random.h"
-
-extern "C" void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));
+#include "tests/data/fuzzing.h"
 
 using namespace nextgrad;
+using namespace nextgrad::testing;
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string current;  // what is being read
-
-void save(const std::string& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary) << bytes;
-}
-void save_crash() {
-  save("crash.bin", current);
-}
 
 // What is fed: some good inputs, the words it is made of, and who reads it from a file.
 struct Kind {
@@ -96,51 +82,12 @@ Kind states(const fs::path& folder) {
           [](const std::string& file) { load_train_state(file); }};
 }
 
-class Mutator {
- public:
-  Mutator(const Kind& kind, std::uint64_t seed, std::uint64_t i)
-      : kind_(kind), random_({.seed = seed, .iteration = i}) {}
-
-  std::string next() {
-    std::string bytes = pick(kind_.good);
-    if (below(10) == 0) bytes = bytes.substr(0, place(bytes)) + tail(pick(kind_.good));
-    for (std::uint64_t times = 1 + below(6); times > 0; --times) {
-      const std::size_t at = place(bytes),
-                        n = std::min<std::size_t>(1 + below(16), bytes.size() - at);
-      switch (below(7)) {
-        case 0:
-          bytes.erase(at, n);
-          break;
-        case 1:
-          bytes.insert(at, bytes.substr(place(bytes), 1 + below(64)));
-          break;
-        case 2:
-          bytes.insert(at, pick(kind_.words));
-          break;
-        case 3:
-          bytes.replace(at, n, pick(kind_.words));
-          break;
-        case 4:
-          bytes.resize(bytes.size() - std::min<std::size_t>(bytes.size(), below(40)));
-          break;
-        default:
-          if (!bytes.empty())
-            bytes[at] =
-                static_cast<char>(below(3) == 0 ? bytes[at] ^ (1 << below(8)) : random_.next());
-      }
-    }
-    return bytes;
-  }
-
- private:
-  std::uint64_t below(std::uint64_t n) { return random_.below(n); }
-  std::size_t place(const std::string& bytes) { return bytes.empty() ? 0 : below(bytes.size()); }
-  std::string tail(const std::string& bytes) { return bytes.substr(place(bytes)); }
-  const std::string& pick(const std::vector<std::string>& all) { return all[below(all.size())]; }
-
-  const Kind& kind_;
-  RandomStream random_;
-};
+std::string mutant(const Kind& kind, std::uint64_t seed, std::uint64_t i) {
+  Draw draw(seed, i);
+  std::string bytes = draw.pick(kind.good);
+  if (draw.below(10) == 0) bytes = draw.spliced(bytes, draw.pick(kind.good));
+  return draw.damaged(std::move(bytes), 1 + draw.below(6), kind.words);
+}
 
 // "" for an input that was read or refused in one line; else what went wrong.
 std::string trouble(const Kind& kind, const std::string& path, std::uint64_t& read) {
@@ -156,7 +103,7 @@ std::string trouble(const Kind& kind, const std::string& path, std::uint64_t& re
   return {};
 }
 
-int fuzz(const std::string& name, std::uint64_t count, std::uint64_t seed) {
+Campaign fuzz(const std::string& name, std::uint64_t count, std::uint64_t seed) {
   const fs::path folder = fs::temp_directory_path() / fmt::format("fuzz-inputs-{}", getpid());
   fs::create_directories(folder);
   const std::map<std::string, std::function<Kind()>> kinds{
@@ -164,48 +111,27 @@ int fuzz(const std::string& name, std::uint64_t count, std::uint64_t seed) {
   check(kinds.contains(name), "{}: no such kind", name);
   const Kind kind = kinds.at(name)();
   const std::string path = (folder / "input").string();
-  std::uint64_t read = 0, findings = 0;
-  for (const auto& good : kind.good) {
-    save(path, good);
-    if (const auto what = trouble(kind, path, read); !what.empty()) fmt::print("good: {}\n", what);
+  std::uint64_t good = 0;
+  for (const auto& bytes : kind.good) {
+    save(path, bytes);
+    if (const auto what = trouble(kind, path, good); !what.empty()) fmt::print("good: {}\n", what);
   }
-  read = 0;
-  double slowest = 0;
+  Campaign campaign;
   for (std::uint64_t i = 0; i < count; ++i) {
-    current = Mutator(kind, seed, i).next();
+    current = mutant(kind, seed, i);
     save(path, current);
-    const std::clock_t begin = std::clock();
-    std::string what = trouble(kind, path, read);
-    const double took = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
-    slowest = std::max(slowest, took);
-    if (what.empty() && took > 2) what = fmt::format("took {:.1f} s", took);
-    if (what.empty()) continue;
-    save(fmt::format("finding-{}-{}.bin", name, i), current);
-    if (++findings <= 20) fmt::print("{} {}: {}\n", name, i, what);
+    campaign.judge(fmt::format("{}-{}", name, i),
+                   [&] { return trouble(kind, path, campaign.read); });
   }
   fs::remove_all(folder);
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  fmt::print(
-      "{:<9} {} inputs, {} read, {} refused, {} findings, slowest {:.2f} s, {:.0f} s of the "
-      "processor, peak memory {} MB\n",
-      name, count, read, count - read - findings, findings, slowest,
-      static_cast<double>(std::clock()) / CLOCKS_PER_SEC, usage.ru_maxrss / 1024);
-  return findings > 0 ? 1 : 0;
+  campaign.report(fmt::format("of kind {}, ", name));
+  return campaign;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3) {
-    fmt::print(stderr, "usage: fuzz_inputs KIND COUNT [SEED]\n");
-    return 2;
-  }
-  if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(save_crash);
-  try {
-    return fuzz(argv[1], std::stoull(argv[2]), argc > 3 ? std::stoull(argv[3]) : 0);
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "fuzz_inputs: {}\n", e.what());
-    return 1;
-  }
+  return fuzz_main(argc, argv, 2, "fuzz_inputs KIND COUNT [SEED]", [](const auto& a) {
+    return fuzz(a[0], std::stoull(a[1]), a.size() > 2 ? std::stoull(a[2]) : 0);
+  });
 }

@@ -7,42 +7,22 @@
 // ends with exit code 1 when anything but InputError comes out, or one file takes over two seconds
 // of the processor; a sanitizer's complaint leaves the input in crash.bin.
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cctype>
-#include <chrono>
 #include <cstring>
-#include <ctime>
-#include <exception>
-#include <fstream>
 #include <map>
 
 #include "data/files/file.h"
 #include "data/weights/safetensors.h"
 #include "data/weights/weights_file.h"
+#include "tests/data/fuzzing.h"
 #include "tests/data/torch_builder.h"
-
-extern "C" void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));
 
 using namespace nextgrad;
 using namespace nextgrad::testing;
 
 namespace {
-
-std::string current;  // what is being read
-
-void save(const std::string& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary) << bytes;
-}
-void save_crash() {
-  save("crash.bin", current);
-}
-
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 
 // A file in memory that has a path.
 class MemoryFile {
@@ -72,11 +52,11 @@ Parts parts_of(const std::string& path) {
   return parts;
 }
 
-class Mutator {
+class Mutator : Draw {
  public:
   Mutator(std::uint64_t seed, std::uint64_t iteration, const std::vector<std::string>& pool,
           const std::string& scratch)
-      : random_({.seed = seed, .iteration = iteration}), pool_(pool), scratch_(scratch) {}
+      : Draw(seed, iteration), pool_(pool), scratch_(scratch) {}
 
   std::string next() {
     const std::string& base = pick(pool_);
@@ -92,58 +72,11 @@ class Mutator {
       case 4:
         return structured(base);
       default:
-        return bytes_changed(base, 1 + below(8));
+        return damaged(base, 1 + below(8));
     }
   }
 
  private:
-  std::uint64_t below(std::uint64_t n) { return random_.below(n); }
-  template <class T>
-  const T& pick(const std::vector<T>& all) {
-    return all[below(all.size())];
-  }
-  std::size_t place(const std::string& bytes) { return bytes.empty() ? 0 : below(bytes.size()); }
-
-  // Numbers at which readers go wrong.
-  std::int64_t odd_number() {
-    static const std::vector<std::int64_t> odd{
-        0,          1,         2,         -1,        127,       128,
-        255,        256,       65535,     65536,     1 << 30,   0x7fffffff,
-        0xffffffff, 1ll << 32, 1ll << 40, 1ll << 62, INT64_MAX, INT64_MIN};
-    return below(4) == 0 ? static_cast<std::int64_t>(below(100)) : pick(odd);
-  }
-
-  std::string bytes_changed(std::string bytes, std::uint64_t times) {
-    for (; times > 0; --times) {
-      const std::size_t at = place(bytes),
-                        n = std::min<std::size_t>(1 + below(16), bytes.size() - at);
-      switch (below(6)) {
-        case 0:
-          bytes.erase(at, n);
-          break;
-        case 1:
-          bytes.insert(at, bytes.substr(place(bytes), 1 + below(64)));
-          break;
-        case 2: {
-          const std::int64_t value = odd_number();
-          const std::size_t width = std::size_t{1} << below(4);
-          if (at + width <= bytes.size()) std::memcpy(bytes.data() + at, &value, width);
-          break;
-        }
-        case 3:
-          bytes.insert(at, 1, static_cast<char>(random_.next()));
-          break;
-        default:
-          if (!bytes.empty()) bytes[at] = static_cast<char>(random_.next());
-      }
-    }
-    return bytes;
-  }
-
-  std::string spliced(const std::string& a, const std::string& b) {
-    return a.substr(0, place(a)) + b.substr(place(b));
-  }
-
   std::string structured(const std::string& base) {
     if (base.starts_with("PK\x03\x04")) return below(3) == 0 ? headers_changed(base) : zip(base);
     if (base.size() > 9 && base[8] == '{') return safetensors(base);
@@ -172,14 +105,14 @@ class Mutator {
       save(scratch_, base);
       parts = parts_of(scratch_);
     } catch (const Error&) {
-      return bytes_changed(base, 2);
+      return damaged(base, 2);
     }
     for (auto& [name, bytes] : parts) {
       if (name.ends_with("data.pkl"))
         bytes = pickle_changed(bytes);
       else if (below(20) == 0)
-        bytes = bytes_changed(bytes, 1);
-      if (below(60) == 0) name = bytes_changed(name, 1);
+        bytes = damaged(bytes, 1);
+      if (below(60) == 0) name = damaged(name, 1);
     }
     if (below(20) == 0 && !parts.empty())
       parts.erase(parts.begin() + static_cast<long>(below(parts.size())));
@@ -210,7 +143,7 @@ class Mutator {
           code.insert(at, code.substr(place(code), 1 + below(200)));
           break;
         default:
-          code = bytes_changed(code, 1);
+          code = damaged(code, 1);
       }
     }
     return code;
@@ -282,16 +215,11 @@ class Mutator {
                                                 "\"data_offsets\":[0,8]",
                                                 "\\ud800"};
     std::string header = base.substr(8, length);
-    for (std::uint64_t times = 1 + below(3); times > 0; --times)
-      if (below(2) == 0)
-        header.insert(place(header), pick(words));
-      else
-        header = bytes_changed(header, 1);
+    header = damaged(header, 1 + below(3), words);
     return little_endian(static_cast<std::uint64_t>(header.size())) + header +
            base.substr(8 + length);
   }
 
-  RandomStream random_;
   const std::vector<std::string>& pool_;
   const std::string& scratch_;
 };
@@ -330,24 +258,8 @@ std::string outcome(const MemoryFile& file, const std::string& bytes, bool& bad)
   return text;
 }
 
-struct Statistics {
-  std::uint64_t executions = 0, read = 0, findings = 0;
-  double slowest = 0;
-};
-
-void report(const Statistics& s, double seconds, std::size_t pool, std::size_t ways) {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  fmt::print(
-      "{:.0f} s ({:.0f} s of the processor): {} files, {} read without an error, {} in the pool, "
-      "{} ways to end, {} "
-      "findings, slowest {:.3f} s, peak memory {} MB\n",
-      seconds, static_cast<double>(std::clock()) / CLOCKS_PER_SEC, s.executions, s.read, pool, ways,
-      s.findings, s.slowest, usage.ru_maxrss / 1024);
-  std::fflush(stdout);
-}
-
-int fuzz(double limit, const std::string& corpus, std::uint64_t seed, const std::string& found) {
+Campaign fuzz(double limit, const std::string& corpus, std::uint64_t seed,
+              const std::string& found) {
   std::vector<std::string> pool;
   std::map<std::string, std::size_t> ways;
   const MemoryFile file;
@@ -358,48 +270,41 @@ int fuzz(double limit, const std::string& corpus, std::uint64_t seed, const std:
     pool.emplace_back(bytes.begin(), bytes.end());
   }
   check(!pool.empty(), "{}: no files", corpus);
-  Statistics s;
-  const auto begin = std::chrono::steady_clock::now();
-  for (double said = 0; seconds_since(begin) < limit; ++s.executions) {
-    current = Mutator(seed, s.executions, pool, scratch).next();
+  Campaign campaign;
+  const auto report = [&] {
+    campaign.report(fmt::format("{} in the pool, {} ways to end, ", pool.size(), ways.size()));
+  };
+  double said = 0;
+  for (std::uint64_t i = 0; campaign.seconds() < limit; ++i) {
+    current = Mutator(seed, i, pool, scratch).next();
     if (current.size() > 1u << 20) continue;
-    bool bad = false;
-    const std::clock_t started = std::clock();  // the processor's time: others may want it too
-    const std::string how = outcome(file, current, bad);
-    const double took = static_cast<double>(std::clock() - started) / CLOCKS_PER_SEC;
-    s.slowest = std::max(s.slowest, took);
-    s.read += how.starts_with("weights read");
-    if (bad || took > 2) {
-      save(fmt::format("finding-{}.bin", s.findings++), current);
-      fmt::print("finding at {}, {:.2f} s: {}\n", s.executions, took, how);
-    }
+    std::string how;
+    campaign.judge(std::to_string(i), [&] {
+      bool bad = false;
+      how = outcome(file, current, bad);
+      return bad ? how : "";
+    });
+    campaign.read += how.starts_with("weights read");
     if (ways[how]++ == 0 && pool.size() < 5000) {
       pool.push_back(current);
       if (!found.empty()) save(fmt::format("{}/{:04}.bin", found, ways.size()), current);
     }
-    if (seconds_since(begin) > said) {
-      report(s, seconds_since(begin), pool.size(), ways.size());
+    if (campaign.seconds() > said) {
+      report();
       said += 60;
     }
   }
   std::remove(scratch.c_str());
-  report(s, seconds_since(begin), pool.size(), ways.size());
-  return s.findings > 0 ? 1 : 0;
+  report();
+  return campaign;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3) {
-    fmt::print(stderr, "usage: fuzz_checkpoint SECONDS CORPUS [SEED [FOUND]]\n");
-    return 2;
-  }
-  if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(save_crash);
-  try {
-    return fuzz(std::stod(argv[1]), argv[2], argc > 3 ? std::stoull(argv[3]) : 0,
-                argc > 4 ? argv[4] : "");
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "fuzz_checkpoint: {}\n", e.what());
-    return 1;
-  }
+  return fuzz_main(argc, argv, 2, "fuzz_checkpoint SECONDS CORPUS [SEED [FOUND]]",
+                   [](const auto& a) {
+                     return fuzz(std::stod(a[0]), a[1], a.size() > 2 ? std::stoull(a[2]) : 0,
+                                 a.size() > 3 ? a[3] : "");
+                   });
 }

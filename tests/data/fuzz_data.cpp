@@ -5,38 +5,18 @@
 // i depends on SEED and i alone. It ends with exit code 1 when anything but an InputError of one
 // line that names the file comes out, or one input takes over two seconds of the processor; a
 // sanitizer's complaint leaves the input in crash.bin.
-#include <sys/resource.h>
 #include <zlib.h>
-
-#include <chrono>
-#include <cstring>
-#include <ctime>
-#include <fstream>
-#include <functional>
-#include <iterator>
 
 #include "data/datasets/dataset.h"
 #include "data/files/file.h"
 #include "tests/data/encoders.h"
+#include "tests/data/fuzzing.h"
 #include "tests/data/support.h"
-
-extern "C" void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));
 
 using namespace nextgrad;
 using namespace nextgrad::testing;
 
 namespace {
-
-FileBytes current;  // what is being read
-
-void save(const std::string& path) {
-  std::ofstream(path, std::ios::binary)
-      .write(reinterpret_cast<const char*>(current.data()),
-             static_cast<std::streamsize>(current.size()));
-}
-void save_crash() {
-  save("crash.bin");
-}
 
 std::vector<FileBytes> pictures() {
   const Image noise = noise_image(9, 11, 5), smooth = smooth_image(40, 56);
@@ -101,44 +81,16 @@ void mend_png(FileBytes& png) {
   }
 }
 
-FileBytes mutate(const std::vector<FileBytes>& pool, RandomStream& random) {
-  FileBytes file = pool[random.below(pool.size())];
-  for (std::uint64_t n = 1 + random.below(5); n > 0 && !file.empty(); --n) {
-    const auto at = static_cast<std::ptrdiff_t>(random.below(file.size()));
-    const auto length =
-        static_cast<std::ptrdiff_t>(random.below(std::min<std::uint64_t>(file.size(), 40)));
-    const auto end = std::min<std::ptrdiff_t>(at + length, std::ssize(file));
-    const FileBytes& other = pool[random.below(pool.size())];
-    switch (random.below(7)) {
-      case 0:
-        file[static_cast<std::size_t>(at)] ^= static_cast<std::uint8_t>(1u << random.below(8));
-        break;
-      case 1:
-        file[static_cast<std::size_t>(at)] = static_cast<std::uint8_t>(random.next());
-        break;
-      case 2:
-        file.erase(file.begin() + at, file.begin() + end);
-        break;
-      case 3: {
-        const FileBytes part(file.begin() + at, file.begin() + end);
-        file.insert(file.begin() + static_cast<std::ptrdiff_t>(random.below(file.size())),
-                    part.begin(), part.end());
-        break;
-      }
-      case 4:
-        file.resize(static_cast<std::size_t>(at));
-        break;
-      case 5:
-        std::fill(file.begin() + at, file.begin() + end, random.below(2) == 0 ? 0 : 255);
-        break;
-      default: {
-        const auto from = static_cast<std::ptrdiff_t>(random.below(other.size()));
-        file.insert(file.begin() + at, other.begin() + from,
-                    other.begin() + std::min<std::ptrdiff_t>(from + length, std::ssize(other)));
-      }
-    }
-  }
-  if (file.size() > 8 && file[1] == 'P' && random.below(4) != 0) mend_png(file);
+FileBytes mutate(const std::vector<FileBytes>& pool, Draw& draw) {
+  const auto pick = [&] {
+    const FileBytes& file = draw.pick(pool);
+    return std::string(file.begin(), file.end());
+  };
+  std::string bytes = pick();
+  if (draw.below(8) == 0) bytes = draw.spliced(bytes, pick());
+  FileBytes file = bytes_of(draw.damaged(std::move(bytes), 1 + draw.below(5)));
+  if (file.size() > 8 && file[1] == 'P' && draw.below(4) != 0) mend_png(file);
+  current.assign(file.begin(), file.end());
   return file;
 }
 
@@ -154,38 +106,37 @@ class Fuzzer {
     write_file_atomic(folder_ / "data.toml", texts().front());
   }
 
-  // Whether all is well with input i.
-  bool run(std::uint64_t i) {
-    RandomStream random({seed_, i});
-    const std::uint64_t kind = random.below(10);
-    if (kind == 0) return describe("data.toml", texts(), random);
+  // What is wrong with input i; "" if all is well.
+  std::string run(std::uint64_t i) {
+    Draw draw(seed_, i);
+    const std::uint64_t kind = draw.below(10);
+    if (kind == 0) return describe("data.toml", texts(), draw);
     if (kind == 1)
       return describe("list.txt", {bytes_of("\xef\xbb\xbfimg/x0.png ann/x0.png\r\na b\\x1\r\n")},
-                      random);
-    current = mutate(pictures_, random);
-    return all({[] { decode_image(current, "name"); }, [] { decode_label(current, "name"); },
-                [] {
-                  decode_label(current, "name", {{0, 1}, {3, 2}, {771, 3}});
+                      draw);
+    const FileBytes file = mutate(pictures_, draw);
+    return all({[&] { decode_image(file, "name"); }, [&] { decode_label(file, "name"); },
+                [&] {
+                  decode_label(file, "name", {{0, 1}, {3, 2}, {771, 3}});
                 },
-                [] {
-                  decode_image_part(current, "name", {3, 2, 5, 4}, 9, 11);
+                [&] {
+                  decode_image_part(file, "name", {3, 2, 5, 4}, 9, 11);
                 },
-                [] {
-                  decode_image_part(current, "name", {30, 20, 8, 8}, 80, 112, 2);
+                [&] {
+                  decode_image_part(file, "name", {30, 20, 8, 8}, 80, 112, 2);
                 },
-                [] {
-                  decode_image_part(current, "name", {10, 20, 8, 8}, 40, 56);
+                [&] {
+                  decode_image_part(file, "name", {10, 20, 8, 8}, 40, 56);
                 }},
                "name: ");
   }
   std::uint64_t read = 0, refused = 0;
 
  private:
-  bool describe(const std::string& name, const std::vector<FileBytes>& pool, RandomStream& random) {
-    current = mutate(pool, random);
-    const FileBytes before = read_file(folder_ / name);
-    write_file_atomic(folder_ / name, current);
-    const bool well =
+  std::string describe(const std::string& name, const std::vector<FileBytes>& pool, Draw& draw) {
+    const FileBytes file = mutate(pool, draw), before = read_file(folder_ / name);
+    write_file_atomic(folder_ / name, file);
+    const std::string wrong =
         all({[&] {
                const auto data = make_dataset({"folder", folder_ / "data.toml"}, "train");
                for (std::int64_t i = 0; i < data->size(); ++i) data->load(i);
@@ -195,24 +146,23 @@ class Fuzzer {
              }},
             "");
     write_file_atomic(folder_ / name, before);
-    return well;
+    return wrong;
   }
 
-  bool all(const std::vector<std::function<void()>>& calls, const std::string& begin) {
-    bool well = true;
+  std::string all(const std::vector<std::function<void()>>& calls, const std::string& begin) {
+    std::string wrong;
     for (const auto& call : calls) {
       try {
         call();
         ++read;
       } catch (const InputError& e) {
         ++refused;
-        well = well && std::string_view(e.what()).starts_with(begin);
+        if (!std::string_view(e.what()).starts_with(begin)) wrong = e.what();
       } catch (const std::exception& e) {
-        fmt::print("{}\n", e.what());
-        well = false;
+        wrong = fmt::format("threw {}", e.what());
       }
     }
-    return well;
+    return wrong;
   }
 
   std::uint64_t seed_;
@@ -220,46 +170,21 @@ class Fuzzer {
   TemporaryFolder folder_;
 };
 
-int fuzz(double seconds, std::uint64_t seed, std::uint64_t inputs) {
+Campaign fuzz(double seconds, std::uint64_t seed, std::uint64_t inputs) {
   Fuzzer fuzzer(seed);
-  std::uint64_t i = 0, findings = 0;
-  double slowest = 0;
-  const auto begin = std::chrono::steady_clock::now();
-  const auto passed = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  };
-  for (; i < inputs && passed() < seconds; ++i) {
-    const std::clock_t started = std::clock();
-    const bool well = fuzzer.run(i);
-    const double took = static_cast<double>(std::clock() - started) / CLOCKS_PER_SEC;
-    slowest = std::max(slowest, took);
-    if (well && took <= 2) continue;
-    fmt::print("finding at {}, {:.2f} s\n", i, took);
-    save(fmt::format("finding-{}.bin", findings++));
-  }
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  fmt::print(
-      "{:.0f} s ({:.0f} s of the processor): {} inputs, {} read, {} refused, {} findings, slowest "
-      "{:.3f} s, peak memory {} MB\n",
-      passed(), static_cast<double>(std::clock()) / CLOCKS_PER_SEC, i, fuzzer.read, fuzzer.refused,
-      findings, slowest, usage.ru_maxrss / 1024);
-  return findings > 0 ? 1 : 0;
+  Campaign campaign;
+  while (campaign.inputs < inputs && campaign.seconds() < seconds)
+    campaign.judge(std::to_string(campaign.inputs), [&] { return fuzzer.run(campaign.inputs); });
+  campaign.read = fuzzer.read;
+  campaign.report(fmt::format("{} refused, ", fuzzer.refused));
+  return campaign;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    fmt::print(stderr, "usage: fuzz_data SECONDS [SEED [INPUTS]]\n");
-    return 2;
-  }
-  if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(save_crash);
-  try {
-    return fuzz(std::stod(argv[1]), argc > 2 ? std::stoull(argv[2]) : 0,
-                argc > 3 ? std::stoull(argv[3]) : ~std::uint64_t{0});
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return 1;
-  }
+  return fuzz_main(argc, argv, 1, "fuzz_data SECONDS [SEED [INPUTS]]", [](const auto& a) {
+    return fuzz(std::stod(a[0]), a.size() > 1 ? std::stoull(a[1]) : 0,
+                a.size() > 2 ? std::stoull(a[2]) : ~std::uint64_t{0});
+  });
 }

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "data/augment/transforms.h"
-#include "data/images/hsv.h"
 #include "tests/data/support.h"
 
 using namespace nextgrad;
@@ -47,6 +46,45 @@ LabelMap halves(std::int64_t h, std::int64_t w) {
   LabelMap label{h, w, {}};
   for (std::int64_t i = 0; i < h * w; ++i) label.values.push_back(i % w < w / 2 ? 1 : 5);
   return label;
+}
+
+Tensor evaluated(const EvalTransform& t, const Image& image) {
+  const Image sized = t.resize(image);
+  const Rectangle all[] = {{0, 0, sized.height, sized.width}};
+  return t.normalized(sized, all);
+}
+
+// 8-bit RGB <-> HSV as OpenCV's COLOR_RGB2HSV and back, pixel by pixel: hue in 0..179, saturation
+// and value in 0..255.
+using Hsv = std::array<std::uint8_t, 3>;
+
+// OpenCV divides by tables of 12 fractional bits.
+int part(int whole, int by) {
+  return by == 0 ? 0 : static_cast<int>(std::lrint((whole << 12) / static_cast<double>(by)));
+}
+
+Hsv rgb_to_hsv(Color rgb) {
+  const int r = rgb[0], g = rgb[1], b = rgb[2];
+  const int v = std::max({r, g, b}), diff = v - std::min({r, g, b});
+  const int s = (diff * part(255, v) + (1 << 11)) >> 12;
+  int h = v == r ? g - b : v == g ? b - r + 2 * diff : r - g + 4 * diff;
+  h = (h * part(180 / 6, diff) + (1 << 11)) >> 12;
+  if (h < 0) h += 180;
+  return {static_cast<std::uint8_t>(h), static_cast<std::uint8_t>(s), static_cast<std::uint8_t>(v)};
+}
+
+Color hsv_to_rgb(Hsv hsv) {
+  const float sixth = static_cast<float>(hsv[0]) * (6.0f / 180.0f);
+  const float s = static_cast<float>(hsv[1]) / 255.0f, v = static_cast<float>(hsv[2]);
+  const int sector = static_cast<int>(sixth) % 6;
+  const float f = sixth - std::floor(sixth);
+  const float level[4] = {v, v * (1 - s), v * (1 - s * f), v * (1 - s * (1 - f))};
+  static constexpr int kSector[6][3] = {{0, 3, 1}, {2, 0, 1}, {1, 0, 3},
+                                        {1, 2, 0}, {3, 1, 0}, {0, 1, 2}};
+  Color rgb{};
+  for (std::size_t c = 0; c < 3; ++c)
+    rgb[c] = static_cast<std::uint8_t>(std::lrint(level[kSector[sector][c]]));
+  return rgb;
 }
 
 }  // namespace
@@ -248,7 +286,6 @@ TEST_CASE("crops reach every place and avoid one class that rules") {
 }
 
 TEST_CASE("HSV agrees with OpenCV on known colours, and returns") {
-  using Hsv = std::array<std::uint8_t, 3>;
   CHECK(rgb_to_hsv({255, 0, 0}) == Hsv{0, 255, 255});
   CHECK(rgb_to_hsv({0, 255, 0}) == Hsv{60, 255, 255});
   CHECK(rgb_to_hsv({0, 0, 255}) == Hsv{120, 255, 255});
@@ -367,16 +404,16 @@ TEST_CASE("evaluation: sizes and numbers") {
   CHECK(t.size_for(1, 33) == Size{32, 64});
   t.multiple = 1;
   CHECK(t.size_for(5, 7) == Size{5, 7});
-  const Tensor same = t.apply(Image{1, 2, {255, 0, 10, 20, 30, 40}});
+  const Tensor same = evaluated(t, Image{1, 2, {255, 0, 10, 20, 30, 40}});
   CHECK(same.shape() == Shape{1, 1, 2, 3});
   CHECK(same.to_vector<float>()[0] == doctest::Approx((255 - 123.675) / 58.395));
   CHECK(same.to_vector<float>()[5] == doctest::Approx((40 - 103.53) / 57.375));
   t.height = 6;
   t.width = 9;
-  CHECK(t.apply(noise_image(5, 4, 1)).shape() == Shape{1, 6, 9, 3});
+  CHECK(evaluated(t, noise_image(5, 4, 1)).shape() == Shape{1, 6, 9, 3});
   EvalTransform based;
   based.base_short = 40;
   based.base_long = 200;
   CHECK(based.size_for(20, 30) == Size{64, 64});
-  CHECK(based.apply(noise_image(20, 30, 1)).shape() == Shape{1, 64, 64, 3});
+  CHECK(evaluated(based, noise_image(20, 30, 1)).shape() == Shape{1, 64, 64, 3});
 }

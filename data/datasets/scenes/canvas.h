@@ -23,6 +23,7 @@ inline Rgb mix(Rgb a, Rgb b, float t) {
 
 struct Box {  // in pixels; may reach past the canvas
   double left, top, right, bottom;
+  bool contains(double x, double y) const { return x > left && x < right && y > top && y < bottom; }
 };
 
 // Smooth random function of the plane in [-1, 1]: bilinear between random numbers on a grid of
@@ -50,6 +51,12 @@ class Canvas {
   template <class Inside, class Color>
   void paint(const Box& box, std::uint8_t label, const Inside& inside, const Color& color) {
     paint(box, label, inside, inside, color);
+  }
+  // All of the box.
+  template <class Color>
+  void paint(const Box& box, std::uint8_t label, const Color& color) {
+    paint(
+        box, label, [&](double x, double y) { return box.contains(x, y); }, color);
   }
   // The same with labels that follow another shape than the paint does.
   template <class Inside, class Labelled, class Color>

@@ -65,24 +65,14 @@ class Scene {
 
   // Colours of air and water come from one list, those of land and leaves from another, those of
   // whatever people made from a third: what a pixel is cannot be read from its colour.
-  Rgb air_color() {
-    static constexpr Rgb kColors[] = {{0.45f, 0.65f, 0.9f}, {0.35f, 0.5f, 0.75f},
-                                      {0.9f, 0.6f, 0.45f},  {0.6f, 0.62f, 0.66f},
-                                      {0.4f, 0.65f, 0.7f},  {0.55f, 0.45f, 0.65f}};
-    return pick(kColors);
-  }
-  Rgb land_color() {
-    static constexpr Rgb kColors[] = {{0.3f, 0.5f, 0.2f},   {0.4f, 0.55f, 0.25f},
-                                      {0.72f, 0.62f, 0.4f}, {0.5f, 0.38f, 0.26f},
-                                      {0.6f, 0.45f, 0.2f},  {0.58f, 0.58f, 0.56f}};
-    return pick(kColors);
-  }
-  Rgb made_color() {
-    static constexpr Rgb kColors[] = {
-        {0.7f, 0.7f, 0.7f},   {0.65f, 0.3f, 0.25f}, {0.85f, 0.8f, 0.6f}, {0.3f, 0.4f, 0.6f},
-        {0.45f, 0.45f, 0.5f}, {0.5f, 0.35f, 0.22f}, {0.35f, 0.5f, 0.35f}};
-    return pick(kColors);
-  }
+  static constexpr Rgb kAir[] = {{0.45f, 0.65f, 0.9f}, {0.35f, 0.5f, 0.75f}, {0.9f, 0.6f, 0.45f},
+                                 {0.6f, 0.62f, 0.66f}, {0.4f, 0.65f, 0.7f},  {0.55f, 0.45f, 0.65f}};
+  static constexpr Rgb kLand[] = {{0.3f, 0.5f, 0.2f},   {0.4f, 0.55f, 0.25f},
+                                  {0.72f, 0.62f, 0.4f}, {0.5f, 0.38f, 0.26f},
+                                  {0.6f, 0.45f, 0.2f},  {0.58f, 0.58f, 0.56f}};
+  static constexpr Rgb kMade[] = {{0.7f, 0.7f, 0.7f},  {0.65f, 0.3f, 0.25f}, {0.85f, 0.8f, 0.6f},
+                                  {0.3f, 0.4f, 0.6f},  {0.45f, 0.45f, 0.5f}, {0.5f, 0.35f, 0.22f},
+                                  {0.35f, 0.5f, 0.35f}};
 
   void choose_look() {
     horizon_ = random_.uniform(0.32, 0.58) * height_;
@@ -90,9 +80,9 @@ class Scene {
     const double wave_length = length(0.5, 1.5), phase = random_.uniform(0, kTau);
     for (double x = 0; x <= width_; x += 1 / 3.0)
       skyline_.push_back(horizon_ + wave_height_ * std::sin(kTau * x / wave_length + phase));
-    near_air_ = air_color();
-    far_air_ = mix(near_air_, air_color(), 0.5f);
-    land_ = land_color();
+    near_air_ = pick(kAir);
+    far_air_ = mix(near_air_, pick(kAir), 0.5f);
+    land_ = pick(kLand);
     angle_ = random_.uniform(0, kTau);
     ripple_ = random_.chance(0.7) ? number(0.04f, 0.16f) : 0.0f;
   }
@@ -118,12 +108,10 @@ class Scene {
 
   void sky() {
     const Rgb low = far_air_, high = near_air_;
-    canvas_.paint(
-        {0, 0, width_, height_}, kSky, [](double, double) { return true; },
-        [&, low, high](double x, double y) {
-          const auto t = static_cast<float>(std::min(1.0, y / horizon_));
-          return mix(high, low, t) * ripples(x, y);
-        });
+    canvas_.paint({0, 0, width_, height_}, kSky, [&](double x, double y) {
+      const auto t = static_cast<float>(std::min(1.0, y / horizon_));
+      return mix(high, low, t) * ripples(x, y);
+    });
   }
 
   void ground() {
@@ -139,8 +127,8 @@ class Scene {
   // A lake on the ground, or the sea along the horizon.
   void water() {
     const bool same = random_.chance(0.6);
-    const Rgb near = same ? near_air_ : air_color(),
-              far = same ? far_air_ : mix(near, air_color(), 0.4f);
+    const Rgb near = same ? near_air_ : pick(kAir),
+              far = same ? far_air_ : mix(near, pick(kAir), 0.4f);
     const double depth = height_ - horizon_;
     const bool sea = random_.chance(0.4);
     const double cx = random_.uniform(0.1, 0.9) * width_;
@@ -188,31 +176,23 @@ class Scene {
 
   // A wall of a house and the board of a sign: one striped rectangle.
   void panel(const Box& box, Class label) {
-    const Rgb wall = made_color(), stripe = mix(wall, made_color(), 0.7f);
+    const Rgb wall = pick(kMade), stripe = mix(wall, pick(kMade), 0.7f);
     const double period_x = length(0.03, 0.06), period_y = length(0.03, 0.06);
     const bool both = random_.chance(0.5), upright = random_.chance(0.5);
-    canvas_.paint(
-        box, label,
-        [=](double x, double y) {
-          return x > box.left && x < box.right && y > box.top && y < box.bottom;
-        },
-        [=, this](double x, double y) {
-          const bool in_x = std::sin(kTau * (x - box.left) / period_x) > 0.1;
-          const bool in_y = std::sin(kTau * (y - box.top) / period_y) > 0.1;
-          const bool on = both ? in_x && in_y : upright ? in_x : in_y;
-          return (on ? stripe : wall) * (1 + 0.06f * noise_(x, y));
-        });
+    canvas_.paint(box, label, [&](double x, double y) {
+      const bool in_x = std::sin(kTau * (x - box.left) / period_x) > 0.1;
+      const bool in_y = std::sin(kTau * (y - box.top) / period_y) > 0.1;
+      const bool on = both ? in_x && in_y : upright ? in_x : in_y;
+      return (on ? stripe : wall) * (1 + 0.06f * noise_(x, y));
+    });
   }
 
   // A trunk and a pole: one upright stick.
   void stick(double x, double base, double top, double width, Class label, Rgb color) {
-    const double left = x - width / 2, right = x + width / 2;
-    canvas_.paint(
-        {left, top, right, base}, label,
-        [=](double px, double y) { return px > left && px < right && y > top && y < base; },
-        [=](double px, double) {
-          return color * static_cast<float>(1.15 - 0.35 * (px - left) / width);
-        });
+    const double left = x - width / 2;
+    canvas_.paint({left, top, x + width / 2, base}, label, [=](double px, double) {
+      return color * static_cast<float>(1.15 - 0.35 * (px - left) / width);
+    });
   }
 
   void building(double x, double base, double scale) {
@@ -223,13 +203,13 @@ class Scene {
   void sign(double x, double base, double scale) {
     const double w = length(0.13, 0.27) * scale, h = length(0.11, 0.22) * scale;
     const double foot = length(0.13, 0.28) * scale;
-    stick(x, base, base - foot, std::max(2.0, length(0.02, 0.032)), kPole, made_color());
+    stick(x, base, base - foot, std::max(2.0, length(0.02, 0.032)), kPole, pick(kMade));
     panel({x - w / 2, base - foot - h, x + w / 2, base - foot}, kSign);
   }
 
   // A mast with a cross-bar, from which a wire may hang to the edge of the picture.
   void mast(double x, double base, double scale) {
-    const Rgb color = made_color();
+    const Rgb color = pick(kMade);
     const double top = base - length(0.35, 0.6) * scale, thick = std::max(2.0, length(0.02, 0.03));
     stick(x, base, top, thick, kPole, color);
     const double arm = length(0.05, 0.09), bar = top + 0.5 * thick;
@@ -251,8 +231,8 @@ class Scene {
   void tree(double x, double base, double scale) {
     const double foot = length(0.08, 0.18) * scale, radius = length(0.08, 0.15) * scale;
     stick(x, base, base - foot - radius / 2, std::max(2.0, length(0.024, 0.045) * scale), kTree,
-          made_color());
-    const Rgb leaves = random_.chance(0.5) ? land_ * number(0.85f, 1.1f) : land_color();
+          pick(kMade));
+    const Rgb leaves = random_.chance(0.5) ? land_ * number(0.85f, 1.1f) : pick(kLand);
     const double cy = base - foot - radius, phase = random_.uniform(0, 50);
     canvas_.paint(
         {x - 1.4 * radius, cy - 1.4 * radius, x + 1.4 * radius, cy + 1.4 * radius}, kTree,
@@ -277,16 +257,13 @@ class Scene {
   void fence(double x, double base, double scale) {
     const double half = length(0.2, 0.6), tall = length(0.1, 0.16) * scale, top = base - tall;
     const double period = std::max(4.0, 0.045 * unit_ * scale), thick = 0.45 * period;
-    const Rgb color = made_color();
+    const Rgb color = pick(kMade);
     const Box box{x - half, top, x + half, base};
-    const auto within = [=](double px, double y) {
-      return px > box.left && px < box.right && y > box.top && y < box.bottom;
-    };
+    const auto within = [=](double px, double y) { return box.contains(px, y); };
     const auto wood = [=](double px, double y) {
-      const double rail = std::abs(y - top - 0.25 * tall),
-                   low_rail = std::abs(y - top - 0.7 * tall);
+      const double rail = std::min(std::abs(y - top - 0.25 * tall), std::abs(y - top - 0.7 * tall));
       const bool picket = std::fmod(px - box.left, period) < thick;
-      return within(px, y) && (picket || std::min(rail, low_rail) < 0.09 * tall);
+      return box.contains(px, y) && (picket || rail < 0.09 * tall);
     };
     canvas_.paint(box, kFence, wood, within, [=](double, double) { return color; });
   }
