@@ -29,7 +29,7 @@ std::string version_text() {
       "linked: {{fmt}} (MIT), CLI11 (BSD-3-Clause), toml++ (MIT), nlohmann-json (MIT), "
       "libjpeg-turbo\n"
       "(IJG and BSD-3-Clause), libspng (BSD-2-Clause), zlib (Zlib), utf8proc (MIT and Unicode), "
-      "libgomp,\nlibstdc++ (GPL-3 with the runtime exception), glibc (LGPL-2.1){}",
+      "libgomp,\nEigen (MPL-2.0), libstdc++ (GPL-3 with the runtime exception), glibc (LGPL-2.1){}",
       NEXTGRAD_VERSION, NEXTGRAD_COMMIT, NEXTGRAD_COMPILER, NEXTGRAD_CPU, kVectors,
       NEXTGRAD_CPU_ARCH, *NEXTGRAD_CUDA == 0 ? std::string("without CUDA") : "with " NEXTGRAD_CUDA,
       *NEXTGRAD_CUDA == 0 ? "" : ", CUDA runtime and cuBLASLt (NVIDIA's EULA)");
