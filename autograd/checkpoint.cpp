@@ -1,44 +1,32 @@
 #include "autograd/checkpoint.h"
 
-#include <mutex>
-
 namespace nextgrad {
 
 namespace {
 
 thread_local bool in_second_run = false;
 
-std::vector<ReplayHook>& hooks() {
-  static auto* list = new std::vector<ReplayHook>;
-  return *list;
-}
-
-std::vector<std::uint64_t> save_all() {
-  std::vector<std::uint64_t> states;
-  for (const ReplayHook& hook : hooks()) states.push_back(hook.save());
-  return states;
-}
-
-void restore_all(const std::vector<std::uint64_t>& states) {
-  for (std::size_t i = 0; i < states.size(); ++i) hooks()[i].restore(states[i]);
+ReplayHook& hook() {
+  static auto* only = new ReplayHook{[] { return std::uint64_t{0}; }, [](std::uint64_t) {}};
+  return *only;
 }
 
 // Puts the thread back into the state of the first run, and afterwards into the one it was in.
 class SecondRun {
  public:
-  explicit SecondRun(const std::vector<std::uint64_t>& states) : now_(save_all()) {
-    restore_all(states);
+  explicit SecondRun(std::uint64_t state) : now_(hook().save()) {
+    hook().restore(state);
     in_second_run = true;
   }
   ~SecondRun() {
     in_second_run = before_;
-    restore_all(now_);
+    hook().restore(now_);
   }
   SecondRun(const SecondRun&) = delete;
   SecondRun& operator=(const SecondRun&) = delete;
 
  private:
-  std::vector<std::uint64_t> now_;
+  std::uint64_t now_;
   bool before_ = in_second_run;
 };
 
@@ -48,14 +36,14 @@ bool recomputing() {
   return in_second_run;
 }
 
-void add_replay_hook(ReplayHook hook) {
-  hooks().push_back(std::move(hook));
+void set_replay_hook(ReplayHook replay) {
+  hook() = std::move(replay);
 }
 
 Variable checkpoint(const std::function<Variable(const std::vector<Variable>&)>& fn,
                     const std::vector<Variable>& inputs) {
   if (!grad_enabled()) return fn(inputs);
-  const std::vector<std::uint64_t> states = save_all();
+  const std::uint64_t state = hook().save();
   Tensor y;
   std::vector<Saved> captured;
   {
@@ -82,7 +70,7 @@ Variable checkpoint(const std::function<Variable(const std::vector<Variable>&)>&
     std::vector<Variable> leaves;
     for (std::size_t i = 0; i < saved.size(); ++i) leaves.emplace_back(saved[i].get(), needs[i]);
     {
-      const SecondRun second(states);
+      const SecondRun second(state);
       const EnableGrad on;
       inner.backward(fn(leaves), dy.contiguous());
     }

@@ -9,7 +9,7 @@
 namespace nextgrad {
 
 // fn(inputs), keeping nothing but the inputs: the backward runs fn a second time. fn must compute
-// the same both times: what is registered with add_replay_hook (the counter of random keys) is put
+// the same both times: what set_replay_hook() names (the counter of random keys) is put
 // back before the second run, and a layer that updates something asks recomputing(). fn may capture
 // variables, parameters or computed ones; they receive their gradients as if it had been called
 // plainly. Inputs and captured variables with a gradient that are changed in place before the
@@ -25,6 +25,6 @@ struct ReplayHook {
   std::function<std::uint64_t()> save;
   std::function<void(std::uint64_t)> restore;
 };
-void add_replay_hook(ReplayHook hook);
+void set_replay_hook(ReplayHook hook);
 
 }  // namespace nextgrad

@@ -2,52 +2,39 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <utility>
 
 namespace nextgrad {
 
 WeightAverage::WeightAverage(Module& module, double decay) : module_(module), decay_(decay) {
   check(decay >= 0 && decay < 1, "weight average: decay {} must be at least 0 and below 1", decay);
   for (const Parameter& p : module.named_parameters())
-    parameters_.push_back(p.value.value().clone());
-  for (const Buffer& b : module.named_buffers()) buffers_.push_back(b.value->clone());
+    average_.push_back({p.name, p.value.value().clone()});
+  for (const Buffer& b : module.named_buffers()) average_.push_back({b.name, b.value->clone()});
 }
 
 void WeightAverage::update() {
   check(!swapped_, "weight average: update() while the averaged weights are swapped in");
   const auto t = static_cast<double>(updates_++);
   const double d = std::min(decay_, (1 + t) / (10 + t));
-  const auto parameters = module_.named_parameters();
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const Tensor& value = parameters[i].value.value();
-    value.backend().lerp(parameters_[i], value, 1 - d);
-  }
-  const auto buffers = module_.named_buffers();
-  for (std::size_t i = 0; i < buffers.size(); ++i) buffers_[i].copy_(*buffers[i].value);
+  std::size_t i = 0;
+  for (const Parameter& p : module_.named_parameters())
+    p.value.backend().lerp(average_[i++].value, p.value.value(), 1 - d);
+  for (const Buffer& b : module_.named_buffers()) average_[i++].value.copy_(*b.value);
 }
 
 void WeightAverage::swap() {
-  const auto parameters = module_.named_parameters();
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    Tensor mine = parameters_[i];
-    parameters_[i] = parameters[i].value.value();
-    parameters[i].value.set_value(mine);
-  }
-  const auto buffers = module_.named_buffers();
-  for (std::size_t i = 0; i < buffers.size(); ++i) std::swap(buffers_[i], *buffers[i].value);
+  std::size_t i = 0;
+  for (const Parameter& p : module_.named_parameters())
+    p.value.set_value(std::exchange(average_[i++].value, p.value.value()));
+  for (const Buffer& b : module_.named_buffers()) std::swap(average_[i++].value, *b.value);
   swapped_ = !swapped_;
 }
 
 StateDict WeightAverage::state() const {
   check(!swapped_, "weight average: state() while the averaged weights are swapped in");
   StateDict dict{{"updates", Tensor::from(std::vector<std::int64_t>{updates_}, {})}};
-  const auto parameters = module_.named_parameters();
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    dict.push_back({parameters[i].name, parameters_[i].to(Device{}).clone()});
-  }
-  const auto buffers = module_.named_buffers();
-  for (std::size_t i = 0; i < buffers.size(); ++i) {
-    dict.push_back({buffers[i].name, buffers_[i].to(Device{}).clone()});
-  }
+  for (const NamedTensor& t : average_) dict.push_back({t.name, t.value.to(Device{}).clone()});
   return dict;
 }
 
@@ -65,13 +52,10 @@ void WeightAverage::load_state(const StateDict& state) {
     }
     return found->second->to(like.dtype()).to(like.device()).clone();
   };
-  std::vector<Tensor> parameters, buffers;
-  for (const Parameter& p : module_.named_parameters())
-    parameters.push_back(find(p.name, p.value.value()));
-  for (const Buffer& b : module_.named_buffers()) buffers.push_back(find(b.name, *b.value));
+  StateDict loaded = average_;
+  for (NamedTensor& t : loaded) t.value = find(t.name, t.value);
   updates_ = static_cast<std::int64_t>(find("updates", Tensor::zeros({}, DType::i64)).item());
-  parameters_ = std::move(parameters);
-  buffers_ = std::move(buffers);
+  average_ = std::move(loaded);
 }
 
 }  // namespace nextgrad

@@ -1,8 +1,6 @@
 // Exponential moving average of a model's weights (Polyak and Juditsky 1992).
 #pragma once
 
-#include <vector>
-
 #include "nn/module.h"
 #include "nn/state_dict.h"
 
@@ -30,7 +28,7 @@ class WeightAverage {
   double decay_;
   std::int64_t updates_ = 0;
   bool swapped_ = false;
-  std::vector<Tensor> parameters_, buffers_;
+  StateDict average_;  // of the parameters, then of the buffers
 };
 
 // While it lives, the module holds the averaged weights.

@@ -26,7 +26,7 @@ void restore(std::uint64_t state) {
   context.use = static_cast<std::uint32_t>(state);
 }
 
-const bool registered = (add_replay_hook({save, restore}), true);
+const bool registered = (set_replay_hook({save, restore}), true);
 
 }  // namespace
 

@@ -30,8 +30,8 @@ std::string version_text() {
       "libjpeg-turbo\n"
       "(IJG and BSD-3-Clause), libspng (BSD-2-Clause), libzip (BSD-3-Clause), zlib (Zlib), "
       "utf8proc\n"
-      "(MIT and Unicode), libgomp, libstdc++ (GPL-3 with the runtime exception), glibc "
-      "(LGPL-2.1){}",
+      "(MIT and Unicode), Eigen (MPL-2.0), libgomp, libstdc++ (GPL-3 with the runtime exception), "
+      "glibc\n(LGPL-2.1){}",
       NEXTGRAD_VERSION, NEXTGRAD_COMMIT, NEXTGRAD_COMPILER, NEXTGRAD_CPU, kVectors,
       NEXTGRAD_CPU_ARCH, *NEXTGRAD_CUDA == 0 ? std::string("without CUDA") : "with " NEXTGRAD_CUDA,
       *NEXTGRAD_CUDA == 0 ? "" : ", CUDA runtime and cuBLASLt (NVIDIA's EULA)");
