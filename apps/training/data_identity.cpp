@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "data/files/crc32.h"
+#include "data/files/file.h"
 #include "tensor/error.h"
 
 namespace nextgrad {

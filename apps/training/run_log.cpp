@@ -7,7 +7,6 @@
 #include <filesystem>
 
 #include "apps/report/progress.h"
-#include "data/files/crc32.h"
 #include "data/files/file.h"
 #include "tensor/error.h"
 
