@@ -97,6 +97,7 @@ class Reader {
 
 // Element `x` of a row packed with 1, 2, 4, 8 or 16 bits each, the first in the highest bits.
 int unpack(const std::uint8_t* row, std::int64_t x, int bits) {
+  if (bits == 8) return row[x];
   if (bits == 16) return row[2 * x] * 256 + row[2 * x + 1];
   const std::int64_t per_byte = 8 / bits;
   const int shift = static_cast<int>(8 - bits * (x % per_byte + 1));
