@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "data/files/crc32.h"
+#include "data/files/file.h"
 #include "tensor/error.h"
 
 namespace nextgrad {

@@ -8,7 +8,6 @@
 #include <sstream>
 
 #include "apps/report/progress.h"
-#include "data/files/crc32.h"
 #include "data/files/file.h"
 #include "tensor/error.h"
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <atomic>
@@ -22,6 +23,10 @@ void refuse_irregular(const struct stat& info, const std::string& path) {
   if (S_ISDIR(info.st_mode))
     fail_input("{}: is a folder, not a regular file; name a file in it", path);
   if (!S_ISREG(info.st_mode)) fail_input("{}: is not a regular file; give a file on a disk", path);
+}
+
+std::span<const std::uint8_t> bytes_of(std::string_view text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
 }
 
 // A path to which ".PID.NUMBER.tmp" can be appended: a name has 255 bytes at most.
@@ -98,6 +103,14 @@ std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit
   std::vector<std::uint8_t> bytes(file.size());
   file.read(0, bytes);
   return bytes;
+}
+
+std::uint32_t crc32_of(std::span<const std::uint8_t> bytes, std::uint32_t before) {
+  return static_cast<std::uint32_t>(crc32_z(before, bytes.data(), bytes.size()));
+}
+
+std::uint32_t crc32_of(std::string_view text, std::uint32_t before) {
+  return crc32_of(bytes_of(text), before);
 }
 
 AtomicFile::AtomicFile(std::string path) : path_(behind_links(std::move(path))) {

@@ -58,6 +58,10 @@ class InputFile {
 // `limit` bytes.
 std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit = 1ull << 32);
 
+// The check sum of our files: zlib's CRC-32. `before`: of the bytes that come before these.
+std::uint32_t crc32_of(std::span<const std::uint8_t> bytes, std::uint32_t before = 0);
+std::uint32_t crc32_of(std::string_view text, std::uint32_t before = 0);
+
 // A file that appears under its name only when it is whole: written beside it under a temporary
 // name, flushed to the disk by commit(), then renamed. Of a link the file that it leads to.
 // Destroyed without commit() it leaves what was there before, and no temporary. Throws InputError

@@ -3,7 +3,10 @@
 #include <array>
 #include <bit>
 #include <cctype>
+#include <charconv>
+#include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 #include "data/images/codecs.h"
 #include "tensor/error.h"
@@ -58,35 +61,30 @@ BmpHeader read_bmp(Bytes bytes) {
 }
 
 // The number that follows in a PNM header, past white space and comments.
-std::uint64_t pnm_number(Bytes bytes, std::size_t& at) {
-  const auto byte = [&] { return at < bytes.size() ? bytes[at] : 0; };
-  while (std::isspace(byte()) || byte() == '#') {
-    if (byte() == '#')
-      while (at < bytes.size() && byte() != '\n') ++at;
-    else
-      ++at;
-  }
-  const std::size_t begin = at;
+std::uint64_t pnm_number(std::string_view text, std::size_t& at) {
+  for (; at < text.size() && (std::isspace(text[at]) || text[at] == '#'); ++at)
+    if (text[at] == '#') at = std::min(text.find('\n', at), text.size() - 1);
   std::uint64_t value = 0;
-  for (; std::isdigit(byte()) && at - begin < 10; ++at)
-    value = value * 10 + static_cast<std::uint64_t>(byte() - '0');
-  if (at == begin || (!std::isspace(byte()) && byte() != '#'))
+  const char* first = text.data() + std::min(at, text.size());
+  const auto [end, error] = std::from_chars(first, text.data() + text.size(), value);
+  at = static_cast<std::size_t>(end - text.data());
+  if (error != std::errc() || at == text.size() || (!std::isspace(*end) && *end != '#'))
     fail_input("damaged or truncated PPM header");
   return value;
 }
 
 struct PnmHeader {
-  std::size_t channels, pixels_at;
-  std::uint64_t width, height, most;
+  std::size_t channels, pixels_at = 0;
+  std::uint64_t width = 0, height = 0, most = 0;
 };
 
 PnmHeader read_pnm(Bytes bytes) {
   std::size_t at = 2;
-  PnmHeader h{};
-  h.channels = bytes[1] == '6' ? 3 : 1;
-  h.width = pnm_number(bytes, at);
-  h.height = pnm_number(bytes, at);
-  h.most = pnm_number(bytes, at);
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  PnmHeader h{.channels = text[1] == '6' ? 3u : 1u};
+  h.width = pnm_number(text, at);
+  h.height = pnm_number(text, at);
+  h.most = pnm_number(text, at);
   h.pixels_at = at + 1;  // one white space ends the header
   check_extent(h.width, h.height);
   if (h.most < 1 || h.most > 65535) fail_input("damaged PPM: largest value {}", h.most);

@@ -9,18 +9,13 @@
 namespace nextgrad::codecs {
 namespace {
 
-// Reads numbers of a TIFF structure; 0 past the end.
-struct Tiff {
-  Bytes bytes;
-  bool big_endian;
-  std::uint32_t read(std::size_t at, std::size_t n) const {
-    if (at + n > bytes.size()) return 0;
-    std::uint32_t value = 0;
-    for (std::size_t i = 0; i < n; ++i)
-      value = value << 8 | bytes[at + (big_endian ? i : n - 1 - i)];
-    return value;
-  }
-};
+// A number of n bytes; 0 past the end.
+std::uint32_t number(Bytes bytes, bool big_endian, std::size_t at, std::size_t n) {
+  if (at + n > bytes.size()) return 0;
+  std::uint32_t value = 0;
+  for (std::size_t i = 0; i < n; ++i) value = value << 8 | bytes[at + (big_endian ? i : n - 1 - i)];
+  return value;
+}
 
 }  // namespace
 
@@ -29,20 +24,17 @@ int exif_orientation(Bytes app1) {
   return tiff_orientation(app1.subspan(6));
 }
 
-int tiff_orientation(Bytes body) {
-  if (body.size() < 8) return 1;
-  const bool big = body[0] == 'M' && body[1] == 'M';
-  if (!big && !(body[0] == 'I' && body[1] == 'I')) return 1;
-  const Tiff tiff{body, big};
-  if (tiff.read(2, 2) != 42) return 1;
-  const std::size_t directory = tiff.read(4, 4);
-  const std::uint32_t entries = tiff.read(directory, 2);
+int tiff_orientation(Bytes tiff) {
+  const bool big = number(tiff, true, 0, 2) == 0x4d4d;  // "MM", not "II"
+  const auto read = [&](std::size_t at, std::size_t n) { return number(tiff, big, at, n); };
+  if ((!big && read(0, 2) != 0x4949) || read(2, 2) != 42) return 1;
+  const std::size_t directory = read(4, 4);
   constexpr std::uint32_t kOrientation = 0x0112, kShort = 3;
-  for (std::size_t i = 0; i < entries; ++i) {
+  for (std::size_t i = 0; i < read(directory, 2); ++i) {
     const std::size_t entry = directory + 2 + i * 12;
-    if (entry + 12 > body.size()) break;
-    if (tiff.read(entry, 2) != kOrientation || tiff.read(entry + 2, 2) != kShort) continue;
-    const std::uint32_t value = tiff.read(entry + 8, 2);
+    if (entry + 12 > tiff.size()) break;
+    if (read(entry, 2) != kOrientation || read(entry + 2, 2) != kShort) continue;
+    const std::uint32_t value = read(entry + 8, 2);
     return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
   }
   return 1;
@@ -57,14 +49,10 @@ Header upright_header(std::int64_t height, std::int64_t width, int orientation) 
 Image apply_orientation(Image image, int orientation) {
   if (orientation <= 1 || orientation > 8) return image;
   const bool transposed = orientation >= 5;
-  const bool mirror_x = orientation == 2 || orientation == 3 || orientation == 7 ||
-                        orientation == 8;  // of the stored picture
-  const bool mirror_y =
-      orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-  Image out;
-  out.height = transposed ? image.width : image.height;
-  out.width = transposed ? image.height : image.width;
-  out.pixels.resize(image.pixels.size());
+  const auto is_among = [&](const char* some) { return std::strchr(some, '0' + orientation); };
+  const bool mirror_x = is_among("2378"), mirror_y = is_among("3467");  // of the stored picture
+  Image out{image.height, image.width, std::vector<std::uint8_t>(image.pixels.size())};
+  if (transposed) std::swap(out.height, out.width);
   std::uint8_t* to = out.pixels.data();
   for (std::int64_t y = 0; y < out.height; ++y)
     for (std::int64_t x = 0; x < out.width; ++x, to += 3) {

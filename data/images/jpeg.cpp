@@ -41,16 +41,10 @@ void on_error(j_common_ptr info) {
 // libjpeg continues after damaged data with grey; here that is an error. Harmless oddities of real
 // cameras are not.
 void on_message(j_common_ptr info, int level) {
-  if (level >= 0) return;
-  switch (info->err->msg_code) {
-    case JWRN_EXTRANEOUS_DATA:
-    case JWRN_ADOBE_XFORM:
-    case JWRN_JFIF_MAJOR:
-    case JWRN_TOO_MUCH_DATA:
-      return;
-    default:
-      on_error(info);
-  }
+  constexpr int kHarmless[] = {JWRN_EXTRANEOUS_DATA, JWRN_ADOBE_XFORM, JWRN_JFIF_MAJOR,
+                               JWRN_TOO_MUCH_DATA};
+  const auto* end = std::end(kHarmless);
+  if (level < 0 && std::find(kHarmless, end, info->err->msg_code) == end) on_error(info);
 }
 
 void no_output(j_common_ptr) {}
@@ -86,19 +80,10 @@ ErrorManager::ErrorManager() {
   base.output_message = no_output;
 }
 
-struct Decompressor {
-  jpeg_decompress_struct jpeg{};
-  ErrorManager errors;
-  Decompressor() { jpeg.err = &errors.base; }
-  ~Decompressor() { jpeg_destroy_decompress(&jpeg); }
-  Decompressor(const Decompressor&) = delete;
-  Decompressor& operator=(const Decompressor&) = delete;
-};
-
 // An opened file.
 class Decoder {
  public:
-  explicit Decoder(codecs::Bytes bytes) {
+  explicit Decoder(codecs::Bytes bytes) : Decoder() {
     attempt_or_throw([&] {
       jpeg_create_decompress(&jpeg_);
       jpeg_mem_src(&jpeg_, bytes.data(), bytes.size());
@@ -114,6 +99,10 @@ class Decoder {
     progress_.progress_monitor = on_progress;
     jpeg_.progress = &progress_;
   }
+
+  ~Decoder() { jpeg_destroy_decompress(&jpeg_); }
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
 
   codecs::Header header() const {
     return codecs::upright_header(jpeg_.image_height, jpeg_.image_width, orientation_);
@@ -140,10 +129,10 @@ class Decoder {
   }
 
  private:
+  Decoder() { jpeg_.err = &errors_.base; }  // complete: what throws afterwards calls ~Decoder
   template <class Call>
   void attempt_or_throw(const Call& call) {
-    if (!attempt(decompressor_.errors, call))
-      fail_input("damaged or truncated JPEG: {}", decompressor_.errors.message);
+    if (!attempt(errors_, call)) fail_input("damaged or truncated JPEG: {}", errors_.message);
   }
 
   // Restricts the output to the columns wanted, and skips the rows above. Colour is stored at half
@@ -179,8 +168,8 @@ class Decoder {
     });
   }
 
-  Decompressor decompressor_;
-  jpeg_decompress_struct& jpeg_ = decompressor_.jpeg;
+  ErrorManager errors_;
+  jpeg_decompress_struct jpeg_{};
   jpeg_progress_mgr progress_{};
   int orientation_ = 1;
 };

@@ -95,12 +95,13 @@ class Reader {
   Context context_ = make_context();
 };
 
-// Element `x` of a row packed with 1, 2, 4 or 8 bits each, the first in the highest bits.
-std::uint8_t unpack(const std::uint8_t* row, std::int64_t x, int bits) {
+// Element `x` of a row packed with 1, 2, 4, 8 or 16 bits each, the first in the highest bits.
+int unpack(const std::uint8_t* row, std::int64_t x, int bits) {
   if (bits == 8) return row[x];
+  if (bits == 16) return row[2 * x] * 256 + row[2 * x + 1];
   const std::int64_t per_byte = 8 / bits;
   const int shift = static_cast<int>(8 - bits * (x % per_byte + 1));
-  return static_cast<std::uint8_t>(row[x / per_byte] >> shift & ((1 << bits) - 1));
+  return row[x / per_byte] >> shift & ((1 << bits) - 1);
 }
 
 std::vector<std::uint8_t> encode(std::int64_t height, std::int64_t width, int color_type,
@@ -209,27 +210,6 @@ void PngRows::next(std::span<std::uint8_t> rgb) {
   in_file(state_->path, [&] { state_->reader.row(rgb); });
 }
 
-namespace {
-
-// `class_of(value, x, y)` says what stands in the map for a value of the file.
-template <class ClassOf>
-LabelMap map_values(const spng_ihdr& header, const std::vector<std::uint8_t>& packed,
-                    const ClassOf& class_of) {
-  const std::int64_t height = header.height, width = header.width;
-  const int bits = header.bit_depth;
-  LabelMap label{height, width,
-                 std::vector<std::uint8_t>(static_cast<std::size_t>(height * width))};
-  std::uint8_t* out = label.values.data();
-  for (std::int64_t y = 0; y < height; ++y) {
-    const std::uint8_t* row = packed.data() + y * ((width * bits + 7) / 8);  // of whole bytes
-    for (std::int64_t x = 0; x < width; ++x)
-      *out++ = class_of(bits < 16 ? unpack(row, x, bits) : row[2 * x] * 256 + row[2 * x + 1], x, y);
-  }
-  return label;
-}
-
-}  // namespace
-
 LabelMap codecs::decode_png_label(Bytes bytes, const std::map<int, std::uint8_t>* classes) {
   const Reader r(bytes);
   const auto& header = r.header;
@@ -241,15 +221,11 @@ LabelMap codecs::decode_png_label(Bytes bytes, const std::map<int, std::uint8_t>
   std::vector<std::uint8_t> packed = r.decode(SPNG_FMT_RAW);
   if (classes == nullptr && header.bit_depth == 8)
     return {header.height, header.width, std::move(packed)};
-  int last = -1;  // labels come in runs
-  std::uint8_t mapped = 0;
-  return map_values(header, packed, [&](int value, std::int64_t x, std::int64_t y) {
-    if (value == last) return mapped;
-    last = value;
+  const auto class_of = [&](int value, std::int64_t x, std::int64_t y) {
     if (classes == nullptr) {
       if (value > 255)
         fail_input("label {} at ({}, {}); class indices go to 255 at most", value, x, y);
-      return mapped = static_cast<std::uint8_t>(value);
+      return static_cast<std::uint8_t>(value);
     }
     const auto at = classes->find(value);
     if (at == classes->end())
@@ -257,8 +233,24 @@ LabelMap codecs::decode_png_label(Bytes bytes, const std::map<int, std::uint8_t>
           "label {} at ({}, {}) is none of the values in the description; add it there or correct "
           "the file",
           value, x, y);
-    return mapped = at->second;
-  });
+    return at->second;
+  };
+  const std::int64_t height = header.height, width = header.width;
+  const int bits = header.bit_depth;
+  LabelMap label{height, width, {}};
+  label.values.reserve(static_cast<std::size_t>(height * width));
+  int last = -1;  // labels come in runs
+  std::uint8_t mapped = 0;
+  for (std::int64_t y = 0; y < height; ++y) {
+    const std::uint8_t* row = packed.data() + y * ((width * bits + 7) / 8);  // of whole bytes
+    for (std::int64_t x = 0; x < width; ++x) {
+      const int value = unpack(row, x, bits);
+      if (value != last) mapped = class_of(value, x, y);
+      last = value;
+      label.values.push_back(mapped);
+    }
+  }
+  return label;
 }
 
 std::vector<std::uint8_t> encode_png(const Image& image) {

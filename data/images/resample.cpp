@@ -73,14 +73,6 @@ void resample_row(const std::uint8_t* row, const Taps& taps, std::uint8_t* out) 
   }
 }
 
-void add_row(const std::uint8_t* row, std::int32_t weight, std::size_t n, std::int32_t* sums) {
-  for (std::size_t i = 0; i < n; ++i) sums[i] += row[i] * weight;
-}
-
-void clip_row(const std::int32_t* sums, std::size_t n, std::uint8_t* out) {
-  for (std::size_t i = 0; i < n; ++i) out[i] = clip(sums[i]);
-}
-
 }  // namespace
 
 Image resample(const Image& image, const Rectangle& part, std::int64_t height, std::int64_t width,
@@ -102,10 +94,13 @@ Image resample(const Image& image, const Rectangle& part, std::int64_t height, s
   for (std::int64_t y = 0; y < height; ++y) {
     const Taps::Span& span = rows.spans[static_cast<std::size_t>(y)];
     std::fill(sums.begin(), sums.end(), 1 << (kFraction - 1));
-    for (std::int64_t k = 0; k < span.count; ++k)
-      add_row(narrow.data() + static_cast<std::size_t>(span.first + k) * n,
-              rows.weights[static_cast<std::size_t>(span.at + k)], n, sums.data());
-    clip_row(sums.data(), n, out.pixels.data() + static_cast<std::size_t>(y) * n);
+    for (std::int64_t k = 0; k < span.count; ++k) {
+      const std::uint8_t* row = narrow.data() + static_cast<std::size_t>(span.first + k) * n;
+      const std::int32_t weight = rows.weights[static_cast<std::size_t>(span.at + k)];
+      for (std::size_t i = 0; i < n; ++i) sums[i] += row[i] * weight;
+    }
+    std::transform(sums.begin(), sums.end(), out.pixels.begin() + y * static_cast<std::int64_t>(n),
+                   clip);
   }
   return out;
 }

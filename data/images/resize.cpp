@@ -15,15 +15,17 @@ struct Tap {
   float t;
 };
 
-std::vector<Tap> taps(std::int64_t in, std::int64_t full, std::int64_t begin, std::int64_t n) {
+// Of n positions from `begin` on, among `full`; they count from the input's `origin`.
+std::vector<Tap> make_taps(std::int64_t in, std::int64_t full, std::int64_t begin, std::int64_t n,
+                           std::int64_t origin) {
   std::vector<Tap> result;
   const double scale = static_cast<double>(in) / static_cast<double>(full);
   for (std::int64_t i = begin; i < begin + n; ++i) {
     const double at =
         std::clamp((static_cast<double>(i) + 0.5) * scale - 0.5, 0.0, static_cast<double>(in - 1));
     const auto low = static_cast<std::int64_t>(at);
-    result.push_back(
-        {low, std::min(low + 1, in - 1), static_cast<float>(at - static_cast<double>(low))});
+    result.push_back({low - origin, std::min(low + 1, in - 1) - origin,
+                      static_cast<float>(at - static_cast<double>(low))});
   }
   return result;
 }
@@ -35,24 +37,18 @@ void check_window(const char* what, std::int64_t height, std::int64_t width, con
         w.top, w.full_w, w.full_h, width, height);
 }
 
-// Taps of the window's columns or rows, counted from where a part of the picture begins.
+// Of the window's columns and rows in a picture of height x width, a part of which begins at
+// (top, left).
 struct Taps {
   std::vector<Tap> columns, rows;
-  Taps(const WindowOf& w, std::int64_t height, std::int64_t width)
-      : columns(taps(width, w.full_w, w.left, w.width)),
-        rows(taps(height, w.full_h, w.top, w.height)) {
-    if (w.mirrored) std::reverse(columns.begin(), columns.end());
-  }
-  // The source pixels they read.
+  Taps(const WindowOf& w, std::int64_t height, std::int64_t width, std::int64_t top = 0,
+       std::int64_t left = 0)
+      : columns(make_taps(width, w.full_w, w.left, w.width, left)),
+        rows(make_taps(height, w.full_h, w.top, w.height, top)) {}
+  // The pixels of the part that they read.
   Rectangle source() const {
-    const auto [left, right] = std::minmax(columns.front().low, columns.back().low);
-    const std::int64_t end = std::max(columns.front().high, columns.back().high);
-    return {rows.front().low, left, rows.back().high - rows.front().low + 1,
-            std::max(right, end) - left + 1};
-  }
-  void move(std::int64_t top, std::int64_t left) {
-    for (Tap& t : rows) t.low -= top, t.high -= top;
-    for (Tap& t : columns) t.low -= left, t.high -= left;
+    return {rows.front().low, columns.front().low, rows.back().high - rows.front().low + 1,
+            columns.back().high - columns.front().low + 1};
   }
 };
 
@@ -94,7 +90,8 @@ void blend_rows(const float* low, const float* high, float t, std::size_t n, std
 }
 
 // The taps count from the image's first pixel.
-Image resize_by(const Image& image, const Taps& taps) {
+Image resize_by(const Image& image, Taps taps, bool mirrored) {
+  if (mirrored) std::reverse(taps.columns.begin(), taps.columns.end());
   const auto height = static_cast<std::int64_t>(taps.rows.size());
   const auto width = static_cast<std::int64_t>(taps.columns.size());
   const auto n = static_cast<std::size_t>(width * 3);
@@ -130,20 +127,18 @@ Rectangle source_of(const WindowOf& w, std::int64_t height, std::int64_t width) 
 
 Image resize_bilinear(const ImagePart& part, const WindowOf& w) {
   check_window("resize_bilinear", part.height, part.width, w);
-  Taps taps(w, part.height, part.width);
+  const Taps taps(w, part.height, part.width, part.top, part.left);
   const Rectangle s = taps.source();
-  check(s.top >= part.top && s.left >= part.left &&
-            s.top + s.height <= part.top + part.image.height &&
-            s.left + s.width <= part.left + part.image.width,
-        "resize_bilinear: {}x{}+{}+{} is wanted, {}x{}+{}+{} is there", s.width, s.height, s.left,
-        s.top, part.image.width, part.image.height, part.left, part.top);
-  taps.move(part.top, part.left);
-  return resize_by(part.image, taps);
+  check(s.top >= 0 && s.left >= 0 && s.top + s.height <= part.image.height &&
+            s.left + s.width <= part.image.width,
+        "resize_bilinear: {}x{}+{}+{} of a part of {}x{} are wanted", s.width, s.height, s.left,
+        s.top, part.image.width, part.image.height);
+  return resize_by(part.image, taps, w.mirrored);
 }
 
 Image resize_bilinear(const Image& image, const WindowOf& w) {
   check_window("resize_bilinear", image.height, image.width, w);
-  return resize_by(image, Taps(w, image.height, image.width));
+  return resize_by(image, Taps(w, image.height, image.width), w.mirrored);
 }
 
 Image resize_bilinear(const Image& image, std::int64_t height, std::int64_t width) {

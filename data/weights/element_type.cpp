@@ -93,16 +93,6 @@ std::optional<ElementType> parse_element_type(std::string_view name) {
   return std::nullopt;
 }
 
-std::span<std::uint8_t> ByteBuffer::resize(std::uint64_t bytes) {
-  if (bytes > capacity_ || data_ == nullptr) {
-    data_.reset();  // first, so that the two never stand side by side
-    capacity_ = 0;
-    data_ = std::make_unique_for_overwrite<std::uint8_t[]>(bytes);
-    capacity_ = bytes;
-  }
-  return {data_.get(), bytes};
-}
-
 Tensor decode_elements(ElementType type, const std::uint8_t* data, const Shape& shape) {
   const auto n = static_cast<std::size_t>(shape.numel());
   if (type == boolean) {

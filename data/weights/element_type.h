@@ -42,15 +42,10 @@ const ElementFormat& format_of(ElementType type);
 ElementType element_type(DType dtype);  // in which a tensor of this type is written
 std::optional<ElementType> parse_element_type(std::string_view name);  // "f16"
 
-// Bytes aligned for any element type; what they held is lost when they grow.
-class ByteBuffer {
- public:
-  std::span<std::uint8_t> resize(std::uint64_t bytes);
-
- private:
-  std::unique_ptr<std::uint8_t[]> data_;
-  std::uint64_t capacity_ = 0;
-};
+// Room for elements of any type, not zeroed.
+inline std::unique_ptr<std::uint8_t[]> make_room(std::uint64_t bytes) {
+  return std::make_unique_for_overwrite<std::uint8_t[]>(bytes);
+}
 
 // A tensor of format_of(type).memory from elements as they lie in a file, row-major. `data` is
 // aligned to the element and holds shape.numel() of them.

@@ -1,11 +1,11 @@
 #include "data/weights/safetensors.h"
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
-#include "data/files/crc32.h"
 #include "data/files/file.h"
 #include "data/files/text.h"
 #include "data/weights/safetensors_header.h"
@@ -124,9 +124,12 @@ SafeTensors read_safetensors(const std::string& path) {
     SafeTensorsHeader header = read_safetensors_header(file);
     const auto sums = take_sums(header);
     SafeTensors result{.metadata = std::move(header.metadata), .summed = sums.has_value()};
-    ByteBuffer buffer;
+    std::uint64_t most_bytes = 0;
+    for (const auto& entry : header.entries)
+      most_bytes = std::max(most_bytes, entry.end - entry.begin);
+    const auto room = make_room(most_bytes);
     for (const auto& entry : header.entries) {
-      const auto bytes = buffer.resize(entry.end - entry.begin);
+      const std::span bytes(room.get(), entry.end - entry.begin);
       file.read(header.bytes + entry.begin, bytes);
       if (sums) {
         const auto sum = sums->find(entry.name);

@@ -6,7 +6,6 @@
 #include <set>
 #include <utility>
 
-#include "data/files/crc32.h"
 #include "data/files/text.h"
 #include "tensor/error.h"
 

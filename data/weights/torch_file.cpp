@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <optional>
 
 #include "data/files/file.h"
 #include "data/files/text.h"
@@ -20,17 +21,6 @@ constexpr std::uint64_t kMaxGrowth = 8, kFreeBytes = 1u << 20;
 
 // The magic number 0x1950a86a20f9469cfc6c that opens the older format, pickled.
 constexpr std::string_view kLegacyMagic("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 13);
-
-bool is_zip(std::string_view head) {
-  return head.starts_with("PK\x03\x04");
-}
-bool is_legacy(std::string_view head) {  // after the protocol, from 4 on also a frame
-  return head.starts_with('\x80') &&
-         head.substr(0, 32).find(kLegacyMagic) != std::string_view::npos;
-}
-bool is_tar(std::string_view head) {
-  return head.size() >= 262 && head.substr(257, 5) == "ustar";
-}
 
 // --- numbers of a storage -> tensors ---
 
@@ -60,44 +50,48 @@ Tensor make_tensor(const TorchTensor& t, std::span<const std::uint8_t> storage) 
   if (t.shape.numel() == 0) return decode_elements(t.type, storage.data(), t.shape);
   const std::uint8_t* first = storage.data() + t.offset * bytes;
   if (is_row_major(t)) return decode_elements(t.type, first, t.shape);
-  ByteBuffer buffer;
-  const auto into = buffer.resize(static_cast<std::uint64_t>(t.shape.numel()) * bytes);
-  std::uint8_t* next = into.data();
+  const auto room = make_room(static_cast<std::uint64_t>(t.shape.numel()) * bytes);
+  std::uint8_t* next = room.get();
   gather(t, 0, first, next);
-  return decode_elements(t.type, into.data(), t.shape);
+  return decode_elements(t.type, room.get(), t.shape);
 }
 
-void check_budget(std::uint64_t file_bytes, const TorchWeights& weights) {
-  const std::uint64_t budget = kMaxGrowth * file_bytes + kFreeBytes;
-  std::uint64_t total = 0;
-  for (const TorchTensor& t : weights.tensors) {
-    total += static_cast<std::uint64_t>(t.shape.numel()) * size_of(format_of(t.type).memory);
-    if (total > budget)
-      fail_input(
-          "its tensors share numbers and would take over {} times the file's bytes; save clones "
-          "of what is needed",
-          kMaxGrowth);
+// `size(key)` gives the bytes of a storage in a file of so many, nothing if it is not there;
+// `read(key, into)` those bytes: each is asked for once, in the pickle's order.
+template <class Size, class Read>
+WeightsFile make_weights(const char* format, TorchWeights&& weights, std::uint64_t file_bytes,
+                         const Size& size, const Read& read) {
+  std::uint64_t most_bytes = 0;
+  for (const TorchStorage& storage : weights.storages) {
+    const std::optional<std::uint64_t> bytes = size(storage.key);
+    if (!bytes) fail_input("damaged: storage {} is missing", in_quotes(storage.key));
+    if (*bytes != storage.bytes())
+      fail_input("damaged: storage {} has {} bytes, the pickle tells of {}", in_quotes(storage.key),
+                 *bytes, storage.bytes());
+    most_bytes = std::max(most_bytes, *bytes);
   }
-}
-
-// `read(storage, into)` gives the bytes of a storage; each is asked for once, in the pickle's
-// order.
-template <class Read>
-WeightsFile make_weights(TorchWeights&& weights, const char* format, const Read& read) {
   WeightsFile file{.format = format,
                    .key = std::move(weights.key),
                    .metadata = std::move(weights.metadata),
                    .beside = std::move(weights.beside)};
-  file.tensors.resize(weights.tensors.size());
   std::vector<std::vector<std::size_t>> users(weights.storages.size());
+  std::uint64_t total = 0;
   for (std::size_t i = 0; i < weights.tensors.size(); ++i) {
-    users[weights.tensors[i].storage].push_back(i);
-    file.types.push_back(weights.tensors[i].type);
+    const TorchTensor& t = weights.tensors[i];
+    total += static_cast<std::uint64_t>(t.shape.numel()) * size_of(format_of(t.type).memory);
+    if (total > kMaxGrowth * file_bytes + kFreeBytes)
+      fail_input(
+          "its tensors share numbers and would take over {} times the file's bytes; save clones "
+          "of what is needed",
+          kMaxGrowth);
+    users[t.storage].push_back(i);
+    file.types.push_back(t.type);
   }
-  ByteBuffer buffer;
+  file.tensors.resize(weights.tensors.size());
+  const auto room = make_room(most_bytes);
   for (std::size_t s = 0; s < users.size(); ++s) {
-    const auto bytes = buffer.resize(weights.storages[s].bytes());
-    read(weights.storages[s], bytes);
+    const std::span bytes(room.get(), weights.storages[s].bytes());
+    read(weights.storages[s].key, bytes);
     for (const std::size_t i : users[s])
       file.tensors[i] = {weights.tensors[i].name, make_tensor(weights.tensors[i], bytes)};
   }
@@ -136,18 +130,14 @@ WeightsFile read_zip(const InputFile& file) {
     check_byte_order(std::string(bytes.begin(), bytes.end()) == "little");
   }
   TorchWeights weights = find_weights(parse_pickle(read_small("data.pkl", kMaxPickle)));
-  check_budget(file.size(), weights);
-  for (const TorchStorage& storage : weights.storages) {
-    const auto entry = entries.find(folder + "data/" + storage.key);
-    if (entry == entries.end())
-      fail_input("damaged: storage {} is missing", in_quotes(storage.key));
-    if (entry->second.size != storage.bytes())
-      fail_input("damaged: storage {} has {} bytes, the pickle tells of {}", in_quotes(storage.key),
-                 entry->second.size, storage.bytes());
-  }
-  return make_weights(std::move(weights), "PyTorch zip",
-                      [&](const TorchStorage& storage, std::span<std::uint8_t> into) {
-                        archive.read(folder + "data/" + storage.key, into);
+  const auto storage = [&](const std::string& key) { return folder + "data/" + key; };
+  const auto size = [&](const std::string& key) -> std::optional<std::uint64_t> {
+    const auto entry = entries.find(storage(key));
+    return entry == entries.end() ? std::nullopt : std::optional(entry->second.size);
+  };
+  return make_weights("PyTorch zip", std::move(weights), file.size(), size,
+                      [&](const std::string& key, std::span<std::uint8_t> into) {
+                        archive.read(storage(key), into);
                       });
 }
 
@@ -202,37 +192,30 @@ WeightsFile read_legacy(const std::string& path) {
   const Pickle pickle = take_pickle(rest);
   TorchWeights weights = find_weights(pickle);
   const auto places = take_storages(rest, storage_element_bytes(pickle));
-  check_budget(file.size(), weights);
-  for (const TorchStorage& storage : weights.storages) {
-    const auto found = places.find(storage.key);
-    if (found == places.end() || found->second.size() != storage.bytes())
-      fail_input("damaged: storage {} is missing or of another size", in_quotes(storage.key));
-  }
-  return make_weights(std::move(weights), "PyTorch legacy",
-                      [&](const TorchStorage& storage, std::span<std::uint8_t> into) {
-                        const Bytes bytes = places.at(storage.key);  // not aligned in the file
+  const auto size = [&](const std::string& key) -> std::optional<std::uint64_t> {
+    const auto place = places.find(key);
+    return place == places.end() ? std::nullopt : std::optional(place->second.size());
+  };
+  return make_weights("PyTorch legacy", std::move(weights), file.size(), size,
+                      [&](const std::string& key, std::span<std::uint8_t> into) {
+                        const Bytes bytes = places.at(key);  // not aligned in the file
                         std::copy(bytes.begin(), bytes.end(), into.begin());
                       });
 }
 
 }  // namespace
 
-bool is_torch_file(std::string_view head) {
-  return is_zip(head) || is_legacy(head) || is_tar(head);
-}
-
-WeightsFile read_torch_file(const std::string& path) {
-  return in_file(path, [&] {
-    const InputFile file(path);
-    const std::string head = file.head();
-    if (is_zip(head)) return read_zip(file);
-    if (is_legacy(head)) return read_legacy(path);
-    if (is_tar(head))
-      fail_input(
-          "is a tar archive as PyTorch wrote before 0.1.10; load it in Python and save it again "
-          "with torch.save");
-    fail_input("is no PyTorch file");
-  });
+std::optional<WeightsFile> read_torch_file(const InputFile& file) {
+  const std::string head = file.head();
+  if (head.starts_with("PK\x03\x04")) return read_zip(file);
+  // After the protocol, from 4 on also a frame.
+  if (head.starts_with('\x80') && head.substr(0, 32).find(kLegacyMagic) != head.npos)
+    return read_legacy(file.path());
+  if (head.size() >= 262 && head.substr(257, 5) == "ustar")
+    fail_input(
+        "is a tar archive as PyTorch wrote before 0.1.10; load it in Python and save it again "
+        "with torch.save");
+  return std::nullopt;
 }
 
 }  // namespace nextgrad

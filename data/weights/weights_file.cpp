@@ -39,8 +39,9 @@ std::string file_of(const std::string& path) {
 }
 
 WeightsFile read_file_of(const std::string& path) {
-  const std::string head = InputFile(path).head();
-  if (is_torch_file(head)) return read_torch_file(path);
+  const InputFile input(path);
+  if (std::optional<WeightsFile> torch = read_torch_file(input)) return std::move(*torch);
+  const std::string head = input.head();
   // The first byte of the header is that of a JSON object.
   if (head.size() < 9 || head[8] != '{') refuse(head);
   SafeTensors file = read_safetensors(path);

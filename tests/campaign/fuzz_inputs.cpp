@@ -13,7 +13,6 @@
 #include "apps/report/run_report.h"
 #include "apps/settings/run_config.h"
 #include "apps/training/run_log.h"
-#include "data/files/crc32.h"
 #include "data/files/file.h"
 #include "data/weights/train_state.h"
 #include "tests/data/fuzzing.h"
