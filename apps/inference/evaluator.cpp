@@ -69,11 +69,11 @@ EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& prot
     });
   };
   const auto judge = [&](std::int64_t i, Prepared picture) {
-    auto& [sample, views] = picture;
-    const std::int64_t height = sample.label.height, width = sample.label.width;
-    LabelMap prediction = with_memory_for(
-        called(dataset, i), network_remedy(protocol),
-        [&, &views = views] { return predict_labels(forward, protocol, views, height, width); });
+    Sample& sample = picture.sample;
+    LabelMap prediction = with_memory_for(called(dataset, i), network_remedy(protocol), [&] {
+      return predict_labels(forward, protocol, picture.views, sample.label.height,
+                            sample.label.width);
+    });
     result.matrix.add(sample.label, prediction);
     if (keep.contains(i)) result.pictures.push_back({std::move(sample), std::move(prediction)});
   };

@@ -10,7 +10,6 @@
 #include "nn/random.h"
 
 namespace nextgrad {
-
 namespace {
 
 void append(std::vector<NamedTensor>& all, const std::string& prefix, const StateDict& some) {

@@ -186,8 +186,10 @@ Batch Loader::next() {
   check(s.iteration < s.config.end_iteration, "loader: no batch after iteration {}",
         s.config.end_iteration);
   State::Slot& slot = s.slot_of(s.iteration);
-  while (s.config.workers == 0 && !slot.complete) s.make_next(lock);
-  s.ready.wait(lock, [&] { return slot.complete; });
+  if (s.config.workers > 0)
+    s.ready.wait(lock, [&] { return slot.complete; });
+  else
+    while (!slot.complete && !slot.error) s.make_next(lock);
   if (slot.error) std::rethrow_exception(slot.error);
   lock.unlock();
   Batch batch{Tensor::from(slot.images, batched(s.config.batch, s.samples.image)),

@@ -321,7 +321,10 @@ TEST_CASE_FIXTURE(Fixture, "weights of other classes, or of another order, are n
   output(kEval + "w.pth");
   // The classifier of pictures.
   MSCANClassifier model(segnext_config("nano", 1).encoder, 2);
-  ModelInfo info{"nano", {"cat", "dog"}, {}, 32};
+  ModelInfo info;
+  info.variant = "nano";
+  info.classes = {"cat", "dog"};
+  info.size = 32;
   save_weights(folder / "c.safetensors", model, info);
   CHECK_NOTHROW(load_pretrained(model, folder / "c.safetensors", false, {"cat", "dog"}));
   CHECK_THROWS_AS(load_pretrained(model, folder / "c.safetensors", false, {"dog", "cat"}),

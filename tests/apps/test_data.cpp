@@ -22,7 +22,7 @@ void make_isaid(const fs::path& root, const std::string& name, std::int64_t heig
   Image image{height, width, {}}, label{height, width, {}};
   for (std::int64_t y = 0; y < height; ++y)
     for (std::int64_t x = 0; x < width; ++x) {
-      const Color color = layouts::isaid_colors()[static_cast<std::size_t>(x / 7 % 16)].first;
+      const Color color = layouts::isaid_palette()[static_cast<std::size_t>(x / 7 % 16)];
       label.pixels.insert(label.pixels.end(), color.begin(), color.end());
       for (int c = 0; c < 3; ++c)
         image.pixels.push_back(static_cast<std::uint8_t>(x * 3 + y * 5 + c * 50));
