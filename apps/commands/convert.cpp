@@ -4,6 +4,7 @@
 #include <set>
 
 #include "apps/commands/commands.h"
+#include "apps/help.h"
 #include "apps/inference/checkpoint.h"
 #include "apps/report/progress.h"
 #include "data/files/text.h"
@@ -141,15 +142,7 @@ Command convert_command(CLI::App& root) {
                   "mlp.dwconv.weight); as they are otherwise")
       ->check(CLI::IsMember({"published", "mmseg1"}));
   app->add_flag("--overwrite", a->overwrite, "replace the new file if it exists");
-  app->footer(
-      "A .pth is read without executing any of it: what is no tensor, text or number is skipped,\n"
-      "or refused if it lies among the weights. A .pth written here holds the weights under\n"
-      "state_dict and the metadata under meta; torch.load(FILE, weights_only=True) reads it.\n"
-      "segnext info FILE lists what a file holds.\n"
-      "Examples:\n"
-      "  segnext convert segnext_tiny_512x512_ade_160k.pth tiny.safetensors\n"
-      "  segnext convert runs/camvid/best.safetensors best.pth --half\n"
-      "  segnext convert best.pth encoder.safetensors --encoder-only");
+  app->footer(help::convert);
   return {app, [a] { run_convert(*a); }};
 }
 

@@ -7,6 +7,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/commands/config_options.h"
+#include "apps/help.h"
 #include "apps/inference/pipeline.h"
 #include "apps/report/contact_sheet.h"
 #include "apps/report/progress.h"
@@ -183,13 +184,7 @@ Command data_command(CLI::App& root) {
   add_number(*inspect, "--pictures", a->sheet.pictures, 1, 400, "samples on it");
   inspect->add_option("--json", a->json, "also write everything to this file; - = only that");
   a->options.add_to(*inspect, augmentation_settings(a->augmentation));
-  inspect->footer(
-      "Every file of the split is read. Problems are listed one a line, with their file; if there\n"
-      "are any the exit code is 2.\nExamples:\n"
-      "  segnext data inspect --data ade20k --data-root ADEChallengeData2016 --out sheet.png \\\n"
-      "      --crop 512 --base-size 2048x512\n"
-      "  segnext data inspect --data cityscapes --data-root cityscapes --split val --count 50\n"
-      "  segnext data inspect --data folder --data-root leaves.toml --json leaves.json");
+  inspect->footer(help::data);
   return {app, [a] { run_inspect(*a); }};
 }
 

@@ -3,6 +3,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/commands/protocol_options.h"
+#include "apps/help.h"
 #include "apps/inference/checkpoint.h"
 #include "apps/inference/evaluator.h"
 #include "apps/report/progress.h"
@@ -67,14 +68,7 @@ Command eval_command(CLI::App& root) {
                 "score even if the weights name other classes, or in another order");
   app->add_option("--json", a->json, "also write the scores and exact counts to this file");
   add_placement(*app, a->placement, a->threads);
-  app->footer(
-      "Scores are counted at the labels' own size, as published: logits are upsampled to the\n"
-      "network's input size, averaged where windows overlap, then brought to the labels' size;\n"
-      "probabilities are averaged over scales and mirrored views.\nExamples:\n"
-      "  segnext eval --weights runs/camvid/best.safetensors --data camvid --data-root camvid \\\n"
-      "      --split test --size 480x352 --json test.json\n"
-      "  segnext eval --weights segnext_tiny_ade20k.pth --preset ade20k-tiny \\\n"
-      "      --data ADEChallengeData2016 --multi-scale");
+  app->footer(help::eval);
   return {app, [app, a] {
             use_preset_data(*app, a->protocol.preset, a->data);
             run_eval(*app, *a);

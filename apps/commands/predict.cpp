@@ -6,6 +6,7 @@
 #include "apps/commands/commands.h"
 #include "apps/commands/predict_files.h"
 #include "apps/commands/protocol_options.h"
+#include "apps/help.h"
 #include "apps/inference/checkpoint.h"
 #include "apps/inference/evaluator.h"
 #include "apps/inference/pipeline.h"
@@ -239,15 +240,7 @@ Command predict_command(CLI::App& root) {
   app->add_flag("--any-classes", a->any_classes,
                 "with --data: even if the weights name other classes, or in another order");
   add_placement(*app, a->placement, a->threads);
-  app->footer(
-      "Results keep the images' names (as .png), sub-folders and sizes; several kinds go into\n"
-      "sub-folders. Images that cannot be read are named at the end, the others are done.\n"
-      "Examples:\n"
-      "  segnext predict --weights run/best.safetensors photos/ --output seen\n"
-      "  segnext predict --weights run/best.safetensors 'a/*.jpg' --colour --index\n"
-      "  segnext predict --weights run/best.safetensors --data scenes --split test --count 4\n"
-      "  segnext predict --weights city.pth --preset cityscapes-tiny --data cityscapes \\\n"
-      "      --split test --submission --output upload");
+  app->footer(help::predict);
   return {app, [a, app] {
             if (app->count("--data") > 0) use_preset_data(*app, a->protocol.preset, a->data);
             run_predict(*app, *a);

@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "apps/commands/commands.h"
+#include "apps/help.h"
 #include "apps/inference/pipeline.h"
 #include "apps/report/progress.h"
 #include "apps/training/signals.h"
@@ -168,13 +169,7 @@ Command prepare_command(CLI::App& root) {
   isaid->add_option("--out", a->out, "folder of the patches: img_dir and ann_dir")->required();
   add_number(*isaid, "--patch", a->patch, 32, 8192, "side of a patch in pixels");
   add_number(*isaid, "--overlap", a->overlap, 0, 8191, "pixels that neighbours share");
-  isaid->footer(
-      "Reads DIR/SPLIT/**/NAME.png and NAME_instance_color_RGB.png (the semantic masks), as the\n"
-      "archives unpack. Names and padding are those of MMSegmentation; test images are cut too.\n"
-      "Rows are read one by one, so pictures of any size fit. Patches that are there are kept:\n"
-      "after Ctrl-C the same command continues.\nExample:\n"
-      "  segnext prepare isaid --in iSAID --out iSAID_Patches\n"
-      "  segnext train --data isaid --data-root iSAID_Patches --crop 896 --out run");
+  isaid->footer(help::prepare);
   app->footer("Example:\n  segnext prepare isaid --in iSAID --out iSAID_Patches");
   return {app, [a] { run_isaid(*a); }};
 }

@@ -3,6 +3,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/commands/config_options.h"
+#include "apps/help.h"
 #include "apps/inference/checkpoint.h"
 #include "apps/inference/evaluator.h"
 #include "apps/report/tables.h"
@@ -108,20 +109,7 @@ Command pretrain_command(CLI::App& root) {
   app->add_flag("--any-classes", a->any_classes,
                 "with --eval-only: whatever the classes are called");
   app->add_option("--json", a->json, "with --eval-only: also write the scores to this file");
-  app->footer(
-      "As DeiT and VAN: random resized crops, RandAugment, random erasing, mixup, CutMix, label\n"
-      "smoothing, AdamW on a cosine, averaged weights. The result starts a segmentation model.\n"
-      "Examples:\n"
-      "  segnext pretrain --data idx --data-root /usr/share/datasets/fashion-mnist --size 32 \\\n"
-      "      --epochs 5 --scale-min 0.5 --out runs/fashion      # Debian: dataset-fashion-mnist\n"
-      "  segnext pretrain --data-root imagenet --variant tiny --batch 128 --accumulate 8 \\\n"
-      "      --lr 1e-3 --workers 16 --out runs/imagenet\n"
-      "  segnext pretrain --resume runs/imagenet\n"
-      "  segnext pretrain --eval-only --weights mscan_t.pth \\\n"
-      "      --data-root imagenet --crop-share 0.9\n"
-      "  segnext train --pretrained runs/imagenet/best.safetensors --variant tiny --data camvid "
-      "...\n"
-      "Writes what `segnext train` writes; best.safetensors is the best by top-1.");
+  app->footer(help::pretrain);
   return {app, [a] { run(*a); }};
 }
 

@@ -4,6 +4,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/commands/config_options.h"
+#include "apps/help.h"
 #include "apps/report/progress.h"
 #include "apps/settings/presets.h"
 #include "apps/training/segmentation_task.h"
@@ -62,17 +63,7 @@ Command train_command(CLI::App& root) {
   TrainConfig defaults;
   a->add_to(*app, settings_of(defaults));
   app->get_option("--resume")->excludes("--preset");
-  app->footer(
-      "Every option below --overwrite is also a key of the TOML file: `crop = 256`.\n"
-      "Examples:\n"
-      "  segnext train --out runs/first\n"
-      "  segnext train --data camvid --data-root camvid --variant tiny --crop 256 \\\n"
-      "      --iterations 1000 --no-photometric --val-size 480x352 --out runs/camvid\n"
-      "  segnext train --preset ade20k-tiny --data ADEChallengeData2016 \\\n"
-      "      --pretrained mscan_t.pth --batch 4 --accumulate 4 --out runs/ade\n"
-      "  segnext train --resume runs/camvid\n"
-      "Writes config.toml, log.jsonl, last.safetensors and best.safetensors (PyTorch's names and\n"
-      "layout), state.safetensors (to resume) and report.html. Ctrl-C saves and stops.");
+  app->footer(help::train);
   return {app, [a, preset] { run_train(*a, *preset); }};
 }
 
