@@ -19,6 +19,7 @@
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/gemm.h"
 #include "tensor/cpu/kit/patches.h"
+#include "tensor/extents.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
@@ -27,17 +28,6 @@ namespace {
 
 // Numbers of the input gradient in cache before they are placed.
 constexpr std::int64_t kProducts = 131072;
-
-struct ConvShape {
-  std::int64_t n, h, w, in, oh, ow, out;
-  Window window;
-  int groups;
-  std::int64_t group_in() const { return in / groups; }
-  std::int64_t group_out() const { return out / groups; }
-  std::int64_t patch() const { return std::int64_t{window.kh} * window.kw * group_in(); }
-  std::int64_t pixels() const { return n * oh * ow; }
-  double flops() const { return 2.0 * static_cast<double>(pixels() * out * patch()); }
-};
 
 // The patches that the forward pass multiplies, [kh][kw][I / groups].
 PatchGrid forward_grid(const ConvShape& s, int group) {
@@ -171,16 +161,11 @@ void weight_gradient(const ConvShape& s, const T* x, const T* dy, T* dweight, T*
   }
 }
 
-ConvShape shape_of(const Shape& x, const Shape& weight, const Window& window, int groups) {
-  return {x[0],      x[1],   x[2],  x[3], window.out_h(x[1]), window.out_w(x[2]),
-          weight[0], window, groups};
-}
-
 }  // namespace
 
 Tensor CpuBackend::conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
                           const Window& window, int groups) {
-  const ConvShape s = shape_of(x.shape(), weight.shape(), window, groups);
+  const ConvShape s = conv_shape(x.shape(), weight.shape(), window, groups);
   Tensor y = Tensor::empty({s.n, s.oh, s.ow, s.out}, x.dtype());
   OpScope scope("conv2d", s.flops(),
                 static_cast<double>(x.nbytes() + weight.nbytes() + y.nbytes()));
@@ -194,7 +179,7 @@ Tensor CpuBackend::conv2d(const Tensor& x, const Tensor& weight, const Tensor& b
 
 ConvGradients CpuBackend::conv2d_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                           const Window& window, int groups, Needs needs) {
-  const ConvShape s = shape_of(x.shape(), weight.shape(), window, groups);
+  const ConvShape s = conv_shape(x.shape(), weight.shape(), window, groups);
   const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
   OpScope scope("conv2d backward", products * s.flops(),
                 static_cast<double>(dy.nbytes() + static_cast<std::size_t>(products) * x.nbytes()));

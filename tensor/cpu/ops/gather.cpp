@@ -4,6 +4,7 @@
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/strided.h"
+#include "tensor/extents.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
@@ -33,18 +34,11 @@ void walk(const Shape& x_shape, int axis, const Tensor& index, std::int64_t begi
   }
 }
 
-void check_shapes(const Shape& x, int axis, const Shape& index) {
-  bool ok = x.size() == index.size();
-  for (int a = 0; ok && a < x.size(); ++a) ok = a == axis || index[a] <= x[a];
-  check(ok, "gather: index {} does not fit into {} along axis {}", index.str(), x.str(), axis);
-}
-
 }  // namespace
 
 Tensor CpuBackend::gather(const Tensor& x, int axis, const Tensor& index) {
   OpScope scope("gather", 0, static_cast<double>(x.nbytes() + index.nbytes()));
-  const int at = x.shape().axis(axis);
-  check_shapes(x.shape(), at, index.shape());
+  const int at = gather_axis(x.shape(), axis, index.shape());
   Tensor y = Tensor::empty(index.shape(), x.dtype(), x.device());
   dispatch_all(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
@@ -62,8 +56,7 @@ Tensor CpuBackend::gather_backward(const Shape& x_shape, int axis, const Tensor&
                                    const Tensor& dy) {
   OpScope scope("gather_backward", static_cast<double>(dy.numel()),
                 static_cast<double>(dy.nbytes() + index.nbytes()));
-  const int at = x_shape.axis(axis);
-  check_shapes(x_shape, at, index.shape());
+  const int at = gather_axis(x_shape, axis, index.shape());
   Tensor dx = Tensor::zeros(x_shape, dy.dtype(), dy.device());
   dispatch_float(dy.dtype(), "gather_backward", [&](auto zero) {
     using T = decltype(zero);

@@ -9,6 +9,7 @@
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/lanes.h"
 #include "tensor/cpu/kit/parallel.h"
+#include "tensor/extents.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
@@ -158,24 +159,16 @@ void layer_norm_backward_all(const T* x, const T* gamma, const T* mean, const T*
   }
 }
 
-std::int64_t rows_of(const Tensor& x) {
-  return x.dim(-1) == 0 ? 0 : x.numel() / x.dim(-1);
-}
-
 }  // namespace
 
 NormResult CpuBackend::layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                   double eps) {
   OpScope scope("layer_norm", 8.0 * static_cast<double>(x.numel()),
                 2.0 * static_cast<double>(x.nbytes()));
-  Shape rows_shape;
-  for (int a = 0; a + 1 < x.ndim(); ++a) rows_shape.push_back(x.shape()[a]);
-  NormResult result{Tensor::empty(x.shape(), x.dtype(), x.device()),
-                    Tensor::empty(rows_shape, x.dtype(), x.device()),
-                    Tensor::empty(rows_shape, x.dtype(), x.device())};
+  NormResult result = empty_norm(x, without_axis(x.shape(), x.ndim() - 1));
   dispatch_float(x.dtype(), "layer_norm", [&](auto zero) {
     using T = decltype(zero);
-    layer_norm_all(x.data<T>(), gamma.data<T>(), beta.data<T>(), rows_of(x), x.dim(-1),
+    layer_norm_all(x.data<T>(), gamma.data<T>(), beta.data<T>(), image_rows(x, 1).rows, x.dim(-1),
                    static_cast<T>(eps), result.y.data<T>(), result.mean.data<T>(),
                    result.rstd.data<T>());
   });
@@ -187,14 +180,12 @@ NormGradients CpuBackend::layer_norm_backward(const Tensor& x, const Tensor& gam
                                               const Tensor& dy) {
   OpScope scope("layer_norm_backward", 14.0 * static_cast<double>(x.numel()),
                 3.0 * static_cast<double>(x.nbytes()));
-  NormGradients g{Tensor::empty(x.shape(), x.dtype(), x.device()),
-                  Tensor::empty(gamma.shape(), x.dtype(), x.device()),
-                  Tensor::empty(gamma.shape(), x.dtype(), x.device())};
+  NormGradients g = empty_norm_gradients(x, gamma);
   dispatch_float(x.dtype(), "layer_norm_backward", [&](auto zero) {
     using T = decltype(zero);
     layer_norm_backward_all(x.data<T>(), gamma.data<T>(), mean.data<T>(), rstd.data<T>(),
-                            dy.data<T>(), rows_of(x), x.dim(-1), g.dx.data<T>(), g.dgamma.data<T>(),
-                            g.dbeta.data<T>());
+                            dy.data<T>(), image_rows(x, 1).rows, x.dim(-1), g.dx.data<T>(),
+                            g.dgamma.data<T>(), g.dbeta.data<T>());
   });
   return g;
 }

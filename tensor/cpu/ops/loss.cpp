@@ -36,7 +36,7 @@ double loss_sum(const T* logits, const std::int32_t* labels, std::int64_t pixels
 CrossEntropyResult CpuBackend::cross_entropy(const Tensor& logits, const Tensor& labels,
                                              const Tensor& weights, const CrossEntropyOptions& o) {
   const std::int64_t k = logits.dim(-1), pixels = labels.numel();
-  OpScope scope("cross_entropy", loss_work(labels, k),
+  OpScope scope("cross_entropy", loss_flops(labels, k),
                 static_cast<double>(logits.nbytes() + labels.nbytes()));
   const std::int32_t* at = labels.data<std::int32_t>();
   return dispatch_float(logits.dtype(), "cross_entropy", [&](auto zero) {
@@ -54,7 +54,7 @@ Tensor CpuBackend::cross_entropy_backward(const Tensor& logits, const Tensor& la
                                           const Tensor& weights, const CrossEntropyOptions& o,
                                           const CrossEntropyResult& r, const Tensor& dloss) {
   const std::int64_t k = logits.dim(-1), pixels = labels.numel();
-  OpScope scope("cross_entropy_backward", loss_work(labels, k),
+  OpScope scope("cross_entropy_backward", loss_flops(labels, k),
                 static_cast<double>(2 * logits.nbytes() + labels.nbytes()));
   Tensor dlogits = Tensor::empty(logits.shape(), logits.dtype(), logits.device());
   const std::int32_t* label = labels.data<std::int32_t>();

@@ -10,6 +10,7 @@
 #include "tensor/backend.h"
 #include "tensor/cpu/kit/math.h"
 #include "tensor/error.h"
+#include "tensor/extents.h"
 
 namespace nextgrad::cpu {
 
@@ -60,9 +61,7 @@ double check_labels(const std::int32_t* labels, std::int64_t pixels, std::int64_
             labels[i], i, k, o.ignore_label);
     }
   }
-  using Normalise = CrossEntropyOptions::Normalise;
-  if (o.normalise == Normalise::none) return 1.0;
-  if (o.normalise == Normalise::all) return std::max(static_cast<double>(pixels), 1e-12);
+  if (const double fixed = loss_divisor(pixels, o); fixed != 0) return fixed;
   const T* w = weights.defined() ? weights.data<T>() : nullptr;
   double sum = 0;
   for (std::int64_t i = 0; i < pixels; ++i) {
@@ -115,10 +114,6 @@ inline double sum_in_order(const std::vector<double>& partial) {
   double sum = 0;
   for (const double p : partial) sum += p;
   return sum;
-}
-
-inline double loss_work(const Tensor& labels, std::int64_t k) {
-  return 6.0 * static_cast<double>(labels.numel()) * static_cast<double>(k);
 }
 
 }  // namespace nextgrad::cpu

@@ -12,6 +12,7 @@
 #include "tensor/cpu/kit/lanes.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/team.h"
+#include "tensor/extents.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
@@ -21,8 +22,7 @@ constexpr std::int64_t kRun = 64;       // rows summed in T
 constexpr std::int64_t kBlock = 512;    // channels of a block: its sums stay in L1
 constexpr std::int64_t kChunk = 65536;  // elements of a chunk
 
-struct Extents {
-  std::int64_t images, rows, c, groups;
+struct Extents : NormExtents {
   std::int64_t chunk_rows() const {
     return std::max(kRun, kChunk / std::max<std::int64_t>(1, c) / kRun * kRun);
   }
@@ -32,7 +32,6 @@ struct Extents {
   std::int64_t grain() const {
     return std::max<std::int64_t>(1, kChunk / 2 / std::max<std::int64_t>(1, rows * c));
   }
-  double group_size() const { return static_cast<double>(rows) * static_cast<double>(c / groups); }
 };
 
 // Where task t is: its image, its first element and its rows.
@@ -335,24 +334,11 @@ void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, con
   });
 }
 
-Extents batch_extents(const Tensor& x) {
-  const std::int64_t c = x.dim(-1);
-  return {1, c == 0 ? 0 : x.numel() / c, c, c};
-}
-
-Extents group_extents(const Tensor& x, int groups) {
-  const std::int64_t images = x.dim(0), c = x.dim(-1);
-  check(groups > 0 && c % groups == 0, "group_norm: {} channels in {} groups", c, groups);
-  return {images, images * c == 0 ? 0 : x.numel() / (images * c), c, groups};
-}
-
 NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, const Tensor& beta,
                       double eps, const Extents& e, const Shape& statistics_shape) {
   OpScope scope(name, 7.0 * static_cast<double>(x.numel()), 3.0 * static_cast<double>(x.nbytes()));
   check(x.numel() > 0, "{}: the input {} is empty", name, x.shape().str());
-  NormResult r{Tensor::empty(x.shape(), x.dtype(), x.device()),
-               Tensor::empty(statistics_shape, x.dtype(), x.device()),
-               Tensor::empty(statistics_shape, x.dtype(), x.device())};
+  NormResult r = empty_norm(x, statistics_shape);
   dispatch_float(x.dtype(), name, [&](auto zero) {
     using T = decltype(zero);
     norm_forward(x.data<T>(), gamma.data<T>(), beta.data<T>(), e, eps, r.y.data<T>(),
@@ -365,9 +351,7 @@ NormGradients group_like_backward(const char* name, const Tensor& x, const Tenso
                                   const Tensor& mean, const Tensor& rstd, const Tensor& dy,
                                   const Extents& e) {
   OpScope scope(name, 9.0 * static_cast<double>(x.numel()), 5.0 * static_cast<double>(x.nbytes()));
-  NormGradients g{Tensor::empty(x.shape(), x.dtype(), x.device()),
-                  Tensor::empty(gamma.shape(), x.dtype(), x.device()),
-                  Tensor::empty(gamma.shape(), x.dtype(), x.device())};
+  NormGradients g = empty_norm_gradients(x, gamma);
   dispatch_float(x.dtype(), name, [&](auto zero) {
     using T = decltype(zero);
     norm_backward(x.data<T>(), gamma.data<T>(), mean.data<T>(), rstd.data<T>(), dy.data<T>(), e,
@@ -380,13 +364,13 @@ NormGradients group_like_backward(const char* name, const Tensor& x, const Tenso
 
 NormResult CpuBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                   double eps) {
-  return group_like("batch_norm", x, gamma, beta, eps, batch_extents(x), {x.dim(-1)});
+  return group_like("batch_norm", x, gamma, beta, eps, {batch_extents(x)}, {x.dim(-1)});
 }
 
 NormGradients CpuBackend::batch_norm_backward(const Tensor& x, const Tensor& gamma,
                                               const Tensor& mean, const Tensor& rstd,
                                               const Tensor& dy) {
-  return group_like_backward("batch_norm_backward", x, gamma, mean, rstd, dy, batch_extents(x));
+  return group_like_backward("batch_norm_backward", x, gamma, mean, rstd, dy, {batch_extents(x)});
 }
 
 void CpuBackend::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
@@ -418,7 +402,7 @@ Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Te
   OpScope scope("channel_affine", 2.0 * static_cast<double>(x.numel()),
                 2.0 * static_cast<double>(x.nbytes()));
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  const Extents e = batch_extents(x);
+  const Extents e{batch_extents(x)};
   dispatch_float(x.dtype(), "channel_affine", [&](auto zero) {
     using T = decltype(zero);
     const T *px = x.data<T>(), *a = scale.data<T>(), *b = shift.data<T>();
@@ -440,7 +424,7 @@ Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Te
 
 NormResult CpuBackend::group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                   int groups, double eps) {
-  return group_like("group_norm", x, gamma, beta, eps, group_extents(x, groups),
+  return group_like("group_norm", x, gamma, beta, eps, {group_extents(x, groups)},
                     {x.dim(0), groups});
 }
 
@@ -448,7 +432,7 @@ NormGradients CpuBackend::group_norm_backward(const Tensor& x, const Tensor& gam
                                               const Tensor& mean, const Tensor& rstd,
                                               const Tensor& dy, int groups) {
   return group_like_backward("group_norm_backward", x, gamma, mean, rstd, dy,
-                             group_extents(x, groups));
+                             {group_extents(x, groups)});
 }
 
 }  // namespace nextgrad::cpu

@@ -7,6 +7,7 @@
 
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
+#include "tensor/extents.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
@@ -77,8 +78,8 @@ double reduce_row(const T* x, std::int64_t n) {
 
 // y [outer, inner] = factor * op over r of x [outer, r, inner].
 template <class Op, class T>
-void reduce_middle(const T* x, T* y, std::int64_t outer, std::int64_t r, std::int64_t inner,
-                   double factor) {
+void reduce_middle(const T* x, T* y, const MiddleAxes& e, double factor) {
+  const auto [outer, r, inner] = e;
   const std::int64_t columns = std::min(inner, kColumns);
   const std::int64_t blocks = (inner + kColumns - 1) / kColumns;
   const std::int64_t chunk = std::max(kRun, kChunk / columns);
@@ -124,8 +125,8 @@ void reduce_middle(const T* x, T* y, std::int64_t outer, std::int64_t r, std::in
 
 // index of the first largest of r for each [outer, inner]; NaN is larger than any number.
 template <class T>
-void argmax_middle(const T* x, std::int64_t* y, std::int64_t outer, std::int64_t r,
-                   std::int64_t inner) {
+void argmax_middle(const T* x, std::int64_t* y, const MiddleAxes& e) {
+  const auto [outer, r, inner] = e;
   const std::int64_t grain = std::max<std::int64_t>(1, kChunk / std::max<std::int64_t>(1, r));
   parallel_for(outer * inner, grain, [&](std::int64_t begin, std::int64_t end) {
     std::int64_t o = begin / inner, c = begin % inner;
@@ -181,71 +182,32 @@ double sum_of_chunks(std::int64_t n, Fn&& fn) {
   return sum;
 }
 
-struct Extents {
-  std::int64_t outer = 1, r = 1, inner = 1;
-};
-Extents around(const Shape& shape, int first, int last) {  // axes first..last are the middle
-  Extents e;
-  for (int a = 0; a < shape.size(); ++a) {
-    (a < first ? e.outer : a <= last ? e.r : e.inner) *= shape[a];
-  }
-  return e;
-}
-
-Tensor reduce_group(Reduce op, const Tensor& x, int first, int last, double factor) {
-  const Extents e = around(x.shape(), first, last);
-  Shape shape = x.shape();
-  for (int a = first; a <= last; ++a) shape[a] = 1;
-  Tensor y = Tensor::empty(shape, x.dtype(), x.device());
-  if (y.numel() == 0) return y;
-  dispatch_float(x.dtype(), "reduce", [&](auto zero) {
-    using T = decltype(zero);
-    const auto go = [&](auto f) {
-      reduce_middle<decltype(f)>(x.data<T>(), y.data<T>(), e.outer, e.r, e.inner, factor);
-    };
-    if (op == Reduce::max) {
-      go(Max{});
-    } else if (op == Reduce::min) {
-      go(Min{});
-    } else {
-      go(Sum{});
-    }
-  });
-  return y;
+template <class T>
+void reduce_by(Reduce op, const T* x, T* y, const MiddleAxes& e, double factor) {
+  if (op == Reduce::max) return reduce_middle<Max>(x, y, e, factor);
+  if (op == Reduce::min) return reduce_middle<Min>(x, y, e, factor);
+  reduce_middle<Sum>(x, y, e, factor);
 }
 
 }  // namespace
 
 Tensor CpuBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
   OpScope scope("reduce", static_cast<double>(x.numel()), static_cast<double>(x.nbytes()));
-  std::int64_t count = 1;
-  for (const int a : axes) count *= x.shape()[a];
-  check(count > 0 || op == Reduce::sum, "reduce: no element along the reduced axes of {}",
-        x.shape().str());
-  const double mean = op == Reduce::mean ? 1.0 / static_cast<double>(count) : 1.0;
-  Tensor y = x;
-  for (std::size_t end = axes.size(); end > 0;) {
-    std::size_t begin = end - 1;
-    while (begin > 0 && axes[begin - 1] == axes[begin] - 1) --begin;
-    y = reduce_group(op, y, axes[begin], axes[end - 1], begin == 0 ? mean : 1.0);
-    end = begin;
-  }
-  return axes.empty() ? x.clone() : y;
+  return reduce_groups(op, x, axes, x.dtype(),
+                       [&](const Tensor& from, const MiddleAxes& e, double factor, Tensor& to) {
+                         dispatch_float(x.dtype(), "reduce", [&](auto zero) {
+                           using T = decltype(zero);
+                           reduce_by(op, from.data<T>(), to.data<T>(), e, factor);
+                         });
+                       });
 }
 
 Tensor CpuBackend::argmax(const Tensor& x, int axis) {
-  const int at = x.shape().axis(axis);
-  const Extents e = around(x.shape(), at, at);
-  check(e.r > 0, "argmax: axis {} of {} is empty", axis, x.shape().str());
-  Shape shape;
-  for (int a = 0; a < x.ndim(); ++a) {
-    if (a != at) shape.push_back(x.shape()[a]);
-  }
-  Tensor y = Tensor::empty(shape, DType::i64, x.device());
+  auto [e, y] = prepare_argmax(x, axis);
   OpScope scope("argmax", static_cast<double>(x.numel()),
                 static_cast<double>(x.nbytes() + y.nbytes()));
   dispatch_float(x.dtype(), "argmax", [&](auto zero) {
-    argmax_middle(x.data<decltype(zero)>(), y.data<std::int64_t>(), e.outer, e.r, e.inner);
+    argmax_middle(x.data<decltype(zero)>(), y.data<std::int64_t>(), e);
   });
   return y;
 }

@@ -5,6 +5,7 @@
 
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
+#include "tensor/extents.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
@@ -13,14 +14,13 @@ namespace {
 constexpr std::int64_t kRun = 64;       // rows summed in T
 constexpr std::int64_t kChunk = 65536;  // elements of a chunk
 
-struct Extents {
-  std::int64_t images, rows, c, chunk_rows, chunks;
+struct Extents : ImageRows {
+  std::int64_t chunk_rows, chunks;
 };
 Extents extents(const Tensor& x, const Tensor& mask) {
-  const std::int64_t c = x.dim(-1), images = mask.defined() ? mask.numel() : 1;
-  const std::int64_t rows = images * c == 0 ? 0 : x.numel() / (images * c);
-  const std::int64_t chunk = std::max(kRun, kChunk / std::max<std::int64_t>(1, c) / kRun * kRun);
-  return {images, rows, c, chunk, (rows + chunk - 1) / chunk};
+  const ImageRows e = image_rows(x, mask.defined() ? mask.numel() : 1);
+  const std::int64_t chunk = std::max(kRun, kChunk / std::max<std::int64_t>(1, e.c) / kRun * kRun);
+  return {e, chunk, (e.rows + chunk - 1) / chunk};
 }
 
 // Calls fn(task, image, first row over all images, rows) for each chunk of each image, in parallel.

@@ -6,14 +6,11 @@
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/taps.h"
+#include "tensor/extents.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
-
-struct Extents {
-  std::int64_t n, h, w, c, oh, ow;
-};
 
 std::int64_t row_grain(std::int64_t elements) {
   return std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, elements));
@@ -36,7 +33,8 @@ void blend_pixel(const T* a, const T* b, const Tap& tx, T ty, T* y, std::int64_t
 
 // One tap per output row; `e.oh` of them.
 template <class T>
-void resize_forward(const T* x, T* y, const Extents& e, const std::vector<Tap>& rows, Resize mode) {
+void resize_forward(const T* x, T* y, const ResizeExtents& e, const std::vector<Tap>& rows,
+                    Resize mode) {
   const std::vector<Tap> columns = make_taps(e.w, e.ow, mode);
   parallel_for(e.n * e.oh, row_grain(e.ow * e.c), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
@@ -93,7 +91,7 @@ void fold_row(const T* g, const std::vector<Tap>& columns, T* dx, std::int64_t c
 }
 
 template <class T>
-void resize_backward_all(const T* dy, T* dx, const Extents& e, Resize mode) {
+void resize_backward_all(const T* dy, T* dx, const ResizeExtents& e, Resize mode) {
   const std::vector<Tap> rows = make_taps(e.h, e.oh, mode), columns = make_taps(e.w, e.ow, mode);
   const Readers readers(rows, e.h);
   const std::int64_t wide = e.ow * e.c;
@@ -116,26 +114,18 @@ void resize_backward_all(const T* dy, T* dx, const Extents& e, Resize mode) {
   });
 }
 
-Extents extents(const Shape& x, std::int64_t h, std::int64_t w) {
-  check(x[1] > 0 && x[2] > 0 && h > 0 && w > 0, "resize: from {} to {} x {}", x.str(), h, w);
-  return {x[0], x[1], x[2], x[3], h, w};
-}
-
 }  // namespace
 
 Tensor CpuBackend::resize_band(const Tensor& x, const RowBand& band, std::int64_t w) {
+  check_band(x, band);
   std::vector<Tap> rows = band_taps(band);
-  check(rows.front().first >= band.in_top && rows.back().second < band.in_top + x.dim(1),
-        "resize: rows {} to {} are wanted, {} to {} are there", rows.front().first,
-        rows.back().second, band.in_top, band.in_top + x.dim(1) - 1);
   for (Tap& tap : rows) {
     tap.first -= band.in_top;
     tap.second -= band.in_top;
   }
-  const Extents e = extents(x.shape(), band.out_rows, w);
+  const ResizeExtents e = resize_extents("resize", x.shape(), band.out_rows, w);
   Tensor y = Tensor::empty({e.n, e.oh, w, e.c}, x.dtype(), x.device());
-  OpScope scope("resize", 7.0 * static_cast<double>(y.numel()),
-                static_cast<double>(x.nbytes() + y.nbytes()));
+  OpScope scope("resize", e.flops(), e.bytes(x.dtype()));
   dispatch_float(x.dtype(), "resize", [&](auto zero) {
     using T = decltype(zero);
     resize_forward(x.data<T>(), y.data<T>(), e, rows, Resize::bilinear);
@@ -144,10 +134,9 @@ Tensor CpuBackend::resize_band(const Tensor& x, const RowBand& band, std::int64_
 }
 
 Tensor CpuBackend::resize(const Tensor& x, std::int64_t h, std::int64_t w, Resize mode) {
-  const Extents e = extents(x.shape(), h, w);
+  const ResizeExtents e = resize_extents("resize", x.shape(), h, w);
   Tensor y = Tensor::empty({e.n, h, w, e.c}, x.dtype(), x.device());
-  OpScope scope("resize", 7.0 * static_cast<double>(y.numel()),
-                static_cast<double>(x.nbytes() + y.nbytes()));
+  OpScope scope("resize", e.flops(), e.bytes(x.dtype()));
   dispatch_float(x.dtype(), "resize", [&](auto zero) {
     using T = decltype(zero);
     resize_forward(x.data<T>(), y.data<T>(), e, make_taps(e.h, e.oh, mode), mode);
@@ -156,10 +145,9 @@ Tensor CpuBackend::resize(const Tensor& x, std::int64_t h, std::int64_t w, Resiz
 }
 
 Tensor CpuBackend::resize_backward(const Shape& x_shape, const Tensor& dy, Resize mode) {
-  const Extents e = extents(x_shape, dy.dim(1), dy.dim(2));
+  const ResizeExtents e = resize_extents("resize", x_shape, dy.dim(1), dy.dim(2));
   Tensor dx = Tensor::empty(x_shape, dy.dtype(), dy.device());
-  OpScope scope("resize_backward", 7.0 * static_cast<double>(dy.numel()),
-                static_cast<double>(dx.nbytes() + dy.nbytes()));
+  OpScope scope("resize_backward", e.flops(), e.bytes(dy.dtype()));
   dispatch_float(dy.dtype(), "resize_backward", [&](auto zero) {
     using T = decltype(zero);
     resize_backward_all(dy.data<T>(), dx.data<T>(), e, mode);

@@ -18,14 +18,11 @@
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/simd.h"
 #include "tensor/cpu/kit/taps.h"
+#include "tensor/extents.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
-
-struct Extents {
-  std::int64_t n, h, w, c, oh, ow;
-};
 
 template <class T>
 struct Corners {
@@ -60,7 +57,7 @@ template <class T>
 struct Scratch {
   std::vector<T> low, high, left, right, t, winner;
   std::vector<std::int32_t> candidates;
-  explicit Scratch(const Extents& e)
+  explicit Scratch(const ResizeExtents& e)
       : low(static_cast<std::size_t>(e.c)),
         high(low.size()),
         left(low.size()),
@@ -119,7 +116,7 @@ void argmax_row(const Corners<T>& at, T ty, std::size_t begin, std::size_t end, 
 }
 
 template <class T>
-void resize_argmax_all(const T* x, std::int32_t* y, const Extents& e) {
+void resize_argmax_all(const T* x, std::int32_t* y, const ResizeExtents& e) {
   const std::vector<Tap> rows = make_taps(e.h, e.oh, Resize::bilinear);
   const std::vector<Tap> columns = make_taps(e.w, e.ow, Resize::bilinear);
   const std::vector<std::size_t> row_starts = starts_of(rows, e.h);
@@ -153,9 +150,7 @@ void resize_argmax_all(const T* x, std::int32_t* y, const Extents& e) {
 }  // namespace
 
 Tensor CpuBackend::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) {
-  check(x.dim(1) > 0 && x.dim(2) > 0 && h > 0 && w > 0, "resize_argmax: from {} to {} x {}",
-        x.shape().str(), h, w);
-  const Extents e{x.dim(0), x.dim(1), x.dim(2), x.dim(3), h, w};
+  const ResizeExtents e = resize_extents("resize_argmax", x.shape(), h, w);
   check(e.c > 0, "resize_argmax: no channels in {}", x.shape().str());
   Tensor y = Tensor::empty({e.n, h, w}, DType::i32, x.device());
   OpScope scope("resize_argmax", 4.0 * static_cast<double>(y.numel() * e.c),

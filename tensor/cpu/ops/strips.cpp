@@ -3,6 +3,7 @@
 #include "tensor/cpu/ops/strips.h"
 
 #include "tensor/cpu/cpu_backend.h"
+#include "tensor/extents.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
@@ -11,13 +12,6 @@ namespace {
 
 StripsShape shape_of(const Tensor& x) {
   return {x.dim(0), x.dim(1), x.dim(2), x.dim(3)};
-}
-
-// Multiply-adds of a row and a column strip of every branch, one each per tap and element.
-double flops(const Tensor& x, const std::vector<Strip>& strips) {
-  double taps = 0;
-  for (const Strip& strip : strips) taps += 2.0 * static_cast<double>(strip.row.dim(1));
-  return 2.0 * taps * static_cast<double>(x.numel());
 }
 
 template <class T>
@@ -30,15 +24,11 @@ std::vector<StripOf<T>> pointers(const std::vector<Strip>& strips) {
   return p;
 }
 
-Tensor empty_like(const Tensor& t) {
-  return t.defined() ? Tensor::empty(t.shape(), t.dtype()) : Tensor();
-}
-
 }  // namespace
 
 Tensor CpuBackend::strips(const Tensor& x, const std::vector<Strip>& strips) {
-  OpScope scope("strips", flops(x, strips), 2.0 * static_cast<double>(x.nbytes()));
-  Tensor y = empty_like(x);
+  OpScope scope("strips", strips_flops(x, strips), 2.0 * static_cast<double>(x.nbytes()));
+  Tensor y = Tensor::empty(x.shape(), x.dtype());
   dispatch_float(x.dtype(), "strips", [&](auto tag) {
     using T = decltype(tag);
     strips_forward<T>(shape_of(x), pointers<const T>(strips), x.data<T>(), y.data<T>());
@@ -49,12 +39,9 @@ Tensor CpuBackend::strips(const Tensor& x, const std::vector<Strip>& strips) {
 StripsGradients CpuBackend::strips_backward(const Tensor& x, const std::vector<Strip>& strips,
                                             const Tensor& dy) {
   // Two transposed strips, two weight gradients, and the row results once more.
-  OpScope scope("strips backward", 2.5 * flops(x, strips), 3.0 * static_cast<double>(x.nbytes()));
-  StripsGradients g;
-  g.dx = empty_like(x);
-  for (const Strip& s : strips)
-    g.dstrips.push_back({empty_like(s.row), empty_like(s.row_bias), empty_like(s.column),
-                         empty_like(s.column_bias)});
+  OpScope scope("strips backward", 2.5 * strips_flops(x, strips),
+                3.0 * static_cast<double>(x.nbytes()));
+  StripsGradients g = empty_strips_gradients(x, strips);
   dispatch_float(x.dtype(), "strips", [&](auto tag) {
     using T = decltype(tag);
     cpu::strips_backward<T>(shape_of(x), pointers<const T>(strips), x.data<T>(), dy.data<T>(),

@@ -339,7 +339,7 @@ CrossEntropyResult CpuBackend::upsample_cross_entropy(const Tensor& logits, cons
                                                       const Tensor& weights,
                                                       const CrossEntropyOptions& o) {
   const std::int64_t k = logits.dim(3);
-  OpScope scope("upsample_cross_entropy", loss_work(labels, k),
+  OpScope scope("upsample_cross_entropy", loss_flops(labels, k),
                 static_cast<double>(logits.nbytes() + 2 * labels.nbytes()));
   return dispatch_float(logits.dtype(), "upsample_cross_entropy", [&](auto zero) {
     using T = decltype(zero);
@@ -360,7 +360,7 @@ Tensor CpuBackend::upsample_cross_entropy_backward(const Tensor& logits, const T
                                                    const CrossEntropyResult& r,
                                                    const Tensor& dloss) {
   const std::int64_t k = logits.dim(3);
-  OpScope scope("upsample_cross_entropy_backward", 2 * loss_work(labels, k),
+  OpScope scope("upsample_cross_entropy_backward", 2 * loss_flops(labels, k),
                 static_cast<double>(2 * logits.nbytes() + 2 * labels.nbytes()));
   Tensor dlogits = Tensor::empty(logits.shape(), logits.dtype(), logits.device());
   dispatch_float(logits.dtype(), "upsample_cross_entropy_backward", [&](auto zero) {
