@@ -1,8 +1,9 @@
 // The device itself: memory, transfers, waiting, what it can do at most.
-#include <cstring>
-
 #include "cuda/device/cuda_backend.h"
-#include "cuda/kit/kernel.h"
+
+#include "cuda/device/allocator.h"
+#include "cuda/device/gemm.h"
+#include "cuda/device/transfer.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -88,20 +89,6 @@ Backend* create(int index) {
 
 }  // namespace
 
-#ifndef NEXTGRAD_EMULATE_CUDA
-void allow_shared_bytes(const void* kernel, std::size_t bytes) {
-  static std::mutex mutex;
-  static std::unordered_map<const void*, std::size_t> allowed;
-  const std::scoped_lock lock(mutex);
-  std::size_t& most = allowed[kernel];
-  if (bytes <= most) return;
-  cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(bytes)),
-             "asking for shared memory");
-  most = bytes;
-}
-#endif
-
 CudaBackend::CudaBackend(int index) : index_(index) {
   const int devices = device_count();
   if (index >= devices)
@@ -125,6 +112,8 @@ CudaBackend::CudaBackend(int index) : index_(index) {
   cuda_check(cudaMallocHost(&pinned, sizeof(Fault)), "allocating pinned memory");
   fault_seen_ = new (pinned) Fault{};
 }
+
+CudaBackend::~CudaBackend() = default;
 
 void* CudaBackend::allocate(std::size_t bytes) {
   use_device(index_);

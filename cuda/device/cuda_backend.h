@@ -9,15 +9,11 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <type_traits>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "cuda/device/allocator.h"
-#include "cuda/device/gemm.h"
 #include "cuda/device/produced_statistics.h"
-#include "cuda/device/transfer.h"
+#include "cuda/kit/dispatch.h"
 #include "cuda/kit/launch.h"
 #include "cuda/kit/runtime.h"
 #include "tensor/backend.h"
@@ -25,20 +21,9 @@
 
 namespace nextgrad::cuda {
 
-// Calls fn(T{}) with the C++ type of activations: f32, f64 or bf16; throws for the others.
-template <class Fn>
-decltype(auto) dispatch_activation(DType dtype, const char* op, Fn&& fn) {
-  if (dtype == DType::f32) return fn(float{});
-  if (dtype == DType::f64) return fn(double{});
-  if (dtype == DType::bf16) return fn(bfloat16{});
-  fail("{}: computes in f32, f64 or bf16, got {}; convert with to()", op, name_of(dtype));
-}
-
-// The numbers of an optional tensor; null if it is undefined.
-template <class T>
-T* data_or_null(const Tensor& t) {
-  return t.defined() ? t.data<std::remove_const_t<T>>() : nullptr;
-}
+class CachingAllocator;
+class Gemm;
+class TransferBuffers;
 
 // What a kernel found wrong with its input; the host reads it when it waits.
 struct Fault {
@@ -64,6 +49,7 @@ struct Progress {
 class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(int index);
+  ~CudaBackend() override;
 
   Device device() const override { return {Device::Kind::cuda, index_}; }
   void* allocate(std::size_t bytes) override;
@@ -179,7 +165,8 @@ class CudaBackend final : public Backend {
   // The time of an op is that of its kernels: while a Profile is alive, each op waits for them.
   class Scope {
    public:
-    Scope(const CudaBackend& backend, const char* name, double flops, double bytes)
+    template <class Name>
+    Scope(const CudaBackend& backend, const Name& name, double flops, double bytes)
         : backend_(backend), op_(name, flops, bytes) {
       use_device(backend.index_);
     }
@@ -198,9 +185,19 @@ class CudaBackend final : public Backend {
   }
   Tensor empty_like(const Tensor& x) const { return empty(x.shape(), x.dtype()); }
   void check_faults();
-  // The weight as a product with these activations wants it: rounded, if they are bf16.
-  Tensor product_operand(const Tensor& weight, DType activations) const;
-  Tensor masked_input(const Tensor& x, Activation input, const Tensor& mask);
+  // The loss and its normaliser from blocks' sums of losses and of labels' weights, [blocks, 2].
+  void finish_cross_entropy(const Tensor& partials, const Tensor& labels,
+                            const CrossEntropyOptions& o, const CrossEntropyResult& r);
+  template <class Draw>
+  Tensor random(const char* name, const Shape& shape, DType dtype, const RandomKey& key,
+                const Draw& draw);
+  // c = op(a) op(b) (+ bias), matrices or batches of them; `b` may be a parameter.
+  void product(const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, Tensor& c,
+               const Tensor& bias);
+  // y = base + activation(depthwise(x, weight) + bias); base and bias may be undefined. The window
+  // must have 3 x 3 taps, stride and dilation 1 if the activation is GELU.
+  void depthwise_into(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& base,
+                      const Window& window, Activation activation, Tensor& y);
   // base + mask[image] s[channel] (branch + bias[channel]); any of s, bias and mask may be
   // undefined.
   Tensor residual_sum(const Tensor& base, const Tensor& branch, const Tensor& s, const Tensor& bias,

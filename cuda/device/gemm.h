@@ -1,13 +1,14 @@
 // Matrix products through cuBLASLt.
 #pragma once
 
+#include <array>
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <memory>
 
 #include "cuda/kit/runtime.h"
 #include "tensor/dtype.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cuda {
 
@@ -15,7 +16,7 @@ namespace nextgrad::cuda {
 enum class F32Products { f32, tf32 };
 
 // A product of row-major matrices, or of `batch` of them at a time:
-// C [m, n] = op(A) op(B) + beta C (+ bias [n] in each row), op(A) [m, k], op(B) [k, n].
+// C [m, n] = op(A) op(B) (+ bias [n] in each row), op(A) [m, k], op(B) [k, n].
 // A and B have dtype `in`, C `out`: f32, f64, bf16; bf16 gives bf16 or f32. Accumulates in f32
 // (f64 in f64).
 struct Product {
@@ -27,8 +28,9 @@ struct Product {
   std::int64_t lda = 0, ldb = 0, ldc = 0;  // elements from row to row as stored; 0: dense
   std::int64_t batch = 1;
   std::int64_t stride_a = 0, stride_b = 0, stride_c = 0;  // elements; 0: the same for all
-  double beta = 0;
   const void* bias = nullptr;  // of dtype `out`, as cuBLASLt wants it; with a batch of one
+
+  auto operator<=>(const Product&) const = default;
 };
 
 class Gemm {
@@ -38,18 +40,23 @@ class Gemm {
   Gemm(const Gemm&) = delete;
   Gemm& operator=(const Gemm&) = delete;
 
-  void run(const Product& p);
+  void run(Product p);
   F32Products f32_products = F32Products::f32;
 
  private:
-  struct Plan;  // descriptors and the algorithm for one kind of product
-  struct Key;
+  struct Plan;        // descriptors and the algorithm for one kind of product
+  struct Key {        // what tells kinds apart
+    Product product;  // without addresses
+    F32Products f32_products;
+    std::array<std::uint32_t, 4> alignments;  // of A, B, C and the bias
+    auto operator<=>(const Key&) const = default;
+  };
   Plan& plan(const Product& p);
 
   cudaStream_t stream_;
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;
-  std::map<std::string, std::unique_ptr<Plan>> plans_;
+  std::map<Key, std::unique_ptr<Plan>> plans_;
 };
 
 }  // namespace nextgrad::cuda

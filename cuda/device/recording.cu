@@ -1,5 +1,8 @@
 // Recordings: CUDA graphs captured from the stream.
+#include "cuda/device/allocator.h"
 #include "cuda/device/cuda_backend.h"
+#include "cuda/device/gemm.h"
+#include "cuda/device/transfer.h"
 
 namespace nextgrad::cuda {
 

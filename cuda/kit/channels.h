@@ -10,6 +10,7 @@
 
 #include "cuda/kit/kernel.h"
 #include "cuda/kit/launch.h"
+#include "tensor/extents.h"
 
 namespace nextgrad::cuda {
 
@@ -26,33 +27,26 @@ struct ChannelGrid {
 
 // A thread takes at most `most` rows, fewer where that would leave multiprocessors idle. `shared`:
 // bytes of shared memory a thread. Images, rows and c must not be 0.
-inline ChannelGrid channel_grid(std::int64_t images, std::int64_t rows, std::int64_t c, int pack,
-                                int most, std::size_t shared = 0) {
+inline ChannelGrid channel_grid(const ImageRows& e, int pack, int most, std::size_t shared = 0) {
   constexpr std::int64_t kBlocks = 4 * 132;
-  const std::int64_t packs = c / pack;
-  const std::int64_t widest = std::clamp<std::int64_t>(kThreads / rows, 32, kThreads);
-  const std::int64_t columns = (packs + widest - 1) / widest;
-  const std::int64_t x = (packs + columns - 1) / columns;
-  const std::int64_t y = std::clamp<std::int64_t>(kThreads / x, 1, rows);
+  const std::int64_t packs = e.c / pack;
+  const std::int64_t widest = std::clamp<std::int64_t>(kThreads / e.rows, 32, kThreads);
+  const std::int64_t columns = parts_of(packs, widest), x = parts_of(packs, columns);
+  const std::int64_t y = std::clamp<std::int64_t>(kThreads / x, 1, e.rows);
   const std::int64_t each =
-      std::clamp<std::int64_t>(images * rows * columns / (y * kBlocks), 1, most);
-  ChannelGrid g{{images, rows, c, y * each, (rows + y * each - 1) / (y * each)}, {}};
-  g.grid = {dim3(static_cast<unsigned>(g.blocks()), static_cast<unsigned>(columns)),
-            dim3(static_cast<unsigned>(x), static_cast<unsigned>(y)),
-            static_cast<std::size_t>(x * y) * shared};
+      std::clamp<std::int64_t>(e.images * e.rows * columns / (y * kBlocks), 1, most);
+  ChannelGrid g{{e.images, e.rows, e.c, y * each, parts_of(e.rows, y * each)}, {}};
+  g.grid = {dim3(g.blocks(), columns), dim3(x, y), x * y * shared};
   return g;
 }
-
-// Whether packs of 16 bytes fit: c channels, and each address (null: not used).
-template <class T, class... Pointers>
-bool packs_fit(std::int64_t c, const Pointers*... at) {
-  return c % kPack<T> == 0 && ((reinterpret_cast<std::uintptr_t>(at) % 16 == 0) && ...);
+// For a kernel that maps numbers.
+inline ChannelGrid map_grid(const ImageRows& e, int pack) {
+  return channel_grid(e, pack, 16);
 }
-// Calls fn with the pack's width as a std::integral_constant: 16 bytes if `wide`, else one number.
-template <class T, class Fn>
-decltype(auto) with_pack(bool wide, Fn&& fn) {
-  if (wide) return fn(std::integral_constant<int, kPack<T>>{});
-  return fn(std::integral_constant<int, 1>{});
+// For one whose threads sum K numbers of each channel up, in T's arithmetic.
+template <class T>
+ChannelGrid sums_grid(const ImageRows& e, int pack, int k) {
+  return channel_grid(e, pack, 32, k * pack * sizeof(Compute<T>));
 }
 
 // Where a thread is.
@@ -112,41 +106,16 @@ __device__ __forceinline__ void combine_rows(T (&value)[M], T* shared, Op op = {
   __syncthreads();
 }
 
-// Adds partial sums up in double, in order: a block of 32 channels x 16 rows of threads, and the
-// first row's threads get total[k] = sum over j of partials[j, k, channel], j < n.
-// `shared`: K doubles a thread.
-template <int K, class T>
-__device__ __forceinline__ void column_totals(const T* partials, std::int64_t n, std::int64_t c,
-                                              std::int64_t channel, double* shared,
-                                              double (&total)[K]) {
+// Leaves a thread's K sums of each of its N channels, added up over the block's rows:
+// partials [blocks, K, c].
+template <int N, int M, class C>
+__device__ __forceinline__ void leave_sums(const ChannelPlan& p, const ChannelPlace<N>& place,
+                                           C (&sum)[M], C* partials) {
+  combine_rows(sum, shared_memory<C>());
+  if (threadIdx.y != 0 || !place.inside) return;
+  C* to = partials + std::int64_t{blockIdx.x} * (M / N) * p.c + place.channel;
 #pragma unroll
-  for (int k = 0; k < K; ++k) total[k] = 0;
-  if (channel < c) {
-#pragma unroll 4
-    for (std::int64_t j = threadIdx.y; j < n; j += blockDim.y) {
-#pragma unroll
-      for (int k = 0; k < K; ++k)
-        total[k] += static_cast<double>(partials[(j * K + k) * c + channel]);
-    }
-  }
-  combine_rows(total, shared);
-}
-// The grid for it, `z` of them side by side.
-template <int K>
-Grid totals_grid(std::int64_t c, std::int64_t z = 1) {
-  return {dim3(static_cast<unsigned>((c + 31) / 32), static_cast<unsigned>(z)), dim3(32, 16),
-          32 * 16 * K * sizeof(double)};
-}
-
-// to_k[channel] = sum of partials [n, K, c], K vectors of parameters.
-template <int K, class T>
-__global__ void sum_partials(const T* partials, std::int64_t n, std::int64_t c, T* to_0, T* to_1) {
-  const std::int64_t channel = static_cast<std::int64_t>(blockIdx.x) * 32 + threadIdx.x;
-  double total[K];
-  column_totals(partials, n, c, channel, shared_memory<double>(), total);
-  if (threadIdx.y != 0 || channel >= c) return;
-  to_0[channel] = static_cast<T>(total[0]);
-  if constexpr (K > 1) to_1[channel] = static_cast<T>(total[1]);
+  for (int i = 0; i < M; ++i) to[i / N * p.c + i % N] = sum[i];
 }
 
 }  // namespace nextgrad::cuda

@@ -59,14 +59,19 @@ template <class T>
 constexpr int kPack = static_cast<int>(16 / sizeof(T));
 
 template <int N, class T>
-__device__ __forceinline__ void load(const T* from, Compute<T> (&to)[N]) {
-  Pack<T, N> pack;
+__device__ __forceinline__ Pack<T, N> load_pack(const T* from) {
 #ifdef NEXTGRAD_EMULATE_CUDA
+  Pack<T, N> pack;
   emulation::note_access(from, sizeof pack);
   std::memcpy(static_cast<void*>(&pack), from, sizeof pack);
+  return pack;
 #else
-  pack = *reinterpret_cast<const Pack<T, N>*>(from);
+  return *reinterpret_cast<const Pack<T, N>*>(from);
 #endif
+}
+template <int N, class T>
+__device__ __forceinline__ void load(const T* from, Compute<T> (&to)[N]) {
+  const Pack<T, N> pack = load_pack<N>(from);
 #pragma unroll
   for (int i = 0; i < N; ++i) to[i] = widen(pack.at[i]);
 }
@@ -146,46 +151,42 @@ __device__ __forceinline__ T block_reduce(T value, T* scratch, Op op = {}) {
   return value;
 }
 
+// Of tensors whose blocks begin at first_block[i], the one that a block works for.
+__device__ __forceinline__ int owner_of(int block, const int* first_block, int tensors) {
+  int low = 0, high = tensors;  // the last whose first block is not after this one
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (first_block[middle] <= block ? low : high) = middle;
+  }
+  return low;
+}
+
 // One name for float and double.
 template <class T>
 __device__ __forceinline__ T exponential(T x) {
-  if constexpr (std::is_same_v<T, float>)
-    return expf(x);
-  else
-    return exp(x);
+  return std::exp(x);
 }
 template <class T>
 __device__ __forceinline__ T logarithm(T x) {
-  if constexpr (std::is_same_v<T, float>)
-    return logf(x);
-  else
-    return log(x);
+  return std::log(x);
 }
 template <class T>
 __device__ __forceinline__ T square_root(T x) {
-  if constexpr (std::is_same_v<T, float>)
-    return sqrtf(x);
-  else
-    return sqrt(x);
+  return std::sqrt(x);
 }
 
 // GELU by the error function (Hendrycks and Gimpel, 2016), and its slope.
 template <class T>
+__device__ __forceinline__ T normal_cdf(T x) {
+  return T(0.5) * (T(1) + std::erf(x * T(0.70710678118654752440)));
+}
+template <class T>
 __device__ __forceinline__ T gelu(T x) {
-  if constexpr (std::is_same_v<T, float>)
-    return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
-  else
-    return 0.5 * x * (1.0 + erf(x * 0.70710678118654752440));
+  return x * normal_cdf(x);
 }
 template <class T>
 __device__ __forceinline__ T gelu_slope(T x) {
-  if constexpr (std::is_same_v<T, float>) {
-    const float cdf = 0.5f * (1.0f + erff(x * 0.70710678118654752f));
-    return cdf + x * 0.39894228040143268f * expf(-0.5f * x * x);
-  } else {
-    const double cdf = 0.5 * (1.0 + erf(x * 0.70710678118654752440));
-    return cdf + x * 0.39894228040143267794 * exp(-0.5 * x * x);
-  }
+  return normal_cdf(x) + x * T(0.39894228040143267794) * std::exp(T(-0.5) * x * x);
 }
 
 }  // namespace nextgrad::cuda

@@ -1,52 +1,56 @@
-// The one way to start a kernel: launch("name", kernel, {grid, block, shared bytes}, stream,
-// arguments...).
+// The one way to start a kernel: launch("name", kernel, {blocks, threads, shared bytes}, stream,
+// arguments...). Of a tensor a kernel gets the numbers, or null if it is undefined.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "cuda/kit/runtime.h"
+#include "tensor/tensor.h"
 
 namespace nextgrad::cuda {
 
 struct Grid {
   dim3 blocks, threads;
-  std::size_t shared_bytes = 0;
+  std::size_t shared_bytes = 0;  // at most 48 KiB
 };
 
 constexpr int kThreads = 256;  // of a block, where nothing speaks for another number
 
-// Enough blocks of `threads` for n items; kernels of more than `most` blocks' items loop
-// (for_each_index).
+// How many parts of `size` hold n.
+constexpr std::int64_t parts_of(std::int64_t n, std::int64_t size) {
+  return (n + size - 1) / size;
+}
+
+// Enough blocks of `threads` for n items; kernels of more than `most` blocks' items loop.
 inline Grid grid_for(std::int64_t n, int threads = kThreads, std::int64_t most = 1 << 20) {
-  const std::int64_t blocks = std::clamp<std::int64_t>((n + threads - 1) / threads, 1, most);
-  return {dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(threads))};
+  return {dim3(std::clamp<std::int64_t>(parts_of(n, threads), 1, most)), dim3(threads)};
 }
 
+template <class Parameter, class Argument>
+Parameter argument_for(const Argument& a) {
+  if constexpr (std::is_same_v<Argument, Tensor>)
+    return a.defined() ? a.template data<std::remove_const_t<std::remove_pointer_t<Parameter>>>()
+                       : nullptr;
+  else
+    return Parameter(a);
+}
+
+template <class... Parameters, class... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), const Grid& g, cudaStream_t stream,
+            const Arguments&... arguments) {
 #ifdef NEXTGRAD_EMULATE_CUDA
-template <class... Parameters, class... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), const Grid& g, cudaStream_t stream,
-            Arguments... arguments) {
-  emulation::submit(stream, [=] {
-    emulation::run(name, g.blocks, g.threads, g.shared_bytes,
-                   [&] { kernel(Parameters(arguments)...); });
+  emulation::submit(stream, [=, ... values = argument_for<Parameters>(arguments)] {
+    emulation::run(name, g.blocks, g.threads, g.shared_bytes, [&] { kernel(values...); });
   });
-}
 #else
-// More than 48 KiB of shared memory must be asked for, kernel by kernel.
-void allow_shared_bytes(const void* kernel, std::size_t bytes);
-
-template <class... Parameters, class... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), const Grid& g, cudaStream_t stream,
-            Arguments... arguments) {
-  if (g.shared_bytes > (std::size_t{48} << 10))
-    allow_shared_bytes(reinterpret_cast<const void*>(kernel), g.shared_bytes);
   // clang-format off
-  kernel<<<g.blocks, g.threads, g.shared_bytes, stream>>>(Parameters(arguments)...);
+  kernel<<<g.blocks, g.threads, g.shared_bytes, stream>>>(argument_for<Parameters>(arguments)...);
   // clang-format on
   cuda_check(cudaGetLastError(), name);
-}
 #endif
+}
 
 }  // namespace nextgrad::cuda

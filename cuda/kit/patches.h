@@ -5,67 +5,55 @@
 #include <cstdint>
 
 #include "cuda/kit/index.h"
-#include "tensor/backend.h"
+#include "tensor/extents.h"
 
 namespace nextgrad::cuda {
 
-// Channels [channel, channel + depth) of x [N,H,W,in]; a patch is [kh][kw][depth], then zeros up
-// to `size`.
-struct ConvShape {
-  std::int64_t n, h, w, in, oh, ow, out;
-  Window window;
-  int groups;
+// A convolution by patches: [kh][kw][depth] channels of a group, then zeros up to `size`.
+struct PatchShape : ConvShape {
   int depth, taps, size;
   bool direct;  // the pixels are the patches
 
-  std::int64_t group_out() const { return out / groups; }
-  std::int64_t patch() const { return std::int64_t{taps} * depth; }
-  std::int64_t pixels() const { return n * oh * ow; }
-  double flops() const { return 2.0 * static_cast<double>(pixels() * out * patch()); }
+  PatchShape(const Shape& x, const Shape& weight, const Window& window_, int groups_,
+             std::int64_t pack)
+      : ConvShape(conv_shape(x, weight, window_, groups_)),
+        depth(static_cast<int>(group_in())),
+        taps(window.kh * window.kw),
+        size(0),
+        direct(taps == 1 && window.stride_h == 1 && window.stride_w == 1 && window.pad_h == 0 &&
+               window.pad_w == 0) {
+    size = static_cast<int>(direct ? patch() : parts_of(patch(), pack) * pack);
+    check(n * std::max(h * w, oh * ow) < std::int64_t{1} << 31,
+          "conv2d: {} has too many pixels for one call", x.str());
+  }
 };
 
-inline ConvShape shape_of(const Shape& x, const Shape& weight, const Window& window, int groups,
-                          std::int64_t pack) {
-  ConvShape s{
-      x[0], x[1], x[2], x[3], window.out_h(x[1]), window.out_w(x[2]), weight[0], window, groups,
-      0,    0,    0,    false};
-  const Window& k = window;
-  s.depth = static_cast<int>(x[3] / groups);
-  s.taps = k.kh * k.kw;
-  s.direct = s.taps == 1 && k.stride_h == 1 && k.stride_w == 1 && k.pad_h == 0 && k.pad_w == 0;
-  s.size = static_cast<int>(s.direct ? s.patch() : (s.patch() + pack - 1) / pack * pack);
-  check(s.n * std::max(s.h * s.w, s.oh * s.ow) < std::int64_t{1} << 31,
-        "conv2d: {} has too many pixels for one call", x.str());
-  return s;
-}
-
-// What kernels know of a convolution.
+// What kernels know of one group of it: channels [channel, channel + depth) of x [N,H,W,in].
 struct PatchWork {
-  std::int64_t in;  // of all groups
+  std::int64_t in;
   int h, w, oh, ow, depth, taps, size, channel;
   Window k;
   Divider by_packs, by_depth, by_kw, by_row, by_image;
-};
 
-// A pixel has `packs` packs; pixels are numbered along images of `rows` by `columns`.
-inline PatchWork patch_work(const ConvShape& s, int group, std::int64_t packs, std::int64_t rows,
-                            std::int64_t columns) {
-  return {s.in,
-          static_cast<int>(s.h),
-          static_cast<int>(s.w),
-          static_cast<int>(s.oh),
-          static_cast<int>(s.ow),
-          s.depth,
-          s.taps,
-          s.size,
-          group * s.depth,
-          s.window,
-          Divider(packs),
-          Divider(s.depth),
-          Divider(s.window.kw),
-          Divider(columns),
-          Divider(rows * columns)};
-}
+  // A pixel has `packs` packs; pixels are numbered along images of `rows` by `columns`.
+  PatchWork(const PatchShape& s, int group, std::int64_t packs, std::int64_t rows,
+            std::int64_t columns)
+      : in(s.in),
+        h(static_cast<int>(s.h)),
+        w(static_cast<int>(s.w)),
+        oh(static_cast<int>(s.oh)),
+        ow(static_cast<int>(s.ow)),
+        depth(s.depth),
+        taps(s.taps),
+        size(s.size),
+        channel(group * s.depth),
+        k(s.window),
+        by_packs(packs),
+        by_depth(s.depth),
+        by_kw(s.window.kw),
+        by_row(columns),
+        by_image(rows * columns) {}
+};
 
 // The numbers of one tap at output (oy, ox); null outside the image.
 template <class T>
@@ -92,25 +80,20 @@ __global__ void make_patches(const T* x, T* patches, PatchWork p, int first, int
     const int ox = p.by_row.remainder(inside, oy);
     int tap = p.by_depth.quotient(element), c = p.by_depth.remainder(element, tap);
     const T* from = tap_of(x, p, image, oy, ox, tap);
-    Pack<T, N> pack;
+    Compute<T> pack[N] = {};
     if constexpr (Whole) {
-      if (from != nullptr) {
-        pack = *reinterpret_cast<const Pack<T, N>*>(from + c);
-      } else {
-#pragma unroll
-        for (int k = 0; k < N; ++k) pack.at[k] = narrow<T>(Compute<T>(0));
-      }
+      if (from != nullptr) load<N>(from + c, pack);
     } else {
 #pragma unroll
       for (int k = 0; k < N; ++k) {
-        pack.at[k] = from != nullptr ? from[c] : narrow<T>(Compute<T>(0));
+        if (from != nullptr) pack[k] = widen(from[c]);
         if (++c == p.depth) {
           c = 0;
           from = tap_of(x, p, image, oy, ox, ++tap);
         }
       }
     }
-    *reinterpret_cast<Pack<T, N>*>(patches + i * N) = pack;
+    store<N>(patches + i * N, pack);
   }
 }
 

@@ -22,8 +22,8 @@ inline Axis axis_of(std::int64_t in, std::int64_t out, Resize mode) {
   return {in, out, out > 1 ? in - 1 : 0, 0, std::max<std::int64_t>(out - 1, 1), false};
 }
 
-// value = (1 - t) source[first] + t source[second]; second is first + 1, or first where t is 0: what
-// is not there (at the border, below a band) must not be read, even times 0.
+// value = (1 - t) source[first] + t source[second]; second is first + 1, or first where t is 0:
+// what is not there (at the border, below a band) must not be read, even times 0.
 template <class T>
 struct Tap {
   std::int64_t first, second;

@@ -2,8 +2,9 @@
 // bytes, and multiplied at once. Backward: dy W gives the patches' gradients, from which a thread
 // per pack of dx gathers; dy^T patches is summed piece by piece, so that its order is fixed.
 #include "cuda/device/cuda_backend.h"
+#include "cuda/device/gemm.h"
 #include "cuda/kit/patches.h"
-#include "cuda/ops/column_sums.h"
+#include "cuda/kit/sums.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -27,53 +28,22 @@ __global__ void pad_rows(const Compute<T>* from, T* to, int patch, int size, std
   }
 }
 
-// Bias in every row of y.
-template <class T>
-__global__ void fill_rows(const T* bias, T* y, std::int64_t columns, std::int64_t n) {
-  for (std::int64_t i = global_index(); i < n; i += global_threads()) y[i] = bias[i % columns];
-}
-
-constexpr int kSumColumns = 32, kSumRows = 8;  // of a block
-
-// to [][patch] (+)= the sum of `rows` partial matrices of `columns` numbers, of each `size` of
-// which only the first `patch` are wanted.
-template <class C>
-__global__ void add_pieces(const C* x, C* to, std::int64_t rows, std::int64_t columns, int patch,
-                           int size, bool accumulate) {
-  __shared__ C sums[kSumRows][kSumColumns];
-  const int lane = static_cast<int>(threadIdx.x), line = static_cast<int>(threadIdx.y);
-  const std::int64_t column = std::int64_t{blockIdx.x} * kSumColumns + lane;
-  C sum = 0;
-  if (column < columns) {
-#pragma unroll 8
-    for (std::int64_t r = line; r < rows; r += kSumRows) sum += x[r * columns + column];
-  }
-  sums[line][lane] = sum;
-  __syncthreads();
-  const std::int64_t row = column / size;
-  const int inside = static_cast<int>(column - row * size);
-  if (line != 0 || column >= columns || inside >= patch) return;
-  for (int i = 1; i < kSumRows; ++i) sum += sums[i][lane];
-  C& result = to[row * patch + inside];
-  result = accumulate ? result + sum : sum;
-}
-
 // Patches of pixels [first, first + count) of one group, or the pixels themselves.
 template <class T>
-const T* patches_of(const ConvShape& s, int group, const Tensor& x, const Tensor& buffer,
+const T* patches_of(const PatchShape& s, int group, const Tensor& x, const Tensor& buffer,
                     std::int64_t first, std::int64_t count, cudaStream_t stream) {
   if (s.direct) return x.data<T>() + first * s.in + group * s.depth;
   const int packs = s.size / kPack<T>;
-  const bool whole = s.depth % kPack<T> == 0 && pack_of<T>(s.in, x) > 1;
+  const bool whole = s.depth % kPack<T> == 0 && s.in % kPack<T> == 0 && aligned({x});
   launch("make_patches", whole ? make_patches<T, true> : make_patches<T, false>,
-         grid_for(count * packs), stream, x.data<T>(), buffer.data<T>(),
-         patch_work(s, group, packs, s.oh, s.ow), static_cast<int>(first), static_cast<int>(count));
+         grid_for(count * packs), stream, x, buffer, PatchWork(s, group, packs, s.oh, s.ow), first,
+         count);
   return buffer.data<T>();
 }
 
 // Rows of patches in a chunk.
 template <class T>
-std::int64_t chunk_of(const ConvShape& s) {
+std::int64_t chunk_of(const PatchShape& s) {
   if (s.direct) return s.pixels();
   const auto bytes = static_cast<std::int64_t>(sizeof(T)) * s.size;
   return std::clamp<std::int64_t>(kPatchBytes / bytes, 1, s.pixels());
@@ -81,110 +51,102 @@ std::int64_t chunk_of(const ConvShape& s) {
 
 // The weight as products take it, [out][size] of T.
 template <class T>
-Tensor packed_weight(const ConvShape& s, const Tensor& weight, cudaStream_t stream) {
+Tensor packed_weight(const PatchShape& s, const Tensor& weight, cudaStream_t stream) {
   if (weight.dtype() == dtype_of<T> && s.size == s.patch()) return weight;
   Tensor packed = Tensor::empty({s.out, s.size}, dtype_of<T>, weight.device());
-  launch("pad_rows", pad_rows<T>, grid_for(packed.numel()), stream, weight.data<Compute<T>>(),
-         packed.data<T>(), static_cast<int>(s.patch()), s.size, packed.numel());
+  launch("pad_rows", pad_rows<T>, grid_for(packed.numel()), stream, weight, packed, s.patch(),
+         s.size, packed.numel());
   return packed;
 }
 
-Tensor in_dtype(const Tensor& t, DType dtype) {
-  return t.dtype() == dtype ? t : t.to(dtype);
-}
-
 template <class T>
-Tensor patch_buffer(const ConvShape& s, std::int64_t rows, const Tensor& like) {
+Tensor patch_buffer(const PatchShape& s, std::int64_t rows, const Tensor& like) {
   return Tensor::empty({s.direct ? 0 : rows * s.size}, dtype_of<T>, like.device());
 }
 
 template <class T>
-void forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Tensor& bias,
+void forward(const PatchShape& s, const Tensor& x, const Tensor& weight, const Tensor& bias,
              Tensor& y, Gemm& gemm, cudaStream_t stream) {
-  constexpr bool kTwice = std::is_same_v<T, double>;  // products in f64 add no bias
   const Tensor w = packed_weight<T>(s, weight, stream);
-  const Tensor added = bias.defined() && !kTwice ? in_dtype(bias, dtype_of<T>) : Tensor();
+  const Tensor added = bias.defined() ? bias.to(dtype_of<T>) : Tensor();
   const std::int64_t chunk = chunk_of<T>(s), n = s.group_out();
   const Tensor buffer = patch_buffer<T>(s, chunk, x);
-  const bool filled = kTwice && bias.defined();
-  if constexpr (kTwice)
-    if (filled)
-      launch("fill_rows", fill_rows<T>, grid_for(y.numel()), stream, bias.data<T>(), y.data<T>(),
-             s.out, y.numel());
   for (std::int64_t first = 0; first < s.pixels(); first += chunk) {
     const std::int64_t count = std::min(chunk, s.pixels() - first);
-    for (int g = 0; g < s.groups; ++g) {
-      Product p{count,
-                n,
-                s.size,
-                patches_of<T>(s, g, x, buffer, first, count, stream),
-                w.data<T>() + g * n * s.size,
-                y.data<T>() + first * s.out + g * n};
-      p.transpose_b = true;
-      p.in = p.out = dtype_of<T>;
-      p.lda = s.direct ? s.in : s.size;
-      p.ldc = s.out;
-      p.beta = filled ? 1 : 0;
-      p.bias = added.defined() ? added.data<T>() + g * n : nullptr;
-      gemm.run(p);
-    }
+    for (int g = 0; g < s.groups; ++g)
+      gemm.run({.m = count,
+                .n = n,
+                .k = s.size,
+                .a = patches_of<T>(s, g, x, buffer, first, count, stream),
+                .b = w.data<T>() + g * n * s.size,
+                .c = y.data<T>() + first * s.out + g * n,
+                .transpose_b = true,
+                .in = dtype_of<T>,
+                .out = dtype_of<T>,
+                .lda = s.direct ? s.in : s.size,
+                .ldc = s.out,
+                .bias = added.defined() ? added.data<T>() + g * n : nullptr});
   }
 }
 
 // dx [N,H,W,in] of one group from whole images at a time.
 template <class T>
-void input_gradient(const ConvShape& s, int group, const Tensor& dy, const Tensor& w, Tensor& dx,
+void input_gradient(const PatchShape& s, int group, const Tensor& dy, const Tensor& w, Tensor& dx,
                     Gemm& gemm, cudaStream_t stream) {
   const std::int64_t n = s.group_out(), patches = s.oh * s.ow;
   const std::int64_t images =
       s.direct ? s.n : std::clamp<std::int64_t>(chunk_of<T>(s) / patches, 1, s.n);
   const Tensor buffer = patch_buffer<T>(s, images * patches, dx);
-  const int pack = s.depth % kPack<T> == 0 ? pack_of<T>(s.in, dx) : 1;
+  const bool wide = s.depth % kPack<T> == 0 && s.in % kPack<T> == 0 && aligned({dx});
   for (std::int64_t first = 0; first < s.n; first += images) {
     const std::int64_t count = std::min(images, s.n - first);
-    Product p{count * patches,
-              s.size,
-              n,
-              dy.data<T>() + first * patches * s.out + group * n,
-              w.data<T>() + group * n * s.size,
-              s.direct ? dx.data<T>() + group * s.depth : buffer.data<T>()};
-    p.in = p.out = dtype_of<T>;
-    p.lda = s.out;
-    p.ldc = s.direct ? s.in : s.size;
-    gemm.run(p);
+    gemm.run({.m = count * patches,
+              .n = s.size,
+              .k = n,
+              .a = dy.data<T>() + first * patches * s.out + group * n,
+              .b = w.data<T>() + group * n * s.size,
+              .c = s.direct ? dx.data<T>() + group * s.depth : buffer.data<T>(),
+              .in = dtype_of<T>,
+              .out = dtype_of<T>,
+              .lda = s.out,
+              .ldc = s.direct ? s.in : s.size});
     if (s.direct) continue;
-    const std::int64_t pixels = count * s.h * s.w, packs = s.depth / pack;
+    const std::int64_t pixels = count * s.h * s.w, packs = s.depth / (wide ? kPack<T> : 1);
     check(pixels * packs < std::int64_t{1} << 31, "conv2d: images of {} x {} are too large", s.h,
           s.w);
-    launch("gather_patches", pack == 1 ? gather_patches<T, 1> : gather_patches<T, kPack<T>>,
-           grid_for(pixels * packs), stream, buffer.data<T>(), dx.data<T>(),
-           patch_work(s, group, packs, s.h, s.w), static_cast<int>(first * s.h * s.w),
-           static_cast<int>(pixels));
+    launch("gather_patches", wide ? gather_patches<T, kPack<T>> : gather_patches<T, 1>,
+           grid_for(pixels * packs), stream, buffer, dx, PatchWork(s, group, packs, s.h, s.w),
+           first * s.h * s.w, pixels);
   }
 }
 
-// dweight (+)= dy^T patches over one chunk: pieces of rows, each a product, then their sum.
+// dweight [of a group] (+)= dy^T patches over one chunk: pieces of rows, each a product, then their
+// sum.
 template <class T>
-void add_weight_gradient(const ConvShape& s, int group, const T* patches, const T* dy,
-                         std::int64_t rows, Tensor& dweight, bool accumulate, Gemm& gemm,
-                         cudaStream_t stream) {
+void add_weight_gradient(const PatchShape& s, const T* patches, const T* dy, std::int64_t rows,
+                         const Tensor& dweight, bool accumulate, Gemm& gemm, cudaStream_t stream) {
   using C = Compute<T>;
   const std::int64_t n = s.group_out(), ld = s.direct ? s.in : s.size, each = n * s.size;
   const std::int64_t most = std::clamp<std::int64_t>(
       kPartialBytes / (each * static_cast<std::int64_t>(sizeof(C))), 1, 256);
-  const std::int64_t piece = std::max(kPieceRows, ((rows + most - 1) / most + 63) / 64 * 64);
-  const std::int64_t whole = rows / piece, pieces = (rows + piece - 1) / piece;
-  const Tensor partial = Tensor::empty({pieces * each}, dtype_of<C>, dweight.device());
-  Product p{n, s.size, piece, dy, patches, partial.data<C>()};
-  p.transpose_a = true;
-  p.in = dtype_of<T>;
-  p.out = dtype_of<C>;
-  p.lda = s.out;
-  p.ldb = ld;
-  p.batch = whole;
-  p.stride_a = piece * s.out;
-  p.stride_b = piece * ld;
-  p.stride_c = each;
+  const std::int64_t piece = std::max(kPieceRows, parts_of(parts_of(rows, most), 64) * 64);
+  const std::int64_t whole = rows / piece, pieces = parts_of(rows, piece);
+  const Tensor partial = Tensor::empty({pieces, each}, dtype_of<C>, dweight.device());
+  Product p{.m = n,
+            .n = s.size,
+            .k = piece,
+            .a = dy,
+            .b = patches,
+            .c = partial.data<C>(),
+            .transpose_a = true,
+            .in = dtype_of<T>,
+            .out = dtype_of<C>,
+            .lda = s.out,
+            .ldb = ld,
+            .batch = whole,
+            .stride_a = piece * s.out,
+            .stride_b = piece * ld,
+            .stride_c = each};
   if (whole > 0) gemm.run(p);
   if (whole < pieces) {
     p.batch = 1;
@@ -194,23 +156,20 @@ void add_weight_gradient(const ConvShape& s, int group, const T* patches, const 
     p.c = partial.data<C>() + whole * each;
     gemm.run(p);
   }
-  const auto blocks = static_cast<unsigned>((each + kSumColumns - 1) / kSumColumns);
-  launch("add_pieces", add_pieces<C>, {dim3(blocks), dim3(kSumColumns, kSumRows)}, stream,
-         partial.data<C>(), dweight.data<C>() + group * n * s.patch(), pieces, each,
-         static_cast<int>(s.patch()), s.size, accumulate);
+  add_partials(stream, partial, {{0, dweight, static_cast<int>(s.patch()), s.size, accumulate}});
 }
 
 template <class T>
-void weight_gradient(const ConvShape& s, const Tensor& x, const Tensor& dy, Tensor& dweight,
+void weight_gradient(const PatchShape& s, const Tensor& x, const Tensor& dy, Tensor& dweight,
                      Gemm& gemm, cudaStream_t stream) {
-  const std::int64_t chunk = chunk_of<T>(s);
+  const std::int64_t chunk = chunk_of<T>(s), n = s.group_out();
   const Tensor buffer = patch_buffer<T>(s, chunk, x);
   for (std::int64_t first = 0; first < s.pixels(); first += chunk) {
     const std::int64_t count = std::min(chunk, s.pixels() - first);
     for (int g = 0; g < s.groups; ++g) {
       const T* patches = patches_of<T>(s, g, x, buffer, first, count, stream);
-      add_weight_gradient<T>(s, g, patches, dy.data<T>() + first * s.out + g * s.group_out(), count,
-                             dweight, first > 0, gemm, stream);
+      add_weight_gradient<T>(s, patches, dy.data<T>() + first * s.out + g * n, count,
+                             dweight.slice(0, g * n, (g + 1) * n), first > 0, gemm, stream);
     }
   }
 }
@@ -221,11 +180,9 @@ Tensor CudaBackend::conv2d(const Tensor& x, const Tensor& weight, const Tensor& 
                            const Window& window, int groups) {
   Tensor y =
       empty({x.dim(0), window.out_h(x.dim(1)), window.out_w(x.dim(2)), weight.dim(0)}, x.dtype());
-  dispatch_activation(x.dtype(), "conv2d", [&](auto zero) {
-    using T = decltype(zero);
-    const ConvShape s = shape_of(x.shape(), weight.shape(), window, groups, kPack<T>);
-    Scope scope(*this, "conv2d", s.flops(),
-                static_cast<double>(x.nbytes() + weight.nbytes() + y.nbytes()));
+  dispatch_activation(x.dtype(), "conv2d", [&]<class T>() {
+    const PatchShape s(x.shape(), weight.shape(), window, groups, kPack<T>);
+    Scope scope(*this, "conv2d", s.flops(), x.nbytes() + weight.nbytes() + y.nbytes());
     if (y.numel() > 0 && x.numel() > 0) forward<T>(s, x, weight, bias, y, *gemm_, stream_);
   });
   if (x.numel() > 0) return y;
@@ -242,11 +199,10 @@ ConvGradients CudaBackend::conv2d_backward(const Tensor& x, const Tensor& weight
   if (needs.dx) g.dx = empty(x.shape(), x.dtype());
   if (needs.dweight) g.dweight = empty(weight.shape(), parameters);
   if (needs.dbias) g.dbias = empty({weight.dim(0)}, parameters);
-  dispatch_activation(x.dtype(), "conv2d", [&](auto zero) {
-    using T = decltype(zero);
-    const ConvShape s = shape_of(x.shape(), weight.shape(), window, groups, kPack<T>);
+  dispatch_activation(x.dtype(), "conv2d", [&]<class T>() {
+    const PatchShape s(x.shape(), weight.shape(), window, groups, kPack<T>);
     Scope scope(*this, "conv2d backward", products * s.flops(),
-                static_cast<double>(dy.nbytes() + static_cast<std::size_t>(products) * x.nbytes()));
+                dy.nbytes() + products * x.nbytes());
     if (dy.numel() == 0) {
       for (Tensor* t : {&g.dx, &g.dweight, &g.dbias})
         if (t->defined()) fill(*t, 0);
@@ -258,7 +214,7 @@ ConvGradients CudaBackend::conv2d_backward(const Tensor& x, const Tensor& weight
         input_gradient<T>(s, group, dy, w, g.dx, *gemm_, stream_);
     }
     if (needs.dweight && x.numel() > 0) weight_gradient<T>(s, x, dy, g.dweight, *gemm_, stream_);
-    if (needs.dbias) g.dbias = column_sums(*this, stream_, dy.reshape({s.pixels(), s.out}));
+    if (needs.dbias) g.dbias = column_sums(stream_, dy.reshape({s.pixels(), s.out}));
   });
   return g;
 }

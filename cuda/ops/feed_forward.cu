@@ -1,7 +1,6 @@
 // MSCAN's feed-forward part in evaluation: two products and between them the depth-wise 3x3, which
 // applies its bias and GELU as it writes. The hidden maps are read and written once each.
 #include "cuda/device/cuda_backend.h"
-#include "cuda/ops/depthwise.h"
 
 namespace nextgrad::cuda {
 
@@ -14,9 +13,8 @@ Tensor CudaBackend::feed_forward(const Tensor& base, const Tensor& x, const Feed
   const Window window{.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
   Tensor z = empty_like(wide);
   {
-    Scope scope(*this, "depthwise 3x3 gelu", 18.0 * static_cast<double>(z.numel()),
-                2.0 * static_cast<double>(z.nbytes()));
-    depthwise_forward(stream_, wide, f.taps, f.taps_bias, {}, window, Activation::gelu, z);
+    Scope scope(*this, "depthwise 3x3 gelu", 18.0 * z.numel(), 2.0 * z.nbytes());
+    depthwise_into(wide, f.taps, f.taps_bias, {}, window, Activation::gelu, z);
   }
   return linear_residual(base, z, f.contract, f.contract_bias, Activation::none, {});
 }

@@ -1,124 +1,87 @@
-// Gather along an axis and its transpose. Forward: a thread an element, which finds its place in x
-// by dividing by the index's extents. Backward: a thread adds one line of the axis in order, so
-// that elements chosen twice sum the same way always; no two lines meet.
+// Gather along an axis and its transpose. Forward: a thread an element. Backward: a thread adds one
+// line of the axis in order, so that elements chosen twice sum the same way always; no two lines
+// meet.
 #include "cuda/device/cuda_backend.h"
-#include "cuda/kit/kernel.h"
+#include "cuda/kit/strided.h"
+#include "tensor/extents.h"
 
 namespace nextgrad::cuda {
 namespace {
 
-// The index's axes but the gathered one, from the last, and their strides in x and in the index.
-struct Lines {
-  int axes = 0;
-  std::int64_t extent[Shape::kMaxAxes], in_x[Shape::kMaxAxes], in_index[Shape::kMaxAxes];
-  std::int64_t count = 1;                       // lines
-  std::int64_t length, index_stride, x_stride;  // of the index along the axis; steps along it
-  std::int64_t limit;                           // x's extent along it
+// The gathered axis.
+struct Along {
+  std::int64_t length, step;  // of the index
+  std::int64_t limit, x_step;
 
-  // Where line i begins.
-  __device__ __forceinline__ void begin(std::int64_t i, std::int64_t& at_x,
-                                        std::int64_t& at_index) const {
-    at_x = at_index = 0;
-    for (int a = 0; a < axes; ++a) {
-      const std::int64_t rest = i / extent[a], k = i - rest * extent[a];
-      at_x += k * in_x[a];
-      at_index += k * in_index[a];
-      i = rest;
-    }
+  // Where in x index `chosen` leads to, from the line's beginning; -1 if it is out of range.
+  __device__ __forceinline__ std::int64_t find(std::int64_t chosen, Fault* fault) const {
+    if (chosen >= 0 && chosen < limit) return chosen * x_step;
+    report(fault, Fault::gather_index, chosen, limit);
+    return -1;
   }
 };
 
+// `places`: of the index's elements, the lines in x to which they belong.
 template <class T>
-__global__ void gather_each(const T* x, const std::int64_t* index, Lines lines, Fault* fault,
-                            T* y) {
-  const std::int64_t n = lines.count * lines.length;
-  for (std::int64_t i = global_index(); i < n; i += global_threads()) {
-    // Neighbours in a warp are neighbours in memory: along the axis if it is the last, else in
-    // other lines.
-    const std::int64_t k = lines.index_stride == 1 ? i % lines.length : i / lines.count;
-    std::int64_t at_x, at;
-    lines.begin(lines.index_stride == 1 ? i / lines.length : i - k * lines.count, at_x, at);
-    at += k * lines.index_stride;
-    const std::int64_t chosen = index[at];
-    if (chosen < 0 || chosen >= lines.limit) {
-      report(fault, Fault::gather_index, chosen, lines.limit);
-      y[at] = T{};
-      continue;
-    }
-    y[at] = x[at_x + chosen * lines.x_stride];
+__global__ void gather_each(const T* x, const std::int64_t* index, Walk<1> places, Along along,
+                            Fault* fault, T* y) {
+  for (std::int64_t i = global_index(); i < places.count; i += global_threads()) {
+    const std::int64_t at = along.find(index[i], fault);
+    y[i] = at < 0 ? T{} : x[places.offsets(i).of[0] + at];
   }
 }
 
-// dx is zero at first.
+// `lines`: where each begins, in x and in the index. dx is zero at first.
 template <class T>
-__global__ void scatter_lines(const T* dy, const std::int64_t* index, Lines lines, Fault* fault,
-                              Compute<T>* dx) {
+__global__ void scatter_lines(const T* dy, const std::int64_t* index, Walk<2> lines, Along along,
+                              Fault* fault, Compute<T>* dx) {
   for (std::int64_t i = global_index(); i < lines.count; i += global_threads()) {
-    std::int64_t at_x, at;
-    lines.begin(i, at_x, at);
-    for (std::int64_t k = 0; k < lines.length; ++k, at += lines.index_stride) {
-      const std::int64_t chosen = index[at];
-      if (chosen < 0 || chosen >= lines.limit) {
-        report(fault, Fault::gather_index, chosen, lines.limit);
-        continue;
-      }
-      dx[at_x + chosen * lines.x_stride] += widen(dy[at]);
+    const auto first = lines.offsets(i);
+    for (std::int64_t k = 0; k < along.length; ++k) {
+      const std::int64_t from = first.of[1] + k * along.step, at = along.find(index[from], fault);
+      if (at >= 0) dx[first.of[0] + at] += widen(dy[from]);
     }
   }
 }
 
-Lines lines_of(const Shape& x, int axis, const Shape& index) {
-  bool ok = x.size() == index.size();
-  for (int a = 0; ok && a < x.size(); ++a) ok = a == axis || index[a] <= x[a];
-  check(ok, "gather: index {} does not fit into {} along axis {}", index.str(), x.str(), axis);
-  const Shape in_x = contiguous_strides(x), in_index = contiguous_strides(index);
-  Lines lines{};
-  lines.count = 1;
-  for (int a = x.size(); a-- > 0;) {
-    if (a == axis || index[a] == 1) continue;
-    lines.extent[lines.axes] = index[a];
-    lines.in_x[lines.axes] = in_x[a];
-    lines.in_index[lines.axes++] = in_index[a];
-    lines.count *= index[a];
-  }
-  lines.length = index[axis];
-  lines.index_stride = in_index[axis];
-  lines.x_stride = in_x[axis];
-  lines.limit = x[axis];
-  return lines;
+Along along(const Shape& x, int axis, const Shape& index) {
+  return {index[axis], contiguous_strides(index)[axis], x[axis], contiguous_strides(x)[axis]};
 }
 
 }  // namespace
 
 Tensor CudaBackend::gather(const Tensor& x, int axis, const Tensor& index) {
-  Scope scope(*this, "gather", 0, static_cast<double>(x.nbytes() + index.nbytes()));
-  const Lines lines = lines_of(x.shape(), x.shape().axis(axis), index.shape());
+  Scope scope(*this, "gather", 0, x.nbytes() + index.nbytes());
+  axis = gather_axis(x.shape(), axis, index.shape());
   Tensor y = empty(index.shape(), x.dtype());
   if (y.numel() == 0) return y;
+  Shape strides = contiguous_strides(x.shape());
+  strides[axis] = 0;
+  const Walk<1> places(collapse<1>(index.shape(), {strides}));
   dispatch_all(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    launch("gather", gather_each<T>, grid_for(y.numel()), stream_, x.data<T>(),
-           index.data<std::int64_t>(), lines, fault_, y.data<T>());
+    launch("gather", gather_each<decltype(zero)>, grid_for(y.numel()), stream_, x, index, places,
+           along(x.shape(), axis, index.shape()), fault_, y);
   });
   return y;
 }
 
 Tensor CudaBackend::gather_backward(const Shape& x_shape, int axis, const Tensor& index,
                                     const Tensor& dy) {
-  Scope scope(*this, "gather_backward", static_cast<double>(dy.numel()),
-              static_cast<double>(dy.nbytes() + index.nbytes()));
-  const Lines lines = lines_of(x_shape, x_shape.axis(axis), index.shape());
+  Scope scope(*this, "gather_backward", dy.numel(), dy.nbytes() + index.nbytes());
+  axis = gather_axis(x_shape, axis, index.shape());
   Tensor dx = empty(x_shape, parameter_dtype(dy.dtype()));  // bf16 is summed in f32
-  if (dx.numel() > 0)
-    cuda_check(cudaMemsetAsync(dx.raw(), 0, dx.nbytes(), stream_), "clearing a gradient");
+  if (dx.numel() > 0) dx.fill_(0);
   if (index.numel() > 0) {
-    dispatch_activation(dy.dtype(), "gather_backward", [&](auto zero) {
-      using T = decltype(zero);
-      launch("gather_backward", scatter_lines<T>, grid_for(lines.count), stream_, dy.data<T>(),
-             index.data<std::int64_t>(), lines, fault_, dx.data<Compute<T>>());
+    Shape firsts = index.shape();
+    firsts[axis] = 1;
+    const Walk<2> lines(
+        collapse<2>(firsts, {contiguous_strides(x_shape), contiguous_strides(index.shape())}));
+    dispatch_activation(dy.dtype(), "gather_backward", [&]<class T>() {
+      launch("gather_backward", scatter_lines<T>, grid_for(lines.count), stream_, dy, index, lines,
+             along(x_shape, axis, index.shape()), fault_, dx);
     });
   }
-  return dx.dtype() == dy.dtype() ? dx : dx.to(dy.dtype());
+  return dx.to(dy.dtype());
 }
 
 }  // namespace nextgrad::cuda

@@ -5,9 +5,8 @@
 #include <cmath>
 
 #include "cuda/device/cuda_backend.h"
-#include "cuda/kit/channels.h"
-#include "cuda/kit/kernel.h"
 #include "cuda/kit/row_team.h"
+#include "cuda/kit/sums.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -104,68 +103,21 @@ __global__ void parameter_sums(const T* x, const T* dy, ChannelPlan p, const Com
       sum[N + i] += d[i];
     }
   });
-  combine_rows(sum, shared_memory<C>());
-  if (threadIdx.y != 0 || !place.inside) return;
-  C* to = partials + static_cast<std::int64_t>(blockIdx.x) * 2 * p.c + place.channel;
-#pragma unroll
-  for (int i = 0; i < N; ++i) {
-    to[i] = sum[i];
-    to[p.c + i] = sum[N + i];
-  }
-}
-
-constexpr int kSumRows = 32;  // rows that a thread sums up in T
-
-std::int64_t rows_of(const Tensor& x) {
-  return x.dim(-1) == 0 ? 0 : x.numel() / x.dim(-1);
-}
-
-template <class T>
-void layer_norm_gradients(const Tensor& x, const Tensor& gamma, const Tensor& mean,
-                          const Tensor& rstd, const Tensor& dy, NormGradients& g,
-                          cudaStream_t stream) {
-  using C = Compute<T>;
-  const std::int64_t c = x.dim(-1), rows = rows_of(x);
-  const T *from = x.data<T>(), *from_dy = dy.data<T>();
-  T* to = g.dx.data<T>();
-  with_pack<T>(packs_fit<T>(c, from, from_dy, to), [&](auto width) {
-    constexpr int N = decltype(width)::value;
-    const int lanes = team_lanes(c / N);
-    launch("layer_norm_backward", layer_norm_gradient_rows<T, N>, team_grid(rows, lanes), stream,
-           from, gamma.data<C>(), mean.data<C>(), rstd.data<C>(), from_dy, rows, c, lanes, to);
-    const ChannelGrid sums = channel_grid(1, rows, c, N, kSumRows, 2 * N * sizeof(C));
-    const Tensor partials = Tensor::empty({sums.blocks(), 2, c}, gamma.dtype(), x.device());
-    launch("parameter_sums", parameter_sums<T, N>, sums.grid, stream, from, from_dy, sums.plan,
-           mean.data<C>(), rstd.data<C>(), partials.data<C>());
-    launch("sum_partials", sum_partials<2, C>, totals_grid<2>(c), stream, partials.data<C>(),
-           sums.blocks(), c, g.dgamma.data<C>(), g.dbeta.data<C>());
-  });
+  leave_sums(p, place, sum, partials);
 }
 
 }  // namespace
 
 NormResult CudaBackend::layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                    double eps) {
-  Scope scope(*this, "layer_norm", 8.0 * static_cast<double>(x.numel()),
-              2.0 * static_cast<double>(x.nbytes()));
-  Shape rows_shape;
-  for (int a = 0; a + 1 < x.ndim(); ++a) rows_shape.push_back(x.shape()[a]);
-  const DType parameters = parameter_dtype(x.dtype());
-  NormResult r{empty_like(x), empty(rows_shape, parameters), empty(rows_shape, parameters)};
-  const std::int64_t c = x.dim(-1), rows = rows_of(x);
-  if (rows == 0) return r;
-  dispatch_activation(x.dtype(), "layer_norm", [&](auto zero) {
-    using T = decltype(zero);
-    using C = Compute<T>;
-    const T* from = x.data<T>();
-    T* to = r.y.data<T>();
-    with_pack<T>(packs_fit<T>(c, from, to), [&](auto width) {
-      constexpr int N = decltype(width)::value;
-      const int lanes = team_lanes(c / N);
-      launch("layer_norm", layer_norm_rows<T, N>, team_grid(rows, lanes), stream_, from,
-             gamma.data<C>(), beta.data<C>(), rows, c, lanes, eps, to, r.mean.data<C>(),
-             r.rstd.data<C>());
-    });
+  Scope scope(*this, "layer_norm", 8.0 * x.numel(), 2.0 * x.nbytes());
+  NormResult r = empty_norm(x, without_axis(x.shape(), x.ndim() - 1));
+  const ImageRows e = image_rows(x, 1);
+  if (e.rows == 0) return r;
+  dispatch_packs("layer_norm", e.c, {x, r.y}, [&]<class T, int N>() {
+    const int lanes = team_lanes(e.c / N);
+    launch("layer_norm", layer_norm_rows<T, N>, team_grid(e.rows, lanes), stream_, x, gamma, beta,
+           e.rows, e.c, lanes, eps, r.y, r.mean, r.rstd);
   });
   return r;
 }
@@ -173,16 +125,19 @@ NormResult CudaBackend::layer_norm(const Tensor& x, const Tensor& gamma, const T
 NormGradients CudaBackend::layer_norm_backward(const Tensor& x, const Tensor& gamma,
                                                const Tensor& mean, const Tensor& rstd,
                                                const Tensor& dy) {
-  Scope scope(*this, "layer_norm_backward", 14.0 * static_cast<double>(x.numel()),
-              3.0 * static_cast<double>(x.nbytes()));
-  NormGradients g{empty_like(x), empty_like(gamma), empty_like(gamma)};
-  if (x.numel() == 0) {
-    g.dgamma.fill_(0);
-    g.dbeta.fill_(0);
-    return g;
-  }
-  dispatch_activation(x.dtype(), "layer_norm_backward", [&](auto zero) {
-    layer_norm_gradients<decltype(zero)>(x, gamma, mean, rstd, dy, g, stream_);
+  Scope scope(*this, "layer_norm_backward", 14.0 * x.numel(), 3.0 * x.nbytes());
+  NormGradients g = empty_norm_gradients(x, gamma);
+  if (x.numel() == 0) return g;
+  const ImageRows e = image_rows(x, 1);
+  dispatch_packs("layer_norm_backward", e.c, {x, dy, g.dx}, [&]<class T, int N>() {
+    const int lanes = team_lanes(e.c / N);
+    launch("layer_norm_backward", layer_norm_gradient_rows<T, N>, team_grid(e.rows, lanes), stream_,
+           x, gamma, mean, rstd, dy, e.rows, e.c, lanes, g.dx);
+    const ChannelGrid sums = sums_grid<T>(e, N, 2);
+    const Tensor partials = empty({sums.blocks(), 2, e.c}, gamma.dtype());
+    launch("parameter_sums", parameter_sums<T, N>, sums.grid, stream_, x, dy, sums.plan, mean, rstd,
+           partials);
+    add_partials(stream_, partials, {{0, g.dgamma}, {e.c, g.dbeta}});
   });
   return g;
 }

@@ -1,163 +1,341 @@
 // Batch and group norm in two stages, see channel_statistics.h; batch norm is group norm of one
 // image, a channel a group. Bound: memory; x is read twice and y written (backward: x and dy twice,
 // dx written).
-#include <algorithm>
+#include <cmath>
 
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/channel_statistics.h"
-#include "cuda/ops/norm_kernels.h"
+#include "cuda/kit/sums.h"
 
 namespace nextgrad::cuda {
 namespace {
 
-constexpr int kMapRows = 16;  // rows of a thread that only maps
-
-struct Extents {
-  std::int64_t images, rows, c;
-  int groups;
-  int width() const { return static_cast<int>(c / groups); }
-};
-Extents batch_extents(const Tensor& x) {
-  const std::int64_t c = x.dim(-1);
-  return {1, c == 0 ? 0 : x.numel() / c, c, static_cast<int>(c)};
-}
-Extents group_extents(const Tensor& x, int groups) {
-  const std::int64_t images = x.dim(0), c = x.dim(-1);
-  check(groups > 0 && c % groups == 0, "group_norm: {} channels in {} groups", c, groups);
-  return {images, images * c == 0 ? 0 : x.numel() / (images * c), c, groups};
-}
-dim3 group_blocks(const Extents& e) {
-  return dim3(static_cast<unsigned>(e.images * e.groups));
+// The group, counted over all images, of a thread's channel i; `width` channels a group.
+template <int N>
+__device__ __forceinline__ std::int64_t group_of(const ChannelPlace<N>& place, const ChannelPlan& p,
+                                                 int i, int width) {
+  const std::int64_t k = place.image * p.c + place.channel + i;
+  return width == 1 ? k : k / width;
 }
 
-// mean and rstd [images, groups] of x, whose first stage may have been done: `partials`.
-template <class T>
-void find_statistics(const Tensor& x, const Extents& e, double eps, Tensor partials, Tensor& mean,
-                     Tensor& rstd, cudaStream_t stream) {
-  using C = Compute<T>;
-  const T* from = x.data<T>();
-  with_pack<T>(packs_fit<T>(e.c, from), [&](auto width) {
-    constexpr int N = decltype(width)::value;
-    const ChannelGrid g = moments_grid<T>(e.images, e.rows, e.c, N);
-    if (!partials.defined()) {
-      partials = Tensor::empty({g.blocks(), 2, e.c}, mean.dtype(), x.device());
-      launch("moments", moments<T, N>, g.grid, stream, from, g.plan, partials.data<C>());
-    }
-    if (e.width() == 1 && e.images == 1) {
-      finish_statistics(partials, g.plan, eps, mean, rstd, stream);
-    } else {
-      launch("finish_groups", finish_groups<C>, {group_blocks(e), dim3(kThreads)}, stream,
-             partials.data<C>(), g.plan, e.groups, eps, mean.data<C>(), rstd.data<C>());
-    }
+template <class T, int N>
+__global__ void moments(const T* x, ChannelPlan p, Compute<T>* partials) {
+  const ChannelPlace<N> place(p);
+  Compute<T> shift[N] = {};
+  if (place.inside) load<N>(x + place.at(p, place.first), shift);
+  Moments<Compute<T>, N> m(shift);
+  place.for_rows(p, [&](std::int64_t at) {
+    Compute<T> v[N];
+    load<N>(x + at, v);
+    m.add(v);
   });
+  m.leave(p, place, partials);
 }
 
-template <class T>
-void run_normalise(const Tensor& x, const Extents& e, const Tensor& mean, const Tensor& rstd,
-                   const Tensor& gamma, const Tensor& beta, Tensor& y, cudaStream_t stream) {
-  using C = Compute<T>;
-  const T* from = x.data<T>();
-  T* to = y.data<T>();
-  with_pack<T>(packs_fit<T>(e.c, from, to), [&](auto width) {
-    constexpr int N = decltype(width)::value;
-    const ChannelGrid g = channel_grid(e.images, e.rows, e.c, N, kMapRows);
-    launch("normalise", normalise<T, N>, g.grid, stream, from, g.plan, e.width(),
-           data_or_null<C>(mean), data_or_null<C>(rstd), gamma.data<C>(), beta.data<C>(), to);
-  });
-}
+// Combines partials in double: of each its n rows, the mean, less a shift, times n, and M2. Chan,
+// Golub and LeVeque, "Algorithms for computing the sample variance", 1983, eq. 2.1, with all means
+// at once.
+struct Combined {
+  double shift, sum = 0, square = 0;
 
-// From the partials of gradient_sums: coefficients [images, 3, c], dgamma, dbeta.
-template <class C>
-void finish_gradients(const Tensor& partials, const ChannelPlan& p, const Extents& e,
-                      const Tensor& gamma, const Tensor& rstd, Tensor& coefficients,
-                      NormGradients& g, cudaStream_t stream) {
-  if (e.width() == 1 && e.images == 1) {
-    launch("finish_channel_gradients", finish_channel_gradients<C>, totals_grid<2>(e.c), stream,
-           partials.data<C>(), p, gamma.data<C>(), rstd.data<C>(), g.dgamma.data<C>(),
-           g.dbeta.data<C>(), coefficients.data<C>());
-    return;
+  // Of channel `at`[0] in chunk j.
+  template <class C>
+  __device__ __forceinline__ void add(const ChannelPlan& p, std::int64_t j, const C* at) {
+    const std::int64_t left = p.rows - j * p.chunk;
+    const double n = static_cast<double>(left < p.chunk ? left : p.chunk);
+    const double d = static_cast<double>(at[0]) - shift;
+    sum += n * d;
+    square += n * d * d + static_cast<double>(at[p.c]);
   }
-  const Tensor totals = Tensor::empty({e.images, 2, e.c}, DType::f64, partials.device());
-  launch("image_totals", image_totals<C>,
-         totals_grid<2>(e.c, std::min<std::int64_t>(e.images, 65535)), stream, partials.data<C>(),
-         p, totals.data<double>());
-  launch("group_coefficients", group_coefficients<C>, {group_blocks(e), dim3(128)}, stream,
-         totals.data<double>(), p, e.groups, gamma.data<C>(), rstd.data<C>(),
-         coefficients.data<C>());
-  launch("group_parameters", group_parameters<C>, grid_for(e.c), stream, totals.data<double>(), p,
-         e.groups, rstd.data<C>(), g.dgamma.data<C>(), g.dbeta.data<C>());
+  template <class C>
+  __device__ __forceinline__ void finish(double n, double eps, C* mean, C* rstd) const {
+    const double variance = (square - sum * sum / n) / n;
+    *mean = static_cast<C>(shift + sum / n);
+    *rstd = static_cast<C>(1.0 / sqrt((variance < 0 ? 0.0 : variance) + eps));
+  }
+};
+
+// A block of 32 channels x 16 rows of threads.
+template <class C>
+__global__ void finish_channels(const C* partials, ChannelPlan p, double eps, C* mean, C* rstd) {
+  const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
+  const bool inside = channel < p.c;
+  Combined all{inside ? static_cast<double>(partials[channel]) : 0.0};
+  if (inside) {
+#pragma unroll 4
+    for (std::int64_t j = threadIdx.y; j < p.chunks; j += blockDim.y)
+      all.add(p, j, partials + j * 2 * p.c + channel);
+  }
+  double total[2] = {all.sum, all.square};
+  combine_rows(total, shared_memory<double>());
+  if (threadIdx.y != 0 || !inside) return;
+  Combined{all.shift, total[0], total[1]}.finish(static_cast<double>(p.rows), eps, mean + channel,
+                                                 rstd + channel);
 }
 
-template <class T>
-void norm_gradients(const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
-                    const Tensor& dy, const Extents& e, NormGradients& g, cudaStream_t stream) {
-  using C = Compute<T>;
-  const T *from = x.data<T>(), *from_dy = dy.data<T>();
-  T* to = g.dx.data<T>();
-  with_pack<T>(packs_fit<T>(e.c, from, from_dy, to), [&](auto width) {
-    constexpr int N = decltype(width)::value;
-    const ChannelGrid sums = moments_grid<T>(e.images, e.rows, e.c, N);
-    const Tensor partials = Tensor::empty({sums.blocks(), 2, e.c}, gamma.dtype(), x.device());
-    Tensor coefficients = Tensor::empty({e.images, 3, e.c}, gamma.dtype(), x.device());
-    launch("gradient_sums", gradient_sums<T, N>, sums.grid, stream, from, from_dy, sums.plan,
-           e.width(), mean.data<C>(), partials.data<C>());
-    finish_gradients<C>(partials, sums.plan, e, gamma, rstd, coefficients, g, stream);
-    const ChannelGrid map = channel_grid(e.images, e.rows, e.c, N, kMapRows);
-    launch("input_gradient", input_gradient<T, N>, map.grid, stream, from, from_dy, map.plan,
-           e.width(), mean.data<C>(), coefficients.data<C>(), to);
+// A block a group of an image: its chunks' channels in order.
+template <class C>
+__global__ void finish_groups(const C* partials, ChannelPlan p, int groups, double eps, C* mean,
+                              C* rstd) {
+  __shared__ double scratch[32];
+  const std::int64_t image = blockIdx.x / groups, width = p.c / groups;
+  const C* of = partials + image * p.chunks * 2 * p.c + (blockIdx.x - image * groups) * width;
+  Combined all{static_cast<double>(of[0])};
+  for (std::int64_t i = threadIdx.x; i < p.chunks * width; i += blockDim.x) {
+    const std::int64_t j = i / width;
+    all.add(p, j, of + j * 2 * p.c + i - j * width);
+  }
+  all.sum = block_reduce(all.sum, scratch);
+  all.square = block_reduce(all.square, scratch);
+  if (threadIdx.x == 0)
+    all.finish(static_cast<double>(p.rows * width), eps, mean + blockIdx.x, rstd + blockIdx.x);
+}
+
+// y = (x - mean) (rstd gamma) + beta; mean and rstd are [images, groups], null: 0 and 1.
+template <class T, int N>
+__global__ void normalise(const T* x, ChannelPlan p, int width, const Compute<T>* mean,
+                          const Compute<T>* rstd, const Compute<T>* gamma, const Compute<T>* beta,
+                          T* y) {
+  const ChannelPlace<N> place(p);
+  Compute<T> m[N] = {}, a[N] = {}, b[N] = {};
+  if (place.inside) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const std::int64_t k = place.channel + i, group = group_of(place, p, i, width);
+      m[i] = mean != nullptr ? mean[group] : Compute<T>(0);
+      a[i] = rstd != nullptr ? rstd[group] * gamma[k] : gamma[k];
+      b[i] = beta[k];
+    }
+  }
+  place.for_rows(p, [&](std::int64_t at) {
+    Compute<T> v[N];
+    load<N>(x + at, v);
+#pragma unroll
+    for (int i = 0; i < N; ++i) v[i] = (v[i] - m[i]) * a[i] + b[i];
+    store<N>(y + at, v);
   });
 }
 
-// What batch and group norm share, behind their names and their extents.
+// partials [images * chunks, 2, c]: the sums of dy and of dy (x - mean).
+template <class T, int N>
+__global__ void gradient_sums(const T* x, const T* dy, ChannelPlan p, int width,
+                              const Compute<T>* mean, Compute<T>* partials) {
+  const ChannelPlace<N> place(p);
+  Compute<T> m[N] = {}, sum[2 * N] = {};
+  if (place.inside) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) m[i] = mean[group_of(place, p, i, width)];
+  }
+  place.for_rows(p, [&](std::int64_t at) {
+    Compute<T> v[N], d[N];
+    load<N>(x + at, v);
+    load<N>(dy + at, d);
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      sum[i] += d[i];
+      sum[N + i] += d[i] * (v[i] - m[i]);
+    }
+  });
+  leave_sums(p, place, sum, partials);
+}
+
+// The coefficients of dy, x - mean and 1 in dx, for channels of one rstd r; a and b: the sums over
+// the group's m elements of gamma dy and gamma dy (x - mean).
+template <class C>
+__device__ __forceinline__ void leave_coefficients(double r, double a, double b, double m, C gamma,
+                                                   std::int64_t c, C* to) {
+  to[0] = static_cast<C>(r * static_cast<double>(gamma));
+  to[c] = static_cast<C>(r * r * r * b / m);
+  to[2 * c] = static_cast<C>(r * a / m);
+}
+
+// Batch norm: dgamma, dbeta and the coefficients [3, c]. A block as in finish_channels.
+template <class C>
+__global__ void finish_channel_gradients(const C* partials, ChannelPlan p, const C* gamma,
+                                         const C* rstd, C* dgamma, C* dbeta, C* coefficients) {
+  const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
+  double total[2];
+  column_totals(partials, p.chunks, 2 * p.c, p.c, channel, total);
+  if (threadIdx.y != 0 || channel >= p.c) return;
+  const double r = static_cast<double>(rstd[channel]), g = static_cast<double>(gamma[channel]);
+  dgamma[channel] = static_cast<C>(r * total[1]);
+  dbeta[channel] = static_cast<C>(total[0]);
+  leave_coefficients(r, g * total[0], g * total[1], static_cast<double>(p.rows), gamma[channel],
+                     p.c, coefficients + channel);
+}
+
+// totals [images, 2, c] of the partials; blockIdx.y is the image.
+template <class C>
+__global__ void image_totals(const C* partials, ChannelPlan p, double* totals) {
+  const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
+  for (std::int64_t image = blockIdx.y; image < p.images; image += gridDim.y) {
+    double total[2];
+    column_totals(partials + image * p.chunks * 2 * p.c, p.chunks, 2 * p.c, p.c, channel, total);
+    if (threadIdx.y != 0 || channel >= p.c) continue;
+    totals[image * 2 * p.c + channel] = total[0];
+    totals[image * 2 * p.c + p.c + channel] = total[1];
+  }
+}
+
+// A block a group of an image: its coefficients [images, 3, c]; the first image's blocks also have
+// their channels' dgamma and dbeta [c], over all images.
+template <class C>
+__global__ void finish_group_gradients(const double* totals, ChannelPlan p, int groups,
+                                       const C* gamma, const C* rstd, C* coefficients, C* dgamma,
+                                       C* dbeta) {
+  __shared__ double scratch[32];
+  const std::int64_t image = blockIdx.x / groups, width = p.c / groups;
+  const std::int64_t group = blockIdx.x - image * groups, begin = group * width;
+  const double* total = totals + image * 2 * p.c;
+  double a = 0, b = 0;
+  for (std::int64_t k = begin + threadIdx.x; k < begin + width; k += blockDim.x) {
+    a += static_cast<double>(gamma[k]) * total[k];
+    b += static_cast<double>(gamma[k]) * total[p.c + k];
+  }
+  a = block_reduce(a, scratch);
+  b = block_reduce(b, scratch);
+  const double r = static_cast<double>(rstd[blockIdx.x]), m = static_cast<double>(p.rows * width);
+  for (std::int64_t k = begin + threadIdx.x; k < begin + width; k += blockDim.x) {
+    leave_coefficients(r, a, b, m, gamma[k], p.c, coefficients + image * 3 * p.c + k);
+    if (image > 0) continue;
+    double dg = 0, db = 0;
+    for (std::int64_t other = 0; other < p.images; ++other) {
+      const double* of = totals + other * 2 * p.c + k;
+      dg += static_cast<double>(rstd[other * groups + group]) * of[p.c];
+      db += of[0];
+    }
+    dgamma[k] = static_cast<C>(dg);
+    dbeta[k] = static_cast<C>(db);
+  }
+}
+
+// dx = a dy - (x - mean) b - d, coefficients [images, 3, c].
+template <class T, int N>
+__global__ void input_gradient(const T* x, const T* dy, ChannelPlan p, int width,
+                               const Compute<T>* mean, const Compute<T>* coefficients, T* dx) {
+  const ChannelPlace<N> place(p);
+  Compute<T> m[N] = {}, a[N] = {}, b[N] = {}, d[N] = {};
+  if (place.inside) {
+    const Compute<T>* of = coefficients + place.image * 3 * p.c + place.channel;
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      m[i] = mean[group_of(place, p, i, width)];
+      a[i] = of[i];
+      b[i] = of[p.c + i];
+      d[i] = of[2 * p.c + i];
+    }
+  }
+  place.for_rows(p, [&](std::int64_t at) {
+    Compute<T> v[N], g[N];
+    load<N>(x + at, v);
+    load<N>(dy + at, g);
+#pragma unroll
+    for (int i = 0; i < N; ++i) v[i] = a[i] * g[i] - (v[i] - m[i]) * b[i] - d[i];
+    store<N>(dx + at, v);
+  });
+}
+
+template <class C>
+__global__ void update_channels(C* running_mean, C* running_var, const C* mean, const C* rstd,
+                                std::int64_t c, double eps, double unbiased, double momentum,
+                                std::int64_t* batches) {
+  const std::int64_t k = global_index();
+  if (k == 0 && batches != nullptr) ++*batches;
+  if (k >= c) return;
+  const double s = static_cast<double>(rstd[k]), variance = 1.0 / (s * s) - eps;
+  const double old_mean = static_cast<double>(running_mean[k]);
+  const double old_var = static_cast<double>(running_var[k]);
+  running_mean[k] = static_cast<C>(old_mean + momentum * (static_cast<double>(mean[k]) - old_mean));
+  running_var[k] =
+      static_cast<C>(old_var + momentum * ((variance < 0 ? 0.0 : variance) * unbiased - old_var));
+}
+
+// A thread a channel, one launch where the composition takes five (a small picture's prediction is
+// made of such launches).
+template <class C>
+__global__ void fold_channels(const C* gamma, const C* beta, const C* mean, const C* variance,
+                              std::int64_t c, C eps, C* scale, C* shift, C* rstd) {
+  for (std::int64_t k = global_index(); k < c; k += global_threads()) {
+    rstd[k] = C(1) / square_root(variance[k] + eps);
+    scale[k] = gamma[k] * rstd[k];
+    shift[k] = beta[k] - mean[k] * scale[k];
+  }
+}
+
+Grid a_block_a_group(const NormExtents& e) {
+  return {dim3(e.images * e.groups), dim3(kThreads)};
+}
+
+// y = (x - mean) (rstd gamma) + beta; mean and rstd may be undefined.
+void run_normalise(const char* name, const Tensor& x, const NormExtents& e, const Tensor& mean,
+                   const Tensor& rstd, const Tensor& gamma, const Tensor& beta, const Tensor& y,
+                   cudaStream_t stream) {
+  dispatch_packs(name, e.c, {x, y}, [&]<class T, int N>() {
+    const ChannelGrid g = map_grid(e, N);
+    launch("normalise", normalise<T, N>, g.grid, stream, x, g.plan, e.width(), mean, rstd, gamma,
+           beta, y);
+  });
+}
+
+// What batch and group norm share, behind their names and extents. The first stage of the
+// statistics may have been done: `partials`.
 NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                      double eps, const Extents& e, const Shape& statistics_shape,
-                      const Tensor& partials, cudaStream_t stream) {
+                      double eps, const NormExtents& e, const Shape& statistics_shape,
+                      Tensor partials, cudaStream_t stream) {
   check(x.numel() > 0, "{}: the input {} is empty", name, x.shape().str());
-  const DType parameters = parameter_dtype(x.dtype());
-  NormResult r{Tensor::empty(x.shape(), x.dtype(), x.device()),
-               Tensor::empty(statistics_shape, parameters, x.device()),
-               Tensor::empty(statistics_shape, parameters, x.device())};
-  dispatch_activation(x.dtype(), name, [&](auto zero) {
-    using T = decltype(zero);
-    find_statistics<T>(x, e, eps, partials, r.mean, r.rstd, stream);
-    run_normalise<T>(x, e, r.mean, r.rstd, gamma, beta, r.y, stream);
+  NormResult r = empty_norm(x, statistics_shape);
+  dispatch_packs(name, e.c, {x}, [&]<class T, int N>() {
+    const ChannelGrid g = sums_grid<T>(e, N, 2);
+    if (!partials.defined()) {
+      partials = Tensor::empty({g.blocks(), 2, e.c}, r.mean.dtype(), x.device());
+      launch("moments", moments<T, N>, g.grid, stream, x, g.plan, partials);
+    }
+    if (e.width() == 1 && e.images == 1)
+      launch("finish_channels", finish_channels<Compute<T>>, totals_grid<2>(e.c), stream, partials,
+             g.plan, eps, r.mean, r.rstd);
+    else
+      launch("finish_groups", finish_groups<Compute<T>>, a_block_a_group(e), stream, partials,
+             g.plan, e.groups, eps, r.mean, r.rstd);
   });
+  run_normalise(name, x, e, r.mean, r.rstd, gamma, beta, r.y, stream);
   return r;
 }
 
 NormGradients group_like_backward(const char* name, const Tensor& x, const Tensor& gamma,
                                   const Tensor& mean, const Tensor& rstd, const Tensor& dy,
-                                  const Extents& e, cudaStream_t stream) {
-  NormGradients g{Tensor::empty(x.shape(), x.dtype(), x.device()),
-                  Tensor::empty(gamma.shape(), gamma.dtype(), x.device()),
-                  Tensor::empty(gamma.shape(), gamma.dtype(), x.device())};
-  if (x.numel() == 0) {
-    g.dgamma.fill_(0);
-    g.dbeta.fill_(0);
-    return g;
-  }
-  dispatch_activation(x.dtype(), name, [&](auto zero) {
-    norm_gradients<decltype(zero)>(x, gamma, mean, rstd, dy, e, g, stream);
+                                  const NormExtents& e, cudaStream_t stream) {
+  NormGradients g = empty_norm_gradients(x, gamma);
+  if (x.numel() == 0) return g;
+  const Tensor coefficients = Tensor::empty({e.images, 3, e.c}, gamma.dtype(), x.device());
+  dispatch_packs(name, e.c, {x, dy, g.dx}, [&]<class T, int N>() {
+    using C = Compute<T>;
+    const ChannelGrid sums = sums_grid<T>(e, N, 2), map = map_grid(e, N);
+    const Tensor partials = Tensor::empty({sums.blocks(), 2, e.c}, gamma.dtype(), x.device());
+    launch("gradient_sums", gradient_sums<T, N>, sums.grid, stream, x, dy, sums.plan, e.width(),
+           mean, partials);
+    if (e.width() == 1 && e.images == 1) {
+      launch("finish_channel_gradients", finish_channel_gradients<C>, totals_grid<2>(e.c), stream,
+             partials, sums.plan, gamma, rstd, g.dgamma, g.dbeta, coefficients);
+    } else {
+      const Tensor totals = Tensor::empty({e.images, 2, e.c}, DType::f64, x.device());
+      launch("image_totals", image_totals<C>,
+             totals_grid<2>(e.c, std::min<std::int64_t>(e.images, 65535)), stream, partials,
+             sums.plan, totals);
+      launch("finish_group_gradients", finish_group_gradients<C>, a_block_a_group(e), stream,
+             totals, sums.plan, e.groups, gamma, rstd, coefficients, g.dgamma, g.dbeta);
+    }
+    launch("input_gradient", input_gradient<T, N>, map.grid, stream, x, dy, map.plan, e.width(),
+           mean, coefficients, g.dx);
   });
   return g;
 }
 
 }  // namespace
 
-void finish_statistics(const Tensor& partials, const ChannelPlan& plan, double eps, Tensor& mean,
-                       Tensor& rstd, cudaStream_t stream) {
-  dispatch_float(mean.dtype(), "finish_statistics", [&](auto zero) {
-    using C = decltype(zero);
-    launch("finish_channels", finish_channels<C>, totals_grid<2>(plan.c), stream,
-           partials.data<C>(), plan, eps, mean.data<C>(), rstd.data<C>());
-  });
-}
-
 NormResult CudaBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                    double eps) {
   const Tensor partials = statistics_.take(x);
-  Scope scope(*this, "batch_norm", 7.0 * static_cast<double>(x.numel()),
-              (partials.defined() ? 2.0 : 3.0) * static_cast<double>(x.nbytes()));
+  Scope scope(*this, "batch_norm", 7.0 * x.numel(), (partials.defined() ? 2.0 : 3.0) * x.nbytes());
   return group_like("batch_norm", x, gamma, beta, eps, batch_extents(x), {x.dim(-1)}, partials,
                     stream_);
 }
@@ -165,46 +343,14 @@ NormResult CudaBackend::batch_norm(const Tensor& x, const Tensor& gamma, const T
 NormGradients CudaBackend::batch_norm_backward(const Tensor& x, const Tensor& gamma,
                                                const Tensor& mean, const Tensor& rstd,
                                                const Tensor& dy) {
-  Scope scope(*this, "batch_norm_backward", 9.0 * static_cast<double>(x.numel()),
-              5.0 * static_cast<double>(x.nbytes()));
+  Scope scope(*this, "batch_norm_backward", 9.0 * x.numel(), 5.0 * x.nbytes());
   return group_like_backward("batch_norm_backward", x, gamma, mean, rstd, dy, batch_extents(x),
                              stream_);
 }
 
-void CudaBackend::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
-                                 const Tensor& rstd, double eps, std::int64_t rows, double momentum,
-                                 Tensor* batches) {
-  Scope scope(*this, "update_running", 0, 6.0 * static_cast<double>(mean.nbytes()));
-  const double unbiased =
-      rows > 1 ? static_cast<double>(rows) / static_cast<double>(rows - 1) : 1.0;
-  std::int64_t* counter = batches != nullptr ? batches->data<std::int64_t>() : nullptr;
-  dispatch_float(running_mean.dtype(), "update_running", [&](auto zero) {
-    using C = decltype(zero);
-    launch("update_channels", update_channels<C>, grid_for(mean.numel(), 128), stream_,
-           running_mean.data<C>(), running_var.data<C>(), mean.data<C>(), rstd.data<C>(),
-           mean.numel(), eps, unbiased, momentum, counter);
-  });
-  running_mean.bump_version();
-  running_var.bump_version();
-  if (batches != nullptr) batches->bump_version();
-}
-
-Tensor CudaBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
-                                   const Tensor& centre) {
-  Scope scope(*this, "channel_affine", 2.0 * static_cast<double>(x.numel()),
-              2.0 * static_cast<double>(x.nbytes()));
-  Tensor y = empty_like(x);
-  if (x.numel() == 0) return y;
-  dispatch_activation(x.dtype(), "channel_affine", [&](auto zero) {
-    run_normalise<decltype(zero)>(x, batch_extents(x), centre, Tensor(), scale, shift, y, stream_);
-  });
-  return y;
-}
-
 NormResult CudaBackend::group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                    int groups, double eps) {
-  Scope scope(*this, "group_norm", 7.0 * static_cast<double>(x.numel()),
-              3.0 * static_cast<double>(x.nbytes()));
+  Scope scope(*this, "group_norm", 7.0 * x.numel(), 3.0 * x.nbytes());
   return group_like("group_norm", x, gamma, beta, eps, group_extents(x, groups), {x.dim(0), groups},
                     {}, stream_);
 }
@@ -212,10 +358,46 @@ NormResult CudaBackend::group_norm(const Tensor& x, const Tensor& gamma, const T
 NormGradients CudaBackend::group_norm_backward(const Tensor& x, const Tensor& gamma,
                                                const Tensor& mean, const Tensor& rstd,
                                                const Tensor& dy, int groups) {
-  Scope scope(*this, "group_norm_backward", 9.0 * static_cast<double>(x.numel()),
-              5.0 * static_cast<double>(x.nbytes()));
+  Scope scope(*this, "group_norm_backward", 9.0 * x.numel(), 5.0 * x.nbytes());
   return group_like_backward("group_norm_backward", x, gamma, mean, rstd, dy,
                              group_extents(x, groups), stream_);
+}
+
+void CudaBackend::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
+                                 const Tensor& rstd, double eps, std::int64_t rows, double momentum,
+                                 Tensor* batches) {
+  Scope scope(*this, "update_running", 0, 6.0 * mean.nbytes());
+  const double unbiased = rows > 1 ? static_cast<double>(rows) / (rows - 1) : 1.0;
+  dispatch_float(running_mean.dtype(), "update_running", [&](auto zero) {
+    launch("update_channels", update_channels<decltype(zero)>, grid_for(mean.numel(), 128), stream_,
+           running_mean, running_var, mean, rstd, mean.numel(), eps, unbiased, momentum,
+           batches != nullptr ? *batches : Tensor());
+  });
+  running_mean.bump_version();
+  running_var.bump_version();
+  if (batches != nullptr) batches->bump_version();
+}
+
+Backend::FoldedNorm CudaBackend::fold_statistics(const Tensor& gamma, const Tensor& beta,
+                                                 const Tensor& mean, const Tensor& variance,
+                                                 double eps) {
+  Scope scope(*this, "fold_statistics", 4.0 * gamma.numel(), 7.0 * gamma.nbytes());
+  FoldedNorm f{empty_like(gamma), empty_like(gamma), empty_like(gamma)};
+  if (gamma.numel() == 0) return f;
+  dispatch_float(gamma.dtype(), "fold_statistics", [&](auto zero) {
+    launch("fold_statistics", fold_channels<decltype(zero)>, grid_for(gamma.numel(), 64), stream_,
+           gamma, beta, mean, variance, gamma.numel(), eps, f.scale, f.shift, f.rstd);
+  });
+  return f;
+}
+
+Tensor CudaBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
+                                   const Tensor& centre) {
+  Scope scope(*this, "channel_affine", 2.0 * x.numel(), 2.0 * x.nbytes());
+  Tensor y = empty_like(x);
+  if (x.numel() > 0)
+    run_normalise("channel_affine", x, batch_extents(x), centre, {}, scale, shift, y, stream_);
+  return y;
 }
 
 }  // namespace nextgrad::cuda

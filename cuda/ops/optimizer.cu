@@ -5,7 +5,6 @@
 
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/kernel.h"
-#include "cuda/kit/row_team.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -19,22 +18,10 @@ struct SlotTable {
   void* v[kMost];
   std::int64_t n[kMost];
   double lr[kMost], weight_decay[kMost];
-  long long step[kMost];
-  long long* refused[kMost];  // or null
+  std::int64_t step[kMost];
+  std::int64_t* refused[kMost];  // or null
   int first_block[kMost];
   int slots;
-
-  __device__ __forceinline__ int slot_of(int block) const {
-    int low = 0, high = slots;  // the last whose first block is not after this one
-    while (high - low > 1) {
-      const int middle = (low + high) / 2;
-      if (first_block[middle] <= block)
-        low = middle;
-      else
-        high = middle;
-    }
-    return low;
-  }
 };
 constexpr int kStepThreads = 128;
 constexpr int kPerBlock = 32 * kStepThreads;  // elements of a block
@@ -131,8 +118,8 @@ template <class T, class Step>
 __global__ void step_slots(const SlotTable table, typename Step::Options options, Clip clip,
                            const Progress* progress) {
   const double factor = gradient_factor(clip);
-  const int slot = table.slot_of(static_cast<int>(blockIdx.x));
-  long long* const refused = table.refused[slot];
+  const int slot = owner_of(static_cast<int>(blockIdx.x), table.first_block, table.slots);
+  std::int64_t* const refused = table.refused[slot];
   if (factor != factor) {
     if (refused != nullptr && threadIdx.x == 0 &&
         table.first_block[slot] == static_cast<int>(blockIdx.x))
@@ -141,8 +128,8 @@ __global__ void step_slots(const SlotTable table, typename Step::Options options
   }
   __shared__ Step constants;  // double arithmetic is slow: one thread does it for all
   if (threadIdx.x == 0) {
-    const long long number = table.step[slot] + static_cast<long long>(progress->iterations) -
-                             (refused != nullptr ? *refused : 0);
+    const std::int64_t number = table.step[slot] + static_cast<std::int64_t>(progress->iterations) -
+                                (refused != nullptr ? *refused : 0);
     constants.set(options, table.lr[slot] * progress->lr_ratio, table.weight_decay[slot],
                   static_cast<double>(number), factor);
   }
@@ -170,15 +157,9 @@ __global__ void step_slots(const SlotTable table, typename Step::Options options
     step.template run<1>(grad + i, p + i, m + i, v + i);
 }
 
-std::int64_t elements(const std::vector<OptimizerSlot>& slots) {
-  std::int64_t sum = 0;
-  for (const OptimizerSlot& s : slots) sum += s.p.numel();
-  return sum;
-}
-
 // Launches over all slots, those of one dtype and as many as a table takes at a time.
 template <template <class> class Step, class Options>
-void step_all(const char* name, const std::vector<OptimizerSlot>& slots, const Options& options,
+void step_all(const char* name, std::vector<OptimizerSlot>& slots, const Options& options,
               const GradientNorm& norm, const Progress* progress, cudaStream_t stream) {
   const Clip clip{norm.norm.defined() ? norm.norm.data<double>() : nullptr, norm.largest};
   for (std::size_t next = 0; next < slots.size();) {
@@ -198,44 +179,45 @@ void step_all(const char* name, const std::vector<OptimizerSlot>& slots, const O
       t.lr[i] = s.lr;
       t.weight_decay[i] = s.weight_decay;
       t.step[i] = s.step;
-      t.refused[i] = s.refused.defined() ? reinterpret_cast<long long*>(s.refused.raw()) : nullptr;
+      t.refused[i] = s.refused.defined() ? s.refused.data<std::int64_t>() : nullptr;
       t.first_block[i] = blocks;
-      blocks += static_cast<int>((s.p.numel() + kPerBlock - 1) / kPerBlock);
+      blocks += parts_of(s.p.numel(), kPerBlock);
     }
     if (blocks == 0) continue;
     dispatch_float(dtype, name, [&](auto zero) {
       using T = decltype(zero);
-      launch(name, step_slots<T, Step<T>>,
-             {dim3(static_cast<unsigned>(blocks)), dim3(kStepThreads)}, stream, t, options, clip,
-             progress);
+      launch(name, step_slots<T, Step<T>>, {dim3(blocks), dim3(kStepThreads)}, stream, t, options,
+             clip, progress);
     });
   }
-}
-
-}  // namespace
-
-void CudaBackend::adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
-                        const GradientNorm& norm) {
-  const auto n = static_cast<double>(elements(slots));
-  Scope scope(*this, "adamw", 12 * n,
-              slots.empty() ? 0 : 7 * n * static_cast<double>(size_of(slots[0].p.dtype())));
-  step_all<AdamwStep>("adamw", slots, AdamwOptions{beta1, beta2, eps}, norm, progress_, stream_);
   for (OptimizerSlot& s : slots) {
     for (Tensor* t : {&s.p, &s.m, &s.v, &s.refused})
       if (t->defined()) t->bump_version();
   }
 }
 
+// Bytes of all slots' parameters.
+double bytes_of(const std::vector<OptimizerSlot>& slots) {
+  double sum = 0;
+  for (const OptimizerSlot& s : slots) sum += s.p.nbytes();
+  return sum;
+}
+double elements(const std::vector<OptimizerSlot>& slots) {
+  return slots.empty() ? 0 : bytes_of(slots) / size_of(slots[0].p.dtype());
+}
+
+}  // namespace
+
+void CudaBackend::adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
+                        const GradientNorm& norm) {
+  Scope scope(*this, "adamw", 12 * elements(slots), 7 * bytes_of(slots));
+  step_all<AdamwStep>("adamw", slots, AdamwOptions{beta1, beta2, eps}, norm, progress_, stream_);
+}
+
 void CudaBackend::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
                       const GradientNorm& norm) {
-  const auto n = static_cast<double>(elements(slots));
-  Scope scope(*this, "sgd", 6 * n,
-              slots.empty() ? 0 : 5 * n * static_cast<double>(size_of(slots[0].p.dtype())));
+  Scope scope(*this, "sgd", 6 * elements(slots), 5 * bytes_of(slots));
   step_all<SgdStep>("sgd", slots, SgdOptions{momentum, nesterov}, norm, progress_, stream_);
-  for (OptimizerSlot& s : slots) {
-    for (Tensor* t : {&s.p, &s.m, &s.refused})
-      if (t->defined()) t->bump_version();
-  }
 }
 
 }  // namespace nextgrad::cuda

@@ -1,32 +1,45 @@
 // Reductions. Adjacent reduced axes are one axis of [outer, r, inner]; a thread combines a few
 // numbers in T, then in double, a block its threads, and what blocks leave is reduced again.
 #include <cmath>
-#include <limits>
 
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/channels.h"
-#include "cuda/kit/kernel.h"
 #include "cuda/kit/row_team.h"
 
 namespace nextgrad::cuda {
 namespace {
 
-struct Min {  // NaN wins
+// A number of the launch, not of the kernel: memory is what it waits for.
+struct Combine {
+  Reduce op;
   template <class T>
   __device__ __forceinline__ T operator()(T a, T b) const {
-    return a < b || a != a ? a : b;
+    if (op == Reduce::max) return a > b || a != a ? a : b;  // NaN wins
+    if (op == Reduce::min) return a < b || a != a ? a : b;
+    return a + b;
+  }
+  __device__ __forceinline__ double start() const {
+    const auto infinity = static_cast<double>(INFINITY);
+    return op == Reduce::max ? -infinity : op == Reduce::min ? infinity : 0;
   }
 };
 
-template <class Op>
-__device__ __forceinline__ double start_of() {
-  if constexpr (std::is_same_v<Op, Max>)
-    return -static_cast<double>(INFINITY);
-  else if constexpr (std::is_same_v<Op, Min>)
-    return static_cast<double>(INFINITY);
-  else
-    return 0;
-}
+// A thread's numbers so far, N side by side.
+template <class T, int N>
+struct Run {
+  Compute<T> value[N];
+  Combine op;
+  __device__ __forceinline__ explicit Run(const Combine& op_) : op(op_) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) value[i] = static_cast<Compute<T>>(op.start());
+  }
+  __device__ __forceinline__ void add(const T* from) {
+    Compute<T> v[N];
+    load<N>(from, v);
+#pragma unroll
+    for (int i = 0; i < N; ++i) value[i] = op(value[i], v[i]);
+  }
+};
 
 constexpr int kRun = 16;  // packs combined in T by a thread
 #ifdef NEXTGRAD_EMULATE_CUDA
@@ -36,109 +49,80 @@ constexpr unsigned kMostBlocks = 65535;
 #endif
 
 // y [outer, chunks, inner] = factor * op over each chunk of x [outer, r, inner].
-template <class Op, class T, class Out, int N>
-__global__ void reduce_columns(const T* x, ChannelPlan p, double factor, Out* y) {
+template <class T, class Out, int N>
+__global__ void reduce_columns(const T* x, ChannelPlan p, Combine op, double factor, Out* y) {
   const ChannelPlace<N> place(p);
+  Run<T, N> run(op);
+  place.for_rows(p, [&](std::int64_t at) { run.add(x + at); });
   double result[N];
-  Compute<T> run[N];
-  for (int i = 0; i < N; ++i) run[i] = static_cast<Compute<T>>(start_of<Op>());
-  place.for_rows(p, [&](std::int64_t at) {
-    Compute<T> v[N];
-    load<N>(x + at, v);
-#pragma unroll
-    for (int i = 0; i < N; ++i) run[i] = Op()(run[i], v[i]);
-  });
-  for (int i = 0; i < N; ++i) result[i] = static_cast<double>(run[i]);
-  combine_rows(result, shared_memory<double>(), Op());
+  for (int i = 0; i < N; ++i) result[i] = static_cast<double>(run.value[i]);
+  combine_rows(result, shared_memory<double>(), op);
   if (threadIdx.y != 0 || !place.inside) return;
   for (int i = 0; i < N; ++i)
     y[blockIdx.x * p.c + place.channel + i] = narrow<Out>(result[i] * factor);
 }
 
 // y [outer, chunks] = factor * op over each chunk of x [outer, r]; a team of threads a chunk.
-template <class Op, class T, class Out, int N>
+template <class T, class Out, int N>
 __global__ void reduce_rows(const T* x, std::int64_t r, std::int64_t chunk, std::int64_t chunks,
-                            std::int64_t n, int lanes, double factor, Out* y) {
+                            std::int64_t n, int lanes, Combine op, double factor, Out* y) {
   __shared__ double scratch[32];
   for (TeamRows team(lanes); team.more(n); team.next()) {
-    double result = start_of<Op>();
+    double result = op.start();
     if (team.row < n) {
       const std::int64_t outer = team.row / chunks, first = (team.row - outer * chunks) * chunk;
       const T* from = x + outer * r + first;
       const int count = static_cast<int>(first + chunk < r ? chunk : r - first);
-      Compute<T> run[N];
-      for (int i = 0; i < N; ++i) run[i] = static_cast<Compute<T>>(start_of<Op>());
+      Run<T, N> run(op);
 #pragma unroll 4
-      for (int at = team.lane * N; at < count; at += lanes * N) {
-        Compute<T> v[N];
-        load<N>(from + at, v);
-#pragma unroll
-        for (int i = 0; i < N; ++i) run[i] = Op()(run[i], v[i]);
-      }
-      for (int i = 0; i < N; ++i) result = Op()(result, static_cast<double>(run[i]));
+      for (int at = team.lane * N; at < count; at += lanes * N) run.add(from + at);
+      for (const Compute<T> v : run.value) result = op(result, static_cast<double>(v));
     }
-    result = team.combine(result, scratch, Op());
+    result = team.combine(result, scratch, op);
     if (team.lane == 0 && team.row < n) y[team.row] = narrow<Out>(result * factor);
   }
 }
 
-// A candidate for the largest: NaN is larger than any number, the first of equals wins.
-template <class T>
-__device__ __forceinline__ bool beats(T a, std::int64_t at_a, T b, std::int64_t at_b) {
-  if (a != a || b != b) return a != a && (b == b || at_a < at_b);
-  return a > b || (a == b && at_a < at_b);
-}
-
-template <class T>
-__global__ void argmax_columns(const T* x, std::int64_t* y, std::int64_t n, std::int64_t r,
-                               std::int64_t inner) {
-  for (std::int64_t i = global_index(); i < n; i += global_threads()) {
-    const T* column = x + i / inner * r * inner + i % inner;
-    Compute<T> most = widen(column[0]);
-    std::int64_t best = 0;
-    for (std::int64_t k = 1; k < r; ++k) {
-      const Compute<T> v = widen(column[k * inner]);
-      if (!beats(v, k, most, best)) continue;
-      most = v;
-      best = k;
-    }
-    y[i] = best;
+// The largest so far: NaN is larger than any number, the first of equals wins.
+template <class C>
+struct Largest {
+  C value;
+  std::int64_t at;
+  __device__ __forceinline__ void meet(C other, std::int64_t other_at) {
+    const bool earlier = other_at < at;
+    const bool wins = other != other || value != value
+                          ? other != other && (value == value || earlier)
+                          : other > value || (other == value && earlier);
+    if (!wins) return;
+    value = other;
+    at = other_at;
   }
-}
+};
 
-// A warp a row.
+// y [outer, inner] of x [outer, r, inner]; `lanes`, at most a warp, share a row of it.
 template <class T>
-__global__ void argmax_rows(const T* x, std::int64_t* y, std::int64_t n, std::int64_t r) {
-  for (TeamRows team(32); team.more(n); team.next()) {
-    Compute<T> most = -static_cast<Compute<T>>(INFINITY);
-    std::int64_t best = r;
+__global__ void argmax_middle(const T* x, std::int64_t* y, std::int64_t n, std::int64_t r,
+                              std::int64_t inner, int lanes) {
+  for (TeamRows team(lanes); team.more(n); team.next()) {
+    Largest<Compute<T>> most{-static_cast<Compute<T>>(INFINITY), r};
     if (team.row < n) {
-      for (std::int64_t k = team.lane; k < r; k += 32) {
-        const Compute<T> v = widen(x[team.row * r + k]);
-        if (!beats(v, k, most, best)) continue;
-        most = v;
-        best = k;
-      }
+      const T* from = x + team.row / inner * r * inner + team.row % inner;
+      for (std::int64_t k = team.lane; k < r; k += lanes) most.meet(widen(from[k * inner]), k);
     }
-    for (int step = 16; step > 0; step /= 2) {
-      const Compute<T> other = __shfl_xor_sync(kAllLanes, most, step);
-      const auto at = static_cast<std::int64_t>(
-          __shfl_xor_sync(kAllLanes, static_cast<unsigned long long>(best), step));
-      if (!beats(other, at, most, best)) continue;
-      most = other;
-      best = at;
+    for (int step = lanes / 2; step > 0; step /= 2) {
+      const auto at = __shfl_xor_sync(kAllLanes, static_cast<unsigned long long>(most.at), step);
+      most.meet(__shfl_xor_sync(kAllLanes, most.value, step), static_cast<std::int64_t>(at));
     }
-    if (team.lane == 0 && team.row < n) y[team.row] = best;
+    if (team.lane == 0 && team.row < n) y[team.row] = most.at;
   }
 }
 
-// Tensors whose squares one launch sums up: blocks [first_block[i], first_block[i + 1]) are those
-// of tensor i.
+// Tensors whose squares one launch sums up.
 struct NormTable {
   static constexpr int kMost = 512;
   const void* at[kMost];
   std::int64_t n[kMost];
-  int first_block[kMost + 1];
+  int first_block[kMost];
   int tensors;
 };
 constexpr int kNormChunk = 64 * kThreads;  // elements of a block
@@ -147,39 +131,25 @@ template <class T>
 __global__ void sum_squares(const NormTable table, double* partials) {
   __shared__ double scratch[32];
   const int block = static_cast<int>(blockIdx.x);
-  int low = 0, high = table.tensors;  // the last whose first block is not after this one
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    if (table.first_block[middle] <= block)
-      low = middle;
-    else
-      high = middle;
-  }
-  const std::int64_t first = static_cast<std::int64_t>(block - table.first_block[low]) * kNormChunk;
-  const T* from = static_cast<const T*>(table.at[low]) + first;
-  const std::int64_t left = table.n[low] - first;
+  const int tensor = owner_of(block, table.first_block, table.tensors);
+  const std::int64_t first = std::int64_t{block - table.first_block[tensor]} * kNormChunk;
+  const T* from = static_cast<const T*>(table.at[tensor]) + first;
+  const std::int64_t left = table.n[tensor] - first;
   const int n = left < kNormChunk ? static_cast<int>(left) : kNormChunk;
-  double sum[4] = {0, 0, 0, 0};
-  int i = static_cast<int>(threadIdx.x);
-  for (; i + 3 * kThreads < n; i += 4 * kThreads) {
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const double v = static_cast<double>(widen(from[i + k * kThreads]));
-      sum[k] += v * v;
-    }
-  }
-  for (; i < n; i += kThreads) {
+  double sum = 0;
+#pragma unroll 8
+  for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads) {
     const double v = static_cast<double>(widen(from[i]));
-    sum[0] += v * v;
+    sum += v * v;
   }
-  const double total = block_reduce((sum[0] + sum[1]) + (sum[2] + sum[3]), scratch);
-  if (threadIdx.x == 0) partials[blockIdx.x] = total;
+  sum = block_reduce(sum, scratch);
+  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
-__global__ void root_of_sum(const double* partials, int n, double* result) {
+__global__ void root_of_sum(const double* partials, std::int64_t n, double* result) {
   __shared__ double scratch[32];
   double sum = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads) sum += partials[i];
+  for (std::int64_t i = threadIdx.x; i < n; i += kThreads) sum += partials[i];
   sum = block_reduce(sum, scratch);
   if (threadIdx.x == 0) *result = sqrt(sum);
 }
@@ -193,165 +163,97 @@ __global__ void find_not_finite(const T* x, std::int64_t n, int* bad) {
   if (found) atomicOr(bad, 1);
 }
 
-struct Extents {
-  std::int64_t outer = 1, r = 1, inner = 1;
-};
-Extents around(const Shape& shape, int first, int last) {  // axes first..last are the middle
-  Extents e;
-  for (int a = 0; a < shape.size(); ++a)
-    (a < first ? e.outer : a <= last ? e.r : e.inner) *= shape[a];
-  return e;
-}
-
-// Blocks of the first pass over [outer, r, inner], and with them how much is left of r.
+// What one pass over [outer, r, inner] leaves of r, and its launches.
 struct Pass {
-  ChannelGrid columns{};
+  ChannelGrid columns{};  // inner > 1
+  int lanes = 0;          // else
   std::int64_t chunk = 0, chunks = 0;
-  int lanes = 0;
-};
-template <class T>
-Pass plan_pass(const Extents& e, bool wide) {
-  Pass pass;
-  if (e.inner > 1) {
-    pass.columns = channel_grid(e.outer, e.r, e.inner, wide ? kPack<T> : 1, kRun,
-                                (wide ? kPack<T> : 1) * sizeof(double));
-    pass.chunks = pass.columns.plan.chunks;
-    return pass;
-  }
-  const int pack = wide ? kPack<T> : 1;
-  pass.lanes = team_lanes((e.r + pack - 1) / pack);
-  pass.chunk = std::int64_t{pass.lanes} * pack * kRun;
-  pass.chunks = (e.r + pass.chunk - 1) / pass.chunk;
-  return pass;
-}
 
-template <class T, class Out, class Op>
-void run_pass(const Pass& pass, const Extents& e, bool wide, double factor, const Tensor& x,
-              Tensor& y, cudaStream_t stream) {
-  const T* from = x.data<T>();
-  Out* to = y.data<Out>();
-  with_pack<T>(wide, [&](auto width) {
-    constexpr int N = decltype(width)::value;
+  Pass(const MiddleAxes& e, int pack) {
     if (e.inner > 1) {
-      // A grid has at most 65,535 blocks along y.
-      for (unsigned first = 0, all = pass.columns.grid.blocks.y; first < all;
-           first += kMostBlocks) {
-        ChannelPlan plan = pass.columns.plan;
-        Grid grid = pass.columns.grid;
-        plan.first = first;
-        grid.blocks.y = std::min(all - first, kMostBlocks);
-        launch("reduce_columns", reduce_columns<Op, T, Out, N>, grid, stream, from, plan, factor,
-               to);
-      }
+      columns = channel_grid({e.outer, e.r, e.inner}, pack, kRun, pack * sizeof(double));
+      chunks = columns.plan.chunks;
       return;
     }
-    const std::int64_t n = e.outer * pass.chunks;
-    launch("reduce_rows", reduce_rows<Op, T, Out, N>, team_grid(n, pass.lanes), stream, from, e.r,
-           pass.chunk, pass.chunks, n, pass.lanes, factor, to);
-  });
-}
+    lanes = team_lanes(parts_of(e.r, pack));
+    chunk = std::int64_t{lanes} * pack * kRun;
+    chunks = parts_of(e.r, chunk);
+  }
+};
 
-// y = factor * op of x over the middle, passes until one number is left of it.
-template <class Op, class T, class Last>
-void reduce_middle(const Tensor& x, Extents e, double factor, Tensor& y, cudaStream_t stream) {
-  const bool wide = packs_fit<T>(e.inner > 1 ? e.inner : e.r, x.data<T>());
-  const Pass pass = plan_pass<T>(e, wide);
-  if (pass.chunks == 1) {
-    run_pass<T, Last, Op>(pass, e, wide, factor, x, y, stream);
+template <class T, class Out, int N>
+void run_pass(const Pass& pass, const MiddleAxes& e, Combine op, double factor, const Tensor& x,
+              const Tensor& y, cudaStream_t stream) {
+  if (e.inner == 1) {
+    const std::int64_t n = e.outer * pass.chunks;
+    launch("reduce_rows", reduce_rows<T, Out, N>, team_grid(n, pass.lanes), stream, x, e.r,
+           pass.chunk, pass.chunks, n, pass.lanes, op, factor, y);
     return;
   }
-  Tensor partials = Tensor::empty({e.outer, pass.chunks, e.inner}, DType::f64, x.device());
-  run_pass<T, double, Op>(pass, e, wide, 1, x, partials, stream);
-  reduce_middle<Op, double, Last>(partials, {e.outer, pass.chunks, e.inner}, factor, y, stream);
+  // A grid has at most 65,535 blocks along y.
+  for (unsigned first = 0, all = pass.columns.grid.blocks.y; first < all; first += kMostBlocks) {
+    ChannelPlan plan = pass.columns.plan;
+    Grid grid = pass.columns.grid;
+    plan.first = first;
+    grid.blocks.y = std::min(all - first, kMostBlocks);
+    launch("reduce_columns", reduce_columns<T, Out, N>, grid, stream, x, plan, op, factor, y);
+  }
 }
 
-template <class T, class Last>
-void reduce_by(Reduce op, const Tensor& x, const Extents& e, double factor, Tensor& y,
-               cudaStream_t stream) {
-  if (op == Reduce::max)
-    reduce_middle<Max, T, Last>(x, e, factor, y, stream);
-  else if (op == Reduce::min)
-    reduce_middle<Min, T, Last>(x, e, factor, y, stream);
-  else
-    reduce_middle<Sum, T, Last>(x, e, factor, y, stream);
+// y = factor * op of x over the middle: passes, with doubles between them, until one number is left
+// of it.
+void reduce_middle(Combine op, Tensor x, MiddleAxes e, double factor, const Tensor& y,
+                   cudaStream_t stream) {
+  for (bool done = false; !done;) {
+    Tensor left;
+    dispatch_packs("reduce", e.inner > 1 ? e.inner : e.r, {x}, [&]<class T, int N>() {
+      const Pass pass(e, N);
+      done = pass.chunks == 1;
+      left = done ? y : Tensor::empty({e.outer, pass.chunks, e.inner}, DType::f64, x.device());
+      const double by = done ? factor : 1;
+      if (left.dtype() == DType::f64)
+        run_pass<T, double, N>(pass, e, op, by, x, left, stream);
+      else if (left.dtype() == dtype_of<T>)
+        run_pass<T, T, N>(pass, e, op, by, x, left, stream);
+      else if constexpr (std::is_same_v<T, double>)
+        dispatch_activation(left.dtype(), "reduce", [&]<class Out>() {
+          run_pass<double, Out, N>(pass, e, op, by, x, left, stream);
+        });
+      e.r = pass.chunks;
+    });
+    x = left;
+  }
 }
 
 }  // namespace
 
 Tensor CudaBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
-  Scope scope(*this, "reduce", static_cast<double>(x.numel()), static_cast<double>(x.nbytes()));
-  std::int64_t count = 1;
-  for (const int a : axes) count *= x.shape()[a];
-  check(count > 0 || op == Reduce::sum, "reduce: no element along the reduced axes of {}",
-        x.shape().str());
-  if (axes.empty()) return x.clone();
-  const double mean = op == Reduce::mean ? 1.0 / static_cast<double>(count) : 1.0;
-  Tensor y = x;
-  for (std::size_t end = axes.size(); end > 0;) {
-    std::size_t begin = end - 1;
-    while (begin > 0 && axes[begin - 1] == axes[begin] - 1) --begin;
-    const Extents e = around(y.shape(), axes[begin], axes[end - 1]);
-    Shape shape = y.shape();
-    for (int a = axes[begin]; a <= axes[end - 1]; ++a) shape[a] = 1;
-    const Tensor from = y;  // groups but the last leave doubles
-    y = empty(shape, begin == 0 ? x.dtype() : DType::f64);
-    const double factor = begin == 0 ? mean : 1.0;
-    end = begin;
-    if (y.numel() == 0) continue;
-    if (e.r == 0) {
-      y.fill_(0);
-      continue;
-    }
-    dispatch_activation(x.dtype(), "reduce", [&](auto zero) {
-      using T = decltype(zero);
-      const bool first = from.dtype() == x.dtype(), last = y.dtype() == x.dtype();
-      if (first && last)
-        reduce_by<T, T>(op, from, e, factor, y, stream_);
-      else if (first)
-        reduce_by<T, double>(op, from, e, factor, y, stream_);
-      else if (last)
-        reduce_by<double, T>(op, from, e, factor, y, stream_);
-      else
-        reduce_by<double, double>(op, from, e, factor, y, stream_);
-    });
-  }
-  return y;
+  Scope scope(*this, "reduce", x.numel(), x.nbytes());
+  return reduce_groups(op, x, axes, DType::f64,
+                       [&](const Tensor& from, const MiddleAxes& e, double factor, Tensor& to) {
+                         reduce_middle({op}, from, e, factor, to, stream_);
+                       });
 }
 
 Tensor CudaBackend::argmax(const Tensor& x, int axis) {
-  const int at = x.shape().axis(axis);
-  const Extents e = around(x.shape(), at, at);
-  check(e.r > 0, "argmax: axis {} of {} is empty", axis, x.shape().str());
-  Shape shape;
-  for (int a = 0; a < x.ndim(); ++a) {
-    if (a != at) shape.push_back(x.shape()[a]);
-  }
-  Tensor y = empty(shape, DType::i64);
-  Scope scope(*this, "argmax", static_cast<double>(x.numel()),
-              static_cast<double>(x.nbytes() + y.nbytes()));
-  const std::int64_t n = e.outer * e.inner;
-  if (n == 0) return y;
-  dispatch_activation(x.dtype(), "argmax", [&](auto zero) {
-    using T = decltype(zero);
-    if (e.inner == 1) {
-      launch("argmax_rows", argmax_rows<T>, team_grid(n, 32), stream_, x.data<T>(),
-             y.data<std::int64_t>(), n, e.r);
-    } else {
-      launch("argmax_columns", argmax_columns<T>, grid_for(n), stream_, x.data<T>(),
-             y.data<std::int64_t>(), n, e.r, e.inner);
-    }
-  });
+  const auto [e, y] = prepare_argmax(x, axis);
+  Scope scope(*this, "argmax", x.numel(), x.nbytes() + y.nbytes());
+  const std::int64_t n = e.outer * e.inner, r = e.r, inner = e.inner;
+  const int lanes = inner == 1 ? 32 : 1;
+  if (n > 0)
+    dispatch_activation(x.dtype(), "argmax", [&, &y = y]<class T>() {
+      launch("argmax", argmax_middle<T>, team_grid(n, lanes), stream_, x, y, n, r, inner, lanes);
+    });
   return y;
 }
 
 Tensor CudaBackend::norm(const std::vector<Tensor>& all) {
   double elements = 0, bytes = 0;
   std::int64_t blocks = 0;
-  const auto blocks_of = [](const Tensor& x) { return (x.numel() + kNormChunk - 1) / kNormChunk; };
   for (const Tensor& x : all) {
-    elements += static_cast<double>(x.numel());
-    bytes += static_cast<double>(x.nbytes());
-    blocks += blocks_of(x);
+    elements += x.numel();
+    bytes += x.nbytes();
+    blocks += parts_of(x.numel(), kNormChunk);
   }
   Scope scope(*this, "norm", 2 * elements, bytes);
   const Tensor partials = empty({blocks}, DType::f64);
@@ -368,29 +270,26 @@ Tensor CudaBackend::norm(const std::vector<Tensor>& all) {
       table.at[table.tensors] = x.raw();
       table.n[table.tensors] = x.numel();
       table.first_block[table.tensors++] = count;
-      count += static_cast<int>(blocks_of(x));
+      count += parts_of(x.numel(), kNormChunk);
     }
     if (count == 0) continue;
-    dispatch_activation(dtype, "norm", [&](auto zero) {
-      launch("sum_squares", sum_squares<decltype(zero)>,
-             {dim3(static_cast<unsigned>(count)), dim3(kThreads)}, stream_, table, to);
+    dispatch_activation(dtype, "norm", [&]<class T>() {
+      launch("sum_squares", sum_squares<T>, {dim3(count), dim3(kThreads)}, stream_, table, to);
     });
     to += count;
   }
-  launch("root_of_sum", root_of_sum, {dim3(1), dim3(kThreads)}, stream_, partials.data<double>(),
-         static_cast<int>(blocks), result.data<double>());
+  launch("root_of_sum", root_of_sum, {dim3(1), dim3(kThreads)}, stream_, partials, blocks, result);
   return result;
 }
 
 bool CudaBackend::all_finite(const Tensor& x) {
-  Scope scope(*this, "all_finite", static_cast<double>(x.numel()), static_cast<double>(x.nbytes()));
+  Scope scope(*this, "all_finite", x.numel(), x.nbytes());
   if (x.numel() == 0) return true;
   const Tensor bad = empty({}, DType::i32);
   cuda_check(cudaMemsetAsync(bad.raw(), 0, bad.nbytes(), stream_), "clearing a flag");
-  dispatch_activation(x.dtype(), "all_finite", [&](auto zero) {
-    using T = decltype(zero);
-    launch("find_not_finite", find_not_finite<T>, grid_for(x.numel(), kThreads, 2048), stream_,
-           x.data<T>(), x.numel(), bad.data<std::int32_t>());
+  dispatch_activation(x.dtype(), "all_finite", [&]<class T>() {
+    launch("find_not_finite", find_not_finite<T>, grid_for(x.numel(), kThreads, 2048), stream_, x,
+           x.numel(), bad);
   });
   return bad.item() == 0;
 }

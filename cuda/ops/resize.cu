@@ -3,6 +3,7 @@
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/index.h"
 #include "cuda/kit/taps.h"
+#include "tensor/extents.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -63,65 +64,44 @@ __global__ void resize_gather(const T* dy, T* dx, ResizeShape s, Axis rows, Axis
   });
 }
 
-void check_extents(const Shape& x, std::int64_t h, std::int64_t w) {
-  check(x[1] > 0 && x[2] > 0 && h > 0 && w > 0, "resize: from {} to {} x {}", x.str(), h, w);
-}
-
-template <class T>
-void run_forward(const Tensor& x, Tensor& y, const ResizeShape& s, const Axis& rows,
-                 const Axis& columns, cudaStream_t stream) {
-  const int n = pack_of<T>(s.c, x, y);
-  const RowWork work(x.dim(0) * s.out_rows, s.out_w, s.c / n);
-  if (work.empty()) return;
-  launch("resize", n == 1 ? resize_forward<T, 1> : resize_forward<T, kPack<T>>, work.grid(), stream,
-         x.data<T>(), y.data<T>(), s, rows, columns, work);
+Tensor forward(const Tensor& x, const ResizeShape& s, const Axis& rows, const Axis& columns,
+               cudaStream_t stream) {
+  Tensor y = Tensor::empty({x.dim(0), s.out_rows, s.out_w, s.c}, x.dtype(), x.device());
+  dispatch_packs("resize", s.c, {x, y}, [&]<class T, int N>() {
+    const RowWork work(x.dim(0) * s.out_rows, s.out_w, s.c / N);
+    if (work.empty()) return;
+    launch("resize", resize_forward<T, N>, work.grid(), stream, x, y, s, rows, columns, work);
+  });
+  return y;
 }
 
 }  // namespace
 
 Tensor CudaBackend::resize_band(const Tensor& x, const RowBand& band, std::int64_t w) {
-  const auto [first, last] = rows_read(band);
-  check(first >= band.in_top && last <= band.in_top + x.dim(1),
-        "resize: rows {} to {} are wanted, {} to {} are there", first, last - 1, band.in_top,
-        band.in_top + x.dim(1) - 1);
-  check_extents(x.shape(), band.out_rows, w);
-  const ResizeShape s{x.dim(1), x.dim(2), band.out_rows, w, x.dim(3), band.in_top, band.out_top};
-  Tensor y = empty({x.dim(0), band.out_rows, w, s.c}, x.dtype());
-  Scope scope(*this, "resize", 7.0 * static_cast<double>(y.numel()),
-              static_cast<double>(x.nbytes() + y.nbytes()));
-  dispatch_activation(x.dtype(), "resize", [&](auto zero) {
-    run_forward<decltype(zero)>(x, y, s, axis_of(band.in_height, band.out_height, Resize::bilinear),
-                                axis_of(s.w, w, Resize::bilinear), stream_);
-  });
-  return y;
+  check_band(x, band);
+  const ResizeExtents e = resize_extents("resize", x.shape(), band.out_rows, w);
+  Scope scope(*this, "resize", e.flops(), e.bytes(x.dtype()));
+  return forward(x, {e.h, e.w, e.oh, e.ow, e.c, band.in_top, band.out_top},
+                 axis_of(band.in_height, band.out_height, Resize::bilinear),
+                 axis_of(e.w, w, Resize::bilinear), stream_);
 }
 
 Tensor CudaBackend::resize(const Tensor& x, std::int64_t h, std::int64_t w, Resize mode) {
-  check_extents(x.shape(), h, w);
-  const ResizeShape s{x.dim(1), x.dim(2), h, w, x.dim(3)};
-  Tensor y = empty({x.dim(0), h, w, s.c}, x.dtype());
-  Scope scope(*this, "resize", 7.0 * static_cast<double>(y.numel()),
-              static_cast<double>(x.nbytes() + y.nbytes()));
-  dispatch_activation(x.dtype(), "resize", [&](auto zero) {
-    run_forward<decltype(zero)>(x, y, s, axis_of(s.rows, h, mode), axis_of(s.w, w, mode), stream_);
-  });
-  return y;
+  const ResizeExtents e = resize_extents("resize", x.shape(), h, w);
+  Scope scope(*this, "resize", e.flops(), e.bytes(x.dtype()));
+  return forward(x, {e.h, e.w, h, w, e.c}, axis_of(e.h, h, mode), axis_of(e.w, w, mode), stream_);
 }
 
 Tensor CudaBackend::resize_backward(const Shape& x_shape, const Tensor& dy, Resize mode) {
-  check_extents(x_shape, dy.dim(1), dy.dim(2));
-  const ResizeShape s{x_shape[1], x_shape[2], dy.dim(1), dy.dim(2), x_shape[3]};
+  const ResizeExtents e = resize_extents("resize", x_shape, dy.dim(1), dy.dim(2));
+  Scope scope(*this, "resize_backward", e.flops(), e.bytes(dy.dtype()));
   Tensor dx = empty(x_shape, dy.dtype());
-  Scope scope(*this, "resize_backward", 7.0 * static_cast<double>(dy.numel()),
-              static_cast<double>(dx.nbytes() + dy.nbytes()));
-  dispatch_activation(dy.dtype(), "resize_backward", [&](auto zero) {
-    using T = decltype(zero);
-    const int n = pack_of<T>(s.c, dy, dx);
-    const RowWork work(x_shape[0] * s.rows, s.w, s.c / n);
+  dispatch_packs("resize_backward", e.c, {dy, dx}, [&]<class T, int N>() {
+    const RowWork work(e.n * e.h, e.w, e.c / N);
     if (work.empty()) return;
-    launch("resize_backward", n == 1 ? resize_gather<T, 1> : resize_gather<T, kPack<T>>,
-           work.grid(), stream_, dy.data<T>(), dx.data<T>(), s, axis_of(s.rows, s.out_rows, mode),
-           axis_of(s.w, s.out_w, mode), work);
+    launch("resize_backward", resize_gather<T, N>, work.grid(), stream_, dy, dx,
+           ResizeShape{e.h, e.w, e.oh, e.ow, e.c}, axis_of(e.h, e.oh, mode),
+           axis_of(e.w, e.ow, mode), work);
   });
   return dx;
 }

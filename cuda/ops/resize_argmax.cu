@@ -6,6 +6,7 @@
 // while these compete.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/taps.h"
+#include "tensor/extents.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -20,24 +21,23 @@ struct ArgmaxShape {
   Axis rows, columns;
 };
 
+// A class's logits at the corners of a cell.
+template <class C>
+struct alignas(4 * sizeof(C)) Corners {
+  C a0, a1, b0, b1;
+  __device__ __forceinline__ C smallest() const {
+    return std::fmin(std::fmin(a0, a1), std::fmin(b0, b1));
+  }
+  __device__ __forceinline__ C largest() const {
+    return std::fmax(std::fmax(a0, a1), std::fmax(b0, b1));
+  }
+};
+
 template <class T>
 struct Cell {
   const T *a0, *a1, *b0, *b1;
-};
-
-template <class C>
-__device__ __forceinline__ C smaller(C a, C b) {
-  return a < b ? a : b;
-}
-template <class C>
-__device__ __forceinline__ C larger(C a, C b) {
-  return a < b ? b : a;
-}
-
-struct Larger {  // of numbers without NaN
-  template <class C>
-  __device__ __forceinline__ C operator()(C a, C b) const {
-    return larger(a, b);
+  __device__ __forceinline__ Corners<Compute<T>> of(int c) const {
+    return {widen(a0[c]), widen(a1[c]), widen(b0[c]), widen(b1[c])};
   }
 };
 
@@ -47,16 +47,14 @@ __device__ __forceinline__ Compute<T> least_of(const Cell<T>& cell, int k) {
   using C = Compute<T>;
   C floor = -C(INFINITY), size = 0, finite = 0;
   for (int c = static_cast<int>(threadIdx.x); c < k; c += 32) {
-    const C a0 = widen(cell.a0[c]), a1 = widen(cell.a1[c]);
-    const C b0 = widen(cell.b0[c]), b1 = widen(cell.b1[c]);
-    const C low = smaller(smaller(a0, a1), smaller(b0, b1));
-    const C high = larger(larger(a0, a1), larger(b0, b1));
-    floor = larger(floor, low);
-    size = larger(size, larger(-low, high));
-    finite += C(0) * (a0 + a1) + C(0) * (b0 + b1);
+    const Corners<C> v = cell.of(c);
+    const C low = v.smallest(), high = v.largest();
+    floor = std::fmax(floor, low);
+    size = std::fmax(size, std::fmax(-low, high));
+    finite += C(0) * (v.a0 + v.a1) + C(0) * (v.b0 + v.b1);
   }
-  floor = warp_reduce(floor, Larger{});
-  size = warp_reduce(size, Larger{});
+  floor = warp_reduce(floor, Max{});
+  size = warp_reduce(size, Max{});
   finite = warp_reduce(finite);
   // Blending rounds, so a value may leave the corners' range by a few units in the last place; and
   // where anything is not finite the range says nothing.
@@ -64,28 +62,21 @@ __device__ __forceinline__ Compute<T> least_of(const Cell<T>& cell, int k) {
   return finite == 0 ? floor - 8 * kEpsilon * size : -C(INFINITY);
 }
 
-// A class that may win, and its logits at the corners.
-template <class C>
-struct alignas(4 * sizeof(C)) Candidate {
-  C a0, a1, b0, b1;
-};
-
 // Lists those of the classes [first, first + kCandidates) that may win; returns their number.
 template <class T>
 __device__ __forceinline__ int list_candidates(const Cell<T>& cell, int k, Compute<T> least,
-                                               int first, Candidate<Compute<T>>* list, int* names) {
+                                               int first, Corners<Compute<T>>* list, int* names) {
   using C = Compute<T>;
   const int lane = static_cast<int>(threadIdx.x);
   const int last = first + kCandidates < k ? first + kCandidates : k;
   int count = 0;
   for (int base = first; base < last; base += 32) {
     const int c = base + lane;
-    Candidate<C> v{0, 0, 0, 0};
+    Corners<C> v{};
     bool wins = false;
     if (c < last) {
-      v = {widen(cell.a0[c]), widen(cell.a1[c]), widen(cell.b0[c]), widen(cell.b1[c])};
-      // Not <, so that NaN stays.
-      wins = !(larger(larger(v.a0, v.a1), larger(v.b0, v.b1)) < least);
+      v = cell.of(c);
+      wins = !(v.largest() < least);  // not >=, so that NaN stays
     }
     const unsigned votes = __ballot_sync(kAllLanes, wins ? 1 : 0);
     if (wins) {
@@ -109,7 +100,7 @@ struct Pixels {
 template <class T>
 __device__ __forceinline__ void compete(const Cell<T>& cell, const ArgmaxShape& s,
                                         const Pixels& pixels, int from, Compute<T> least,
-                                        Candidate<Compute<T>>* list, int* names, bool listed,
+                                        Corners<Compute<T>>* list, int* names, bool listed,
                                         int count, std::int32_t* y) {
   using C = Compute<T>;
   C ty[kPixelsPerLane], tx[kPixelsPerLane], best[kPixelsPerLane];
@@ -128,7 +119,7 @@ __device__ __forceinline__ void compete(const Cell<T>& cell, const ArgmaxShape& 
   for (int first = 0; first < s.k; first += kCandidates) {
     if (!listed) count = list_candidates(cell, s.k, least, first, list, names);
     for (int m = 0; m < count; ++m) {
-      const Candidate<C> v = list[m];
+      const Corners<C> v = list[m];
       const int name = names[m];
 #pragma unroll
       for (int i = 0; i < kPixelsPerLane; ++i) {
@@ -148,9 +139,9 @@ __device__ __forceinline__ void compete(const Cell<T>& cell, const ArgmaxShape& 
 template <class T>
 __global__ void argmax_cells(const T* x, std::int32_t* y, ArgmaxShape s) {
   using C = Compute<T>;
-  auto* lists = shared_memory<Candidate<C>>();
+  auto* lists = shared_memory<Corners<C>>();
   const int warp = static_cast<int>(threadIdx.y);
-  Candidate<C>* list = lists + warp * kCandidates;
+  Corners<C>* list = lists + warp * kCandidates;
   int* names = reinterpret_cast<int*>(lists + kWarps * kCandidates) + warp * kCandidates;
   const std::int64_t index = std::int64_t{blockIdx.x} * kWarps + warp;
   if (index >= s.cells) return;
@@ -175,28 +166,24 @@ __global__ void argmax_cells(const T* x, std::int32_t* y, ArgmaxShape s) {
 }  // namespace
 
 Tensor CudaBackend::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) {
-  check(x.dim(1) > 0 && x.dim(2) > 0 && h > 0 && w > 0, "resize_argmax: from {} to {} x {}",
-        x.shape().str(), h, w);
-  check(x.dim(3) > 0, "resize_argmax: no channels in {}", x.shape().str());
-  const ArgmaxShape s{x.dim(0) * x.dim(1) * x.dim(2),
-                      x.dim(1),
-                      x.dim(2),
+  const ResizeExtents e = resize_extents("resize_argmax", x.shape(), h, w);
+  check(e.c > 0, "resize_argmax: no channels in {}", x.shape().str());
+  const ArgmaxShape s{e.n * e.h * e.w,
+                      e.h,
+                      e.w,
                       h,
                       w,
-                      static_cast<int>(x.dim(3)),
-                      axis_of(x.dim(1), h, Resize::bilinear),
-                      axis_of(x.dim(2), w, Resize::bilinear)};
-  Tensor y = empty({x.dim(0), h, w}, DType::i32);
-  Scope scope(*this, "resize_argmax", 4.0 * static_cast<double>(y.numel() * x.dim(3)),
-              static_cast<double>(x.nbytes() + y.nbytes()));
+                      static_cast<int>(e.c),
+                      axis_of(e.h, h, Resize::bilinear),
+                      axis_of(e.w, w, Resize::bilinear)};
+  Tensor y = empty({e.n, h, w}, DType::i32);
+  Scope scope(*this, "resize_argmax", 4.0 * y.numel() * e.c, x.nbytes() + y.nbytes());
   if (s.cells == 0) return y;
-  dispatch_activation(x.dtype(), "resize_argmax", [&](auto zero) {
-    using T = decltype(zero);
-    constexpr std::size_t kEach = sizeof(Candidate<Compute<T>>) + sizeof(int);
+  dispatch_activation(x.dtype(), "resize_argmax", [&]<class T>() {
+    constexpr std::size_t kEach = sizeof(Corners<Compute<T>>) + sizeof(int);
     launch("resize_argmax", argmax_cells<T>,
-           Grid{dim3(static_cast<unsigned>((s.cells + kWarps - 1) / kWarps)), dim3(32, kWarps),
-                kWarps * kCandidates * kEach},
-           stream_, x.data<T>(), y.data<std::int32_t>(), s);
+           {dim3(parts_of(s.cells, kWarps)), dim3(32, kWarps), kWarps * kCandidates * kEach},
+           stream_, x, y, s);
   });
   return y;
 }

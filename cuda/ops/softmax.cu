@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "cuda/device/cuda_backend.h"
-#include "cuda/kit/kernel.h"
 #include "cuda/kit/row_team.h"
+#include "tensor/extents.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -66,31 +66,28 @@ __global__ void softmax_gradient_rows(const T* y, const T* dy, T* dx, std::int64
 }  // namespace
 
 Tensor CudaBackend::softmax(const Tensor& x, bool log) {
-  Scope scope(*this, log ? "log_softmax" : "softmax", 4.0 * static_cast<double>(x.numel()),
-              2.0 * static_cast<double>(x.nbytes()));
+  Scope scope(*this, log ? "log_softmax" : "softmax", 4.0 * x.numel(), 2.0 * x.nbytes());
   Tensor y = empty_like(x);
   if (x.numel() == 0) return y;
-  const std::int64_t n = x.dim(-1), rows = x.numel() / n;
-  const int lanes = team_lanes(n);
-  dispatch_activation(x.dtype(), "softmax", [&](auto zero) {
-    using T = decltype(zero);
-    launch("softmax", softmax_rows<T>, team_grid(rows, lanes), stream_, x.data<T>(), y.data<T>(),
-           rows, n, lanes, log);
+  const ImageRows e = image_rows(x, 1);
+  const int lanes = team_lanes(e.c);
+  dispatch_activation(x.dtype(), "softmax", [&]<class T>() {
+    launch("softmax", softmax_rows<T>, team_grid(e.rows, lanes), stream_, x, y, e.rows, e.c, lanes,
+           log);
   });
   return y;
 }
 
 Tensor CudaBackend::softmax_backward(const Tensor& y, const Tensor& dy, bool log) {
-  Scope scope(*this, log ? "log_softmax_backward" : "softmax_backward",
-              4.0 * static_cast<double>(y.numel()), 3.0 * static_cast<double>(y.nbytes()));
+  Scope scope(*this, log ? "log_softmax_backward" : "softmax_backward", 4.0 * y.numel(),
+              3.0 * y.nbytes());
   Tensor dx = empty_like(y);
   if (y.numel() == 0) return dx;
-  const std::int64_t n = y.dim(-1), rows = y.numel() / n;
-  const int lanes = team_lanes(n);
-  dispatch_activation(y.dtype(), "softmax_backward", [&](auto zero) {
-    using T = decltype(zero);
-    launch("softmax_backward", softmax_gradient_rows<T>, team_grid(rows, lanes), stream_,
-           y.data<T>(), dy.data<T>(), dx.data<T>(), rows, n, lanes, log);
+  const ImageRows e = image_rows(y, 1);
+  const int lanes = team_lanes(e.c);
+  dispatch_activation(y.dtype(), "softmax_backward", [&]<class T>() {
+    launch("softmax_backward", softmax_gradient_rows<T>, team_grid(e.rows, lanes), stream_, y, dy,
+           dx, e.rows, e.c, lanes, log);
   });
   return dx;
 }

@@ -1,39 +1,42 @@
-// Multi-scale strips forward: all branches' row strips, column strips and their sum in one kernel;
-// what it keeps where is in strips_march.h. A row's results go straight to the sums of the 21 rows
-// of y that see them, so that neither they nor a branch's sum ever exist.
+// Multi-scale strips: all branches' row strips, column strips and their sum in one kernel; what it
+// keeps where is in strips_march.h. A row's results go straight to the sums of the 21 rows of y
+// that see them, so that neither they nor a branch's sum ever exist.
+//
+// Backward, dx is the forward kernel run on dy with all taps turned round. The gradients of taps
+// take one kernel each for columns and rows, marching likewise with rows of dy in the window: a
+// block leaves the sums of its tile, which are then added in order.
+//
+//   columns:  r = row(x) + bias,  dcolumn[t] = sum of r dy[y + p - t],  dbias = sum of dy
+//   rows:     g = column'(dy),    drow[t] = sum of g x[x - p + t],      dbias = sum of g
+//
+// ' turns taps round; each is 2 x 39 multiply-adds per number of x.
 #include "cuda/device/cuda_backend.h"
-#include "cuda/kit/kernel.h"
-#include "cuda/ops/strips.h"
+#include "cuda/kit/sums.h"
 #include "cuda/ops/strips_march.h"
+#include "tensor/extents.h"
 
 namespace nextgrad::cuda {
-
 namespace {
 
-// Adds row y of x and its strips to the window, whose row `u + kReach` is y.
+// Adds row u of a chunk of x and its strips to the window.
 template <class C>
-__device__ __forceinline__ void add_row(const C* x, int u, const C (&row)[kStripTaps],
+__device__ __forceinline__ void add_row(const C* line, int u, const C (&row)[kStripTaps],
                                         const C (&row_bias)[kStrips], const C (&column)[kStripTaps],
-                                        C (&window)[kWindow][kPixels]) {
+                                        Rows<C>& window) {
   C r[kStrips][kPixels];
-  convolve_row(x, row, row_bias, r, [&](int p, C own) { window[u + kReach][p] += own; });
+  convolve_row(line, row, row_bias, r);
 #pragma unroll
-  for (int b = 0; b < kStrips; ++b) {
-#pragma unroll
-    for (int i = 0; i < strip_size(b); ++i) {
-#pragma unroll
-      for (int p = 0; p < kPixels; ++p)
-        window[u + kReach + strip_size(b) / 2 - i][p] += column[strip_first(b) + i] * r[b][p];
-    }
-  }
+  for (int p = 0; p < kPixels; ++p) window[u + kReach][p] += line[(kReach + p) * 32];
+  for_taps([&](int b, int i, int p) {
+    window[row_of(u, b, i)][p] += column[strip_first(b) + i] * r[b][p];
+  });
 }
 
-// The first kChunk rows of the window, from row y of the image on, are complete: writes them, and
-// moves the others up.
+// The first kChunk rows of the window, from row y of the image on, are complete: writes them.
 template <class T>
-__device__ __forceinline__ void finish_rows(const StripsShape& s, const StripsTile& t, int y,
-                                            Compute<T> bias, Compute<T> (&window)[kWindow][kPixels],
-                                            T* out) {
+__device__ __forceinline__ void write_rows(const StripsShape& s, const StripsTile& t, int y,
+                                           Compute<T> bias, const Rows<Compute<T>>& window,
+                                           T* out) {
 #pragma unroll
   for (int u = 0; u < kChunk; ++u) {
     if (y + u < t.y0 || y + u >= t.y1 || t.lane >= t.channels) continue;
@@ -41,15 +44,9 @@ __device__ __forceinline__ void finish_rows(const StripsShape& s, const StripsTi
     for (int p = 0; p < kPixels; ++p) {
       const int x = t.x0 + t.column + p;
       if (x < s.w)
-        out[t.image + (static_cast<std::int64_t>(y + u) * s.w + x) * s.c + t.lane] =
+        out[t.image + (std::int64_t{y + u} * s.w + x) * s.c + t.lane] =
             narrow<T>(window[u][p] + bias);
     }
-  }
-#pragma unroll
-  for (int u = 0; u < kWindow; ++u) {
-#pragma unroll
-    for (int p = 0; p < kPixels; ++p)
-      window[u][p] = u + kChunk < kWindow ? window[(u + kChunk) % kWindow][p] : Compute<T>{0};
   }
 }
 
@@ -58,7 +55,6 @@ __global__ void __launch_bounds__(kStripThreads)
     march_strips(StripsShape s, StripTaps<Compute<T>> rows, StripTaps<Compute<T>> columns,
                  bool flip, const T* __restrict__ x, T* __restrict__ y) {
   using C = Compute<T>;
-  auto* lines = shared_memory<C>();  // two buffers
   const StripsTile t = strips_tile(s);
   C row[kStripTaps], column[kStripTaps], row_bias[kStrips], bias = 0;
   load_taps(rows, s, t, flip, row);
@@ -68,43 +64,195 @@ __global__ void __launch_bounds__(kStripThreads)
     row_bias[b] = load_bias(rows.bias[b], s, t);
     bias += load_bias(columns.bias[b], s, t);
   }
-  C window[kWindow][kPixels] = {};
-  ChunkInFlight<T, N> next;
-  int at = t.y0 - kReach;
-  while (at + kChunk <= 0) at += kChunk;  // rows above the image
-  next.fetch(s, t, x, at);
-  next.put(lines);
-  __syncthreads();
-  for (int buffer = 0; at < t.y1 + kReach; at += kChunk, buffer ^= 1) {
-    if constexpr (N > 1) next.fetch(s, t, x, at + kChunk);
-    const C* mine = lines + buffer * kLines + t.column * 32 + t.lane;
+  Rows<C> window = {};
+  int first = t.y0 - kReach;
+  while (first + kChunk <= 0) first += kChunk;  // rows above the image
+  march_rows<T, N>(s, t, x, first, t.y1 + kReach, shared_memory<C>(), [&](int at, const C* line) {
 #pragma unroll
     for (int u = 0; u < kChunk; ++u) {
       if (at + u >= 0 && at + u < s.h)
-        add_row(mine + u * kLine * 32, u, row, row_bias, column, window);
+        add_row(line + u * kLine * 32, u, row, row_bias, column, window);
     }
-    finish_rows(s, t, at - kReach, bias, window, y);
-    if constexpr (N == 1) next.fetch(s, t, x, at + kChunk);  // too many to keep
-    next.put(lines + (buffer ^ 1) * kLines);
-    __syncthreads();
+    write_rows(s, t, at - kReach, bias, window, y);
+    move_up(window);
+  });
+}
+
+// --- gradients of taps ---
+
+// A block's sums per channel: all taps, then the biases of all strips.
+constexpr int kSums = kStripTaps + kStrips;
+
+// Rows [y + from, y + kWindow) of dy at this thread's pixels, into the window's rows `from` on.
+template <class T>
+__device__ __forceinline__ void load_window(const StripsShape& s, const StripsTile& t, const T* dy,
+                                            int y, int from, Rows<Compute<T>>& window) {
+#pragma unroll
+  for (int u = 0; u < kWindow; ++u) {
+    if (u < from) continue;
+    const int row = y + u;
+#pragma unroll
+    for (int p = 0; p < kPixels; ++p) {
+      const int x = t.x0 + t.column + p;
+      const bool inside = row >= 0 && row < s.h && x < s.w && t.lane < t.channels;
+      window[u][p] =
+          inside ? widen(dy[t.image + (static_cast<std::int64_t>(row) * s.w + x) * s.c + t.lane])
+                 : Compute<T>{0};
+    }
   }
 }
 
-template <class T>
-void run(cudaStream_t stream, const StripsShape& s, const Tensor& x,
-         const std::vector<Strip>& strips, bool transpose, Tensor& y) {
-  using C = Compute<T>;
-  StripTaps<C> rows{}, columns{};
-  for (std::size_t b = 0; b < kStrips; ++b) {
-    rows.taps[b] = strips[b].row.data<C>();
-    columns.taps[b] = strips[b].column.data<C>();
-    if (transpose) continue;
-    rows.bias[b] = data_or_null<const C>(strips[b].row_bias);
-    columns.bias[b] = data_or_null<const C>(strips[b].column_bias);
+// Products of one row's strips with the rows of dy that see it.
+template <class C>
+__device__ __forceinline__ void column_products(const C* line, int u, const C (&row)[kStripTaps],
+                                                const C (&bias)[kStrips], const Rows<C>& window,
+                                                C (&sum)[kSums]) {
+  C r[kStrips][kPixels];
+  convolve_row(line, row, bias, r);
+  for_taps([&](int b, int i, int p) {
+    sum[strip_first(b) + i] += r[b][p] * window[row_of(u, b, i)][p];
+  });
+#pragma unroll
+  for (int p = 0; p < kPixels; ++p) sum[kStripTaps] += window[u + kReach][p];
+}
+
+// Products of x with the transposed column strips of dy at one row.
+template <class C>
+__device__ __forceinline__ void row_products(const C* line, int u, const C (&column)[kStripTaps],
+                                             const Rows<C>& window, C (&sum)[kSums]) {
+  C g[kStrips][kPixels] = {};
+  for_taps([&](int b, int i, int p) {
+    g[b][p] += column[strip_first(b) + i] * window[row_of(u, b, i)][p];
+  });
+#pragma unroll
+  for (int b = 0; b < kStrips; ++b) {
+#pragma unroll
+    for (int p = 0; p < kPixels; ++p) sum[kStripTaps + b] += g[b][p];
   }
-  const auto bytes = 2 * sizeof(C) * kLines;
-  launch("strips", strips_packable<T>(x) ? march_strips<T, 4> : march_strips<T, 1>,
-         strips_grid(s, bytes), stream, s, rows, columns, transpose, x.data<T>(), y.data<T>());
+  for_row_taps(line, [&](int b, int i, int p, C v) { sum[strip_first(b) + i] += g[b][p] * v; });
+}
+
+// Adds the warps' sums up: partials [kSums][c] of this block's tile. Uses all shared memory.
+template <class C>
+__device__ __forceinline__ void leave_sums(const StripsShape& s, const StripsTile& t, C* shared,
+                                           const C (&sum)[kSums], C* partials) {
+  const int me = static_cast<int>(threadIdx.x);
+#pragma unroll
+  for (int i = 0; i < kSums; ++i) shared[i * kStripThreads + me] = sum[i];
+  __syncthreads();
+  const std::int64_t tile = blockIdx.x / static_cast<unsigned>(s.slices);
+  const int c0 = static_cast<int>(blockIdx.x % static_cast<unsigned>(s.slices)) * 32;
+  if (t.lane >= t.channels) return;
+  for (int i = me / 32; i < kSums; i += kWarps) {
+    C total = 0;
+    for (int warp = 0; warp < kWarps; ++warp)
+      total += shared[i * kStripThreads + warp * 32 + t.lane];
+    partials[(tile * kSums + i) * s.c + c0 + t.lane] = total;
+  }
+}
+
+// `of_rows`: gradients of the row strips, by the taps of columns; otherwise the other way round.
+template <class T, int N, bool of_rows>
+__global__ void __launch_bounds__(kStripThreads)
+    march_strip_gradients(StripsShape s, StripTaps<Compute<T>> from, const T* __restrict__ x,
+                          const T* __restrict__ dy, Compute<T>* __restrict__ partials) {
+  using C = Compute<T>;
+  auto* lines = shared_memory<C>();  // two buffers; then the sums
+  const StripsTile t = strips_tile(s);
+  C taps[kStripTaps], bias[kStrips], sum[kSums] = {};
+  Rows<C> window;
+  load_taps(from, s, t, false, taps);
+#pragma unroll
+  for (int b = 0; b < kStrips; ++b) bias[b] = load_bias(from.bias[b], s, t);
+  load_window(s, t, dy, t.y0 - kReach, 0, window);
+  march_rows<T, N>(s, t, x, t.y0, t.y1, lines, [&](int at, const C* line) {
+#pragma unroll
+    for (int u = 0; u < kChunk; ++u) {
+      if (at + u >= t.y1) continue;
+      if constexpr (of_rows)
+        row_products(line + u * kLine * 32, u, taps, window, sum);
+      else
+        column_products(line + u * kLine * 32, u, taps, bias, window, sum);
+    }
+    move_up(window);
+    load_window(s, t, dy, at + kChunk - kReach, kWindow - kChunk, window);
+  });
+  leave_sums(s, t, lines, sum, partials);
+}
+
+// --- the host's part ---
+
+// Whether these are MSCA's own strips, 7, 11 and 21 long, in f32 or bf16: the kernels keep all
+// their taps in registers. Others are composed of depth-wise convolutions.
+bool fused_strips(const Tensor& x, const std::vector<Strip>& strips) {
+  bool fits = x.dtype() != DType::f64 && strips.size() == kStrips && x.numel() > 0;
+  for (int b = 0; fits && b < kStrips; ++b) fits = strips[b].row.dim(1) == strip_size(b);
+  return fits;
+}
+
+// Calls fn<T, N>() for fused strips: packs of 4 channels or single ones.
+template <class Fn>
+void dispatch_strips(const Tensor& x, Fn&& fn) {
+  const bool packs = x.dim(3) % 4 == 0 && aligned({x}, 4 * size_of(x.dtype()));
+  const auto with = [&]<class T>() {
+    packs ? fn.template operator()<T, 4>() : fn.template operator()<T, 1>();
+  };
+  x.dtype() == DType::bf16 ? with.template operator()<bfloat16>()
+                           : with.template operator()<float>();
+}
+
+Grid strips_grid(const StripsShape& s, std::size_t shared_bytes) {
+  return {dim3(s.n * s.bands * s.tiles * s.slices), dim3(kStripThreads), shared_bytes};
+}
+
+template <class C>
+StripTaps<C> taps_of(const std::vector<Strip>& strips, Tensor Strip::*taps, Tensor Strip::*bias) {
+  StripTaps<C> of{};
+  for (int b = 0; b < kStrips; ++b) {
+    of.taps[b] = (strips[b].*taps).data<C>();
+    if (bias != nullptr && (strips[b].*bias).defined()) of.bias[b] = (strips[b].*bias).data<C>();
+  }
+  return of;
+}
+
+// y = x + sum over strips of column(row(x)), for fused strips. `transpose` turns all taps round and
+// leaves biases out: then x is the gradient of the result and y that of the input, as rows and
+// columns commute without a bias.
+void run_strips(cudaStream_t stream, int processors, const Tensor& x,
+                const std::vector<Strip>& strips, bool transpose, Tensor& y) {
+  const StripsShape s = strips_shape(x, processors, 2 * kReach);
+  dispatch_strips(x, [&]<class T, int N>() {
+    using C = Compute<T>;
+    launch("strips", march_strips<T, N>, strips_grid(s, 2 * sizeof(C) * kLines), stream, s,
+           taps_of<C>(strips, &Strip::row, transpose ? nullptr : &Strip::row_bias),
+           taps_of<C>(strips, &Strip::column, transpose ? nullptr : &Strip::column_bias), transpose,
+           x, y);
+  });
+}
+
+// The gradients of row strips or of column strips: one kernel, and the sums of its partials, those
+// of every tile.
+template <bool of_rows>
+void tap_gradients(cudaStream_t stream, const StripsShape& s, const Tensor& x,
+                   const std::vector<Strip>& strips, const Tensor& dy, const Tensor& partials,
+                   StripsGradients& g) {
+  dispatch_strips(x, [&]<class T, int N>() {
+    using C = Compute<T>;
+    constexpr int kElements = std::max(2 * kLines, kSums * kStripThreads);
+    launch("strip_gradients", march_strip_gradients<T, N, of_rows>,
+           strips_grid(s, sizeof(C) * kElements), stream, s,
+           of_rows ? taps_of<C>(strips, &Strip::column, nullptr)
+                   : taps_of<C>(strips, &Strip::row, &Strip::row_bias),
+           x, dy, partials);
+  });
+  std::vector<ColumnSums> sums;
+  for (int b = 0; b < kStrips; ++b) {
+    const Strip& d = g.dstrips[b];
+    const int bias = kStripTaps + (of_rows ? b : 0);  // the sum of dy is the same for all strips
+    sums.push_back({std::int64_t{strip_first(b)} * s.c, of_rows ? d.row : d.column});
+    sums.push_back({std::int64_t{bias} * s.c, of_rows ? d.row_bias : d.column_bias});
+  }
+  add_partials(stream, partials, sums);
 }
 
 // Branch by branch, through memory; bf16 is widened before and rounded once.
@@ -120,37 +268,51 @@ Tensor composed(CudaBackend& backend, const Tensor& x, const std::vector<Strip>&
   return strips.empty() ? x.clone() : y.to(x.dtype());
 }
 
+StripsGradients composed_gradients(CudaBackend& backend, const Tensor& x,
+                                   const std::vector<Strip>& strips, const Tensor& dy) {
+  const DType parameters = parameter_dtype(x.dtype());
+  const Tensor in = x.to(parameters), gradient = dy.to(parameters);
+  Tensor dx = gradient.clone();
+  StripsGradients g;
+  for (const Strip& strip : strips) {
+    const int k = static_cast<int>(strip.row.dim(1));
+    const Window row{.kw = k, .pad_w = k / 2}, column{.kh = k, .pad_h = k / 2};
+    const Tensor r = backend.depthwise(in, strip.row, strip.row_bias, {}, row);
+    const ConvGradients c = backend.depthwise_backward(r, strip.column, gradient, column,
+                                                       {true, true, strip.column_bias.defined()});
+    const ConvGradients d = backend.depthwise_backward(in, strip.row, c.dx, row,
+                                                       {true, true, strip.row_bias.defined()});
+    backend.axpy(dx, d.dx, 1);
+    g.dstrips.push_back({d.dweight, d.dbias, c.dweight, c.dbias});
+  }
+  g.dx = dx.to(x.dtype());
+  return g;
+}
+
 }  // namespace
-
-bool fused_strips(const Tensor& x, const std::vector<Strip>& strips) {
-  bool fits = x.dtype() != DType::f64 && strips.size() == kStrips;
-  for (int b = 0; fits && b < kStrips; ++b)
-    fits = strips[static_cast<std::size_t>(b)].row.dim(1) == strip_size(b);
-  return fits;
-}
-
-double strips_flops(const Tensor& x, const std::vector<Strip>& strips) {
-  double taps = 0;
-  for (const Strip& strip : strips) taps += 2.0 * static_cast<double>(strip.row.dim(1));
-  return 2.0 * taps * static_cast<double>(x.numel());
-}
-
-void run_strips(cudaStream_t stream, int processors, const Tensor& x,
-                const std::vector<Strip>& strips, bool transpose, Tensor& y) {
-  if (x.numel() == 0) return;
-  const StripsShape s = strips_shape(x, processors, 2 * kReach);
-  if (x.dtype() == DType::bf16)
-    run<bfloat16>(stream, s, x, strips, transpose, y);
-  else
-    run<float>(stream, s, x, strips, transpose, y);
-}
 
 Tensor CudaBackend::strips(const Tensor& x, const std::vector<Strip>& strips) {
   if (!fused_strips(x, strips)) return composed(*this, x, strips);
-  Scope scope(*this, "strips", strips_flops(x, strips), 2.0 * static_cast<double>(x.nbytes()));
+  Scope scope(*this, "strips", strips_flops(x, strips), 2.0 * x.nbytes());
   Tensor y = empty_like(x);
   run_strips(stream_, properties_.multiProcessorCount, x, strips, false, y);
   return y;
+}
+
+StripsGradients CudaBackend::strips_backward(const Tensor& x, const std::vector<Strip>& strips,
+                                             const Tensor& dy) {
+  if (!fused_strips(x, strips)) return composed_gradients(*this, x, strips, dy);
+  // Two transposed strips, two gradients of taps, and both results once more.
+  Scope scope(*this, "strips backward", 3.0 * strips_flops(x, strips), 3.0 * x.nbytes());
+  StripsGradients g = empty_strips_gradients(x, strips);
+  const int processors = properties_.multiProcessorCount;
+  run_strips(stream_, processors, dy, strips, true, g.dx);
+  const StripsShape s = strips_shape(x, processors, kChunk);
+  const Tensor partials =
+      empty({s.n * s.bands * s.tiles, kSums, std::int64_t{s.c}}, parameter_dtype(x.dtype()));
+  tap_gradients<true>(stream_, s, x, strips, dy, partials, g);
+  tap_gradients<false>(stream_, s, x, strips, dy, partials, g);
+  return g;
 }
 
 }  // namespace nextgrad::cuda

@@ -78,11 +78,9 @@ struct ChunkInFlight {
       const int at = (static_cast<int>(threadIdx.x) + i * kStripThreads) * N;
       const int channel = at % 32, in_x = t.x0 - kReach + at / 32 % kLine;
       const int in_y = y + at / 32 / kLine;
-      Pack<T, N> pack = {};
+      packs[i] = {};
       if (at < kLines && in_y >= 0 && in_y < s.h && in_x >= 0 && in_x < s.w && channel < t.channels)
-        pack = *reinterpret_cast<const Pack<T, N>*>(
-            x + t.image + (static_cast<std::int64_t>(in_y) * s.w + in_x) * s.c + channel);
-      packs[i] = pack;
+        packs[i] = load_pack<N>(x + t.image + (std::int64_t{in_y} * s.w + in_x) * s.c + channel);
     }
   }
   __device__ __forceinline__ void put(Compute<T>* lines) const {
@@ -90,10 +88,10 @@ struct ChunkInFlight {
     for (int i = 0; i < kLoads; ++i) {
       const int at = (static_cast<int>(threadIdx.x) + i * kStripThreads) * N;
       if (at >= kLines) continue;
-      Pack<Compute<T>, N> wide;
+      Compute<T> wide[N];
 #pragma unroll
-      for (int j = 0; j < N; ++j) wide.at[j] = widen(packs[i].at[j]);
-      *reinterpret_cast<Pack<Compute<T>, N>*>(lines + at) = wide;
+      for (int j = 0; j < N; ++j) wide[j] = widen(packs[i].at[j]);
+      store<N>(lines + at, wide);
     }
   }
 };
@@ -122,43 +120,93 @@ __device__ __forceinline__ C load_bias(const C* bias, const StripsShape& s, cons
   return bias != nullptr && t.lane < t.channels ? bias[t.image % s.c + t.lane] : C{0};
 }
 
-// All row strips at this thread's pixels: r = bias + taps * x. `x` is the line at its first column
-// less kReach and its lane. Calls own(p, x) with its own pixels.
-template <class C, class Own>
-__device__ __forceinline__ void convolve_row(const C* x, const C (&taps)[kStripTaps],
-                                             const C (&bias)[kStrips], C (&r)[kStrips][kPixels],
-                                             Own&& own) {
+// Marches over rows [from, to) of x: calls each(y, line) with kChunk rows from y on, the first of
+// them at `line`, at this thread's first column less kReach and at its lane.
+template <class T, int N, class Each>
+__device__ __forceinline__ void march_rows(const StripsShape& s, const StripsTile& t, const T* x,
+                                           int from, int to, Compute<T>* lines, Each&& each) {
+  ChunkInFlight<T, N> next;
+  next.fetch(s, t, x, from);
+  next.put(lines);
+  __syncthreads();
+  for (int y = from, buffer = 0; y < to; y += kChunk, buffer ^= 1) {
+    if constexpr (N > 1) next.fetch(s, t, x, y + kChunk);
+    each(y, lines + buffer * kLines + t.column * 32 + t.lane);
+    if constexpr (N == 1) next.fetch(s, t, x, y + kChunk);  // too many to keep
+    next.put(lines + (buffer ^ 1) * kLines);
+    __syncthreads();
+  }
+}
+
+// Rows of this thread's pixels: sums of y (forward), dy (backward). Row u of a chunk is row
+// u + kReach of the window.
+template <class C>
+using Rows = C[kWindow][kPixels];
+
+// On to the next chunk; zeros come in.
+template <class C>
+__device__ __forceinline__ void move_up(Rows<C>& window) {
+#pragma unroll
+  for (int u = 0; u < kWindow; ++u) {
+#pragma unroll
+    for (int p = 0; p < kPixels; ++p)
+      window[u][p] = u + kChunk < kWindow ? window[(u + kChunk) % kWindow][p] : C{0};
+  }
+}
+// The row of the window that tap i of column strip b sees in row u of a chunk.
+__device__ __forceinline__ constexpr int row_of(int u, int b, int i) {
+  return u + kReach + strip_size(b) / 2 - i;
+}
+
+// Calls fn(b, i, p) for tap i of strip b at pixel p.
+template <class Fn>
+__device__ __forceinline__ void for_taps(Fn&& fn) {
 #pragma unroll
   for (int b = 0; b < kStrips; ++b) {
 #pragma unroll
-    for (int p = 0; p < kPixels; ++p) r[b][p] = bias[b];
+    for (int i = 0; i < strip_size(b); ++i) {
+#pragma unroll
+      for (int p = 0; p < kPixels; ++p) fn(b, i, p);
+    }
   }
+}
+// And with the number of x that a row strip's tap sees there.
+template <class C, class Fn>
+__device__ __forceinline__ void for_row_taps(const C* line, Fn&& fn) {
 #pragma unroll
   for (int j = 0; j < kTaken; ++j) {
-    const C v = x[j * 32];
+    const C v = line[j * 32];
 #pragma unroll
     for (int p = 0; p < kPixels; ++p) {
-      if (j - p == kReach) own(p, v);
 #pragma unroll
       for (int b = 0; b < kStrips; ++b) {
-        const int tap = j - p - kReach + strip_size(b) / 2;
-        if (tap >= 0 && tap < strip_size(b)) r[b][p] += taps[strip_first(b) + tap] * v;
+        const int i = j - p - kReach + strip_size(b) / 2;
+        if (i >= 0 && i < strip_size(b)) fn(b, i, p, v);
       }
     }
   }
 }
 
+// All row strips at this thread's pixels: r = bias + taps * x.
+template <class C>
+__device__ __forceinline__ void convolve_row(const C* line, const C (&taps)[kStripTaps],
+                                             const C (&bias)[kStrips], C (&r)[kStrips][kPixels]) {
+#pragma unroll
+  for (int b = 0; b < kStrips; ++b) {
+#pragma unroll
+    for (int p = 0; p < kPixels; ++p) r[b][p] = bias[b];
+  }
+  for_row_taps(line, [&](int b, int i, int p, C v) { r[b][p] += taps[strip_first(b) + i] * v; });
+}
+
 // As many bands as make the fewest rows a processor has to do, a block at a time; `border` rows of
 // a band are done twice.
 inline StripsShape strips_shape(const Tensor& x, int processors, int border) {
-  StripsShape s{x.dim(0),
-                static_cast<int>(x.dim(1)),
-                static_cast<int>(x.dim(2)),
-                static_cast<int>(x.dim(3)),
-                0,
-                0,
-                0,
-                0};
+  StripsShape s{};
+  s.n = x.dim(0);
+  s.h = static_cast<int>(x.dim(1));
+  s.w = static_cast<int>(x.dim(2));
+  s.c = static_cast<int>(x.dim(3));
   s.tiles = (s.w + kTile - 1) / kTile;
   s.slices = (s.c + 31) / 32;
   const std::int64_t blocks = s.n * s.tiles * s.slices;
@@ -173,16 +221,6 @@ inline StripsShape strips_shape(const Tensor& x, int processors, int border) {
   }
   s.bands = (s.h + s.rows - 1) / s.rows;
   return s;
-}
-
-inline Grid strips_grid(const StripsShape& s, std::size_t shared_bytes) {
-  return {dim3(static_cast<unsigned>(s.n * s.bands * s.tiles * s.slices)), dim3(kStripThreads),
-          shared_bytes};
-}
-
-template <class T>
-bool strips_packable(const Tensor& x) {
-  return x.dim(3) % 4 == 0 && reinterpret_cast<std::uintptr_t>(x.raw()) % (4 * sizeof(T)) == 0;
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // Cross entropy of bilinearly upsampled logits, by cells: what lies between four neighbouring
 // source positions. A thread owns the output pixels of one column of a cell, so that along a class
 // they cost one blend and one exponential each, and no lane waits for another.
-#include "cuda/device/cuda_backend.h"
 #include "cuda/ops/upsample_loss.h"
+#include "tensor/extents.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -55,20 +55,19 @@ __device__ __forceinline__ Column<T, N> column_of(const T* logits, const LossSha
 
 template <class T, int N>
 __device__ __forceinline__ Ends<Compute<T>> find_ends(const Column<T, N>& column,
-                                                      const LossShape& s,
-                                                      const Compute<T>* weights) {
+                                                      const Target<Compute<T>>& target) {
   using C = Compute<T>;
   Ends<C> e;
   C below = 0, above = 0;  // the other end of the class that is largest at the upper (lower) end
-  for (int c = 0; c < s.k; c += N) {
+  for (int c = 0; c < target.k; c += N) {
     C upper[N], lower[N];
     column.ends(c, upper, lower);
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       if ((c == 0 && i == 0) || upper[i] > e.upper) e.upper = upper[i], below = lower[i];
       if ((c == 0 && i == 0) || lower[i] > e.lower) e.lower = lower[i], above = upper[i];
-      if (s.smooth != 0) {
-        const C share = static_cast<C>(s.smooth) * (weights != nullptr ? weights[c + i] : C(1));
+      if (target.smooth != 0) {
+        const C share = target.smooth_of(c + i);
         e.upper_sum += share * upper[i];
         e.lower_sum += share * lower[i];
         e.smooth_sum += share;
@@ -112,21 +111,14 @@ __device__ __forceinline__ void sum_exponentials(const Column<T, N>& column,
     }
   }
 #pragma unroll
-  for (int r = 0; r < R; ++r) {
-    if constexpr (std::is_same_v<C, float>)
-      log_sum[r] = top[r] + logf(sum[r]);
-    else
-      log_sum[r] = top[r] + log(sum[r]);
-  }
+  for (int r = 0; r < R; ++r) log_sum[r] = top[r] + logarithm(sum[r]);
 }
 
 // log_sum per pixel; partial[block] = the block's sum of losses and of the labels' weights.
 template <class T, int N, int R>
-__global__ void upsampled_loss(const T* logits, const std::int32_t* labels,
-                               const Compute<T>* weights, LossShape s, int parts,
-                               Compute<T>* log_sum, double* partial, Fault* fault) {
+__global__ void upsampled_loss(const T* logits, Target<Compute<T>> target, LossShape s, int parts,
+                               Compute<T>* log_sum, double* partial) {
   using C = Compute<T>;
-  __shared__ double scratch[32];
   const std::int64_t row = blockIdx.x / static_cast<unsigned>(parts), image = row / s.h;
   const int column =
       static_cast<int>(blockIdx.x % static_cast<unsigned>(parts) * blockDim.x + threadIdx.x);
@@ -135,7 +127,7 @@ __global__ void upsampled_loss(const T* logits, const std::int32_t* labels,
   std::int64_t o = start_of(s.rows, row % s.h);
   if (column < s.ow && o < end) {
     const auto at = column_of<T, N>(logits, s, row, column);
-    const Ends<C> e = find_ends(at, s, weights);
+    const Ends<C> e = find_ends(at, target);
     for (; o < end; o += R) {
       C ty[R], lse[R];
 #pragma unroll
@@ -145,51 +137,19 @@ __global__ void upsampled_loss(const T* logits, const std::int32_t* labels,
       for (int r = 0; r < R; ++r) {
         if (o + r >= end) continue;
         const std::int64_t pixel = (image * s.oh + o + r) * s.ow + column;
-        const int label = labels[pixel];
-        const bool counts = label != s.ignore, valid = label >= 0 && label < s.k;
-        if (counts && !valid) report(fault, Fault::label, label, s.k);
-        log_sum[pixel] = counts && valid ? lse[r] : C(0);
-        if (!counts || !valid) continue;
-        const double weight = weights != nullptr ? static_cast<double>(weights[label]) : 1.0;
-        counted += weight;
-        loss += weight * s.hot * static_cast<double>(lse[r] - at.at(label, ty[r]));
-        if (s.smooth != 0)
+        const int label = target.label(pixel, true);
+        log_sum[pixel] = label >= 0 ? lse[r] : C(0);
+        if (label < 0) continue;
+        counted += target.weight(label);
+        loss +=
+            target.weight(label) * target.hot * static_cast<double>(lse[r] - at.at(label, ty[r]));
+        if (target.smooth != 0)
           loss +=
               static_cast<double>(e.smooth_sum * lse[r] - blend(e.upper_sum, e.lower_sum, ty[r]));
       }
     }
   }
-  loss = block_reduce(loss, scratch);
-  counted = block_reduce(counted, scratch);
-  if (threadIdx.x != 0) return;
-  partial[2 * std::int64_t{blockIdx.x}] = loss;
-  partial[2 * std::int64_t{blockIdx.x} + 1] = counted;
-}
-
-// The partial sums' sums, in one block; `divisor` is 0 where the weights' sum is the normaliser.
-template <class C>
-__global__ void finish_loss(const double* partial, std::int64_t n, double divisor, C* loss,
-                            double* normaliser) {
-  __shared__ double scratch[32];
-  double sum = 0, counted = 0;
-  for (std::int64_t i = threadIdx.x; i < n; i += blockDim.x) {
-    sum += partial[2 * i];
-    counted += partial[2 * i + 1];
-  }
-  sum = block_reduce(sum, scratch);
-  counted = block_reduce(counted, scratch);
-  if (threadIdx.x != 0) return;
-  if (divisor == 0) divisor = counted > 1e-12 ? counted : 1e-12;
-  *normaliser = divisor;
-  *loss = static_cast<C>(sum / divisor);
-}
-
-// What the sum of losses is divided by; 0: by what the labels' weights give.
-double divisor_of(const Tensor& labels, const CrossEntropyOptions& o) {
-  using Normalise = CrossEntropyOptions::Normalise;
-  if (o.normalise == Normalise::none) return 1;
-  if (o.normalise == Normalise::valid) return 0;
-  return std::max(static_cast<double>(labels.numel()), 1e-12);
+  leave_losses(loss, counted, partial);
 }
 
 }  // namespace
@@ -197,32 +157,25 @@ double divisor_of(const Tensor& labels, const CrossEntropyOptions& o) {
 CrossEntropyResult CudaBackend::upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
                                                        const Tensor& weights,
                                                        const CrossEntropyOptions& o) {
-  const LossShape s(logits, labels, o);
+  const LossShape s(logits, labels);
   const DType dtype = parameter_dtype(logits.dtype());
-  Scope scope(*this, "upsample_cross_entropy", loss_work(labels, s.k),
-              static_cast<double>(logits.nbytes() + 2 * labels.nbytes()));
+  Scope scope(*this, "upsample_cross_entropy", loss_flops(labels, s.k),
+              logits.nbytes() + 2 * labels.nbytes());
   const CrossEntropyResult r{empty({}, dtype), empty(labels.shape(), dtype), empty({}, DType::f64)};
-  const std::int64_t parts = (s.ow + kForwardThreads - 1) / kForwardThreads;
+  const std::int64_t parts = parts_of(s.ow, kForwardThreads);
   const std::int64_t blocks = labels.numel() == 0 ? 0 : s.n * s.h * parts;
   const Tensor partial = empty({blocks, 2}, DType::f64);
-  dispatch_activation(logits.dtype(), "upsample_cross_entropy", [&](auto zero) {
-    using T = decltype(zero);
-    using C = Compute<T>;
-    const auto go = [&](auto kernel) {
-      launch("upsample_cross_entropy", kernel,
-             Grid{dim3(static_cast<unsigned>(blocks)), dim3(kForwardThreads)}, stream_,
-             logits.data<T>(), labels.data<std::int32_t>(), data_or_null<const C>(weights), s,
-             static_cast<int>(parts), r.log_sum.data<C>(), partial.data<double>(), fault_);
-    };
-    const bool paired =
-        s.k % 2 == 0 && reinterpret_cast<std::uintptr_t>(logits.raw()) % (2 * sizeof(T)) == 0;
-    const bool tall = s.oh > 2 * s.h;
-    if (blocks > 0 && paired) go(tall ? upsampled_loss<T, 2, 8> : upsampled_loss<T, 2, 2>);
-    if (blocks > 0 && !paired) go(tall ? upsampled_loss<T, 1, 8> : upsampled_loss<T, 1, 2>);
-    launch("finish_loss", finish_loss<C>, Grid{dim3(1), dim3(kThreads)}, stream_,
-           partial.data<double>(), blocks, divisor_of(labels, o), r.loss.data<C>(),
-           r.normaliser.data<double>());
+  dispatch_activation(logits.dtype(), "upsample_cross_entropy", [&]<class T>() {
+    if (blocks == 0) return;
+    const bool paired = s.k % 2 == 0 && aligned({logits}, 2 * sizeof(T)), tall = s.oh > 2 * s.h;
+    launch("upsample_cross_entropy",
+           paired ? tall ? upsampled_loss<T, 2, 8> : upsampled_loss<T, 2, 2>
+           : tall ? upsampled_loss<T, 1, 8>
+                  : upsampled_loss<T, 1, 2>,
+           {dim3(blocks), dim3(kForwardThreads)}, stream_, logits,
+           Target<Compute<T>>(logits, labels, weights, o, fault_), s, parts, r.log_sum, partial);
   });
+  finish_cross_entropy(partial, labels, o, r);
   return r;
 }
 

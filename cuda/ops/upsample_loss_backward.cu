@@ -1,9 +1,9 @@
 // The gradient of upsampled cross entropy, by cells (upsample_loss.h). A thread owns a class and
 // walks the pixels of a row of cells, which gives each cell's share in its four corners; what it
 // has for the upper and the lower corners goes to two arrays, which are added at the end.
-#include "cuda/device/cuda_backend.h"
 #include "cuda/kit/index.h"
 #include "cuda/ops/upsample_loss.h"
+#include "tensor/extents.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -21,9 +21,9 @@ struct alignas(4 * sizeof(C)) Record {
 
 template <class T>
 struct GradientWork {
+  Target<Compute<T>> target;
   const T* logits;
-  const std::int32_t* labels;
-  const Compute<T>*weights, *log_sum, *dloss;
+  const Compute<T>*log_sum, *dloss;
   const double* normaliser;
   Compute<T>* halves;  // [2][N,h,w,K]
   int segments;
@@ -48,12 +48,12 @@ __device__ __forceinline__ void load_tile(const GradientWork<T>& g, const LossSh
   for (int i = me; i < rows * columns; i += threads) {
     const int r = i / columns, j = i - r * columns;
     const std::int64_t pixel = (image * s.oh + o + r) * s.ow + x + j;
-    const int label = g.labels[pixel];
+    const int label = g.target.label(pixel, false);
     Record<C> record{C(INFINITY), 0, 0, -1};
-    if (label != s.ignore && label >= 0 && label < s.k) {
-      const double weight = g.weights != nullptr ? static_cast<double>(g.weights[label]) : 1.0;
-      record = {g.log_sum[pixel], static_cast<C>(scale * (weight * s.hot + smooth_sum)),
-                static_cast<C>(scale * weight * s.hot), label};
+    if (label >= 0) {
+      const double hot = g.target.weight(label) * g.target.hot;
+      record = {g.log_sum[pixel], static_cast<C>(scale * (hot + smooth_sum)),
+                static_cast<C>(scale * hot), label};
     }
     tile.pixel[j][r] = record;
   }
@@ -82,7 +82,7 @@ __device__ __forceinline__ void add_tile(const Tile<C>& tile, int rows, int colu
       if (p.label == k) e -= p.h;
       if (smoothed && p.label >= 0) e -= smooth;
       all += e;
-      low = multiply_add(ty, e, low);
+      low = std::fma(ty, e, low);
     }
     const C up = all - low;
     cell.da0 += (C(1) - tx) * up;
@@ -104,19 +104,10 @@ __global__ void upsampled_gradient(GradientWork<T> g, LossShape s) {
   const std::int64_t top = start_of(s.rows, y), bottom = start_of(s.rows, y + 1);
   const int k = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x);
   const double scale = static_cast<double>(*g.dloss) / *g.normaliser;
-  double smooth_sum = s.smooth * s.k;
-  C smooth = 0;
-  if constexpr (smoothed) {
-    __shared__ double scratch[32];
-    if (g.weights != nullptr) {
-      double sum = 0;
-      for (int c = static_cast<int>(threadIdx.x); c < s.k; c += static_cast<int>(blockDim.x))
-        sum += s.smooth * static_cast<double>(g.weights[c]);
-      smooth_sum = block_reduce(sum, scratch);
-    }
-    const double weight = k < s.k && g.weights != nullptr ? static_cast<double>(g.weights[k]) : 1.0;
-    smooth = static_cast<C>(scale * s.smooth * weight);
-  }
+  __shared__ double scratch[32];
+  const double smooth_sum = smoothed ? g.target.smooth_sum(scratch) : 0;
+  const C smooth =
+      smoothed && k < s.k ? static_cast<C>(scale * g.target.smooth * g.target.weight(k)) : C(0);
   const T* above = g.logits + row * s.w * s.k + k;
   const T* below = y + 1 < s.h ? above + s.w * s.k : above;
   CellClass<C> cell;
@@ -166,36 +157,33 @@ Tensor CudaBackend::upsample_cross_entropy_backward(const Tensor& logits, const 
                                                     const CrossEntropyOptions& o,
                                                     const CrossEntropyResult& r,
                                                     const Tensor& dloss) {
-  const LossShape s(logits, labels, o);
-  Scope scope(*this, "upsample_cross_entropy_backward", 2 * loss_work(labels, s.k),
-              static_cast<double>(2 * logits.nbytes() + 2 * labels.nbytes()));
+  const LossShape s(logits, labels);
+  Scope scope(*this, "upsample_cross_entropy_backward", 2 * loss_flops(labels, s.k),
+              2 * logits.nbytes() + 2 * labels.nbytes());
   Tensor dlogits = empty_like(logits);
   if (logits.numel() == 0) return dlogits;
   const Tensor halves = empty({2, logits.numel()}, parameter_dtype(logits.dtype()));
-  dispatch_activation(logits.dtype(), "upsample_cross_entropy_backward", [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_activation(logits.dtype(), "upsample_cross_entropy_backward", [&]<class T>() {
     using C = Compute<T>;
-    const int segments = static_cast<int>((s.w + kSegment - 1) / kSegment);
-    const GradientWork<T> work{logits.data<T>(),
-                               labels.data<std::int32_t>(),
-                               data_or_null<const C>(weights),
+    const int segments = static_cast<int>(parts_of(s.w, kSegment));
+    const Target<C> target(logits, labels, weights, o, fault_);
+    const GradientWork<T> work{target,
+                               logits.data<T>(),
                                r.log_sum.data<C>(),
                                dloss.data<C>(),
                                r.normaliser.data<double>(),
                                halves.data<C>(),
                                segments};
-    const int threads = s.k >= kThreads ? kThreads : (s.k + 31) / 32 * 32;
-    const Grid grid{dim3(static_cast<unsigned>(s.n * s.h * segments),
-                         static_cast<unsigned>((s.k + threads - 1) / threads)),
-                    dim3(static_cast<unsigned>(threads))};
+    const std::int64_t threads = s.k >= kThreads ? kThreads : parts_of(s.k, 32) * 32;
     launch("upsample_cross_entropy_backward",
-           s.smooth != 0 ? upsampled_gradient<T, true> : upsampled_gradient<T, false>, grid,
-           stream_, work, s);
+           target.smooth != 0 ? upsampled_gradient<T, true> : upsampled_gradient<T, false>,
+           {dim3(s.n * s.h * segments, parts_of(s.k, threads)), dim3(threads)}, stream_, work, s);
+    constexpr int N = sizeof(T) == 2 ? 4 : kPack<T>;  // of halves, at most 16 bytes
     const std::int64_t wide = s.w * s.k;
-    const int n = sizeof(T) == 2 && wide % 4 == 0 ? 4 : pack_of<T>(wide, halves, dlogits);
-    const RowWork rows(s.n * s.h, wide / n, 1);
-    const auto add = n == 1 ? add_halves<T, 1> : add_halves < T, sizeof(T) == 2 ? 4 : kPack < T >> ;
-    launch("add_halves", add, rows.grid(), stream_, halves.data<C>(), dlogits.data<T>(), s.h, rows);
+    const bool packs = wide % N == 0 && aligned({halves, dlogits}, N * sizeof(T));
+    const RowWork rows(s.n * s.h, wide / (packs ? N : 1), 1);
+    launch("add_halves", packs ? add_halves<T, N> : add_halves<T, 1>, rows.grid(), stream_, halves,
+           dlogits, s.h, rows);
   });
   return dlogits;
 }

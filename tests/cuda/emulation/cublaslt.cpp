@@ -36,6 +36,16 @@ cublasStatus_t get(Value& to, const void* from, std::size_t bytes) {
   std::memcpy(&to, from, bytes);
   return CUBLAS_STATUS_SUCCESS;
 }
+template <class T, class... Values>
+cublasStatus_t create(T** to, const Values&... values) {
+  *to = new T{values...};
+  return CUBLAS_STATUS_SUCCESS;
+}
+template <class T>
+cublasStatus_t destroy(T* t) {
+  delete t;
+  return CUBLAS_STATUS_SUCCESS;
+}
 
 // Calls fn with a typed pointer to the numbers of matrix `batch`.
 template <class Fn>
@@ -46,33 +56,29 @@ void typed(const void* data, const Layout& l, std::int64_t batch, Fn&& fn) {
   if (l.type == CUDA_R_16BF) fn(static_cast<const bfloat16*>(data) + at);
 }
 
+double widened(double x) {
+  return x;
+}
+double widened(bfloat16 x) {
+  return static_cast<float>(x);
+}
 Matrix read(const void* data, const Layout& l, std::int64_t batch) {
   Matrix m(l.rows, l.cols);
   typed(data, l, batch, [&](const auto* p) {
     for (std::int64_t c = 0; c < l.cols; ++c)
-      for (std::int64_t r = 0; r < l.rows; ++r)
-        m(r, c) = static_cast<double>(
-            static_cast<
-                std::conditional_t<std::is_same_v<decltype(p), const double*>, double, float>>(
-                p[c * l.ld + r]));
+      for (std::int64_t r = 0; r < l.rows; ++r) m(r, c) = widened(p[c * l.ld + r]);
   });
   return m;
-}
-
-template <class T>
-T rounded(double x) {
-  if constexpr (std::is_same_v<T, bfloat16>)
-    return bfloat16(static_cast<float>(x));
-  else
-    return static_cast<T>(x);
 }
 
 void write(void* data, const Layout& l, std::int64_t batch, const Matrix& m) {
   typed(data, l, batch, [&](const auto* p) {
     using T = std::remove_cv_t<std::remove_reference_t<decltype(*p)>>;
-    auto* to = const_cast<T*>(p);
+    // In two steps, as bfloat16 comes from float only.
+    using Via = std::conditional_t<std::is_same_v<T, double>, double, float>;
     for (std::int64_t c = 0; c < l.cols; ++c)
-      for (std::int64_t r = 0; r < l.rows; ++r) to[c * l.ld + r] = rounded<T>(m(r, c));
+      for (std::int64_t r = 0; r < l.rows; ++r)
+        const_cast<T*>(p)[c * l.ld + r] = static_cast<T>(static_cast<Via>(m(r, c)));
   });
 }
 
@@ -81,16 +87,14 @@ double scalar(const void* p, cudaDataType_t type) {
                             : static_cast<double>(*static_cast<const float*>(p));
 }
 
-// D = alpha op(A) op(B) + beta C (+ bias on each column), all matrices in columns. Sums in double.
+// D = alpha op(A) op(B) (+ bias on each column), all matrices in columns. Sums in double.
 void product(const cublasLtMatmulDescOpaque_t& d, double alpha, const void* a, const Layout& la,
-             const void* b, const Layout& lb, double beta, const void* c, const Layout& lc,
-             void* out, const Layout& ld) {
+             const void* b, const Layout& lb, void* out, const Layout& ld) {
   for (std::int64_t i = 0; i < ld.batch; ++i) {
     Matrix x = read(a, la, i), y = read(b, lb, i);
     if (d.a == CUBLAS_OP_T) x = x.transpose().eval();
     if (d.b == CUBLAS_OP_T) y = y.transpose().eval();
     Matrix z = alpha * (x * y);
-    if (beta != 0) z += beta * read(c, lc, i);
     if (d.epilogue == CUBLASLT_EPILOGUE_BIAS) {
       const Layout bias{d.bias_type, ld.rows, 1, ld.rows};
       z.colwise() += read(d.bias, bias, 0).col(0);
@@ -132,21 +136,17 @@ const char* cublasLtGetStatusString(cublasStatus_t status) {
                                                  : "invalid value";
 }
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
-  *handle = new cublasLtContext;
-  return CUBLAS_STATUS_SUCCESS;
+  return create(handle);
 }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
-  delete handle;
-  return CUBLAS_STATUS_SUCCESS;
+  return destroy(handle);
 }
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* desc, cublasComputeType_t compute,
                                         cudaDataType_t scale) {
-  *desc = new cublasLtMatmulDescOpaque_t{compute, scale};
-  return CUBLAS_STATUS_SUCCESS;
+  return create(desc, compute, scale);
 }
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) {
-  delete desc;
-  return CUBLAS_STATUS_SUCCESS;
+  return destroy(desc);
 }
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d,
                                               cublasLtMatmulDescAttributes_t attribute,
@@ -167,13 +167,10 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d,
 }
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType type,
                                           std::uint64_t rows, std::uint64_t cols, std::int64_t ld) {
-  *layout = new cublasLtMatrixLayoutOpaque_t{type, static_cast<std::int64_t>(rows),
-                                             static_cast<std::int64_t>(cols), ld};
-  return CUBLAS_STATUS_SUCCESS;
+  return create(layout, type, static_cast<std::int64_t>(rows), static_cast<std::int64_t>(cols), ld);
 }
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
-  delete layout;
-  return CUBLAS_STATUS_SUCCESS;
+  return destroy(layout);
 }
 cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l,
                                                 cublasLtMatrixLayoutAttribute_t attribute,
@@ -182,12 +179,10 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l,
                                                          : get(l->stride, value, bytes);
 }
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
-  *preference = new cublasLtMatmulPreferenceOpaque_t;
-  return CUBLAS_STATUS_SUCCESS;
+  return create(preference);
 }
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
-  delete preference;
-  return CUBLAS_STATUS_SUCCESS;
+  return destroy(preference);
 }
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
                                                     cublasLtMatmulPreferenceAttributes_t attribute,
@@ -212,17 +207,18 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
 // keeps what they said.
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* alpha,
                               const void* a, cublasLtMatrixLayout_t la, const void* b,
-                              cublasLtMatrixLayout_t lb, const void* beta, const void* c,
+                              cublasLtMatrixLayout_t lb, const void* beta, const void*,
                               cublasLtMatrixLayout_t lc, void* d, cublasLtMatrixLayout_t ld,
                               const cublasLtMatmulAlgo_t*, void*, std::size_t,
                               cudaStream_t stream) {
-  if (!fits(*desc, *la, *lb, *lc)) return CUBLAS_STATUS_INVALID_VALUE;
+  // C is never added.
+  const double x = scalar(alpha, desc->scale), y = scalar(beta, desc->scale);
+  if (!fits(*desc, *la, *lb, *lc) || y != 0) return CUBLAS_STATUS_INVALID_VALUE;
   if (desc->epilogue != CUBLASLT_EPILOGUE_DEFAULT &&
       reinterpret_cast<std::uintptr_t>(desc->bias) % 16 != 0)
     return CUBLAS_STATUS_INVALID_VALUE;  // a device would report a misaligned address
-  const double x = scalar(alpha, desc->scale), y = scalar(beta, desc->scale);
-  nextgrad::emulation::submit(stream, [=, desc = *desc, la = *la, lb = *lb, lc = *lc, ld = *ld] {
-    product(desc, x, a, la, b, lb, y, c, lc, d, ld);
+  nextgrad::emulation::submit(stream, [=, desc = *desc, la = *la, lb = *lb, ld = *ld] {
+    product(desc, x, a, la, b, lb, d, ld);
   });
   return CUBLAS_STATUS_SUCCESS;
 }

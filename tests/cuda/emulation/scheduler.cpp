@@ -311,8 +311,9 @@ void run(const char* name, dim3 grid, dim3 block, std::size_t shared_bytes,
             grid.y <= 65535 && grid.z <= 65535 && block.z <= 64,
         "emulated kernel {}: grid ({}, {}, {}) of blocks ({}, {}, {}) can't be launched", name,
         grid.x, grid.y, grid.z, block.x, block.y, block.z);
-  check(shared_bytes <= (std::size_t{99} << 10),
-        "emulated kernel {}: {} bytes of shared memory; an sm_89 has 99 KiB", name, shared_bytes);
+  check(shared_bytes <= (std::size_t{48} << 10),
+        "emulated kernel {}: {} bytes of shared memory; more than 48 KiB must be asked for", name,
+        shared_bytes);
   static thread_local bool backwards = false;
   static thread_local std::vector<std::unique_ptr<Fibre>> fibres;  // kept from launch to launch
   Block b;

@@ -1,0 +1,51 @@
+// Sums over many rows in two stages, so that their order is always the same: blocks leave partial
+// sums of some rows each (leave_sums() in channels.h), and these are added in double.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cuda/kit/channels.h"
+#include "tensor/tensor.h"
+
+namespace nextgrad::cuda {
+
+// total[k] = the sum over j < n of partials[j, k, column]: for the first row of a block of 32
+// columns x 16 rows of threads. `pitch`: from j to j + 1; `shared`: K doubles a thread.
+template <int K, class T>
+__device__ __forceinline__ void column_totals(const T* partials, std::int64_t n, std::int64_t pitch,
+                                              std::int64_t columns, std::int64_t column,
+                                              double (&total)[K]) {
+#pragma unroll
+  for (int k = 0; k < K; ++k) total[k] = 0;
+  if (column < columns) {
+#pragma unroll 4
+    for (std::int64_t j = threadIdx.y; j < n; j += blockDim.y) {
+#pragma unroll
+      for (int k = 0; k < K; ++k)
+        total[k] += static_cast<double>(partials[j * pitch + k * columns + column]);
+    }
+  }
+  combine_rows(total, shared_memory<double>());
+}
+// The grid for it, `z` of them side by side.
+template <int K>
+Grid totals_grid(std::int64_t columns, std::int64_t z = 1) {
+  return {dim3(parts_of(columns, 32), z), dim3(32, 16), 32 * 16 * K * sizeof(double)};
+}
+
+// Where some neighbouring columns' sums go.
+struct ColumnSums {
+  std::int64_t first;  // column
+  Tensor to;           // contiguous; as many as it has numbers; undefined: nobody wants them
+  // Rows of `size` columns of which only the first `kept` are wanted.
+  int kept = 1, size = 1;
+  bool add = false;  // to what is there
+};
+// Adds partials [n, ...] of parameters' dtype up over n, in one launch.
+void add_partials(cudaStream_t stream, const Tensor& partials, const std::vector<ColumnSums>& sums);
+
+// x [rows, columns] of activations, summed over rows: [columns] of parameter_dtype(x.dtype()).
+Tensor column_sums(cudaStream_t stream, const Tensor& x);
+
+}  // namespace nextgrad::cuda
