@@ -57,22 +57,10 @@ struct AdamwStep {
     b2 = static_cast<T>(o.beta2);
     c2 = static_cast<T>((1 - o.beta2) * factor * factor);
   }
-  template <int N>
-  __device__ __forceinline__ void run(const T* grad, T* p, T* m, T* v) const {
-    T of_g[N], of_p[N], of_m[N], of_v[N];
-    load<N>(grad, of_g);
-    load<N>(p, of_p);
-    load<N>(m, of_m);
-    load<N>(v, of_v);
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
-      of_m[i] = b1 * of_m[i] + c1 * of_g[i];
-      of_v[i] = b2 * of_v[i] + c2 * (of_g[i] * of_g[i]);
-      of_p[i] = keep * of_p[i] - rate * (of_m[i] / (square_root(of_v[i]) * inverse + eps));
-    }
-    store<N>(m, of_m);
-    store<N>(v, of_v);
-    store<N>(p, of_p);
+  __device__ __forceinline__ void update(T g, T& p, T& m, T& v) const {
+    m = b1 * m + c1 * g;
+    v = b2 * v + c2 * (g * g);
+    p = keep * p - rate * (m / (square_root(v) * inverse + eps));
   }
 };
 
@@ -96,22 +84,27 @@ struct SgdStep {
     of_buffer = o.nesterov ? momentum : T(1);
     first = step == 1;
   }
-  template <int N>
-  __device__ __forceinline__ void run(const T* grad, T* p, T* m, T*) const {
-    T of_g[N], of_p[N], of_m[N];
-    load<N>(grad, of_g);
-    load<N>(p, of_p);
-    load<N>(m, of_m);
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
-      const T g = factor * of_g[i] + decay * of_p[i];
-      of_m[i] = (first ? T(0) : momentum * of_m[i]) + g;
-      of_p[i] -= lr * (of_gradient * g + of_buffer * of_m[i]);
-    }
-    store<N>(m, of_m);
-    store<N>(p, of_p);
+  __device__ __forceinline__ void update(T grad, T& p, T& m, T&) const {
+    const T g = factor * grad + decay * p;
+    m = (first ? T(0) : momentum * m) + g;
+    p -= lr * (of_gradient * g + of_buffer * m);
   }
 };
+
+// Of N neighbouring numbers; v is null where the step has none.
+template <int N, class Step, class T>
+__device__ __forceinline__ void update(const Step& step, const T* grad, T* p, T* m, T* v) {
+  T of_g[N], of_p[N], of_m[N], of_v[N] = {};
+  load<N>(grad, of_g);
+  load<N>(p, of_p);
+  load<N>(m, of_m);
+  if (v != nullptr) load<N>(v, of_v);
+#pragma unroll
+  for (int i = 0; i < N; ++i) step.update(of_g[i], of_p[i], of_m[i], of_v[i]);
+  store<N>(p, of_p);
+  store<N>(m, of_m);
+  if (v != nullptr) store<N>(v, of_v);
+}
 
 // Step is AdamwStep<T> or SgdStep<T>.
 template <class T, class Step>
@@ -151,10 +144,10 @@ __global__ void step_slots(const SlotTable table, typename Step::Options options
     constexpr int N = kPack<T>;
     done = n / N * N;
     for (int i = static_cast<int>(threadIdx.x) * N; i < done; i += kStepThreads * N)
-      step.template run<N>(grad + i, p + i, m + i, v + i);
+      update<N>(step, grad + i, p + i, m + i, v != nullptr ? v + i : nullptr);
   }
   for (int i = done + static_cast<int>(threadIdx.x); i < n; i += kStepThreads)
-    step.template run<1>(grad + i, p + i, m + i, v + i);
+    update<1>(step, grad + i, p + i, m + i, v != nullptr ? v + i : nullptr);
 }
 
 // Launches over all slots, those of one dtype and as many as a table takes at a time.
