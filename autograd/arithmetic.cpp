@@ -134,4 +134,23 @@ Variable clamp_min(const Variable& x, double lowest) {
   return elementwise("clamp_min", Unary::clamp_min, x, lowest);
 }
 
+Variable relu(const Variable& x) {
+  return elementwise("relu", Unary::relu, x);
+}
+Variable gelu(const Variable& x) {
+  return elementwise("gelu", Unary::gelu, x);
+}
+Variable sigmoid(const Variable& x) {
+  return elementwise("sigmoid", Unary::sigmoid, x);
+}
+Variable silu(const Variable& x) {
+  return elementwise("silu", Unary::silu, x);
+}
+Variable hardswish(const Variable& x) {
+  return elementwise("hardswish", Unary::hardswish, x);
+}
+Variable tanh(const Variable& x) {
+  return elementwise("tanh", Unary::tanh, x);
+}
+
 }  // namespace nextgrad

@@ -13,21 +13,19 @@ inline void check_floating(const char* op, const Tensor& x) {
         name_of(x.dtype()));
 }
 
-inline void check_same(const char* op, const Tensor& a, const Tensor& b) {
+// b has the dtype of a, or if it is a parameter the one that goes with a.
+inline void check_same(const char* op, const Tensor& a, const Tensor& b, bool parameter = false) {
   check(a.defined() && b.defined(), "{}: an input is undefined", op);
-  check(a.dtype() == b.dtype(), "{}: inputs are {} and {}; convert one with to()", op,
-        name_of(a.dtype()), name_of(b.dtype()));
+  check(b.dtype() == (parameter ? parameter_dtype(a.dtype()) : a.dtype()),
+        "{}: inputs are {} and {}; convert one with to()", op, name_of(a.dtype()),
+        name_of(b.dtype()));
   check(a.device() == b.device(), "{}: inputs are on {} and {}; move one with to()", op,
         a.device().str(), b.device().str());
 }
 
 // A parameter of the dtype that goes with x: its own, or f32 if x is bf16.
 inline void check_parameter(const char* op, const Tensor& x, const Tensor& p) {
-  check(x.defined() && p.defined(), "{}: an input is undefined", op);
-  check(p.dtype() == parameter_dtype(x.dtype()), "{}: inputs are {} and {}; convert one with to()",
-        op, name_of(x.dtype()), name_of(p.dtype()));
-  check(x.device() == p.device(), "{}: inputs are on {} and {}; move one with to()", op,
-        x.device().str(), p.device().str());
+  check_same(op, x, p, true);
 }
 
 // A parameter of `extent` elements, or undefined.

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <queue>
-#include <unordered_set>
+#include <iterator>
+#include <map>
 
 namespace nextgrad {
 
@@ -41,6 +41,7 @@ struct Variable::Impl {
 namespace {
 
 thread_local bool grad_on = true;
+thread_local Watch* watching = nullptr;
 
 std::uint64_t next_order() {
   static std::atomic<std::uint64_t> counter{0};
@@ -67,20 +68,6 @@ Tensor unshared(Tensor g) {
   return g.sole_owner() ? std::move(g) : g.clone();
 }
 
-struct Earlier {
-  bool operator()(const std::shared_ptr<Node>& a, const std::shared_ptr<Node>& b) const {
-    return a->order < b->order;
-  }
-};
-using Queue =
-    std::priority_queue<std::shared_ptr<Node>, std::vector<std::shared_ptr<Node>>, Earlier>;
-
-void free_graph(Node& node) {
-  node.backward = nullptr;
-  node.inputs.clear();
-  node.freed = true;
-}
-
 // One run backwards through the nodes from `first` on, the latest first: all that used a value are
 // younger than it, so that its gradient is whole when its turn comes, once. Nodes before `first`
 // are left to the run inside of which this one takes place; their turn there is still to come.
@@ -88,7 +75,7 @@ class Walk {
  public:
   explicit Walk(std::uint64_t first) : first_(first), outer_(std::exchange(innermost(), this)) {}
   ~Walk() {
-    for (; !queue_.empty(); queue_.pop()) queue_.top()->pending = Tensor();  // after an error
+    for (const auto& [order, node] : queue_) node->pending = Tensor();  // after an error
     innermost() = outer_;
   }
   Walk(const Walk&) = delete;
@@ -100,7 +87,7 @@ class Walk {
       return outer_->add(node, std::move(gradient));
     }
     accumulate(node->pending, std::move(gradient));
-    if (queued_.insert(node.get()).second) queue_.push(node);
+    queue_.try_emplace(node->order, node);
   }
   void run(bool retain_graph);
 
@@ -114,15 +101,12 @@ class Walk {
 
   std::uint64_t first_;
   Walk* outer_;
-  Queue queue_;
-  std::unordered_set<Node*> queued_;
+  std::map<std::uint64_t, std::shared_ptr<Node>> queue_;  // by their orders
 };
 
 void Walk::run(bool retain_graph) {
   while (!queue_.empty()) {
-    const std::shared_ptr<Node> node = queue_.top();
-    queue_.pop();
-    queued_.erase(node.get());
+    const std::shared_ptr<Node> node = queue_.extract(std::prev(queue_.end())).mapped();
     Tensor gradient = std::exchange(node->pending, Tensor());
     if (node->leaf) {  // mostly the last to hold it: copies are rare
       if (!node->grad.defined()) gradient = unshared(std::move(gradient));
@@ -135,7 +119,10 @@ void Walk::run(bool retain_graph) {
           "to the first, or add the losses before one backward",
           node->name);
     pass_on(*node, node->backward(gradient));
-    if (!retain_graph) free_graph(*node);
+    if (retain_graph) continue;
+    node->backward = nullptr;
+    node->inputs.clear();
+    node->freed = true;
   }
 }
 
@@ -217,10 +204,6 @@ void InnerGraph::backward(const Variable& y, const Tensor& seed) const {
   Walk walk(first_);
   walk.add(y.impl_->node, seed);
   walk.run(false);
-}
-
-namespace {
-thread_local Watch* watching = nullptr;
 }
 
 Watch::Watch() : before_(std::exchange(watching, this)) {}

@@ -1,6 +1,7 @@
 #include "models/hamburger.h"
 
-#include "autograd/activation.h"
+#include <numeric>
+
 #include "autograd/arithmetic.h"
 #include "autograd/resize.h"
 #include "autograd/shape_ops.h"
@@ -11,22 +12,6 @@ namespace {
 
 constexpr int kNormGroups = 32;
 
-// 1x1 convolution and ReLU, so that the NMF gets what it can factor: nothing negative.
-class HamIn : public Module {
- public:
-  explicit HamIn(int channels) : conv_(child<Conv2d>("conv", pointwise(channels, channels))) {}
-  Variable forward(const Variable& x) const override { return conv_.forward(x, Activation::relu); }
-
- private:
-  Conv2d& conv_;
-};
-
-int sum_of(const std::vector<int>& values) {
-  int sum = 0;
-  for (const int v : values) sum += v;
-  return sum;
-}
-
 }  // namespace
 
 ConvNorm::ConvNorm(int in, int out)
@@ -34,17 +19,18 @@ ConvNorm::ConvNorm(int in, int out)
       norm_(child<GroupNorm>("gn", kNormGroups, out)) {}
 
 Hamburger::Hamburger(int channels, int rank)
-    : ham_in_(child<HamIn>("ham_in", channels)),
+    : ham_in_(child<Conv2d>("ham_in.conv", pointwise(channels, channels))),
       ham_(child<MatrixDecomposition>("ham", DecompositionOptions{.rank = rank})),
       ham_out_(child<ConvNorm>("ham_out", channels, channels)) {}
 
 Variable Hamburger::forward(const Variable& x) const {
-  return relu(x + ham_out_(ham_(ham_in_(x))));
+  // The ReLU gives the NMF what it can factor: nothing negative.
+  return relu(x + ham_out_(ham_(ham_in_.forward(x, Activation::relu))));
 }
 
 LightHamHead::LightHamHead(const std::vector<int>& in, int width, int rank, int classes,
                            double dropout)
-    : squeeze_(child<ConvNorm>("squeeze", sum_of(in), width)),
+    : squeeze_(child<ConvNorm>("squeeze", std::accumulate(in.begin(), in.end(), 0), width)),
       hamburger_(child<Hamburger>("hamburger", width, rank)),
       align_(child<ConvNorm>("align", width, width)),
       conv_seg_(child<Conv2d>("conv_seg", pointwise(width, classes), Init::normal(0.01))),

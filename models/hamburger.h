@@ -29,7 +29,7 @@ class Hamburger : public Module {
   MatrixDecomposition& ham() const { return ham_; }
 
  private:
-  Module& ham_in_;
+  Conv2d& ham_in_;
   MatrixDecomposition& ham_;
   ConvNorm& ham_out_;
 };

@@ -2,7 +2,6 @@
 
 #include <numeric>
 
-#include "autograd/activation.h"
 #include "autograd/arithmetic.h"
 #include "autograd/checkpoint.h"
 #include "autograd/feed_forward.h"
@@ -23,13 +22,13 @@ Conv2dOptions halving(int in, int out) {
 
 // The first stage's beginning: two convolutions of stride 2, to a quarter of the size. Its layers
 // are numbered as in the published files, where 2 is the GELU.
-class StemLayers : public Module {
+class Stem : public Module {
  public:
-  explicit StemLayers(int channels)
-      : conv1_(child<Conv2d>("0", halving(kImageChannels, channels / 2))),
-        norm1_(child<BatchNorm2d>("1", channels / 2)),
-        conv2_(child<Conv2d>("3", halving(channels / 2, channels))),
-        norm2_(child<BatchNorm2d>("4", channels)) {}
+  explicit Stem(int channels)
+      : conv1_(child<Conv2d>("proj.0", halving(kImageChannels, channels / 2))),
+        norm1_(child<BatchNorm2d>("proj.1", channels / 2)),
+        conv2_(child<Conv2d>("proj.3", halving(channels / 2, channels))),
+        norm2_(child<BatchNorm2d>("proj.4", channels)) {}
   Variable forward(const Variable& x) const override {
     return norm2_(conv2_(gelu(norm1_(conv1_(x)))));
   }
@@ -39,15 +38,6 @@ class StemLayers : public Module {
   BatchNorm2d& norm1_;
   Conv2d& conv2_;
   BatchNorm2d& norm2_;
-};
-
-class Stem : public Module {
- public:
-  explicit Stem(int channels) : proj_(child<StemLayers>("proj", channels)) {}
-  Variable forward(const Variable& x) const override { return proj_(x); }
-
- private:
-  StemLayers& proj_;
 };
 
 // The other stages' beginning: half the size, more channels.
@@ -60,14 +50,6 @@ class Downsample : public Module {
  private:
   Conv2d& proj_;
   BatchNorm2d& norm_;
-};
-
-// Blocks of a stage, numbered.
-class Blocks : public Module {
- public:
-  Block& add(int index, int channels, int ratio, double drop_path) {
-    return child<Block>(std::to_string(index), channels, ratio, drop_path);
-  }
 };
 
 }  // namespace
@@ -108,7 +90,7 @@ Variable Attention::add_to(const Variable& base, const Variable& x, const Variab
 
 FeedForward::FeedForward(int channels, int hidden)
     : fc1_(child<Conv2d>("fc1", pointwise(channels, hidden))),
-      position_(child<PositionConv>("dwconv", hidden)),
+      position_(child<DepthwiseConv2d>("dwconv.dwconv", hidden, same_window(3))),
       fc2_(child<Conv2d>("fc2", pointwise(hidden, channels))) {}
 
 Variable FeedForward::add_to(const Variable& base, const Variable& x, const Variable& scale,
@@ -119,9 +101,9 @@ Variable FeedForward::add_to(const Variable& base, const Variable& x, const Vari
     if (training()) x.backend().expect_batch_norm();  // the next block's first, if there is one
     return fc2_.add_to(base, hidden, Activation::gelu, scale, mask);
   }
-  const DepthwiseConv2d& position = position_.conv();
   return feed_forward(
-      base, x, {fc1_.matrix(), fc1_.bias, position.weight, position.bias, fc2_.matrix(), fc2_.bias},
+      base, x,
+      {fc1_.matrix(), fc1_.bias, position_.weight, position_.bias, fc2_.matrix(), fc2_.bias},
       scale);
 }
 
@@ -146,15 +128,14 @@ MSCAN::MSCAN(const MSCANConfig& config) : config_(config) {
     const int channels = config.channels[i];
     const std::string number = std::to_string(i + 1);
     Stage stage;
-    if (i == 0) {
+    if (i == 0)
       stage.embed = &child<Stem>("patch_embed1", channels);
-    } else {
+    else
       stage.embed = &child<Downsample>("patch_embed" + number, in, channels);
-    }
-    auto& blocks = child<Blocks>("block" + number);
     for (int j = 0; j < config.blocks[i]; ++j, ++count) {
       const double drop = total > 1 ? config.drop_path * count / (total - 1) : 0;
-      stage.blocks.push_back(&blocks.add(j, channels, config.ratios[i], drop));
+      stage.blocks.push_back(
+          &child<Block>(fmt::format("block{}.{}", number, j), channels, config.ratios[i], drop));
     }
     stage.norm = &child<LayerNorm>("norm" + number, channels);
     stages_.push_back(std::move(stage));

@@ -39,21 +39,14 @@ class MSCA : public Module {
   Conv2d& mix_;
 };
 
-// What a block adds to its input: scale[c] branch(x), dropped for some images by mask [N] or
-// undefined; both are honoured in evaluation too. A branch ends in a 1x1 convolution that does the
-// adding.
-class Branch : public Module {
- public:
-  virtual Variable add_to(const Variable& base, const Variable& x, const Variable& scale,
-                          const Tensor& mask) const = 0;
-};
-
-// 1x1, GELU, MSCA, 1x1, and the input added.
-class Attention : public Branch {
+// The first branch of a block: 1x1, GELU, MSCA, 1x1, and the input added. What a block adds to its
+// input is scale[c] branch(x), dropped for some images by mask [N] or undefined; both are honoured
+// in evaluation too. A branch ends in a 1x1 convolution that does the adding.
+class Attention : public Module {
  public:
   explicit Attention(int channels);
   Variable add_to(const Variable& base, const Variable& x, const Variable& scale,
-                  const Tensor& mask) const override;
+                  const Tensor& mask) const;
 
  private:
   Conv2d& proj_1_;
@@ -61,28 +54,16 @@ class Attention : public Branch {
   Conv2d& proj_2_;
 };
 
-// The position encoding inside the feed-forward part: a 3x3 depth-wise convolution.
-class PositionConv : public Module {
- public:
-  explicit PositionConv(int channels)
-      : conv_(child<DepthwiseConv2d>("dwconv", channels, same_window(3))) {}
-  Variable forward(const Variable& x) const override { return conv_(x); }
-  const DepthwiseConv2d& conv() const { return conv_; }
-
- private:
-  DepthwiseConv2d& conv_;
-};
-
-// 1x1 to `hidden` channels, 3x3 depth-wise, GELU, 1x1 back.
-class FeedForward : public Branch {
+// The second: 1x1 to `hidden` channels, 3x3 depth-wise (the position encoding), GELU, 1x1 back.
+class FeedForward : public Module {
  public:
   FeedForward(int channels, int hidden);
   Variable add_to(const Variable& base, const Variable& x, const Variable& scale,
-                  const Tensor& mask) const override;
+                  const Tensor& mask) const;
 
  private:
   Conv2d& fc1_;
-  PositionConv& position_;
+  DepthwiseConv2d& position_;
   Conv2d& fc2_;
 };
 

@@ -61,8 +61,8 @@ SegNeXt::Output SegNeXt::forward_stages(const Variable& image) const {
 }
 
 Variable SegNeXt::loss(const Variable& logits, const Tensor& labels,
-                       const CrossEntropyOptions& options, const Tensor& class_weights) const {
-  return upsample_cross_entropy(logits, labels, options, class_weights);
+                       const CrossEntropyOptions& options) const {
+  return upsample_cross_entropy(logits, labels, options);
 }
 
 Tensor SegNeXt::predict(const Variable& logits, std::int64_t height, std::int64_t width) const {

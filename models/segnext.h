@@ -43,7 +43,7 @@ class SegNeXt : public Module {
   Variable forward(const Variable& image) const override { return forward_stages(image).logits; }
   // Cross entropy of the logits upsampled to the labels' size (scalar).
   Variable loss(const Variable& logits, const Tensor& labels,
-                const CrossEntropyOptions& options = {}, const Tensor& class_weights = {}) const;
+                const CrossEntropyOptions& options = {}) const;
   // Most likely class per pixel, i32 [N,height,width], of logits upsampled bilinearly.
   Tensor predict(const Variable& logits, std::int64_t height, std::int64_t width) const;
   // Initial bases of the NMF [N,decoder_channels,rank] (tests); undefined: random by the rule.

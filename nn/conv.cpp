@@ -1,6 +1,6 @@
 #include "nn/conv.h"
 
-#include "autograd/activation.h"
+#include "autograd/arithmetic.h"
 #include "autograd/matmul.h"
 #include "autograd/shape_ops.h"
 
@@ -56,15 +56,10 @@ Variable Conv2d::matrix() const {
   return reshape(weight, {options_.out_channels, options_.in_channels});
 }
 
-DepthwiseConv2d::DepthwiseConv2d(std::int64_t channels, const Window& window, bool with_bias)
-    : window_(window) {
+DepthwiseConv2d::DepthwiseConv2d(std::int64_t channels, const Window& window) : window_(window) {
   weight = parameter("weight", {window.kh, window.kw, channels},
                      Init::fan_out(window.kh, window.kw, channels, channels), Layout::depthwise);
-  if (with_bias) bias = parameter("bias", {channels}, Init::constant(0));
-}
-
-Variable DepthwiseConv2d::accumulate(const Variable& base, const Variable& x) const {
-  return depthwise_conv2d(x, weight, bias, window_, base);
+  bias = parameter("bias", {channels}, Init::constant(0));
 }
 
 }  // namespace nextgrad

@@ -45,10 +45,10 @@ inline Conv2dOptions pointwise(std::int64_t in, std::int64_t out, bool bias = tr
 // One filter per channel: x [N,H,W,C] -> [N,OH,OW,C]; parameters weight [kh,kw,C], bias [C].
 class DepthwiseConv2d : public Module {
  public:
-  DepthwiseConv2d(std::int64_t channels, const Window& window, bool with_bias = true);
-  Variable forward(const Variable& x) const override { return accumulate({}, x); }
-  // base + conv(x): a branch added without a temporary.
-  Variable accumulate(const Variable& base, const Variable& x) const;
+  DepthwiseConv2d(std::int64_t channels, const Window& window);
+  Variable forward(const Variable& x) const override {
+    return depthwise_conv2d(x, weight, bias, window_);
+  }
 
   Variable weight, bias;
 

@@ -1,7 +1,6 @@
 #include "nn/decomposition.h"
 
 #include "autograd/arithmetic.h"
-#include "autograd/checkpoint.h"
 #include "autograd/linalg.h"
 #include "autograd/matmul.h"
 #include "autograd/reduce.h"
@@ -50,11 +49,6 @@ MatrixDecomposition::MatrixDecomposition(const DecompositionOptions& options) : 
         "matrix decomposition: {} groups and rank {} must be positive", options_.groups,
         options_.rank);
   if (options_.inv_t == 0) options_.inv_t = options_.kind == Kind::nmf ? 1 : 100;
-  if (!options_.learned_bases) return;
-  check(options_.dimension > 0, "matrix decomposition: learned bases need `dimension`");
-  const Shape shape{options_.groups, options_.dimension, options_.rank};
-  learned_ = &buffer("bases", random_bases(options_.kind, shape, DType::f32, backend_of(Device{}),
-                                           kEvaluationKey));
 }
 
 Variable MatrixDecomposition::rows(const Variable& x) const {
@@ -87,16 +81,11 @@ Variable MatrixDecomposition::initial_bases(const Variable& rows) const {
           fixed_.shape().str(), shape.str());
     return Variable(fixed_.to(rows.dtype()));
   }
-  if (training() && learned_ == nullptr) {
-    return Variable(
-        random_bases(options_.kind, shape, rows.dtype(), rows.backend(), next_random_key()));
-  }
-  const Shape one{s, shape[1], shape[2]};
-  const Tensor bases = learned_ != nullptr ? *learned_
-                                           : random_bases(options_.kind, one, rows.dtype(),
-                                                          rows.backend(), kEvaluationKey);
-  check(bases.shape() == one, "matrix decomposition: learned bases are {}, this input needs {}",
-        bases.shape().str(), one.str());
+  const auto random = [&](const Shape& of, const RandomKey& key) {
+    return random_bases(options_.kind, of, rows.dtype(), rows.backend(), key);
+  };
+  if (training()) return Variable(random(shape, next_random_key()));
+  const Tensor bases = random({s, shape[1], shape[2]}, kEvaluationKey);
   return Variable(
       bases.unsqueeze(0).expand({batch / s, s, shape[1], shape[2]}).contiguous().reshape(shape));
 }
@@ -151,15 +140,6 @@ Variable MatrixDecomposition::coefficients(const Variable& rows, const Factors& 
   fail("unknown matrix decomposition");
 }
 
-void MatrixDecomposition::update_learned(const Tensor& bases) const {
-  if (learned_ == nullptr || !training() || recomputing() || fixed_.defined()) return;
-  const NoGrad guard;
-  const Shape& s = learned_->shape();
-  const Variable batch_mean = mean(reshape(Variable(bases), {-1, s[0], s[1], s[2]}), {0});
-  const Variable old(*learned_);
-  *learned_ = normalize(old + (batch_mean - old) * options_.eta, 1).value();
-}
-
 Variable MatrixDecomposition::forward(const Variable& image_in) const {
   check(image_in.ndim() == 4, "matrix decomposition: wants [N,H,W,C], got {}",
         image_in.shape().str());
@@ -174,7 +154,6 @@ Variable MatrixDecomposition::forward(const Variable& image_in) const {
   } else {
     f = iterate(points, bases);
   }
-  update_learned(f.bases.value());
   const Variable coef = coefficients(points, f);
   return cast(image(matmul(coef, f.bases, false, true), x.shape()), image_in.dtype());
 }

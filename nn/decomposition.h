@@ -21,14 +21,10 @@ struct DecompositionOptions {
   int train_steps = 6, eval_steps = 7;
   double inv_t = 0;   // inverse temperature of the softmax; 0: as published, nmf 1, vq and cd 100
   double beta = 0.1;  // cd: ridge of the last least-squares fit
-  // Learned bases: a buffer `bases` [S,D,R] that moves by eta towards each training batch's mean
-  // bases and is normalised again. Random bases: drawn per sample in training, fixed and the same
-  // for every sample in evaluation, so that a prediction depends on its image alone.
-  bool learned_bases = false;
-  double eta = 0.9;
-  std::int64_t dimension = 0;  // D, needed for learned bases only
 };
 
+// The first bases are random: drawn per sample in training, fixed and the same for every sample in
+// evaluation, so that a prediction depends on its image alone.
 // The input of nmf must not be negative. forward throws unless groups divides the channels.
 class MatrixDecomposition : public Module {
  public:
@@ -49,11 +45,9 @@ class MatrixDecomposition : public Module {
   Factors iterate(const Variable& rows, const Variable& bases) const;
   Factors step(const Variable& rows, const Factors& f) const;
   Variable coefficients(const Variable& rows, const Factors& f) const;  // the last, differentiated
-  void update_learned(const Tensor& bases) const;
 
   DecompositionOptions options_;
   Tensor fixed_;
-  Tensor* learned_ = nullptr;
 };
 
 }  // namespace nextgrad

@@ -44,12 +44,11 @@ void WeightAverage::load_state(const StateDict& state) {
   for (const NamedTensor& t : state) file[t.name] = &t.value;
   const auto find = [&](const std::string& name, const Tensor& like) {
     const auto found = file.find(name);
-    if (found == file.end() || !(found->second->shape() == like.shape())) {
+    if (found == file.end() || !(found->second->shape() == like.shape()))
       fail_input(
           "weight average: the state's {} is missing or of another shape; it belongs to "
           "another model",
           name);
-    }
     return found->second->to(like.dtype()).to(like.device()).clone();
   };
   StateDict loaded = average_;

@@ -16,7 +16,6 @@ class WeightAverage {
   // Exchanges the module's weights and buffers with the average's; a second call undoes it.
   // update() throws in between.
   void swap();
-  bool swapped() const { return swapped_; }
 
   // For an exact resume: "updates" and the averages under the parameters' names, in this library's
   // layouts. load_state throws InputError on a mismatch.

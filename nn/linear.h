@@ -10,7 +10,10 @@ namespace nextgrad {
 // transformers and VAN do), and bias [out].
 class Linear : public Module {
  public:
-  Linear(std::int64_t in, std::int64_t out, bool with_bias = true);
+  Linear(std::int64_t in, std::int64_t out, bool with_bias = true)
+      : weight(parameter("weight", {out, in}, Init::truncated_normal(0.02))) {
+    if (with_bias) bias = parameter("bias", {out}, Init::constant(0));
+  }
   Variable forward(const Variable& x) const override { return linear(x, weight, bias); }
 
   Variable weight, bias;

@@ -26,32 +26,27 @@ Variable Module::forward(const Variable&) const {
 
 std::vector<std::pair<std::string, const Module*>> Module::named_modules() const {
   std::vector<std::pair<std::string, const Module*>> all{{"", this}};
-  for (const auto& [name, child] : children_) {
-    for (const auto& [inner, module] : child->named_modules()) {
+  for (const auto& [name, child] : children_)
+    for (const auto& [inner, module] : child->named_modules())
       all.emplace_back(inner.empty() ? name : name + "." + inner, module);
-    }
-  }
   return all;
 }
 
 std::vector<Parameter> Module::named_parameters() const {
   std::vector<Parameter> all;
-  for (const auto& [prefix, module] : named_modules()) {
+  for (const auto& [prefix, module] : named_modules())
     for (Parameter p : module->parameters_) {
       if (!prefix.empty()) p.name = prefix + "." + p.name;
       all.push_back(std::move(p));
     }
-  }
   return all;
 }
 
 std::vector<Buffer> Module::named_buffers() const {
   std::vector<Buffer> all;
-  for (const auto& [prefix, module] : named_modules()) {
-    for (const auto& [name, value] : module->buffers_) {
+  for (const auto& [prefix, module] : named_modules())
+    for (const auto& [name, value] : module->buffers_)
       all.push_back({prefix.empty() ? name : prefix + "." + name, value.get()});
-    }
-  }
   return all;
 }
 
@@ -70,9 +65,8 @@ void Module::to(DType dtype) {
   check(dtype == DType::f32 || dtype == DType::f64, "a module computes in f32 or f64, not {}",
         name_of(dtype));
   for (const Parameter& p : named_parameters()) p.value.set_value(p.value.value().to(dtype));
-  for (const Buffer& b : named_buffers()) {
+  for (const Buffer& b : named_buffers())
     if (is_floating(b.value->dtype())) *b.value = b.value->to(dtype);
-  }
   zero_grad();
 }
 

@@ -64,7 +64,8 @@ class Module {
   Variable parameter(const std::string& name, const Shape& shape, const Init& init,
                      Layout layout = Layout::plain);
   Tensor& buffer(const std::string& name, Tensor value);
-  // Declares and owns a child: `Conv2d& conv0 = child<Conv2d>("conv0", options)`.
+  // Declares and owns a child: `Conv2d& conv0 = child<Conv2d>("conv0", options)`. A dot in its name
+  // stands for a module of PyTorch's that only holds others.
   template <class M, class... Args>
   M& child(const std::string& name, Args&&... args) {
     auto module = std::make_unique<M>(std::forward<Args>(args)...);

@@ -1,21 +1,21 @@
 #include "nn/optim.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 namespace nextgrad {
 
 Optimizer::Optimizer(const std::vector<Parameter>& parameters,
-                     const std::vector<ParameterRule>& rules) {
+                     const std::vector<ParameterRule>& rules, double weight_decay,
+                     std::vector<std::string> moments)
+    : weight_decay_(weight_decay), moments_(std::move(moments)) {
   for (const Parameter& p : parameters) {
-    Slot slot;
-    slot.parameter = p;
-    for (const ParameterRule& rule : rules) {
-      if (p.name.find(rule.contains) == std::string::npos) continue;
-      slot.lr_scale = rule.lr_scale;
-      slot.decay_scale = rule.decay_scale;
-      break;
-    }
-    slots_.push_back(std::move(slot));
+    const auto rule = std::ranges::find_if(rules, [&](const ParameterRule& r) {
+      return p.name.find(r.contains) != std::string::npos;
+    });
+    const ParameterRule& r = rule == rules.end() ? ParameterRule() : *rule;
+    slots_.push_back(
+        {.parameter = p, .lr_scale = r.lr_scale, .decay_scale = r.decay_scale, .moments = {}});
   }
 }
 
@@ -29,18 +29,15 @@ void Optimizer::step(double lr, const GradientNorm& norm) {
     const Tensor value = slot.parameter.value.value();
     if (norm.norm.defined() && !refused_.defined())
       refused_ = Tensor::zeros({count}, DType::i64, value.device());
-    if (slot.moments.empty()) {
-      for (std::size_t i = 0; i < moment_names().size(); ++i) {
-        slot.moments.push_back(Tensor::zeros(value.shape(), value.dtype(), value.device()));
-      }
-    }
+    while (slot.moments.size() < moments_.size())
+      slot.moments.push_back(Tensor::zeros(value.shape(), value.dtype(), value.device()));
     ++slot.steps;
     slots.push_back({.p = value,
                      .grad = grad.contiguous(),
                      .m = slot.moments[0],
                      .v = slot.moments.size() > 1 ? slot.moments[1] : Tensor(),
                      .lr = lr * slot.lr_scale,
-                     .weight_decay = weight_decay() * slot.decay_scale,
+                     .weight_decay = weight_decay_ * slot.decay_scale,
                      .step = slot.steps,
                      .refused = refused_.defined() ? refused_.slice(0, i, i + 1) : Tensor()});
   }
@@ -60,13 +57,12 @@ StateDict Optimizer::state() const {
   std::vector<std::int64_t> steps(slots_.size(), 0);
   if (refused_.defined()) steps = refused_.to_vector<std::int64_t>();
   StateDict dict;
-  const std::vector<std::string> names = moment_names();
   for (std::size_t s = 0; s < slots_.size(); ++s) {
     const Slot& slot = slots_[s];
     steps[s] = slot.steps - steps[s];
-    for (std::size_t i = 0; i < slot.moments.size(); ++i) {
-      dict.push_back({names[i] + "." + slot.parameter.name, slot.moments[i].to(Device{}).clone()});
-    }
+    for (std::size_t i = 0; i < slot.moments.size(); ++i)
+      dict.push_back(
+          {moments_[i] + "." + slot.parameter.name, slot.moments[i].to(Device{}).clone()});
   }
   dict.push_back({"step", Tensor::from(steps, {static_cast<std::int64_t>(steps.size())})});
   return dict;
@@ -77,13 +73,11 @@ void Optimizer::load_state(const StateDict& state) {
   for (const NamedTensor& t : state) file[t.name] = &t.value;
   const auto find = [&](const std::string& name, const Shape& shape) -> const Tensor& {
     const auto found = file.find(name);
-    if (found == file.end()) {
+    if (found == file.end())
       fail_input("optimiser state lacks {}; it belongs to another model or optimiser", name);
-    }
-    if (!(found->second->shape() == shape)) {
+    if (!(found->second->shape() == shape))
       fail_input("optimiser state: {} is {}, the model needs {}", name,
                  found->second->shape().str(), shape.str());
-    }
     return *found->second;
   };
   const auto steps =
@@ -92,13 +86,12 @@ void Optimizer::load_state(const StateDict& state) {
   for (std::size_t i = 0; i < loaded.size(); ++i) {
     Slot& slot = loaded[i];
     slot.steps = steps[i];
-    if (slot.steps < 0) {
+    if (slot.steps < 0)
       fail_input("optimiser state: {} has done {} steps", slot.parameter.name, slot.steps);
-    }
     slot.moments.clear();
     if (slot.steps == 0) continue;
     const Tensor& value = slot.parameter.value.value();
-    for (const std::string& name : moment_names()) {
+    for (const std::string& name : moments_) {
       const Tensor& t = find(name + "." + slot.parameter.name, value.shape());
       slot.moments.push_back(t.to(value.dtype()).to(value.device()).clone());
     }
@@ -109,7 +102,8 @@ void Optimizer::load_state(const StateDict& state) {
 
 AdamW::AdamW(const std::vector<Parameter>& parameters, const AdamWOptions& options,
              const std::vector<ParameterRule>& rules)
-    : Optimizer(parameters, rules), options_(options) {}
+    : Optimizer(parameters, rules, options.weight_decay, {"exp_avg", "exp_avg_sq"}),
+      options_(options) {}
 
 void AdamW::update(Backend& backend, std::vector<OptimizerSlot>& slots, const GradientNorm& norm) {
   backend.adamw(slots, options_.beta1, options_.beta2, options_.eps, norm);
@@ -117,7 +111,7 @@ void AdamW::update(Backend& backend, std::vector<OptimizerSlot>& slots, const Gr
 
 SGD::SGD(const std::vector<Parameter>& parameters, const SGDOptions& options,
          const std::vector<ParameterRule>& rules)
-    : Optimizer(parameters, rules), options_(options) {}
+    : Optimizer(parameters, rules, options.weight_decay, {"momentum_buffer"}), options_(options) {}
 
 void SGD::update(Backend& backend, std::vector<OptimizerSlot>& slots, const GradientNorm& norm) {
   backend.sgd(slots, options_.momentum, options_.nesterov, norm);

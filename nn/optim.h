@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -19,7 +18,6 @@ struct ParameterRule {
 };
 class Optimizer {
  public:
-  Optimizer(const std::vector<Parameter>& parameters, const std::vector<ParameterRule>& rules);
   virtual ~Optimizer() = default;
   // One step with the base learning rate `lr` (times each parameter's scale), in place. Parameters
   // without a gradient are left alone; all are if `norm` is given and is not finite, and then the
@@ -42,12 +40,15 @@ class Optimizer {
   const std::vector<Slot>& slots() const { return slots_; }
 
  protected:
-  virtual std::vector<std::string> moment_names() const = 0;
+  // `moments`: the names of what it keeps of each parameter.
+  Optimizer(const std::vector<Parameter>& parameters, const std::vector<ParameterRule>& rules,
+            double weight_decay, std::vector<std::string> moments);
   virtual void update(Backend& backend, std::vector<OptimizerSlot>& slots,
                       const GradientNorm& norm) = 0;
-  virtual double weight_decay() const = 0;
 
  private:
+  double weight_decay_;
+  std::vector<std::string> moments_;
   std::vector<Slot> slots_;
   Tensor refused_;  // i64 [parameters], on their device; undefined before the first norm
 };
@@ -62,10 +63,8 @@ class AdamW : public Optimizer {
         const std::vector<ParameterRule>& rules = {});
 
  protected:
-  std::vector<std::string> moment_names() const override { return {"exp_avg", "exp_avg_sq"}; }
   void update(Backend& backend, std::vector<OptimizerSlot>& slots,
               const GradientNorm& norm) override;
-  double weight_decay() const override { return options_.weight_decay; }
 
  private:
   AdamWOptions options_;
@@ -82,10 +81,8 @@ class SGD : public Optimizer {
       const std::vector<ParameterRule>& rules = {});
 
  protected:
-  std::vector<std::string> moment_names() const override { return {"momentum_buffer"}; }
   void update(Backend& backend, std::vector<OptimizerSlot>& slots,
               const GradientNorm& norm) override;
-  double weight_decay() const override { return options_.weight_decay; }
 
  private:
   SGDOptions options_;

@@ -1,5 +1,7 @@
 #include "nn/random.h"
 
+#include <utility>
+
 #include "autograd/checkpoint.h"
 #include "tensor/error.h"
 
@@ -7,12 +9,7 @@ namespace nextgrad {
 
 namespace {
 
-struct Context {
-  std::uint64_t seed = 0, iteration = 0;
-  std::uint64_t serial = 0;  // which scope: tells a replay that it came too late
-  std::uint32_t use = 0;
-};
-thread_local Context context;
+thread_local RandomContext context;
 thread_local std::uint64_t last_serial = 0;
 
 std::uint64_t save() {
@@ -31,15 +28,10 @@ const bool registered = (set_replay_hook({save, restore}), true);
 }  // namespace
 
 RandomScope::RandomScope(std::uint64_t seed, std::uint64_t iteration)
-    : seed_(context.seed),
-      iteration_(context.iteration),
-      serial_(context.serial),
-      use_(context.use) {
-  context = {seed, iteration, ++last_serial, 0};
-}
+    : before_(std::exchange(context, {seed, iteration, ++last_serial, 0})) {}
 
 RandomScope::~RandomScope() {
-  context = {seed_, iteration_, serial_, use_};
+  context = before_;
 }
 
 RandomKey next_random_key() {

@@ -8,6 +8,12 @@
 
 namespace nextgrad {
 
+struct RandomContext {
+  std::uint64_t seed = 0, iteration = 0;
+  std::uint64_t serial = 0;  // which scope: tells a replay that it came too late
+  std::uint32_t use = 0;
+};
+
 // While it lives, this thread draws from (seed, iteration), use 0 first. Scopes nest. The backward
 // of a checkpoint()ed function that draws must run inside the scope of its forward (throws else).
 class RandomScope {
@@ -18,8 +24,7 @@ class RandomScope {
   RandomScope& operator=(const RandomScope&) = delete;
 
  private:
-  std::uint64_t seed_, iteration_, serial_;  // of the scope around
-  std::uint32_t use_;
+  RandomContext before_;  // of the scope around
 };
 
 // The next key of the current scope; outside any scope, of seed 0, iteration 0.

@@ -105,12 +105,10 @@ LoadReport load_state_dict(Module& module, const StateDict& tensors, bool strict
       copies.emplace_back(std::move(e), found->second);
     }
   }
-  for (const NamedTensor& t : tensors) {
+  for (const NamedTensor& t : tensors)
     if (!wanted.contains(t.name)) report.unexpected.push_back(t.name);
-  }
-  if (strict && !report.complete()) {
+  if (strict && !report.complete())
     fail_input("the weights do not fit the model: {}", report.summary());
-  }
   // Copies: never an alias of the dictionary's tensor, which in place updates of the model would
   // change.
   for (const auto& [e, tensor] : copies)

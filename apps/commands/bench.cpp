@@ -286,7 +286,7 @@ void run_bench(const BenchArguments& a) {
 
 }  // namespace
 
-Command bench_command(CLI::App& root) {
+void bench_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("bench", "Time a model on this machine, op by op");
   auto a = std::make_shared<BenchArguments>();
   app->add_option("--variant", a->variant, "nano, tiny, small, base or large")
@@ -300,16 +300,15 @@ Command bench_command(CLI::App& root) {
                 "instead: prediction by 1, 2, 4, ... threads and at 256 to 2048 pixels square");
   app->add_option("--json", a->json_file, "also write all figures to this file");
   add_placement(*app, a->placement, a->threads);
-  const Command data = data_bench_command(*app), gemm = gemm_bench_command(*app);
+  data_bench_command(*app);
+  gemm_bench_command(*app);
   app->require_subcommand(0, 1);
   app->footer(
       "Examples:\n  segnext bench --variant tiny --size 512 --batch 2\n  segnext bench data\n"
       "  segnext bench gemm");
-  return {app, [a, data, gemm] {
-            for (const Command& instead : {data, gemm})
-              if (instead.app->parsed()) return instead.run();
-            run_bench(*a);
-          }};
+  app->callback([a, app] {
+    if (app->get_subcommands().empty()) run_bench(*a);
+  });
 }
 
 }  // namespace nextgrad

@@ -190,7 +190,7 @@ void run_data_bench(const DataBenchArguments& a, bool own) {
 
 }  // namespace
 
-Command data_bench_command(CLI::App& bench) {
+void data_bench_command(CLI::App& bench) {
   CLI::App* app = bench.add_subcommand("data", "Images per second of each stage of the input");
   auto a = std::make_shared<DataBenchArguments>();
   add_data(*app, a->data, a->split);
@@ -203,7 +203,7 @@ Command data_bench_command(CLI::App& bench) {
       "Without --data: drawn pictures, as JPEG of 512x512 and as PNG of 2048x1024.\n"
       "Example:\n"
       "  segnext bench data --data cityscapes --data-root cityscapes --crop 1024 --workers 8");
-  return {app, [a, app] { run_data_bench(*a, app->count("--data") > 0); }};
+  app->callback([a, app] { run_data_bench(*a, app->count("--data") > 0); });
 }
 
 }  // namespace nextgrad

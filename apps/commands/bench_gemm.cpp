@@ -1,12 +1,11 @@
 // segnext bench gemm: this library's matrix product beside Eigen's, on the shapes of a model.
-#include "apps/commands/commands.h"
-
 #include <Eigen/Core>
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "apps/commands/commands.h"
 #include "apps/report/progress.h"
 #include "models/cost.h"
 #include "tensor/threads.h"
@@ -92,20 +91,18 @@ void run_gemm_bench(const GemmArguments& a) {
 
 }  // namespace
 
-Command gemm_bench_command(CLI::App& bench) {
+void gemm_bench_command(CLI::App& bench) {
   CLI::App* app = bench.add_subcommand("gemm", "Time matrix products of a model beside Eigen's");
   auto a = std::make_shared<GemmArguments>();
   app->add_option("--variant", a->variants, "whose products: nano, tiny, small, base or large")
       ->capture_default_str();
   add_size(*app, "--size", a->size, "one image, WIDTHxHEIGHT [512]");
-  app->add_option("--runs", a->runs, "timed runs, of which the fastest is told")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  add_number(*app, "--runs", a->runs, 1, 1000, "timed runs, of which the fastest is told");
   app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
       ->check(CLI::Range(0, 1024));
   app->add_option("--json", a->json_file, "also write all figures to this file");
   app->footer("Example:\n  segnext bench gemm --variant tiny --json gemm.json");
-  return {app, [a] { run_gemm_bench(*a); }};
+  app->callback([a] { run_gemm_bench(*a); });
 }
 
 }  // namespace nextgrad

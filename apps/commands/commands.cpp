@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "data/files/file.h"
@@ -48,14 +49,6 @@ void add_data(CLI::App& app, DatasetConfig& data, std::string& split) {
          "--max-pixels", set_max_pixels,
          fmt::format("refuse pictures of more pixels, as their header tells [{}]", max_pixels()))
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
-}
-
-void make_folder(const std::filesystem::path& path, const char* option) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error || !std::filesystem::is_directory(path, error))
-    fail_input("{}: cannot be made a folder: {}; choose another {}", path.string(),
-               error ? error.message() : "something else has this name", option);
 }
 
 namespace {

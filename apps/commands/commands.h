@@ -2,8 +2,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <filesystem>
-#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
@@ -13,22 +11,19 @@
 
 namespace nextgrad {
 
-struct Command {
-  CLI::App* app;
-  std::function<void()> run;  // once the arguments are parsed; throws Error or InputError
-};
-Command train_command(CLI::App& root);
-Command pretrain_command(CLI::App& root);
-Command eval_command(CLI::App& root);
-Command predict_command(CLI::App& root);
-Command preset_command(CLI::App& root);
-Command data_command(CLI::App& root);
-Command prepare_command(CLI::App& root);
-Command info_command(CLI::App& root);
-Command convert_command(CLI::App& root);
-Command bench_command(CLI::App& root);
-Command data_bench_command(CLI::App& bench);  // its subcommands
-Command gemm_bench_command(CLI::App& bench);
+// Each adds itself to `root`, which runs it at the end of parsing; throws Error or InputError then.
+void train_command(CLI::App& root);
+void pretrain_command(CLI::App& root);
+void eval_command(CLI::App& root);
+void predict_command(CLI::App& root);
+void preset_command(CLI::App& root);
+void data_command(CLI::App& root);
+void prepare_command(CLI::App& root);
+void info_command(CLI::App& root);
+void convert_command(CLI::App& root);
+void bench_command(CLI::App& root);
+void data_bench_command(CLI::App& bench);  // its subcommands
+void gemm_bench_command(CLI::App& bench);
 
 // What `segnext --version` prints: version, commit, what it was built for, what is linked.
 std::string version_text();
@@ -50,8 +45,6 @@ void add_placement(CLI::App& app, Placement& placement, int& threads);
 // --data, --data-root, --split and --max-pixels (which holds from the parsing on), for a data set
 // that is only read.
 void add_data(CLI::App& app, DatasetConfig& data, std::string& split);
-// Makes a folder, and those around it; throws InputError naming the option that asked for it.
-void make_folder(const std::filesystem::path& path, const char* option);
 // Throws InputError if write_json could not even begin, before hours are spent on the text.
 void check_output(const std::string& path);
 // Into a file the user named, if any: atomically; into a device or pipe, directly. "-" is stdout.

@@ -122,7 +122,7 @@ void run_convert(const ConvertArguments& a) {
 
 }  // namespace
 
-Command convert_command(CLI::App& root) {
+void convert_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("convert", "Convert weights between .pth and .safetensors");
   auto a = std::make_shared<ConvertArguments>();
   app->add_option("in", a->in, "PyTorch's .pth or a .safetensors file, told by its content")
@@ -143,7 +143,7 @@ Command convert_command(CLI::App& root) {
       ->check(CLI::IsMember({"published", "mmseg1"}));
   app->add_flag("--overwrite", a->overwrite, "replace the new file if it exists");
   app->footer(help::convert);
-  return {app, [a] { run_convert(*a); }};
+  app->callback([a] { run_convert(*a); });
 }
 
 }  // namespace nextgrad

@@ -169,7 +169,7 @@ void run_inspect(InspectArguments& a) {
 
 }  // namespace
 
-Command data_command(CLI::App& root) {
+void data_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("data", "Look at a data set");
   app->require_subcommand(1);
   app->footer("Example:\n  segnext data inspect --data voc --data-root VOCdevkit --out sheet.png");
@@ -185,7 +185,7 @@ Command data_command(CLI::App& root) {
   inspect->add_option("--json", a->json, "also write everything to this file; - = only that");
   a->options.add_to(*inspect, augmentation_settings(a->augmentation));
   inspect->footer(help::data);
-  return {app, [a] { run_inspect(*a); }};
+  app->callback([a] { run_inspect(*a); });
 }
 
 }  // namespace nextgrad

@@ -33,10 +33,10 @@ void run_eval(const CLI::App& app, const EvalArguments& a) {
   ProgressLine progress(stderr, 0);
   const EvalResult result = evaluate(
       *loaded.model, *dataset, protocol, {},
-      [&](std::int64_t done) {
-        progress.update(fmt::format("{} of {} images  {:.1f} images/s", done, dataset->size(),
+      [&](std::int64_t done, std::int64_t all) {
+        progress.update(fmt::format("{} of {} images  {:.1f} images/s", done, all,
                                     static_cast<double>(done) / clock.seconds()),
-                        done == dataset->size());
+                        done == all);
         return true;
       },
       static_cast<std::size_t>(a.protocol.workers));
@@ -58,7 +58,7 @@ void run_eval(const CLI::App& app, const EvalArguments& a) {
 
 }  // namespace
 
-Command eval_command(CLI::App& root) {
+void eval_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("eval", "Score weights on a data set");
   auto a = std::make_shared<EvalArguments>();
   add_weights(*app, a->weights, a->variant);
@@ -69,10 +69,10 @@ Command eval_command(CLI::App& root) {
   app->add_option("--json", a->json, "also write the scores and exact counts to this file");
   add_placement(*app, a->placement, a->threads);
   app->footer(help::eval);
-  return {app, [app, a] {
-            use_preset_data(*app, a->protocol.preset, a->data);
-            run_eval(*app, *a);
-          }};
+  app->callback([app, a] {
+    use_preset_data(*app, a->protocol.preset, a->data);
+    run_eval(*app, *a);
+  });
 }
 
 }  // namespace nextgrad

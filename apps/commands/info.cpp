@@ -5,8 +5,8 @@
 
 #include "apps/commands/commands.h"
 #include "apps/inference/checkpoint.h"
-#include "apps/report/cost_table.h"
 #include "apps/report/progress.h"
+#include "apps/report/tables.h"
 #include "data/files/text.h"
 #include "models/published_names.h"
 
@@ -60,7 +60,7 @@ void list_file(const std::string& path) {
 
 }  // namespace
 
-Command info_command(CLI::App& root) {
+void info_command(CLI::App& root) {
   struct Arguments {
     std::string file, variant = "tiny";
     int classes = 150;
@@ -79,12 +79,12 @@ Command info_command(CLI::App& root) {
   app->footer(
       "Examples:\n  segnext info --variant small --size 1024x512 --classes 19\n"
       "  segnext info segnext_tiny_512x512_ade_160k.pth");
-  return {app, [a] {
-            if (!a->file.empty()) return list_file(a->file);
-            if (a->size.height == 0) fail_input("--size: must not be 0");
-            const auto config = segnext_config(a->variant, a->classes);
-            fmt::print("{}", cost_table(config, a->size.height, a->size.width));
-          }};
+  app->callback([a] {
+    if (!a->file.empty()) return list_file(a->file);
+    if (a->size.height == 0) fail_input("--size: must not be 0");
+    const auto config = segnext_config(a->variant, a->classes);
+    fmt::print("{}", cost_table(config, a->size.height, a->size.width));
+  });
 }
 
 }  // namespace nextgrad

@@ -63,10 +63,10 @@ int run(int argc, char** argv) {
   root.require_subcommand(1);
   root.set_version_flag("--version", version_text, "version, commit, what it was built for");
   root.footer("Start here:\n  segnext train --out run\n  segnext train --help");
-  const Command commands[] = {train_command(root),   pretrain_command(root), eval_command(root),
-                              predict_command(root), preset_command(root),   data_command(root),
-                              prepare_command(root), info_command(root),     convert_command(root),
-                              bench_command(root)};
+  for (const auto& add :
+       {train_command, pretrain_command, eval_command, predict_command, preset_command,
+        data_command, prepare_command, info_command, convert_command, bench_command})
+    add(root);
   try {
     root.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help
@@ -74,8 +74,6 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return complain(2, usage_error(root, e, argc > 1 ? argv[1] : ""));
   }
-  for (const auto& command : commands)
-    if (command.app->parsed()) command.run();
   return 0;
 }
 

@@ -219,7 +219,7 @@ void run_predict(const CLI::App& app, const PredictArguments& a) {
 
 }  // namespace
 
-Command predict_command(CLI::App& root) {
+void predict_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("predict", "Segment images");
   auto a = std::make_shared<PredictArguments>();
   app->add_option("images", a->inputs, "files, folders or globs in quotes");
@@ -241,10 +241,10 @@ Command predict_command(CLI::App& root) {
                 "with --data: even if the weights name other classes, or in another order");
   add_placement(*app, a->placement, a->threads);
   app->footer(help::predict);
-  return {app, [a, app] {
-            if (app->count("--data") > 0) use_preset_data(*app, a->protocol.preset, a->data);
-            run_predict(*app, *a);
-          }};
+  app->callback([a, app] {
+    if (app->count("--data") > 0) use_preset_data(*app, a->protocol.preset, a->data);
+    run_predict(*app, *a);
+  });
 }
 
 }  // namespace nextgrad

@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "apps/commands/commands.h"
+#include "apps/training/run_folder.h"
 #include "tensor/error.h"
 
 namespace nextgrad {

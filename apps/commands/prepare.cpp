@@ -7,6 +7,7 @@
 #include "apps/help.h"
 #include "apps/inference/pipeline.h"
 #include "apps/report/progress.h"
+#include "apps/training/run_folder.h"
 #include "apps/training/signals.h"
 #include "data/datasets/isaid_patches.h"
 #include "data/files/file.h"
@@ -160,7 +161,7 @@ void run_isaid(const PrepareArguments& a) {
 
 }  // namespace
 
-Command prepare_command(CLI::App& root) {
+void prepare_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("prepare", "Make patches of a data set's large pictures");
   app->require_subcommand(1);
   CLI::App* isaid = app->add_subcommand("isaid", "Cut iSAID's pictures and painted labels");
@@ -171,7 +172,7 @@ Command prepare_command(CLI::App& root) {
   add_number(*isaid, "--overlap", a->overlap, 0, 8191, "pixels that neighbours share");
   isaid->footer(help::prepare);
   app->footer("Example:\n  segnext prepare isaid --in iSAID --out iSAID_Patches");
-  return {app, [a] { run_isaid(*a); }};
+  app->callback([a] { run_isaid(*a); });
 }
 
 }  // namespace nextgrad

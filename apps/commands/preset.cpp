@@ -8,7 +8,7 @@
 
 namespace nextgrad {
 
-Command preset_command(CLI::App& root) {
+void preset_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("preset", "List and show the recipes of the paper");
   app->require_subcommand(1);
   CLI::App* list = app->add_subcommand("list", "The data sets and variants there are recipes for");
@@ -20,15 +20,15 @@ Command preset_command(CLI::App& root) {
       "  segnext preset list\n"
       "  segnext preset show cityscapes-base > mine.toml\n"
       "  segnext train --preset ade20k-tiny --data ADEChallengeData2016 --out runs/ade");
-  return {app, [list, name] {
-            if (!list->parsed()) {
-              TrainConfig config = preset_config(*name);
-              fmt::print("{}", config_text(config));
-              return;
-            }
-            for (const auto& [data, about] : preset_data())
-              fmt::print("{0}-tiny  {0}-small  {0}-base  {0}-large\n    {1}\n", data, about);
-          }};
+  app->callback([list, name] {
+    if (!list->parsed()) {
+      TrainConfig config = preset_config(*name);
+      fmt::print("{}", config_text(config));
+      return;
+    }
+    for (const auto& [data, about] : preset_data())
+      fmt::print("{0}-tiny  {0}-small  {0}-base  {0}-large\n    {1}\n", data, about);
+  });
 }
 
 }  // namespace nextgrad

@@ -68,12 +68,11 @@ void run_eval_only(const PretrainArguments& a) {
   ProgressLine progress(stderr, 0);
   const ClassEvalResult result = evaluate_classes(
       *loaded.model, *data, class_eval_transform(config, info), config.batch, 0,
-      [&](std::int64_t done) {
+      [&](std::int64_t done, std::int64_t all) {
         const double rate = static_cast<double>(done) / clock.seconds();
-        progress.update(
-            fmt::format("{} of {} images  {:.1f} images/s  left {}", done, data->size(), rate,
-                        format_duration(static_cast<double>(data->size() - done) / rate)),
-            done == data->size());
+        progress.update(fmt::format("{} of {} images  {:.1f} images/s  left {}", done, all, rate,
+                                    format_duration(static_cast<double>(all - done) / rate)),
+                        done == all);
         return true;
       });
   progress.finish();
@@ -98,7 +97,7 @@ void run(PretrainArguments& a) {
 
 }  // namespace
 
-Command pretrain_command(CLI::App& root) {
+void pretrain_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("pretrain", "Pre-train the encoder on pictures of classes");
   auto a = std::make_shared<PretrainArguments>();
   PretrainConfig defaults;
@@ -110,7 +109,7 @@ Command pretrain_command(CLI::App& root) {
                 "with --eval-only: whatever the classes are called");
   app->add_option("--json", a->json, "with --eval-only: also write the scores to this file");
   app->footer(help::pretrain);
-  return {app, [a] { run(*a); }};
+  app->callback([a] { run(*a); });
 }
 
 }  // namespace nextgrad

@@ -53,7 +53,7 @@ void run_train(RunOptions& a, const std::string& preset) {
 
 }  // namespace
 
-Command train_command(CLI::App& root) {
+void train_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("train", "Train SegNeXt");
   auto a = std::make_shared<RunOptions>();
   auto preset = std::make_shared<std::string>();
@@ -64,7 +64,7 @@ Command train_command(CLI::App& root) {
   a->add_to(*app, settings_of(defaults));
   app->get_option("--resume")->excludes("--preset");
   app->footer(help::train);
-  return {app, [a, preset] { run_train(*a, *preset); }};
+  app->callback([a, preset] { run_train(*a, *preset); });
 }
 
 }  // namespace nextgrad

@@ -176,58 +176,6 @@ std::string class_difference(const std::vector<std::string>& weights,
                      in_quotes(data[*c]));
 }
 
-std::string load_into(Module& model, const Parts& parts, const std::string& from, bool reset,
-                      const std::vector<std::string>& classes) {
-  Source source(from, parts);
-  const std::string& path = source.file.path;
-  const Overlap overlap = compare(model, parts, source.tensors);
-  const std::string& variant = source.shapes.variant;
-  const std::string of = variant.empty() ? "" : fmt::format(" (the file is variant {})", variant);
-  if (10 * overlap.found < 9 * overlap.wanted)
-    fail_input(
-        "{}: only {} of the encoder's {} tensors matched by name and shape{}; give weights "
-        "of the model's variant",
-        path, overlap.found, overlap.wanted, of);
-  StateDict encoder = source.tensors;  // another decoder than the model's does no harm
-  std::erase_if(encoder, [&](const NamedTensor& t) { return t.name.starts_with(parts.head); });
-  if (match(model, encoder).another_model)
-    fail_input(
-        "{}: its encoder is another one: it has tensors which the model has not{}; give weights "
-        "of the model's variant",
-        path, of);
-  if (!overlap.classifier.empty() && !reset)
-    fail_input(
-        "{}: its classifier {}weight is of other classes ({}); add --reset-classifier to "
-        "start the classifier anew",
-        path, parts.classifier, overlap.classifier);
-  const auto of_classifier = [&](const NamedTensor& t) {
-    return t.name.starts_with(parts.classifier);
-  };
-  std::vector<std::string>& left_out = source.left_out;
-  for (const NamedTensor& t : source.tensors)
-    if (reset && of_classifier(t)) left_out.push_back(t.name);
-  if (reset) std::erase_if(source.tensors, of_classifier);
-  const StateDict wanted = match(model, source.tensors).wanted;
-  std::vector<std::string> named;
-  if (std::any_of(wanted.begin(), wanted.end(), of_classifier)) source.read("classes", named);
-  const std::string difference = class_difference(named, classes);
-  if (named.size() == classes.size() && !difference.empty())
-    fail_input(
-        "{}: its classifier is of other classes: {}; add --reset-classifier to start the "
-        "classifier anew",
-        path, difference);
-  check_usable(path, wanted);
-  const LoadReport report = load_state_dict(model, source.tensors, false);
-  std::string text = fmt::format("{}; encoder: {} of {} matched\n{}{}", describe(source.file),
-                                 overlap.found, overlap.wanted, source.told, report.lines());
-  const auto shown = left_out.begin() + std::min<std::ptrdiff_t>(4, std::ssize(left_out));
-  if (!left_out.empty())
-    text += fmt::format("\nleft out: {}: {}{}", left_out.size(),
-                        fmt::join(left_out.begin(), shown, ", "),
-                        shown == left_out.end() ? "" : ", ...");
-  return text;
-}
-
 }  // namespace
 
 std::string describe(const WeightsFile& file) {
@@ -300,14 +248,58 @@ LoadedClassifier load_classifier(const std::string& path, const std::string& var
   return fill(std::move(model), source, std::move(info), device, placement.precision);
 }
 
-std::string load_pretrained(SegNeXt& model, const std::string& path, bool reset_classifier,
+std::string load_pretrained(Module& model, const std::string& from, bool reset,
                             const std::vector<std::string>& classes) {
-  return load_into(model, kSegmentation, path, reset_classifier, classes);
-}
-
-std::string load_pretrained(MSCANClassifier& model, const std::string& path, bool reset_classifier,
-                            const std::vector<std::string>& classes) {
-  return load_into(model, kClassification, path, reset_classifier, classes);
+  const bool segments = dynamic_cast<const SegNeXt*>(&model) != nullptr;
+  const Parts& parts = segments ? kSegmentation : kClassification;
+  Source source(from, parts);
+  const std::string& path = source.file.path;
+  const Overlap overlap = compare(model, parts, source.tensors);
+  const std::string& variant = source.shapes.variant;
+  const std::string of = variant.empty() ? "" : fmt::format(" (the file is variant {})", variant);
+  if (10 * overlap.found < 9 * overlap.wanted)
+    fail_input(
+        "{}: only {} of the encoder's {} tensors matched by name and shape{}; give weights "
+        "of the model's variant",
+        path, overlap.found, overlap.wanted, of);
+  StateDict encoder = source.tensors;  // another decoder than the model's does no harm
+  std::erase_if(encoder, [&](const NamedTensor& t) { return t.name.starts_with(parts.head); });
+  if (match(model, encoder).another_model)
+    fail_input(
+        "{}: its encoder is another one: it has tensors which the model has not{}; give weights "
+        "of the model's variant",
+        path, of);
+  if (!overlap.classifier.empty() && !reset)
+    fail_input(
+        "{}: its classifier {}weight is of other classes ({}); add --reset-classifier to "
+        "start the classifier anew",
+        path, parts.classifier, overlap.classifier);
+  const auto of_classifier = [&](const NamedTensor& t) {
+    return t.name.starts_with(parts.classifier);
+  };
+  std::vector<std::string>& left_out = source.left_out;
+  for (const NamedTensor& t : source.tensors)
+    if (reset && of_classifier(t)) left_out.push_back(t.name);
+  if (reset) std::erase_if(source.tensors, of_classifier);
+  const StateDict wanted = match(model, source.tensors).wanted;
+  std::vector<std::string> named;
+  if (std::any_of(wanted.begin(), wanted.end(), of_classifier)) source.read("classes", named);
+  const std::string difference = class_difference(named, classes);
+  if (named.size() == classes.size() && !difference.empty())
+    fail_input(
+        "{}: its classifier is of other classes: {}; add --reset-classifier to start the "
+        "classifier anew",
+        path, difference);
+  check_usable(path, wanted);
+  const LoadReport report = load_state_dict(model, source.tensors, false);
+  std::string text = fmt::format("{}; encoder: {} of {} matched\n{}{}", describe(source.file),
+                                 overlap.found, overlap.wanted, source.told, report.lines());
+  const auto shown = left_out.begin() + std::min<std::ptrdiff_t>(4, std::ssize(left_out));
+  if (!left_out.empty())
+    text += fmt::format("\nleft out: {}: {}{}", left_out.size(),
+                        fmt::join(left_out.begin(), shown, ", "),
+                        shown == left_out.end() ? "" : ", ...");
+  return text;
 }
 
 void match_classes(ModelInfo& info, const std::string& weights, const Dataset& dataset,

@@ -56,17 +56,13 @@ LoadedModel load_weights(const std::string& path, const std::string& variant,
 LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
                                  const Placement& placement);
 
-// Copies what fits from a file of weights: an ImageNet encoder (whose classifier is left out), or a
-// whole model. Returns lines that say what matched, what is missing, unexpected and mis-shaped.
-// Throws InputError, with nothing copied, when fewer than nine tenths of the encoder's tensors
-// match, when the file's encoder is a larger one, for numbers that are not finite, and for a
-// classifier of other classes (another number; other names than `classes`, if both are told) unless
-// `reset_classifier` (which leaves the file's classifier out).
-std::string load_pretrained(SegNeXt& model, const std::string& path, bool reset_classifier = false,
-                            const std::vector<std::string>& classes = {});
-// The same for the ImageNet model, whose classifier is `head`.
-std::string load_pretrained(MSCANClassifier& model, const std::string& path,
-                            bool reset_classifier = false,
+// Copies what fits from a file of weights into a SegNeXt or an MSCANClassifier: an ImageNet encoder
+// (whose classifier is left out), or a whole model. Returns lines that say what matched, what is
+// missing, unexpected and mis-shaped. Throws InputError, with nothing copied, when fewer than nine
+// tenths of the encoder's tensors match, when the file's encoder is a larger one, for numbers that
+// are not finite, and for a classifier of other classes (another number; other names than
+// `classes`, if both are told) unless `reset_classifier` (which leaves the file's classifier out).
+std::string load_pretrained(Module& model, const std::string& path, bool reset_classifier = false,
                             const std::vector<std::string>& classes = {});
 
 // "x.pth: PyTorch zip, 347 tensors under state_dict".

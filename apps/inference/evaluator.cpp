@@ -40,7 +40,7 @@ bool evaluate_all(Module& model, std::int64_t n, std::int64_t batch, const Prepa
       [&](std::int64_t b) { return prepare(b * batch, std::min(n, (b + 1) * batch)); }, ahead);
   for (std::int64_t first = 0; first < n; first += batch) {
     judge(first, batches.next());
-    if (!more(std::min(n, first + batch))) return false;
+    if (!more(std::min(n, first + batch), n)) return false;
   }
   return true;
 }

@@ -49,11 +49,11 @@ inline constexpr const char* kReadRemedy =
     " while it was read; make it smaller or cut it into pieces";
 std::string network_remedy(const Protocol& protocol);
 
-// Predicts every image at its label's size. Keeps the images numbered in `keep`. more(done) is
-// called after each and may stop by false. `ahead` pictures at most are read and resized ahead, by
-// other threads. Leaves the model in the mode it was in. Throws InputError for a data set without
-// labels.
-using More = std::function<bool(std::int64_t done)>;
+// Predicts every image at its label's size. Keeps the images numbered in `keep`. `more` is
+// called after each, with how many are done and are in all, and may stop by false. `ahead` pictures
+// at most are read and resized ahead, by other threads. Leaves the model in the mode it was in.
+// Throws InputError for a data set without labels.
+using More = std::function<bool(std::int64_t done, std::int64_t all)>;
 EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& protocol,
                     const std::set<std::int64_t>& keep, const More& more,
                     std::size_t ahead = kPipelineDepth);

@@ -15,14 +15,6 @@ namespace {
 // The smallest side the network takes.
 constexpr std::int64_t kLeast = 32;
 
-void check_window(const Protocol& p, const char* window, const char* stride) {
-  if (p.window.height == 0 && p.stride.height > 0)
-    fail_input("{} needs {}: the size of the sliding window", stride, window);
-  if (p.stride.height > p.window.height || p.stride.width > p.window.width)
-    fail_input("{} {} is above {} {}: pixels between the windows would have no class; lower it",
-               stride, p.stride.str(), window, p.window.str());
-}
-
 // x [N,H,W,C], mirrored left to right.
 Tensor mirrored(const Tensor& x) {
   const std::int64_t w = x.dim(2);
@@ -144,19 +136,24 @@ std::int64_t rows_of_a_band(std::int64_t width, const SegNeXt& model) {
 
 Protocol make_protocol(const ProtocolSizes& sizes, const Normalize& normalize,
                        const char* window_option, const char* stride_option) {
+  const auto& [size, base, window, stride, multiple] = sizes;
+  if (window.height == 0 && stride.height > 0)
+    fail_input("{} needs {}: the size of the sliding window", stride_option, window_option);
+  if (stride.height > window.height || stride.width > window.width)
+    fail_input("{} {} is above {} {}: pixels between the windows would have no class; lower it",
+               stride_option, stride.str(), window_option, window.str());
   Protocol p;
   p.window_option = window_option;
-  p.window = sizes.window;
-  p.stride = sizes.stride;
-  check_window(p, window_option, stride_option);
-  if (p.stride.height == 0) p.stride = {p.window.height * 3 / 4, p.window.width * 3 / 4};
-  p.transform.height = sizes.size.height;
-  p.transform.width = sizes.size.width;
-  p.transform.base_short = std::min(sizes.base.height, sizes.base.width);
-  p.transform.base_long = std::max(sizes.base.height, sizes.base.width);
-  p.transform.multiple = sizes.multiple;
-  p.transform.least = kLeast;
-  p.transform.normalize = normalize;
+  p.window = window;
+  p.stride = stride;
+  if (stride.height == 0) p.stride = {window.height * 3 / 4, window.width * 3 / 4};
+  p.transform = {.height = size.height,
+                 .width = size.width,
+                 .base_short = std::min(base.height, base.width),
+                 .base_long = std::max(base.height, base.width),
+                 .multiple = multiple,
+                 .least = kLeast,
+                 .normalize = normalize};
   return p;
 }
 

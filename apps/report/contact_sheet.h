@@ -2,9 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <string_view>
-#include <vector>
 
 #include "data/augment/transforms.h"
 #include "data/datasets/dataset.h"
@@ -23,8 +21,6 @@ struct ContactSheet {
 Image contact_sheet(const Dataset& dataset, const TrainTransform& transform,
                     const ContactSheet& sheet);
 
-// Fills a rectangle; what leaves the picture is cut.
-void fill(Image& image, const Rectangle& part, const Color& color);
 // Writes text in capitals, 8 x 12 pixels a letter, with its upper left corner at (x, y); what
 // leaves the picture is cut. Unknown characters are blank.
 void draw_text(Image& image, std::int64_t x, std::int64_t y, std::string_view text,

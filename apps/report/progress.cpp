@@ -21,8 +21,7 @@ void say(std::FILE* stream, const std::string& text) {
 ProgressLine::ProgressLine(std::FILE* stream, double plain_interval)
     : stream_(stream),
       terminal_(isatty(fileno(stream)) != 0),
-      interval_(terminal_ ? 0.1 : plain_interval),
-      last_(std::chrono::steady_clock::now()) {}
+      interval_(terminal_ ? 0.1 : plain_interval) {}
 
 ProgressLine::~ProgressLine() {
   finish();
@@ -30,10 +29,9 @@ ProgressLine::~ProgressLine() {
 
 void ProgressLine::update(const std::string& line, bool force) {
   if (!terminal_ && interval_ <= 0) return;
-  const auto now = std::chrono::steady_clock::now();
-  if (!force && !first_ && std::chrono::duration<double>(now - last_).count() < interval_) return;
+  if (!force && !first_ && since_.seconds() < interval_) return;
   first_ = false;
-  last_ = now;
+  since_ = {};
   if (!terminal_) return say(stream_, printable(line) + "\n");
   winsize size{};
   const bool known = ioctl(fileno(stream_), TIOCGWINSZ, &size) == 0 && size.ws_col > 1;

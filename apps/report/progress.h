@@ -12,6 +12,17 @@ namespace nextgrad {
 // pointed at nothing, and the work goes on: what is said is never worth a run.
 void say(std::FILE* stream, const std::string& text);
 
+// Seconds since construction.
+class Stopwatch {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
 class ProgressLine {
  public:
   // plain_interval 0: nothing at all unless it is a terminal.
@@ -31,7 +42,7 @@ class ProgressLine {
   std::FILE* stream_;
   bool terminal_, standing_ = false, first_ = true;
   double interval_;
-  std::chrono::steady_clock::time_point last_;
+  Stopwatch since_;  // the last update
 };
 
 std::string format_decimals(double value, int digits);  // "-0.00" reads "0.00"
@@ -39,16 +50,5 @@ std::string format_duration(double seconds);            // "0:07", "1:02:33"
 std::string format_bytes(double bytes);                 // "812 MB", "1.4 GB", powers of 1000
 std::string format_count(double value);                 // "4.26 M", "6.6 G"
 std::size_t peak_resident_bytes();                      // of this process, by the system
-
-// Seconds since construction.
-class Stopwatch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
 
 }  // namespace nextgrad

@@ -3,8 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <filesystem>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>

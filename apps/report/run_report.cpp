@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "apps/report/progress.h"
 #include "data/images/palette.h"
@@ -135,19 +136,19 @@ Report run_report(const TrainConfig& config, const ModelInfo& info, const std::v
                   iterations, best_iteration, settings_of(copy));
 }
 
-Report run_report(const PretrainConfig& config, const std::vector<std::string>& classes,
-                  const std::vector<json>& log, const std::vector<ClassExample>& examples,
-                  std::int64_t iterations, std::int64_t best_iteration) {
+Report run_report(const PretrainConfig& config, const ModelInfo& info, const std::vector<json>& log,
+                  const std::vector<ClassExample>& examples, std::int64_t iterations,
+                  std::int64_t best_iteration) {
   Report r;
   r.title = fmt::format("MSCAN {} on {}", config.variant, config.data_root);
   r.command = "segnext pretrain";
-  r.classes = classes;
+  r.classes = info.classes;
   r.bars_title = "Accuracy per class";
   r.unit = "images";
   for (const auto& e : examples) {
     const bool right = e.label == e.prediction;
-    const auto& said = classes[static_cast<std::size_t>(e.prediction)];
-    const auto& truth = classes[static_cast<std::size_t>(e.label)];
+    const auto& said = r.classes[static_cast<std::size_t>(e.prediction)];
+    const auto& truth = r.classes[static_cast<std::size_t>(e.label)];
     r.examples.push_back(
         {data_uri("jpeg", encode_jpeg(e.image, 85)),
          fmt::format("{} {:.0f} %{}", said, 100 * e.confidence, right ? "" : ", is " + truth),

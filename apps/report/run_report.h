@@ -18,7 +18,7 @@ Report run_report(const TrainConfig& config, const ModelInfo& info,
                   std::int64_t best_iteration);
 
 // Of `segnext pretrain`.
-Report run_report(const PretrainConfig& config, const std::vector<std::string>& classes,
+Report run_report(const PretrainConfig& config, const ModelInfo& info,
                   const std::vector<nlohmann::json>& log, const std::vector<ClassExample>& examples,
                   std::int64_t iterations, std::int64_t best_iteration);
 

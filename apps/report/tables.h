@@ -1,4 +1,4 @@
-// What was counted, for the terminal and as JSON.
+// What was counted, for the terminal and as JSON; and what a model costs.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -7,6 +7,7 @@
 
 #include "data/scores/dataset_statistics.h"
 #include "data/scores/metrics.h"
+#include "models/segnext.h"
 
 namespace nextgrad {
 
@@ -29,5 +30,9 @@ std::string frequency_table(const DatasetStatistics& statistics, const Dataset& 
 // {"read", "ignored", "labelled", "sizes": {"smallest": [height, width], "median", "largest"} or
 // null, "classes": [{"name", "color", "pixels", "images"}], "problems": [...]}.
 nlohmann::json statistics_json(const DatasetStatistics& statistics, const Dataset& dataset);
+
+// What each stage of a model costs on one image height x width, lines ended by '\n', with the
+// paper's figures beside.
+std::string cost_table(const SegNeXtConfig& config, std::int64_t height, std::int64_t width);
 
 }  // namespace nextgrad

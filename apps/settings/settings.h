@@ -27,7 +27,8 @@ inline constexpr double kUnlimited = 1e12;
 
 // One setting: where its value is kept and what it may be.
 struct Setting {
-  Setting(const char* name, std::string about, std::string& value, bool may_change = false)
+  template <class Value>  // of those of `target`
+  Setting(const char* name, std::string about, Value& value, bool may_change = false)
       : key(name), help(std::move(about)), target(&value), resumable(may_change) {}
   Setting(const char* name, std::string about, std::string& value, std::vector<std::string> may_be,
           bool may_change = false)
@@ -37,14 +38,10 @@ struct Setting {
   template <class Number>  // double or std::int64_t
   Setting(const char* name, std::string about, Number& value, double least, double most,
           bool may_change = false)
-      : key(name),
-        help(std::move(about)),
-        target(&value),
-        lowest(least),
-        highest(most),
-        resumable(may_change) {}
-  Setting(const char* name, std::string about, bool& value, bool may_change = false)
-      : key(name), help(std::move(about)), target(&value), resumable(may_change) {}
+      : Setting(name, std::move(about), value, may_change) {
+    lowest = least;
+    highest = most;
+  }
   Setting(const char* name, std::string about, Size& value, double least = 0,
           bool may_change = false)
       : key(name), help(std::move(about)), target(&value), lowest(least), resumable(may_change) {}

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 
-#include "apps/report/run_report.h"
 #include "apps/report/tables.h"
 #include "apps/training/label_survey.h"
 #include "autograd/loss.h"
 
 namespace nextgrad {
+
+namespace {
 
 ClassTransform class_transform(const PretrainConfig& c) {
   ClassTransform t;
@@ -23,6 +24,8 @@ ClassTransform class_transform(const PretrainConfig& c) {
   t.erasing.p = c.erasing;
   return t;
 }
+
+}  // namespace
 
 ClassEvalTransform class_eval_transform(const PretrainConfig& c, const ModelInfo& info) {
   ClassEvalTransform t;
@@ -90,19 +93,12 @@ Variable ClassificationTask::loss(const Batch& batch) {
 }
 
 std::optional<Validation> ClassificationTask::validate(const More& more) {
-  const std::int64_t n = val_set_->size();
   ClassEvalResult result =
       evaluate_classes(*model_, *val_set_, class_eval_transform(config_, info_), config_.batch,
-                       config_.pictures, [&](std::int64_t done) { return more(done, n); });
+                       config_.pictures, more);
   if (result.stopped) return std::nullopt;
-  examples_ = std::move(result.examples);
+  shown_ = std::move(result.examples);
   return Validation{result.scores.top1(), scores_json(result.scores), summary_of(result.scores)};
-}
-
-std::string ClassificationTask::report(const std::vector<nlohmann::json>& log,
-                                       std::int64_t best_iteration) const {
-  return render_report(
-      run_report(config_, info_.classes, log, examples_, iterations(), best_iteration));
 }
 
 }  // namespace nextgrad

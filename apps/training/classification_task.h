@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "apps/inference/evaluator.h"
 #include "apps/settings/run_config.h"
@@ -11,12 +10,13 @@
 
 namespace nextgrad {
 
-class ClassificationTask : public ClassTask<PretrainConfig, ClassDataset, MSCANClassifier> {
+class ClassificationTask
+    : public ClassTask<PretrainConfig, ClassDataset, MSCANClassifier, ClassExample> {
  public:
   // Opens the data, builds the model and reads weights to start from (unless a state will be
   // restored). Throws InputError.
   ClassificationTask(const PretrainConfig& config, bool has_state);
-  std::int64_t iterations() const;  // steps in all
+  std::int64_t iterations() const override;
   TrainerOptions options() const override;
   // timm's groups: parameters of one axis (norms, biases, layer scales) do not decay. Fine-tuning
   // as the paper does it exempts the norms alone.
@@ -26,16 +26,11 @@ class ClassificationTask : public ClassTask<PretrainConfig, ClassDataset, MSCANC
   bool recordable() const override { return false; }  // targets are mixed on the host
   std::optional<Validation> validate(const More& more) override;
   std::string less_memory(bool validating) const override;
-  std::string report(const std::vector<nlohmann::json>& log,
-                     std::int64_t best_iteration) const override;
-  bool has_pictures() const override { return !examples_.empty(); }
 
  private:
   BatchMix mix_;
-  std::vector<ClassExample> examples_;
 };
 
-ClassTransform class_transform(const PretrainConfig& config);
 ClassEvalTransform class_eval_transform(const PretrainConfig& config, const ModelInfo& info);
 std::string summary_of(const ClassScores& scores);  // "top-1 75.90  top-5 92.90"
 

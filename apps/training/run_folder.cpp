@@ -11,7 +11,6 @@
 #include <system_error>
 
 #include "apps/report/progress.h"
-#include "data/files/file.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -77,29 +76,27 @@ std::map<std::string, std::string> texts_of(const Settings& settings) {
 
 RunLock::RunLock(const std::string& folder) : path_(folder + "/.lock") {
   do {
-    if (fd_ >= 0) close(fd_);
-    fd_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
-    if (fd_ < 0)
+    file_ = std::make_unique<Descriptor>(
+        open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666));
+    if (file_->fd < 0)
       fail_input("{}: cannot write: {}; a run needs a folder that it may write", path_,
                  std::strerror(errno));
-    if (flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+    if (flock(file_->fd, LOCK_EX | LOCK_NB) != 0) {
       const int error = errno;
-      const std::string who = holder(fd_);
-      close(fd_);
+      const std::string who = holder(file_->fd);
       if (error == EWOULDBLOCK)
         fail_input("{}: in use by {}; wait for it, stop it, or use another --out", folder, who);
       fail_input("{}: cannot be locked: {}; use a folder of another file system", path_,
                  std::strerror(error));
     }
-  } while (!is_at(fd_, path_));
+  } while (!is_at(file_->fd, path_));
   const std::string who = this_process();
-  if (ftruncate(fd_, 0) != 0 || pwrite(fd_, who.data(), who.size(), 0) < 0)
+  if (ftruncate(file_->fd, 0) != 0 || pwrite(file_->fd, who.data(), who.size(), 0) < 0)
     say(stderr, fmt::format("{}: cannot say who holds it: {}\n", path_, std::strerror(errno)));
 }
 
 RunLock::~RunLock() {
   unlink(path_.c_str());
-  close(fd_);
 }
 
 std::string RunFolder::resume_command(const std::string& command) const {
@@ -181,16 +178,13 @@ void RunArguments::begin(const std::string& config_text) {
     remove_leftovers(run);
   } else {
     if (!overwrite) refuse_former_run(run);
-    std::error_code error;
-    fs::create_directories(run.path, error);
-    if (error || !fs::is_directory(run.path))
-      fail_input("{}: cannot be made a folder: {}; choose another --out", run.path.string(),
-                 error ? error.message() : "something else has this name");
+    make_folder(run.path, "--out");
     lock_ = std::make_unique<RunLock>(run.path.string());
     if (!overwrite) refuse_former_run(run);  // somebody was faster
     // Tells whether one can write here before anything is removed.
     const AtomicFile probe(run.config());
-    for (const auto& file : files_of(run)) fs::remove(file, error);
+    std::error_code ignored;
+    for (const auto& file : files_of(run)) fs::remove(file, ignored);
   }
   write_file_atomic(run.config(), config_text);
 }
@@ -203,6 +197,14 @@ void RunArguments::end(bool complete, const std::string& command) const {
                              run.report())
                : fmt::format("stopped and saved; go on with: {}", run.resume_command(command));
   say(stdout, printable(line) + "\n");
+}
+
+void make_folder(const fs::path& path, const char* option) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error || !fs::is_directory(path, error))
+    fail_input("{}: cannot be made a folder: {}; choose another {}", path.string(),
+               error ? error.message() : "something else has this name", option);
 }
 
 void make_absolute(std::string& path) {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "apps/settings/settings.h"
+#include "data/files/file.h"
 #include "data/weights/train_state.h"
 
 namespace nextgrad {
@@ -21,12 +22,10 @@ class RunLock {
   // Throws InputError that names the process that holds it, or if the folder cannot be written.
   explicit RunLock(const std::string& folder);
   ~RunLock();
-  RunLock(const RunLock&) = delete;
-  RunLock& operator=(const RunLock&) = delete;
 
  private:
   std::string path_;
-  int fd_ = -1;
+  std::unique_ptr<Descriptor> file_;
 };
 
 struct RunFolder {
@@ -69,6 +68,9 @@ struct RunArguments {
                     const std::optional<TrainState>& state) const;
   std::unique_ptr<RunLock> lock_;
 };
+
+// Makes a folder, and those around it; throws InputError naming the option that asked for it.
+void make_folder(const std::filesystem::path& path, const char* option);
 
 // Paths in a run's settings are absolute, so that it can be resumed from anywhere.
 void make_absolute(std::string& path);  // leaves an empty one

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "apps/report/run_report.h"
 #include "apps/report/tables.h"
 #include "apps/training/label_survey.h"
 
@@ -91,19 +90,13 @@ std::optional<Validation> SegmentationTask::validate(const More& more) {
   std::set<std::int64_t> keep;
   const std::int64_t n = val_set_->size(), shown = std::min(config_.pictures, n);
   for (std::int64_t i = 0; i < shown; ++i) keep.insert(i * n / shown);
-  EvalResult result = evaluate(*model_, *val_set_, val_protocol(config_), keep,
-                               [&](std::int64_t done) { return more(done, n); });
+  EvalResult result = evaluate(*model_, *val_set_, val_protocol(config_), keep, more);
   if (result.stopped) return std::nullopt;
-  pictures_ = std::move(result.pictures);
+  shown_ = std::move(result.pictures);
   const Scores scores = result.matrix.scores();
   return Validation{scores.mean_iou, scores_json(result.matrix, info_.classes),
                     fmt::format("mIoU {:.2f}  mAcc {:.2f}  aAcc {:.2f}", 100 * scores.mean_iou,
                                 100 * scores.mean_accuracy, 100 * scores.all_accuracy)};
-}
-
-std::string SegmentationTask::report(const std::vector<nlohmann::json>& log,
-                                     std::int64_t best_iteration) const {
-  return render_report(run_report(config_, info_, log, pictures_, iterations(), best_iteration));
 }
 
 }  // namespace nextgrad

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -12,7 +11,9 @@
 #include <vector>
 
 #include "apps/inference/checkpoint.h"
+#include "apps/inference/evaluator.h"
 #include "apps/report/progress.h"
+#include "apps/report/run_report.h"
 #include "apps/settings/precision.h"
 #include "apps/settings/run_config.h"
 #include "apps/training/data_identity.h"
@@ -32,7 +33,6 @@ struct Validation {
 
 // A run's settings, and what they come to for its task.
 struct TrainerOptions : RunConfig {
-  TrainerOptions() = default;
   // `iterations`: steps in all. `command`: that trains, "segnext train".
   TrainerOptions(const RunConfig& config, std::int64_t iterations, const char* command);
   std::int64_t val_every = 0;  // iterations; 0: only at the end
@@ -42,9 +42,6 @@ struct TrainerOptions : RunConfig {
 
 class TrainTask {
  public:
-  // After `done` of `all` images; false: stop here.
-  using More = std::function<bool(std::int64_t done, std::int64_t all)>;
-
   virtual ~TrainTask() = default;
   virtual TrainerOptions options() const = 0;
   virtual Module& model() = 0;  // on its device; the same one for the task's life
@@ -82,9 +79,11 @@ SegNeXtConfig model_config(const RunConfig& config, int classes);
 void check_batch_norm(std::int64_t batch, const Size& crop);
 
 // The task of telling classes apart: what segmentation and classification share.
-template <class Config, class Data, class Net>
+// `Shown`: what the report shows of a validation.
+template <class Config, class Data, class Net, class Shown>
 class ClassTask : public TrainTask {
  public:
+  virtual std::int64_t iterations() const = 0;  // steps in all
   // Optimiser steps that show each picture so often.
   std::int64_t iterations_of(double epochs) const {
     const auto step = static_cast<double>(config_.batch * config_.accumulate);
@@ -101,6 +100,11 @@ class ClassTask : public TrainTask {
     return {{"classes", names},
             {"splits", {identity_of("train", *train_set_), identity_of("val", *val_set_)}}};
   }
+  std::string report(const std::vector<nlohmann::json>& log,
+                     std::int64_t best_iteration) const override {
+    return render_report(run_report(config_, info_, log, shown_, iterations(), best_iteration));
+  }
+  bool has_pictures() const override { return !shown_.empty(); }
 
  protected:
   // Opens the splits.
@@ -130,6 +134,7 @@ class ClassTask : public TrainTask {
   std::unique_ptr<Data> train_set_, val_set_;
   ModelInfo info_;
   std::unique_ptr<Net> model_;
+  std::vector<Shown> shown_;  // of the last validation
 };
 
 }  // namespace nextgrad

@@ -23,8 +23,7 @@ namespace nextgrad {
 class Trainer {
  public:
   // The task must outlive it. Writes nothing yet.
-  explicit Trainer(TrainTask& task) : Trainer(task, task.options()) {}
-  Trainer(TrainTask& task, const TrainerOptions& options) : task_(task), options_(options) {}
+  explicit Trainer(TrainTask& task) : task_(task), options_(task.options()) {}
   // Trains to the end, or until a signal asks to stop. With `state`, continues from it.
   // Returns false if it was stopped. Throws Error when the loss is not finite, and whatever else
   // goes wrong, having saved what was trained until then; the message says how to go on.

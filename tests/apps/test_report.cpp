@@ -91,6 +91,6 @@ TEST_CASE("report: a log of an older version, or edited, shows what it still say
     CHECK((r.confusion.empty() || r.confusion.size() == 4));
     CHECK(r.bars.size() <= 2);
     CHECK_NOTHROW(render_report(r));
-    CHECK_NOTHROW(render_report(run_report(PretrainConfig(), info.classes, some, {}, 10, 0)));
+    CHECK_NOTHROW(render_report(run_report(PretrainConfig(), info, some, {}, 10, 0)));
   }
 }

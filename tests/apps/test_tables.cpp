@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "apps/report/cost_table.h"
 #include "apps/report/tables.h"
 #include "tensor/error.h"
 #include "tests/data/support.h"

@@ -1,5 +1,4 @@
 // The checks of derivatives must notice what is wrong.
-#include "autograd/activation.h"
 #include "autograd/arithmetic.h"
 #include "autograd/reduce.h"
 #include "tests/autograd/check.h"

@@ -1,5 +1,4 @@
 // Convolutions: gradchecks over windows, strides, dilations, groups, odd sizes and batch of one.
-#include "autograd/activation.h"
 #include "autograd/arithmetic.h"
 #include "autograd/conv.h"
 #include "autograd/matmul.h"

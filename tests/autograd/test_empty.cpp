@@ -1,5 +1,4 @@
 // Tensors without elements: an empty batch, no channels, nothing to sum over.
-#include "autograd/activation.h"
 #include "autograd/arithmetic.h"
 #include "autograd/conv.h"
 #include "autograd/feed_forward.h"

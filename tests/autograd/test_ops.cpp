@@ -1,5 +1,4 @@
 // Gradchecks of arithmetic, activations, shapes, reductions and matrix products.
-#include "autograd/activation.h"
 #include "autograd/arithmetic.h"
 #include "autograd/conv.h"
 #include "autograd/feed_forward.h"

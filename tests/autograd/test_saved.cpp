@@ -1,5 +1,4 @@
 // Every tensor that a backward reads is watched: changed in place in between, it is refused.
-#include "autograd/activation.h"
 #include "autograd/arithmetic.h"
 #include "autograd/checkpoint.h"
 #include "autograd/conv.h"

@@ -62,7 +62,7 @@ Kind logs() {
         info.classes = {"a", "b"};
         info.palette = {{1, 2, 3}, {4, 5, 6}};
         render_report(run_report(TrainConfig(), info, log.records(), {}, 10, 1));
-        render_report(run_report(PretrainConfig(), info.classes, log.records(), {}, 10, 1));
+        render_report(run_report(PretrainConfig(), info, log.records(), {}, 10, 1));
       }};
 }
 

@@ -1,7 +1,6 @@
 // Two layers learn what no straight line is, y = sin(2 x), from 64 numbers.
 #include <cmath>
 
-#include "autograd/activation.h"
 #include "autograd/arithmetic.h"
 #include "autograd/reduce.h"
 #include "nn/linear.h"

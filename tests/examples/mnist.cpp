@@ -2,7 +2,7 @@
 #include <filesystem>
 
 #include "apps/report/contact_sheet.h"
-#include "autograd/activation.h"
+#include "autograd/arithmetic.h"
 #include "autograd/loss.h"
 #include "autograd/reduce.h"
 #include "autograd/shape_ops.h"

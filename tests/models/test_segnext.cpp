@@ -162,15 +162,18 @@ TEST_CASE("a branch honours its mask in evaluation too") {
   const Variable scale(Tensor::full({8}, 0.5, DType::f64));
   const NoGrad off;
   int branches = 0;
-  for (const auto& [name, module] : block.named_modules()) {
-    const auto* branch = dynamic_cast<const Branch*>(module);
-    if (branch == nullptr) continue;
-    CAPTURE(name);
+  const auto judge = [&](const auto* branch) {
+    if (branch == nullptr) return;
     ++branches;
     const Variable added = branch->add_to(base, x, scale, {}) - base;
     const Variable masked = branch->add_to(base, x, scale, mask) - base;
     const Variable wanted = added * Variable(mask.reshape({2, 1, 1, 1}));
     CHECK(test::difference(masked.value(), wanted.value()) < 1e-12);
+  };
+  for (const auto& [name, module] : block.named_modules()) {
+    CAPTURE(name);
+    judge(dynamic_cast<const Attention*>(module));
+    judge(dynamic_cast<const FeedForward*>(module));
   }
   CHECK(branches == 2);
 }

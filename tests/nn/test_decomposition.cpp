@@ -170,55 +170,11 @@ TEST_CASE("random bases: new each time in training, the same for every sample in
   CHECK(run(0).value().to_vector<double>() != run(1).value().to_vector<double>());
 }
 
-TEST_CASE("learned bases follow the training batches and stay in evaluation") {
-  Options o{.kind = Options::Kind::vq,
-            .gradient = Options::Gradient::one_step,
-            .groups = 2,
-            .rank = 3,
-            .inv_t = 10,
-            .learned_bases = true,
-            .dimension = 4};
-  MatrixDecomposition ham(o);
-  ham.to(DType::f64);
-  ham.to(test::test_device());
-  REQUIRE(ham.named_buffers().size() == 1);
-  const Tensor* bases = ham.named_buffers()[0].value;
-  CHECK(ham.named_buffers()[0].name == "bases");
-  CHECK(bases->shape() == Shape{2, 4, 3});
-  const Variable x = random_input({3, 4, 4, 8}, false);
-  const auto before = bases->to_vector<double>();
-  ham.eval();
-  ham(x);
-  CHECK(bases->to_vector<double>() == before);
-  ham.train();
-  ham(x);
-  const auto after = bases->to_vector<double>();
-  CHECK(after != before);
-  for (std::size_t s = 0; s < 2; ++s) {
-    for (std::size_t r = 0; r < 3; ++r) {
-      double squares = 0;
-      for (std::size_t d = 0; d < 4; ++d) squares += std::pow(after[(s * 4 + d) * 3 + r], 2);
-      CHECK(squares == doctest::Approx(1));
-    }
-  }
-  // Reconstructing a repeated batch gets better as the bases are learned.
-  const auto error = [&] {
-    ham.eval();
-    const double e = sum(square(ham(x) - x)).item();
-    ham.train();
-    return e;
-  };
-  const double first = error();
-  for (int i = 0; i < 10; ++i) ham(x);
-  CHECK(error() <= first * 1.001);
-}
-
 TEST_CASE("wrong use of a decomposition is told") {
   MatrixDecomposition ham({.groups = 3});
   CHECK_THROWS_AS(ham(random_input({1, 2, 2, 8}, true)), Error);
   CHECK_THROWS_AS(ham(random_input({2, 2, 9}, true)), Error);
   CHECK_THROWS_AS(MatrixDecomposition({.rank = 0}), Error);
-  CHECK_THROWS_AS(MatrixDecomposition({.learned_bases = true}), Error);
   ham.set_bases(Tensor::zeros({1, 2, 2}, DType::f64, test::test_device()));
   CHECK_THROWS_AS(ham(random_input({1, 2, 2, 9}, true)), Error);
 }

@@ -85,15 +85,6 @@ TEST_CASE("a 1x1 convolution is a linear layer, and activations can be fused") {
   CHECK(strided.forward(x, Activation::gelu).shape() == Shape{2, 2, 3, 5});
 }
 
-TEST_CASE("depth-wise branches add up") {
-  DepthwiseConv2d conv(4, same_window(3));
-  init_parameters(conv, 3);
-  conv.to(DType::f64);
-  conv.to(test::test_device());
-  const Variable x = random({1, 5, 4, 4}), base = random({1, 5, 4, 4}, 9);
-  CHECK(sum(square(conv.accumulate(base, x) - (base + conv(x)))).item() < 1e-24);
-}
-
 TEST_CASE("linear and normalisation layers") {
   Linear fc(5, 3), no_bias(5, 3, false);
   check_layer(fc, {4, 5});
