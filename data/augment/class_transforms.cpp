@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "data/augment/enhance.h"
 #include "data/augment/random_use.h"
 #include "tensor/error.h"
 

@@ -27,6 +27,15 @@ enum class AugmentOp {
 };
 inline constexpr int kAugmentOps = 15;
 
+// Changes of a picture's colours as Pillow's ImageOps and ImageEnhance make them, which RandAugment
+// is defined by. All in place, on 8-bit RGB.
+void autocontrast(Image& image);                      // each channel stretched to 0..255
+void equalize(Image& image);                          // each channel's histogram flattened
+void adjust_color(Image& image, double factor);       // 0: grey, 1: as it is, 2: twice as colourful
+void adjust_contrast(Image& image, double factor);    // 0: its mean grey
+void adjust_brightness(Image& image, double factor);  // 0: black
+void adjust_sharpness(Image& image, double factor);   // 0: smoothed by 3x3
+
 // One operation at a level, `negative`: the other way. `fill` is the colour of what comes from
 // outside the picture.
 void apply_augment(Image& image, AugmentOp op, double level, bool negative, Color fill);

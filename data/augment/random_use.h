@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "tensor/random.h"
@@ -19,6 +21,14 @@ inline std::int64_t below(std::int64_t n, RandomStream& random) {
 }
 
 // Order of the samples of one epoch: a permutation of 0..n-1.
-std::vector<std::int64_t> epoch_permutation(std::uint64_t seed, std::int64_t epoch, std::int64_t n);
+inline std::vector<std::int64_t> epoch_permutation(std::uint64_t seed, std::int64_t epoch,
+                                                   std::int64_t n) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  RandomStream random({seed, static_cast<std::uint64_t>(epoch), kUseShuffle, 0});
+  for (std::size_t i = order.size(); i > 1; --i)  // Fisher and Yates
+    std::swap(order[i - 1], order[random.below(i)]);
+  return order;
+}
 
 }  // namespace nextgrad

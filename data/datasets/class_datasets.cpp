@@ -1,13 +1,12 @@
-#include "data/datasets/class_datasets.h"
-
-#include <zlib.h>
-
+// Pictures that show one class each: in folders, and in MNIST's files. See DatasetConfig, and
+// make_class_dataset for what is refused.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <span>
 
 #include "data/augment/random_use.h"
+#include "data/datasets/dataset.h"
 #include "data/files/file.h"
 #include "tensor/error.h"
 
@@ -99,10 +98,7 @@ class ClassFolders : public ClassDataset {
     int label;
     std::string file;
   };
-  const Picture& picture(std::int64_t i) const {
-    check(i >= 0 && i < size(), "data set: sample {} of {}", i, size());
-    return pictures_[static_cast<std::size_t>(i)];
-  }
+  const Picture& picture(std::int64_t i) const { return pictures_[checked(i)]; }
 
   // Of each class a share goes to val, at least one picture if there are two.
   static void keep_share(std::vector<std::string>& files, int label, const DatasetConfig& config,
@@ -164,6 +160,8 @@ const std::vector<std::string> kFashion{"T-shirt/top", "Trouser",   "Pullover", 
                                         "Coat",        "Sandal",    "Shirt",    "Sneaker",
                                         "Bag",         "Ankle boot"};
 
+// Ten labels get Fashion-MNIST's names if the folder's name has `fashion` in it; else classes are
+// called by their numbers.
 class IdxDataset : public ClassDataset {
  public:
   IdxDataset(const std::string& root, const std::string& split) : split_(split) {
@@ -186,56 +184,37 @@ class IdxDataset : public ClassDataset {
 
   std::int64_t size() const override { return labels_.extents[0]; }
   std::string name(std::int64_t i) const override { return fmt::format("{} {}", split_, i); }
-  int load_label(std::int64_t i) const override { return labels_.values[index(i)]; }
+  int load_label(std::int64_t i) const override { return labels_.values[checked(i)]; }
   Image load_image(std::int64_t i) const override {
     Image image{images_.extents[1], images_.extents[2], {}};
     const auto n = static_cast<std::size_t>(image.height * image.width);
     image.pixels.reserve(3 * n);
-    for (const std::uint8_t grey : std::span(images_.values).subspan(index(i) * n, n))
+    for (const std::uint8_t grey : std::span(images_.values).subspan(checked(i) * n, n))
       image.pixels.insert(image.pixels.end(), 3, grey);
     return image;
   }
 
  private:
-  std::size_t index(std::int64_t i) const {
-    check(i >= 0 && i < size(), "data set: sample {} of {}", i, size());
-    return static_cast<std::size_t>(i);
-  }
   std::string split_;
   IdxFile images_, labels_;
 };
 
 }  // namespace
 
-std::unique_ptr<ClassDataset> open_class_folders(const DatasetConfig& config,
+const std::vector<std::string>& class_dataset_kinds() {
+  static const std::vector<std::string> kinds{"folders", "idx"};
+  return kinds;
+}
+
+std::unique_ptr<ClassDataset> make_class_dataset(const DatasetConfig& config,
                                                  const std::string& split) {
-  return std::make_unique<ClassFolders>(config, split);
-}
-
-std::vector<std::uint8_t> read_gzip(const std::string& path, std::uint64_t limit) {
-  std::vector<std::uint8_t> packed = read_file(path, limit);
-  if (packed.size() < 2 || packed[0] != 0x1f || packed[1] != 0x8b) return packed;
-  z_stream stream = {};
-  check(inflateInit2(&stream, 16 + MAX_WBITS) == Z_OK, "{}: zlib cannot begin", path);
-  std::vector<std::uint8_t> bytes, piece(1 << 20);
-  stream.next_in = packed.data();
-  stream.avail_in = static_cast<uInt>(packed.size());
-  int status = Z_OK;
-  while (status == Z_OK && bytes.size() <= limit) {
-    stream.next_out = piece.data();
-    stream.avail_out = static_cast<uInt>(piece.size());
-    status = inflate(&stream, Z_NO_FLUSH);
-    bytes.insert(bytes.end(), piece.begin(),
-                 piece.end() - static_cast<std::ptrdiff_t>(stream.avail_out));
-  }
-  inflateEnd(&stream);
-  if (bytes.size() > limit) fail_input("{}: more than {} bytes when unpacked", path, limit);
-  if (status != Z_STREAM_END) fail_input("{}: damaged or cut short; get it anew", path);
-  return bytes;
-}
-
-std::unique_ptr<ClassDataset> open_idx(const std::string& root, const std::string& split) {
-  return std::make_unique<IdxDataset>(root, split);
+  if (split != "train" && split != "val") fail_input("split '{}' is neither train nor val", split);
+  if (config.root.empty())
+    fail_input("data set '{}' wants a folder; name it with --data-root", config.kind);
+  if (config.kind == "folders") return std::make_unique<ClassFolders>(config, split);
+  if (config.kind == "idx") return std::make_unique<IdxDataset>(config.root, split);
+  fail_input("unknown data set '{}'; known are {}", config.kind,
+             fmt::join(class_dataset_kinds(), " and "));
 }
 
 }  // namespace nextgrad

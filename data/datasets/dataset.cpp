@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "data/datasets/class_datasets.h"
 #include "data/datasets/folder_dataset.h"
 #include "data/datasets/layouts/layout.h"
 #include "data/datasets/scenes/scenes.h"
@@ -54,11 +53,6 @@ const std::vector<std::string>& dataset_kinds() {
   return kinds;
 }
 
-const std::vector<std::string>& class_dataset_kinds() {
-  static const std::vector<std::string> kinds{"folders", "idx"};
-  return kinds;
-}
-
 std::string dataset_kinds_help() {
   return fmt::format(
       "kind of data set: scenes (drawn, needs no file), {} (--data-root: the folder it was "
@@ -78,21 +72,10 @@ std::unique_ptr<Dataset> make_dataset(const DatasetConfig& config, const std::st
   const bool plain = !split.empty() && split.find('/') == std::string::npos && split.front() != '.';
   if (!plain) fail_input("split '{}' is no name like train, val or test", split);
   if (config.kind == "scenes")
-    return std::make_unique<Scenes>(split, split == "train" ? 800 : 100, config.scene_size, 0);
+    return std::make_unique<Scenes>(split, split == "train" ? 800 : 100, 128, 0);
   FolderSpec spec = config.kind == "folder" ? read_folder_spec(description_of(config), split)
                                             : find_published(config.kind).open(config.root, split);
   return open_folders(std::move(spec), problems);
-}
-
-std::unique_ptr<ClassDataset> make_class_dataset(const DatasetConfig& config,
-                                                 const std::string& split) {
-  if (split != "train" && split != "val") fail_input("split '{}' is neither train nor val", split);
-  if (config.root.empty())
-    fail_input("data set '{}' wants a folder; name it with --data-root", config.kind);
-  if (config.kind == "folders") return open_class_folders(config, split);
-  if (config.kind == "idx") return open_idx(config.root, split);
-  fail_input("unknown data set '{}'; known are {}", config.kind,
-             fmt::join(class_dataset_kinds(), " and "));
 }
 
 }  // namespace nextgrad

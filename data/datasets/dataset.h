@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "data/images/image.h"
+#include "tensor/error.h"
 
 namespace nextgrad {
 
@@ -43,6 +44,10 @@ class DatasetOf {
   int num_classes() const { return static_cast<int>(classes_.size()); }
 
  protected:
+  std::size_t checked(std::int64_t i) const {  // the number of a sample, as an index
+    check(i >= 0 && i < size(), "data set: sample {} of {}", i, size());
+    return static_cast<std::size_t>(i);
+  }
   std::vector<std::string> classes_;
 };
 
@@ -137,8 +142,7 @@ struct DatasetConfig {
   std::string kind = "scenes";
   std::string root;
   double val_share = 0;
-  std::uint64_t seed = 0;         // of val_share's choice
-  std::int64_t scene_size = 128;  // pixels a side of the embedded data set
+  std::uint64_t seed = 0;  // of val_share's choice
 };
 
 const std::vector<std::string>& dataset_kinds();

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "data/datasets/pairing.h"
 #include "data/files/file.h"
 #include "data/images/codecs.h"
 #include "tensor/error.h"
@@ -35,10 +34,7 @@ class FolderDataset : public Dataset {
   std::vector<int> ignored_values() const override;
 
  private:
-  const FilePair& pair(std::int64_t i) const {
-    check(i >= 0 && i < size(), "data set: sample {} of {}", i, size());
-    return pairs_[static_cast<std::size_t>(i)];
-  }
+  const FilePair& pair(std::int64_t i) const { return pairs_[checked(i)]; }
   LabelMap read_colors(const std::vector<std::uint8_t>& bytes, const std::string& path) const;
   void apply_mapping(LabelMap& label, const std::string& path) const;
 

@@ -48,6 +48,24 @@ std::array<int, 256> plain_mapping(int classes, int first = 0);
 // image missing; see make_dataset for `problems`.
 std::unique_ptr<Dataset> open_folders(FolderSpec spec, std::vector<std::string>* problems);
 
+// An image file and its label file; for folder_dataset.cpp.
+struct FilePair {
+  std::string name, image, label;  // name: as FolderPart says; label empty: there is none
+};
+// The pairs of all parts, each part in the order of its list or of its names. Throws InputError as
+// open_folders does.
+std::vector<FilePair> pair_files(const std::vector<FolderPart>& parts,
+                                 std::vector<std::string>* problems);
+
+// The lines of a list file that are not blank; byte order mark and carriage returns are passed
+// over. Throws InputError if there is none.
+struct ListedName {
+  std::string name;  // what stands before the first blank, without folder and suffix
+  int line;
+  std::string text;  // all of the line, without blanks at its ends
+};
+std::vector<ListedName> read_list(const std::string& path);
+
 // Reads the description that DatasetConfig documents. Throws InputError for a key or value that is
 // wrong, unknown or missing, and for a split it does not have.
 FolderSpec read_folder_spec(const std::string& toml_path, const std::string& split);

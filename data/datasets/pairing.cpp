@@ -1,11 +1,11 @@
-#include "data/datasets/pairing.h"
-
+// Which image file goes with which label file.
 #include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
 #include <sstream>
 
+#include "data/datasets/folder_dataset.h"
 #include "data/files/file.h"
 #include "data/files/text.h"
 #include "tensor/error.h"

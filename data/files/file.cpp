@@ -105,6 +105,28 @@ std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit
   return bytes;
 }
 
+std::vector<std::uint8_t> read_gzip(const std::string& path, std::uint64_t limit) {
+  std::vector<std::uint8_t> packed = read_file(path, limit);
+  if (packed.size() < 2 || packed[0] != 0x1f || packed[1] != 0x8b) return packed;
+  z_stream stream = {};
+  check(inflateInit2(&stream, 16 + MAX_WBITS) == Z_OK, "{}: zlib cannot begin", path);
+  std::vector<std::uint8_t> bytes, piece(1 << 20);
+  stream.next_in = packed.data();
+  stream.avail_in = static_cast<uInt>(packed.size());
+  int status = Z_OK;
+  while (status == Z_OK && bytes.size() <= limit) {
+    stream.next_out = piece.data();
+    stream.avail_out = static_cast<uInt>(piece.size());
+    status = inflate(&stream, Z_NO_FLUSH);
+    bytes.insert(bytes.end(), piece.begin(),
+                 piece.end() - static_cast<std::ptrdiff_t>(stream.avail_out));
+  }
+  inflateEnd(&stream);
+  if (bytes.size() > limit) fail_input("{}: more than {} bytes when unpacked", path, limit);
+  if (status != Z_STREAM_END) fail_input("{}: damaged or cut short; get it anew", path);
+  return bytes;
+}
+
 std::uint32_t crc32_of(std::span<const std::uint8_t> bytes, std::uint32_t before) {
   return static_cast<std::uint32_t>(crc32_z(before, bytes.data(), bytes.size()));
 }

@@ -57,6 +57,9 @@ class InputFile {
 // The bytes of a regular file. Throws InputError as InputFile does, and if it is larger than
 // `limit` bytes.
 std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit = 1ull << 32);
+// The same, unpacked if the file is one of gzip. Throws InputError also for a damaged one and for
+// more than `limit` bytes unpacked.
+std::vector<std::uint8_t> read_gzip(const std::string& path, std::uint64_t limit);
 
 // The check sum of our files: zlib's CRC-32. `before`: of the bytes that come before these.
 std::uint32_t crc32_of(std::span<const std::uint8_t> bytes, std::uint32_t before = 0);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -41,6 +42,14 @@ std::span<const ElementFormat> element_formats();
 const ElementFormat& format_of(ElementType type);
 ElementType element_type(DType dtype);  // in which a tensor of this type is written
 std::optional<ElementType> parse_element_type(std::string_view name);  // "f16"
+
+// The bytes of numbers, one after the other.
+template <class... Ts>
+std::string little_endian(Ts... values) {
+  std::string bytes;
+  (bytes.append(reinterpret_cast<const char*>(&values), sizeof(values)), ...);
+  return bytes;
+}
 
 // Room for elements of any type, not zeroed.
 inline std::unique_ptr<std::uint8_t[]> make_room(std::uint64_t bytes) {

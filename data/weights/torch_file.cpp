@@ -11,6 +11,7 @@
 #include "data/weights/torch_pickle.h"
 #include "data/weights/zip.h"
 #include "tensor/error.h"
+#include "tensor/strided.h"
 
 namespace nextgrad {
 namespace {
@@ -24,56 +25,48 @@ constexpr std::string_view kLegacyMagic("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa
 
 // --- numbers of a storage -> tensors ---
 
-// Copies the strided view from its `axis`-th axis on, row-major.
-void gather(const TorchTensor& t, int axis, const std::uint8_t* from, std::uint8_t*& into) {
-  const std::uint64_t bytes = format_of(t.type).bytes;
-  if (axis == t.shape.size()) {
+// Copies the elements of so many bytes from the view's `axis`-th axis on, row-major.
+void gather(const Strided<1>& view, std::uint64_t bytes, int axis, const std::uint8_t* from,
+            std::uint8_t*& into) {
+  if (axis == view.axes) {
     std::memcpy(into, from, bytes);
     into += bytes;
     return;
   }
-  const std::uint64_t stride = static_cast<std::uint64_t>(t.strides[axis]) * bytes;
-  for (std::int64_t i = 0; i < t.shape[axis]; ++i, from += stride) gather(t, axis + 1, from, into);
-}
-
-bool is_row_major(const TorchTensor& t) {
-  std::int64_t expected = 1;
-  for (int axis = t.shape.size() - 1; axis >= 0; --axis) {
-    if (t.shape[axis] != 1 && t.strides[axis] != expected) return false;
-    expected *= t.shape[axis];
-  }
-  return true;
+  const auto at = static_cast<std::size_t>(axis);
+  const std::uint64_t stride = static_cast<std::uint64_t>(view.stride[0][at]) * bytes;
+  for (std::int64_t i = 0; i < view.extent[at]; ++i, from += stride)
+    gather(view, bytes, axis + 1, from, into);
 }
 
 Tensor make_tensor(const TorchTensor& t, std::span<const std::uint8_t> storage) {
   const std::uint64_t bytes = format_of(t.type).bytes;
   if (t.shape.numel() == 0) return decode_elements(t.type, storage.data(), t.shape);
   const std::uint8_t* first = storage.data() + t.offset * bytes;
-  if (is_row_major(t)) return decode_elements(t.type, first, t.shape);
+  const Strided<1> view = collapse<1>(t.shape, {t.strides});
+  if (view.axes == 1 && view.stride[0][0] == 1) return decode_elements(t.type, first, t.shape);
   const auto room = make_room(static_cast<std::uint64_t>(t.shape.numel()) * bytes);
   std::uint8_t* next = room.get();
-  gather(t, 0, first, next);
+  gather(view, bytes, 0, first, next);
   return decode_elements(t.type, room.get(), t.shape);
 }
 
-// `size(key)` gives the bytes of a storage in a file of so many, nothing if it is not there;
-// `read(key, into)` those bytes: each is asked for once, in the pickle's order.
-template <class Size, class Read>
+// `sizes`: the bytes of each storage in a file of so many, by key; `read(key, into)` gives those
+// bytes, and is asked once for each, in the pickle's order.
+template <class Read>
 WeightsFile make_weights(const char* format, TorchWeights&& weights, std::uint64_t file_bytes,
-                         const Size& size, const Read& read) {
+                         const std::map<std::string, std::uint64_t>& sizes, const Read& read) {
   std::uint64_t most_bytes = 0;
   for (const TorchStorage& storage : weights.storages) {
-    const std::optional<std::uint64_t> bytes = size(storage.key);
-    if (!bytes) fail_input("damaged: storage {} is missing", in_quotes(storage.key));
-    if (*bytes != storage.bytes())
+    const auto size = sizes.find(storage.key);
+    if (size == sizes.end()) fail_input("damaged: storage {} is missing", in_quotes(storage.key));
+    if (size->second != storage.bytes())
       fail_input("damaged: storage {} has {} bytes, the pickle tells of {}", in_quotes(storage.key),
-                 *bytes, storage.bytes());
-    most_bytes = std::max(most_bytes, *bytes);
+                 size->second, storage.bytes());
+    most_bytes = std::max(most_bytes, size->second);
   }
-  WeightsFile file{.format = format,
-                   .key = std::move(weights.key),
-                   .metadata = std::move(weights.metadata),
-                   .beside = std::move(weights.beside)};
+  WeightsFile file = std::move(weights.file);
+  file.format = format;
   std::vector<std::vector<std::size_t>> users(weights.storages.size());
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < weights.tensors.size(); ++i) {
@@ -130,15 +123,13 @@ WeightsFile read_zip(const InputFile& file) {
     check_byte_order(std::string(bytes.begin(), bytes.end()) == "little");
   }
   TorchWeights weights = find_weights(parse_pickle(read_small("data.pkl", kMaxPickle)));
-  const auto storage = [&](const std::string& key) { return folder + "data/" + key; };
-  const auto size = [&](const std::string& key) -> std::optional<std::uint64_t> {
-    const auto entry = entries.find(storage(key));
-    return entry == entries.end() ? std::nullopt : std::optional(entry->second.size);
-  };
-  return make_weights("PyTorch zip", std::move(weights), file.size(), size,
-                      [&](const std::string& key, std::span<std::uint8_t> into) {
-                        archive.read(storage(key), into);
-                      });
+  const std::string data = folder + "data/";
+  std::map<std::string, std::uint64_t> sizes;
+  for (const auto& [name, entry] : entries)
+    if (name.starts_with(data)) sizes[name.substr(data.size())] = entry.size;
+  return make_weights(
+      "PyTorch zip", std::move(weights), file.size(), sizes,
+      [&](const std::string& key, std::span<std::uint8_t> to) { archive.read(data + key, to); });
 }
 
 // --- the older format: pickles of the magic number, a version, the writer's machine, the object
@@ -192,15 +183,57 @@ WeightsFile read_legacy(const std::string& path) {
   const Pickle pickle = take_pickle(rest);
   TorchWeights weights = find_weights(pickle);
   const auto places = take_storages(rest, storage_element_bytes(pickle));
-  const auto size = [&](const std::string& key) -> std::optional<std::uint64_t> {
-    const auto place = places.find(key);
-    return place == places.end() ? std::nullopt : std::optional(place->second.size());
-  };
-  return make_weights("PyTorch legacy", std::move(weights), file.size(), size,
+  std::map<std::string, std::uint64_t> sizes;
+  for (const auto& [key, bytes] : places) sizes[key] = bytes.size();
+  return make_weights("PyTorch legacy", std::move(weights), file.size(), sizes,
                       [&](const std::string& key, std::span<std::uint8_t> into) {
                         const Bytes bytes = places.at(key);  // not aligned in the file
                         std::copy(bytes.begin(), bytes.end(), into.begin());
                       });
+}
+
+// --- writing: a pickle of protocol 2, then one entry for each tensor's numbers ---
+
+// Just the opcodes that a state dict needs; their letters are explained in pickle.cpp.
+std::string text(std::string_view value) {
+  return std::string("X") + little_endian(static_cast<std::uint32_t>(value.size())) +
+         std::string(value);
+}
+std::string integer(std::int64_t value) {
+  if (value >= 0 && value <= 0x7fffffff)
+    return std::string("J") + little_endian(static_cast<std::int32_t>(value));
+  return std::string("\x8a\x08") + little_endian(value);
+}
+std::string tuple(const Shape& extents) {
+  std::string items = "(";
+  for (const std::int64_t extent : extents) items += integer(extent);
+  return items + "t";
+}
+const std::string kOrderedDict = "ccollections\nOrderedDict\n)R";
+
+// _rebuild_tensor_v2(storage, 0, size, stride, False, OrderedDict()); a type without storages of
+// its own: _rebuild_tensor_v3(..., dtype) on bytes.
+std::string pickled(const std::string& key, const Shape& shape, ElementType type) {
+  const ElementFormat& format = format_of(type);
+  const bool typed = format.storage != nullptr;
+  const std::int64_t width = typed ? 1 : static_cast<std::int64_t>(format.bytes);
+  const std::string storage =
+      typed ? fmt::format("ctorch\n{}\n", format.storage) : "ctorch.storage\nUntypedStorage\n";
+  return fmt::format("ctorch._utils\n_rebuild_tensor_{}\n((", typed ? "v2" : "v3") +
+         text("storage") + storage + text(key) + text("cpu") + integer(shape.numel() * width) +
+         "tQ" + integer(0) + tuple(shape) + tuple(contiguous_strides(shape)) + "\x89" +
+         kOrderedDict + (typed ? "" : fmt::format("ctorch\n{}\n", format.torch)) + "tR";
+}
+
+std::string pickle_of(const StateDict& tensors, const std::vector<ElementType>& types,
+                      const Metadata& metadata) {
+  std::string meta, weights;
+  for (const auto& [key, value] : metadata) meta += text(key) + text(value);
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    weights +=
+        text(tensors[i].name) + pickled(std::to_string(i), tensors[i].value.shape(), types[i]);
+  return std::string("\x80\x02}(") + text("meta") + "}(" + meta + "u" + text("state_dict") +
+         kOrderedDict + "(" + weights + "uu.";
 }
 
 }  // namespace
@@ -216,6 +249,21 @@ std::optional<WeightsFile> read_torch_file(const InputFile& file) {
         "is a tar archive as PyTorch wrote before 0.1.10; load it in Python and save it again "
         "with torch.save");
   return std::nullopt;
+}
+
+void write_torch_file(const std::string& path, const StateDict& tensors,
+                      const std::vector<ElementType>& types, const Metadata& metadata) {
+  check_names(path, tensors, types);
+  const auto bytes = [](std::string_view text) {
+    return std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
+  };
+  ZipWriter zip(path);
+  zip.add("archive/data.pkl", bytes(pickle_of(tensors, types, metadata)));
+  zip.add("archive/byteorder", bytes("little"));
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    zip.add(fmt::format("archive/data/{}", i), encode_elements(types[i], tensors[i].value));
+  zip.add("archive/version", bytes("3\n"));
+  zip.finish();
 }
 
 }  // namespace nextgrad

@@ -68,9 +68,9 @@ class WeightsFinder {
       if (&weights != &root || !beside(*key)) add(*key, *value);
     if (result_.tensors.empty()) fail_input("holds no tensors; name a file of weights");
     for (const auto& [key, value] : pickle_.pairs(root))
-      if (&weights != &root && key->kind == Kind::text && key->text != result_.key &&
-          result_.beside.size() < 20)
-        result_.beside.push_back(is_plain_name(key->text) ? key->text : in_quotes(key->text));
+      if (&weights != &root && key->kind == Kind::text && key->text != result_.file.key &&
+          result_.file.beside.size() < 20)
+        result_.file.beside.push_back(is_plain_name(key->text) ? key->text : in_quotes(key->text));
     if (const Node* meta = dictionary(root, "meta")) read_meta(*meta);
     return std::move(result_);
   }
@@ -88,7 +88,7 @@ class WeightsFinder {
       if (node == nullptr) continue;
       if (is_foreign(*node) && !is_tensor(*node)) refuse_object(in_quotes(key), *node);
       if (node->kind != Kind::dict || node->items.empty()) continue;
-      result_.key = key;
+      result_.file.key = key;
       return *node;
     }
     return root;
@@ -273,7 +273,7 @@ class WeightsFinder {
       if (text.empty() && value->kind != Kind::text) continue;
       total += key->text.size() + text.size();
       if (total > kMaxText) break;
-      result_.metadata[key->text] = text;
+      result_.file.metadata[key->text] = text;
     }
     read_classes(meta, "CLASSES", "PALETTE");
     if (const Node* data = dictionary(meta, "dataset_meta")) {
@@ -292,7 +292,7 @@ class WeightsFinder {
 
   // Class names and colours as `segnext train` writes them: JSON.
   void read_classes(const Node& dict, const char* classes, const char* palette) {
-    if (result_.metadata.contains("classes")) return;
+    if (result_.file.metadata.contains("classes")) return;
     const json names = row(pickle_.find(dict, classes), 1, 1000, [](const Node& name) {
       return name.kind == Kind::text && name.text.size() <= 1000 ? json(name.text) : json();
     });
@@ -320,7 +320,7 @@ class WeightsFinder {
     return list;
   }
   void set_json(const char* key, const json& value) {
-    result_.metadata[key] = value.dump(-1, ' ', false, json::error_handler_t::replace);
+    result_.file.metadata[key] = value.dump(-1, ' ', false, json::error_handler_t::replace);
   }
 
   const Pickle& pickle_;

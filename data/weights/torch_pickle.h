@@ -7,7 +7,7 @@
 
 #include "data/weights/element_type.h"
 #include "data/weights/pickle.h"
-#include "data/weights/safetensors.h"
+#include "data/weights/weights_file.h"
 
 namespace nextgrad {
 
@@ -30,11 +30,9 @@ struct TorchTensor {
 };
 
 struct TorchWeights {
-  std::string key;
+  WeightsFile file;  // but for the tensors and their types
   std::vector<TorchTensor> tensors;
   std::vector<TorchStorage> storages;  // those the tensors use
-  Metadata metadata;
-  std::vector<std::string> beside;
 };
 
 // Finds the weights as read_torch_file describes. Every tensor lies within its storage. Throws

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/files/text.h"
+#include "data/weights/element_type.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -79,13 +80,6 @@ void ZipReader::read(const std::string& name, std::span<std::uint8_t> into) cons
 }
 
 namespace {
-
-template <class... Ts>
-std::string little_endian(Ts... values) {
-  std::string bytes;
-  (bytes.append(reinterpret_cast<const char*>(&values), sizeof(values)), ...);
-  return bytes;
-}
 
 using u16 = std::uint16_t;
 using u32 = std::uint32_t;

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "data/augment/class_transforms.h"
-#include "data/augment/enhance.h"
 #include "tests/data/support.h"
 
 using namespace nextgrad;

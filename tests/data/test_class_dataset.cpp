@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <set>
 
-#include "data/datasets/class_datasets.h"
+#include "data/datasets/dataset.h"
 #include "data/files/file.h"
 #include "tests/data/support.h"
 

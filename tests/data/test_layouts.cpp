@@ -7,8 +7,8 @@
 #include <set>
 
 #include "data/datasets/dataset.h"
+#include "data/datasets/folder_dataset.h"
 #include "data/datasets/layouts/layout.h"
-#include "data/datasets/pairing.h"
 #include "data/files/file.h"
 #include "tests/data/encoders.h"
 #include "tests/data/miniatures.h"

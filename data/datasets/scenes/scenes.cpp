@@ -332,7 +332,7 @@ std::string Scenes::name(std::int64_t i) const {
 }
 
 Sample Scenes::load(std::int64_t i) const {
-  check(i >= 0 && i < count_, "data set: sample {} of {}", i, count_);
+  checked(i);
   Sample sample = draw_scene(stream_, i, size_, size_);
   sample.name = name(i);
   return sample;
