@@ -24,14 +24,6 @@ Registry& registry() {
   return *r;
 }
 
-}  // namespace
-
-void register_backend(Device::Kind kind, Backend* (*create)(int)) {
-  registry().create[static_cast<std::size_t>(kind)] = create;
-}
-
-namespace {
-
 class HostTransfer final : public Transfer {
  public:
   explicit HostTransfer(Tensor tensor) : tensor_(std::move(tensor)) {}
@@ -43,6 +35,10 @@ class HostTransfer final : public Transfer {
 
 }  // namespace
 
+void register_backend(Device::Kind kind, Backend* (*create)(int)) {
+  registry().create[static_cast<std::size_t>(kind)] = create;
+}
+
 std::unique_ptr<Transfer> Backend::send(const Tensor& host) {
   return std::make_unique<HostTransfer>(host.clone());
 }
@@ -53,10 +49,6 @@ Backend::FoldedNorm Backend::fold_statistics(const Tensor& gamma, const Tensor& 
   const Tensor rstd = unary(Unary::rsqrt, unary(Unary::add_scalar, variance, eps), 0);
   const Tensor scale = binary(Binary::mul, gamma, rstd);
   return {scale, binary(Binary::sub, beta, binary(Binary::mul, mean, scale)), rstd};
-}
-
-std::unique_ptr<Recording> Backend::record(const std::function<void()>&) {
-  return nullptr;
 }
 
 Backend& backend_of(Device device) {

@@ -111,11 +111,11 @@ class Backend {
   // Starts to copy a contiguous tensor of the host; any thread may call it. The tensor may be
   // changed as soon as this returns.
   virtual std::unique_ptr<Transfer> send(const Tensor& host);
-  // Calls `work` once, without doing what it submits, and returns what will do that; null on a
-  // device that cannot (the CPU), which calls nothing. `work` must not wait for the device, and
+  // Calls the work once, without doing what it submits, and returns what will do that; null on a
+  // device that cannot (the CPU), which calls nothing. The work must not wait for the device, and
   // what it reads from outside must stay where it is. Its own tensors keep their memory for as long
   // as the recording lives: those it leaves hold the results of the latest replay.
-  virtual std::unique_ptr<Recording> record(const std::function<void()>& work);
+  virtual std::unique_ptr<Recording> record(const std::function<void()>&) { return nullptr; }
   // Whether products of f32 may round their inputs to 10 bits (TF32, on tensor cores). No, at
   // first.
   virtual void allow_tf32(bool) {}
@@ -213,7 +213,7 @@ class Backend {
   virtual ConvGradients depthwise_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                            const Window& window, Needs needs) = 0;
 
-  // --- multi-scale strips of MSCA: strips.cpp ---
+  // --- multi-scale strips of MSCA: strips_*.cpp ---
   // y = x + sum over strips of depthwise(depthwise(x, row) + row_bias, column) + column_bias, k
   // odd, stride 1, zeros around the image at both steps; x [N,H,W,C]. The row results never exist.
   virtual Tensor strips(const Tensor& x, const std::vector<Strip>& strips) = 0;

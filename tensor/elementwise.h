@@ -42,14 +42,9 @@ enum class Binary { add, sub, mul, div };
 
 // What the gradient is computed from besides dy: of x and y = f(x) whichever makes it cheaper.
 enum class Reads { nothing, x, y };
-struct ReadsNothing {
-  static constexpr Reads gradient_reads = Reads::nothing;
-};
-struct ReadsX {
-  static constexpr Reads gradient_reads = Reads::x;
-};
-struct ReadsY {
-  static constexpr Reads gradient_reads = Reads::y;
+template <Reads reads>
+struct GradientReads {
+  static constexpr Reads gradient_reads = reads;
 };
 
 // value(x, alpha) and gradient(v, d, alpha), which is dL/dx: d is dL/dy, v is x or y as
@@ -58,64 +53,64 @@ template <Unary, class M, class T>
 struct UnaryOp;
 
 template <class M, class T>
-struct UnaryOp<Unary::neg, M, T> : ReadsNothing {
+struct UnaryOp<Unary::neg, M, T> : GradientReads<Reads::nothing> {
   static constexpr const char* name = "neg";
   NEXTGRAD_ELEMENTWISE T value(T x, T) { return -x; }
   NEXTGRAD_ELEMENTWISE T gradient(T, T d, T) { return -d; }
 };
 template <class M, class T>
-struct UnaryOp<Unary::exp, M, T> : ReadsY {
+struct UnaryOp<Unary::exp, M, T> : GradientReads<Reads::y> {
   static constexpr const char* name = "exp";
   NEXTGRAD_ELEMENTWISE T value(T x, T) { return M::exp(x); }
   NEXTGRAD_ELEMENTWISE T gradient(T y, T d, T) { return d * y; }
 };
 template <class M, class T>
-struct UnaryOp<Unary::log, M, T> : ReadsX {
+struct UnaryOp<Unary::log, M, T> : GradientReads<Reads::x> {
   static constexpr const char* name = "log";
   NEXTGRAD_ELEMENTWISE T value(T x, T) { return M::log(x); }
   NEXTGRAD_ELEMENTWISE T gradient(T x, T d, T) { return d / x; }
 };
 template <class M, class T>
-struct UnaryOp<Unary::sqrt, M, T> : ReadsY {
+struct UnaryOp<Unary::sqrt, M, T> : GradientReads<Reads::y> {
   static constexpr const char* name = "sqrt";
   NEXTGRAD_ELEMENTWISE T value(T x, T) { return M::sqrt(x); }
   NEXTGRAD_ELEMENTWISE T gradient(T y, T d, T) { return d / (T(2) * y); }
 };
 template <class M, class T>
-struct UnaryOp<Unary::rsqrt, M, T> : ReadsY {
+struct UnaryOp<Unary::rsqrt, M, T> : GradientReads<Reads::y> {
   static constexpr const char* name = "rsqrt";
   NEXTGRAD_ELEMENTWISE T value(T x, T) { return T(1) / M::sqrt(x); }
   NEXTGRAD_ELEMENTWISE T gradient(T y, T d, T) { return T(-0.5) * d * y * y * y; }
 };
 template <class M, class T>
-struct UnaryOp<Unary::square, M, T> : ReadsX {
+struct UnaryOp<Unary::square, M, T> : GradientReads<Reads::x> {
   static constexpr const char* name = "square";
   NEXTGRAD_ELEMENTWISE T value(T x, T) { return x * x; }
   NEXTGRAD_ELEMENTWISE T gradient(T x, T d, T) { return T(2) * d * x; }
 };
 // max(x, 0)
 template <class M, class T>
-struct UnaryOp<Unary::relu, M, T> : ReadsY {
+struct UnaryOp<Unary::relu, M, T> : GradientReads<Reads::y> {
   static constexpr const char* name = "relu";
   NEXTGRAD_ELEMENTWISE T value(T x, T) { return x < T(0) ? T(0) : x; }
   NEXTGRAD_ELEMENTWISE T gradient(T y, T d, T) { return y > T(0) ? d : T(0); }
 };
 // x Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016)
 template <class M, class T>
-struct UnaryOp<Unary::gelu, M, T> : ReadsX {
+struct UnaryOp<Unary::gelu, M, T> : GradientReads<Reads::x> {
   static constexpr const char* name = "gelu";
   NEXTGRAD_ELEMENTWISE T value(T x, T) { return M::gelu(x); }
   NEXTGRAD_ELEMENTWISE T gradient(T x, T d, T) { return d * M::gelu_slope(x); }
 };
 template <class M, class T>
-struct UnaryOp<Unary::sigmoid, M, T> : ReadsY {
+struct UnaryOp<Unary::sigmoid, M, T> : GradientReads<Reads::y> {
   static constexpr const char* name = "sigmoid";
   NEXTGRAD_ELEMENTWISE T value(T x, T) { return T(1) / (T(1) + M::exp(-x)); }
   NEXTGRAD_ELEMENTWISE T gradient(T y, T d, T) { return d * y * (T(1) - y); }
 };
 // x sigmoid(x)
 template <class M, class T>
-struct UnaryOp<Unary::silu, M, T> : ReadsX {
+struct UnaryOp<Unary::silu, M, T> : GradientReads<Reads::x> {
   static constexpr const char* name = "silu";
   NEXTGRAD_ELEMENTWISE T value(T x, T) { return x * (T(1) / (T(1) + M::exp(-x))); }
   NEXTGRAD_ELEMENTWISE T gradient(T x, T d, T) {
@@ -125,7 +120,7 @@ struct UnaryOp<Unary::silu, M, T> : ReadsX {
 };
 // x clamp(x + 3, 0, 6) / 6 (Howard et al. 2019)
 template <class M, class T>
-struct UnaryOp<Unary::hardswish, M, T> : ReadsX {
+struct UnaryOp<Unary::hardswish, M, T> : GradientReads<Reads::x> {
   static constexpr const char* name = "hardswish";
   NEXTGRAD_ELEMENTWISE T value(T x, T) {
     const T low = x + T(3) < T(0) ? T(0) : x + T(3);
@@ -137,52 +132,45 @@ struct UnaryOp<Unary::hardswish, M, T> : ReadsX {
   }
 };
 template <class M, class T>
-struct UnaryOp<Unary::tanh, M, T> : ReadsY {
+struct UnaryOp<Unary::tanh, M, T> : GradientReads<Reads::y> {
   static constexpr const char* name = "tanh";
   NEXTGRAD_ELEMENTWISE T value(T x, T) { return M::tanh(x); }
   NEXTGRAD_ELEMENTWISE T gradient(T y, T d, T) { return d * (T(1) - y * y); }
 };
 template <class M, class T>
-struct UnaryOp<Unary::clamp_min, M, T> : ReadsX {
+struct UnaryOp<Unary::clamp_min, M, T> : GradientReads<Reads::x> {
   static constexpr const char* name = "clamp_min";
   NEXTGRAD_ELEMENTWISE T value(T x, T alpha) { return x < alpha ? alpha : x; }
   NEXTGRAD_ELEMENTWISE T gradient(T x, T d, T alpha) { return x < alpha ? T(0) : d; }
 };
 template <class M, class T>
-struct UnaryOp<Unary::add_scalar, M, T> : ReadsNothing {
+struct UnaryOp<Unary::add_scalar, M, T> : GradientReads<Reads::nothing> {
   static constexpr const char* name = "add_scalar";
   NEXTGRAD_ELEMENTWISE T value(T x, T alpha) { return x + alpha; }
   NEXTGRAD_ELEMENTWISE T gradient(T, T d, T) { return d; }
 };
 template <class M, class T>
-struct UnaryOp<Unary::mul_scalar, M, T> : ReadsNothing {
+struct UnaryOp<Unary::mul_scalar, M, T> : GradientReads<Reads::nothing> {
   static constexpr const char* name = "mul_scalar";
   NEXTGRAD_ELEMENTWISE T value(T x, T alpha) { return x * alpha; }
   NEXTGRAD_ELEMENTWISE T gradient(T, T d, T alpha) { return d * alpha; }
 };
 
-template <Binary, class T>
-struct BinaryOp;
-
-template <class T>
-struct BinaryOp<Binary::add, T> {
-  static constexpr const char* name = "add";
-  NEXTGRAD_ELEMENTWISE T value(T a, T b) { return a + b; }
-};
-template <class T>
-struct BinaryOp<Binary::sub, T> {
-  static constexpr const char* name = "sub";
-  NEXTGRAD_ELEMENTWISE T value(T a, T b) { return a - b; }
-};
-template <class T>
-struct BinaryOp<Binary::mul, T> {
-  static constexpr const char* name = "mul";
-  NEXTGRAD_ELEMENTWISE T value(T a, T b) { return a * b; }
-};
-template <class T>
-struct BinaryOp<Binary::div, T> {
-  static constexpr const char* name = "div";
-  NEXTGRAD_ELEMENTWISE T value(T a, T b) { return a / b; }
+template <Binary op, class T>
+struct BinaryOp {
+  static constexpr const char* names[] = {"add", "sub", "mul", "div"};
+  static constexpr const char* name = names[static_cast<int>(op)];
+  NEXTGRAD_ELEMENTWISE T value(T a, T b) {
+    if constexpr (op == Binary::add) {
+      return a + b;
+    } else if constexpr (op == Binary::sub) {
+      return a - b;
+    } else if constexpr (op == Binary::mul) {
+      return a * b;
+    } else {
+      return a / b;
+    }
+  }
 };
 
 namespace detail {

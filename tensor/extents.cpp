@@ -102,8 +102,8 @@ ConvShape conv_shape(const Shape& x, const Shape& weight, const Window& window, 
 
 double strips_flops(const Tensor& x, const std::vector<Strip>& strips) {
   double taps = 0;
-  for (const Strip& strip : strips) taps += 2.0 * static_cast<double>(strip.row.dim(1));
-  return 2.0 * taps * static_cast<double>(x.numel());
+  for (const Strip& strip : strips) taps += 2.0 * strip.row.dim(1);
+  return 2.0 * taps * x.numel();
 }
 
 StripsGradients empty_strips_gradients(const Tensor& x, const std::vector<Strip>& strips) {
@@ -129,7 +129,7 @@ void check_band(const Tensor& x, const RowBand& band) {
 }
 
 double loss_flops(const Tensor& labels, std::int64_t classes) {
-  return 6.0 * static_cast<double>(labels.numel()) * static_cast<double>(classes);
+  return 6.0 * labels.numel() * classes;
 }
 
 double loss_divisor(std::int64_t pixels, const CrossEntropyOptions& o) {

@@ -21,7 +21,7 @@ Shape without_axis(const Shape& shape, int axis);
 struct NormExtents : ImageRows {
   std::int64_t groups;
   std::int64_t width() const { return c / groups; }  // channels of a group
-  double group_size() const { return static_cast<double>(rows) * static_cast<double>(width()); }
+  double group_size() const { return static_cast<double>(rows) * width(); }
 };
 NormExtents batch_extents(const Tensor& x);  // one image, a channel a group
 NormExtents group_extents(const Tensor& x, int groups);
@@ -55,7 +55,7 @@ struct ConvShape {
   std::int64_t group_out() const { return out / groups; }
   std::int64_t patch() const { return std::int64_t{window.kh} * window.kw * group_in(); }
   std::int64_t pixels() const { return n * oh * ow; }
-  double flops() const { return 2.0 * static_cast<double>(pixels() * out * patch()); }
+  double flops() const { return 2.0 * pixels() * out * patch(); }
 };
 ConvShape conv_shape(const Shape& x, const Shape& weight, const Window& window, int groups);
 
@@ -66,10 +66,8 @@ StripsGradients empty_strips_gradients(const Tensor& x, const std::vector<Strip>
 // --- resize ---
 struct ResizeExtents {
   std::int64_t n, h, w, c, oh, ow;
-  double flops() const { return 7.0 * static_cast<double>(n * oh * ow * c); }
-  double bytes(DType dtype) const {
-    return static_cast<double>(n * c * (h * w + oh * ow)) * static_cast<double>(size_of(dtype));
-  }
+  double flops() const { return 7.0 * n * oh * ow * c; }
+  double bytes(DType dtype) const { return n * c * (h * w + oh * ow) * size_of(dtype); }
 };
 ResizeExtents resize_extents(const char* op, const Shape& x, std::int64_t h, std::int64_t w);
 void check_band(const Tensor& x, const RowBand& band);  // that x holds rows_read(band)

@@ -15,7 +15,7 @@ Shape::Shape(std::span<const std::int64_t> extents) {
 void Shape::push_back(std::int64_t extent) {
   check(size_ < kMaxAxes, "a shape has at most {} axes", kMaxAxes);
   check(extent >= -1, "a shape has no extent of {}", extent);
-  extents_[static_cast<std::size_t>(size_++)] = extent;
+  extents_[size_++] = extent;
 }
 
 std::int64_t Shape::numel() const {
@@ -31,10 +31,6 @@ int Shape::axis(int a) const {
   const int resolved = a < 0 ? a + size_ : a;
   check(resolved >= 0 && resolved < size_, "axis {} is out of range for shape {}", a, str());
   return resolved;
-}
-
-bool Shape::operator==(const Shape& other) const {
-  return std::equal(begin(), end(), other.begin(), other.end());
 }
 
 std::string Shape::str() const {

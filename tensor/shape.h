@@ -21,14 +21,14 @@ class Shape {
   explicit Shape(std::span<const std::int64_t> extents);
 
   int size() const { return size_; }  // number of axes
-  std::int64_t operator[](int axis) const { return extents_[static_cast<std::size_t>(axis)]; }
-  std::int64_t& operator[](int axis) { return extents_[static_cast<std::size_t>(axis)]; }
+  std::int64_t operator[](int axis) const { return extents_[axis]; }
+  std::int64_t& operator[](int axis) { return extents_[axis]; }
   std::int64_t numel() const;           // product; 1 for a scalar; throws on overflow or below 0
   int axis(int a) const;                // resolves negative axes; throws out of range
   void push_back(std::int64_t extent);  // throws likewise
   const std::int64_t* begin() const { return extents_.data(); }
   const std::int64_t* end() const { return extents_.data() + size_; }
-  bool operator==(const Shape& other) const;
+  bool operator==(const Shape& other) const = default;
   std::string str() const;  // "[2,64,64,3]"
 
  private:

@@ -25,7 +25,7 @@ Strided<K> collapse(const Shape& shape, const std::array<Shape, K>& strides) {
     if (n == 1) continue;
     bool merges = s.axes > 0;
     for (std::size_t k = 0; k < K && merges; ++k) {
-      merges = s.stride[k][static_cast<std::size_t>(s.axes - 1)] == strides[k][axis] * n;
+      merges = s.stride[k][s.axes - 1] == strides[k][axis] * n;
     }
     if (!merges) ++s.axes;
     const auto at = static_cast<std::size_t>(s.axes - 1);

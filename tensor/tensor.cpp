@@ -1,6 +1,6 @@
 #include "tensor/tensor.h"
 
-#include "tensor/backend.h"
+#include "tensor/extents.h"
 
 namespace nextgrad {
 
@@ -28,14 +28,6 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
   Tensor t = empty(shape, dtype, device);
   t.backend().fill(t, value);
   return t;
-}
-
-Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
-  return full(shape, 0.0, dtype, device);
-}
-
-Tensor Tensor::scalar(double value, DType dtype, Device device) {
-  return full({}, value, dtype, device);
 }
 
 template <class T>
@@ -145,13 +137,7 @@ Tensor Tensor::expand(const Shape& shape) const {
 Tensor Tensor::squeeze(int axis) const {
   const int gone = shape_.axis(axis);
   check(shape_[gone] == 1, "squeeze: axis {} of {} is not 1", gone, shape_.str());
-  Shape shape, strides;
-  for (int a = 0; a < ndim(); ++a) {
-    if (a == gone) continue;
-    shape.push_back(shape_[a]);
-    strides.push_back(strides_[a]);
-  }
-  return with(shape, strides, offset_);
+  return with(without_axis(shape_, gone), without_axis(strides_, gone), offset_);
 }
 
 Tensor Tensor::unsqueeze(int axis) const {
@@ -164,10 +150,6 @@ Tensor Tensor::unsqueeze(int axis) const {
     strides.push_back(old ? strides_[a < at ? a : a - 1] : 1);
   }
   return with(shape, strides, offset_);
-}
-
-Tensor Tensor::contiguous() const {
-  return is_contiguous() ? *this : clone();
 }
 
 Tensor Tensor::clone() const {
@@ -216,7 +198,7 @@ void Tensor::add_(const Tensor& source, double alpha) {
 template <class T>
 std::vector<T> Tensor::to_vector() const {
   const Tensor source = to(dtype_of<T>).contiguous();
-  std::vector<T> values(static_cast<std::size_t>(numel_));
+  std::vector<T> values(numel_);
   if (numel_ > 0) backend().download(values.data(), source.raw(), source.nbytes());
   return values;
 }

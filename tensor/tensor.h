@@ -19,7 +19,9 @@ class Tensor {
 
   // New tensors. `empty` is uninitialised; `full` takes the value as to(DType) would.
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = {});
-  static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = {});
+  static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = {}) {
+    return full(shape, 0.0, dtype, device);
+  }
   static Tensor full(const Shape& shape, double value, DType dtype = DType::f32,
                      Device device = {});
   // Copies host values, row-major; throws unless values.size() == shape.numel().
@@ -29,7 +31,9 @@ class Tensor {
   static Tensor from(const std::vector<T>& values, const Shape& shape, Device device = {}) {
     return from(std::span<const T>(values), shape, device);
   }
-  static Tensor scalar(double value, DType dtype = DType::f32, Device device = {});
+  static Tensor scalar(double value, DType dtype = DType::f32, Device device = {}) {
+    return full({}, value, dtype, device);
+  }
 
   bool defined() const { return storage_ != nullptr; }
   const Shape& shape() const { return shape_; }
@@ -57,8 +61,8 @@ class Tensor {
   Tensor squeeze(int axis) const;
   Tensor unsqueeze(int axis) const;
 
-  Tensor contiguous() const;  // itself if it already is
-  Tensor clone() const;       // always a contiguous copy
+  Tensor contiguous() const { return is_contiguous() ? *this : clone(); }
+  Tensor clone() const;  // always a contiguous copy
   // Itself, storage and all, if it is of this dtype. Rounds to nearest even; what is floating goes
   // to integers towards zero, to their nearest limit beyond their range, and to 0 if it is NaN;
   // integers go to narrower ones modulo 2^bits.

@@ -1,37 +1,74 @@
+// What the machine is, and its two limits: multiply-adds on values that never leave the registers,
+// as many independent ones as there is room for, and a loop over arrays that no cache holds.
 #include "tensor/cpu/cpu_backend.h"
 
-#include <cstring>
+#include <algorithm>
+#include <chrono>
 
+#include "tensor/cpu/kit/parallel.h"
+#include "tensor/cpu/kit/simd.h"
 #include "tensor/threads.h"
 
 namespace nextgrad::cpu {
 
-Device CpuBackend::device() const {
-  return {};
+namespace {
+
+constexpr int kChains = kVectorRegisters - 4;
+constexpr std::int64_t kSteps = 1'000'000;  // 5 to 10 ms
+constexpr int kRuns = 8;                    // the fastest counts
+
+// kSteps multiply-adds in each of kChains vectors; the sum is returned so that none is left out.
+float multiply_add_chains(float first, float factor) {
+  Vec<float> chain[kChains];
+  for (int i = 0; i < kChains; ++i) chain[i] = splat(first * static_cast<float>(i));
+  const Vec<float> a = splat(factor), b = splat(first);
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+#pragma GCC unroll 28
+    for (int i = 0; i < kChains; ++i) chain[i] = chain[i] * a + b;
+  }
+  float sum = 0;
+  for (int i = 0; i < kChains; ++i)
+    for (int lane = 0; lane < kLanes<float>; ++lane) sum += chain[i][lane];
+  return sum;
 }
 
-void* CpuBackend::allocate(std::size_t bytes) {
-  return allocator_.allocate(bytes);
-}
-void CpuBackend::release(void* block, std::size_t bytes) {
-  allocator_.release(block, bytes);
-}
-MemoryStats CpuBackend::memory() const {
-  return allocator_.stats();
-}
-void CpuBackend::reset_peak() {
-  allocator_.reset_peak();
-}
-void CpuBackend::empty_cache() {
-  allocator_.empty_cache();
+void scale_array(const float* __restrict a, float* __restrict b, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) b[i] = 1.5f * a[i];
 }
 
-void CpuBackend::upload(void* destination, const void* host, std::size_t bytes) {
-  std::memcpy(destination, host, bytes);
+// Seconds of the fastest run.
+template <class Fn>
+double fastest(Fn&& fn) {
+  using Clock = std::chrono::steady_clock;
+  double best = 1e30;
+  for (int run = 0; run < kRuns; ++run) {
+    const auto begin = Clock::now();
+    fn();
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return best;
 }
 
-void CpuBackend::download(void* host, const void* source, std::size_t bytes) {
-  std::memcpy(host, source, bytes);
+}  // namespace
+
+Roofline CpuBackend::roofline() {
+  const std::int64_t threads = num_threads(), n = std::int64_t{16} << 20;
+  Tensor results = Tensor::zeros({threads}, DType::f32);
+  float* result = results.data<float>();
+  const double arithmetic = fastest([&] {
+    parallel_each(threads, 1,
+                  [&](std::int64_t t) { result[t] = multiply_add_chains(1e-3f, 0.999f); });
+  });
+  const Tensor a = Tensor::full({n}, 1.0);
+  Tensor b = Tensor::zeros({n});
+  const double traffic = fastest([&] {
+    parallel_for(n, 1 << 16, [from = a.data<float>(), to = b.data<float>()](auto begin, auto end) {
+      scale_array(from + begin, to + begin, end - begin);
+    });
+  });
+  const double flops = 2.0 * kChains * kLanes<float> * kSteps * threads;
+  return {flops / arithmetic, 8.0 * n / traffic};
 }
 
 std::string CpuBackend::description() const {

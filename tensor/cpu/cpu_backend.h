@@ -2,7 +2,7 @@
 // functions on pointers and extents) above, the methods that dispatch on the dtype below.
 #pragma once
 
-#include <memory>
+#include <cstring>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -21,14 +21,18 @@ T* data_or_null(const Tensor& t) {
 
 class CpuBackend final : public Backend {
  public:
-  Device device() const override;
-  void* allocate(std::size_t bytes) override;
-  void release(void* block, std::size_t bytes) override;
-  MemoryStats memory() const override;
-  void reset_peak() override;
-  void empty_cache() override;
-  void upload(void* destination, const void* host, std::size_t bytes) override;
-  void download(void* host, const void* source, std::size_t bytes) override;
+  Device device() const override { return {}; }
+  void* allocate(std::size_t bytes) override { return allocator_.allocate(bytes); }
+  void release(void* block, std::size_t bytes) override { allocator_.release(block, bytes); }
+  MemoryStats memory() const override { return allocator_.stats(); }
+  void reset_peak() override { allocator_.reset_peak(); }
+  void empty_cache() override { allocator_.empty_cache(); }
+  void upload(void* destination, const void* host, std::size_t bytes) override {
+    std::memcpy(destination, host, bytes);
+  }
+  void download(void* host, const void* source, std::size_t bytes) override {
+    std::memcpy(host, source, bytes);
+  }
   std::string description() const override;
   Roofline roofline() override;
   void fill(Tensor& out, double value) override;

@@ -205,8 +205,7 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a,
   const Tensor buffer = Tensor::empty({packed_size<T>(k, n)}, dtype_of<T>);
   T* packed = buffer.data<T>();
   parallel_for(
-      ceil_div(n, kPanel<T>),
-      std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(1, k * kPanel<T>)),
+      ceil_div(n, kPanel<T>), 32768 / std::max<std::int64_t>(1, k * kPanel<T>),
       [&](std::int64_t begin, std::int64_t end) { pack_panels(b, k, n, begin, end, packed); });
   // Rows are computed one like another, so how many make a block may depend on the threads: about
   // ten blocks a thread, for an even end.
@@ -242,7 +241,7 @@ void multiply_piece(const PixelPieces& p, std::int64_t m, std::int64_t n, std::i
     if (sums != nullptr) {
       T* step = scratch<SumOfStep, T>(p.block);
       column_sums(from.data + i0, from.row, depth, rows, step);
-      for (std::int64_t i = 0; i < rows; ++i) sums[i] += static_cast<double>(step[i]);
+      add_to(sums, step, rows);
     }
     pack_panels(b(k0, depth), depth, n, 0, ceil_div(n, kPanel<T>), packed_b);
     multiply_packed(rows, n, depth, packed_a, packed_b, k0 > begin, c, n);
@@ -256,7 +255,7 @@ void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowB
   const PixelPieces p(m, n, k);
   const Tensor buffer = Tensor::empty({p.pieces > 1 ? p.pieces * m * n : 0}, dtype_of<T>);
   T* partial = p.pieces > 1 ? buffer.data<T>() : c;
-  std::vector<double> partial_sums(static_cast<std::size_t>(sums ? p.pieces * m : 0));
+  std::vector<double> partial_sums(sums ? p.pieces * m : 0);
   parallel_tasks(p.pieces * p.blocks, [&](std::int64_t task) {
     const std::int64_t piece = task / p.blocks, i0 = task % p.blocks * p.block;
     multiply_piece(p, m, n, k * piece / p.pieces, k * (piece + 1) / p.pieces, i0, a, b,
@@ -264,12 +263,10 @@ void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowB
                    sums ? partial_sums.data() + piece * m + i0 : nullptr);
   });
   if (p.pieces > 1) sum_pieces(partial, p.pieces, m * n, c);
-  for (std::int64_t i = 0; sums != nullptr && i < m; ++i) {
-    double sum = 0;
-    for (std::int64_t piece = 0; piece < p.pieces; ++piece)
-      sum += partial_sums[static_cast<std::size_t>(piece * m + i)];
-    sums[i] = static_cast<T>(sum);
-  }
+  if (sums == nullptr) return;
+  for (std::int64_t piece = 1; piece < p.pieces; ++piece)
+    add_to(partial_sums.data(), partial_sums.data() + piece * m, m);
+  std::copy_n(partial_sums.data(), m, sums);
 }
 
 #define NEXTGRAD_INSTANTIATE(T)                                                                    \

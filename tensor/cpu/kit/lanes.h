@@ -46,6 +46,13 @@ template <int N, class Fn>
   for (; r < end; ++r) fn(r, std::integral_constant<int, 1>{});
 }
 
+// Calls fn(integral constant m) for the run-time m in [1, Most].
+template <int Most, class Fn>
+void with_constant(int m, Fn&& fn) {
+  if (m == Most) return fn(std::integral_constant<int, Most>());
+  if constexpr (Most > 1) with_constant<Most - 1>(m, fn);
+}
+
 // The sum of a vector's elements, by halves.
 template <class T, int kBytes = kVectorBytes, class V = Vec<T>>
 [[gnu::always_inline]] inline T lane_sum(V v) {

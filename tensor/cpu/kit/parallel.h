@@ -8,18 +8,26 @@
 #include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <numeric>
+#include <utility>
+#include <vector>
 
 #include "tensor/backend.h"
 #include "tensor/threads.h"
 
 namespace nextgrad::cpu {
 
+// How many threads n indices keep busy, if `grain` of them are worth one.
+inline int threads_for(std::int64_t n, std::int64_t grain) {
+  return static_cast<int>(
+      std::clamp<std::int64_t>(n / std::max<std::int64_t>(1, grain), 1, num_threads()));
+}
+
 // Calls fn(begin, end) on pieces of [0, n) of at least `grain` indices each.
 template <class Fn>
 void parallel_for(std::int64_t n, std::int64_t grain, Fn&& fn) {
   if (n <= 0) return;
-  const std::int64_t most = std::max<std::int64_t>(1, n / std::max<std::int64_t>(1, grain));
-  const int threads = static_cast<int>(std::min<std::int64_t>(num_threads(), most));
+  const int threads = threads_for(n, grain);
   if (threads == 1 || omp_in_parallel()) {
     fn(std::int64_t{0}, n);
     return;
@@ -38,11 +46,19 @@ void parallel_for(std::int64_t n, std::int64_t grain, Fn&& fn) {
   if (error) std::rethrow_exception(error);
 }
 
+// The same, index by index: calls fn(i).
+template <class Fn>
+void parallel_each(std::int64_t n, std::int64_t grain, Fn&& fn) {
+  parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) fn(i);
+  });
+}
+
 // Calls fn(i) for every task i of [0, n), handed out dynamically: for tasks of uneven cost.
 template <class Fn>
 void parallel_tasks(std::int64_t n, Fn&& fn) {
-  const int threads = static_cast<int>(std::min<std::int64_t>(num_threads(), n));
-  if (threads <= 1 || omp_in_parallel()) {
+  const int threads = threads_for(n, 1);
+  if (threads == 1 || omp_in_parallel()) {
     for (std::int64_t i = 0; i < n; ++i) fn(i);
     return;
   }
@@ -57,6 +73,45 @@ void parallel_tasks(std::int64_t n, Fn&& fn) {
     }
   }
   if (error) std::rethrow_exception(error);
+}
+
+// The sum over chunks of [0, n), of `chunk` indices, of fn(begin, end): chunks in order.
+template <class Fn>
+double sum_of_chunks(std::int64_t n, std::int64_t chunk, Fn&& fn) {
+  const std::int64_t chunks = (n + chunk - 1) / chunk;
+  std::vector<double> partial(chunks);
+  parallel_each(chunks, 1,
+                [&](std::int64_t k) { partial[k] = fn(k * chunk, std::min(n, (k + 1) * chunk)); });
+  return std::accumulate(partial.begin(), partial.end(), 0.0);
+}
+
+// Thread `index` of `size`.
+struct Team {
+  std::int64_t index, size;
+  // This thread's piece [first, second) of [0, n).
+  std::pair<std::int64_t, std::int64_t> share(std::int64_t n) const {
+    return {n * index / size, n * (index + 1) / size};
+  }
+  // Returns when all threads have come here.
+  void wait() const {
+    if (size > 1) {
+#pragma omp barrier
+    }
+  }
+};
+
+// Calls fn(team) on as many threads as n pieces of `grain` keep busy. fn must not throw: the others
+// would wait for ever. For several phases in one parallel region: a second region costs a wake-up
+// of the threads, which for a small tensor is as much as the work itself.
+template <class Fn>
+void parallel_team(std::int64_t n, std::int64_t grain, Fn&& fn) {
+  const int threads = threads_for(n, grain);
+  if (threads == 1 || omp_in_parallel()) {
+    fn(Team{0, 1});
+    return;
+  }
+#pragma omp parallel num_threads(threads)
+  fn(Team{omp_get_thread_num(), omp_get_num_threads()});
 }
 
 }  // namespace nextgrad::cpu

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tensor/cpu/kit/gemm.h"
+#include "tensor/cpu/kit/lanes.h"
 #include "tensor/cpu/kit/scratch.h"
 
 namespace nextgrad::cpu {
@@ -26,8 +27,8 @@ namespace nextgrad::cpu {
 struct PatchGrid {
   std::int64_t h, w, channels, channel, depth;
   std::int64_t rows, cols;
-  std::int64_t stride_h, stride_w;
-  std::vector<std::int64_t> ys, xs;
+  std::int64_t stride_h = 1, stride_w = 1;
+  std::vector<std::int64_t> ys = {}, xs = {};
   std::int64_t row_size() const { return static_cast<std::int64_t>(xs.size()) * depth; }
   std::int64_t size() const { return static_cast<std::int64_t>(ys.size()) * row_size(); }
   // Is a row of a patch inside the image one run of numbers? (xs ascends.)
@@ -76,22 +77,16 @@ template <class T>
 void copy_runs(const T* from, std::int64_t from_stride, std::int64_t count, std::int64_t n, T* to,
                std::int64_t to_stride) {
   constexpr int L = kLanes<T>;
-  switch (n < L ? -1 : (n + L - 1) / L) {
-    case -1:
-      for (; count > 0; --count, from += from_stride, to += to_stride)
-        for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
-      return;
-    case 1:
-      return copy_vectors<1>(from, from_stride, count, n, to, to_stride);
-    case 2:
-      return copy_vectors<2>(from, from_stride, count, n, to, to_stride);
-    case 3:
-      return copy_vectors<3>(from, from_stride, count, n, to, to_stride);
-    case 4:
-      return copy_vectors<4>(from, from_stride, count, n, to, to_stride);
-    default:
-      return copy_vectors<0>(from, from_stride, count, n, to, to_stride);
+  if (n < L) {
+    for (; count > 0; --count, from += from_stride, to += to_stride)
+      for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
+    return;
   }
+  const std::int64_t vectors = (n + L - 1) / L;
+  if (vectors > 4) return copy_vectors<0>(from, from_stride, count, n, to, to_stride);
+  with_constant<4>(static_cast<int>(vectors), [=](auto constant) {
+    copy_vectors<constant()>(from, from_stride, count, n, to, to_stride);
+  });
 }
 
 // One row (of ys) of the patches of pixels [col, end) of an image row, tap by tap: at the edges.

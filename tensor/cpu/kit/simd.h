@@ -46,10 +46,10 @@ inline Vec<T> splat(T x) {
   return x - Vec<T>{};  // not 0 + x, which would turn -0 into +0 and so cost an addition
 }
 
-// to += from. A function of its own because GCC 12 makes scalar gathers of such a loop where the
-// pointers are a lambda's captures.
-template <class T>
-inline void add_to(T* __restrict to, const T* __restrict from, std::int64_t n) {
+// to += from, in To. A function of its own because GCC 12 makes scalar gathers of such a loop where
+// the pointers are a lambda's captures.
+template <class To, class From>
+inline void add_to(To* __restrict to, const From* __restrict from, std::int64_t n) {
 #pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) to[i] += from[i];
 }

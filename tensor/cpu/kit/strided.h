@@ -17,8 +17,7 @@ namespace nextgrad::cpu {
 template <int K>
 class Odometer {
  public:
-  Odometer(const Strided<K>& s, int axes, std::int64_t position)
-      : s_(s), axes_(static_cast<std::size_t>(axes)) {
+  Odometer(const Strided<K>& s, int axes, std::int64_t position) : s_(s), axes_(axes) {
     for (std::size_t a = axes_; a-- > 0;) {
       index_[a] = position % s.extent[a];
       position /= s.extent[a];
@@ -50,13 +49,13 @@ using RowFunction = std::function<void(const std::array<std::int64_t, K>&, std::
 template <int K>
 void for_rows(const Strided<K>& s, const std::type_identity_t<RowFunction<K>>& fn) {
   constexpr std::int64_t kPiece = 16384;
-  const auto last = static_cast<std::size_t>(s.axes - 1);
+  const int last = s.axes - 1;
   std::int64_t rows = 1;
-  for (std::size_t a = 0; a < last; ++a) rows *= s.extent[a];
+  for (int a = 0; a < last; ++a) rows *= s.extent[a];
   const std::int64_t n = s.extent[last];
   if (rows == 0 || n == 0) return;
   const std::int64_t pieces = (n + kPiece - 1) / kPiece;
-  parallel_for(rows * pieces, std::max<std::int64_t>(1, 2 * kPiece / std::min(n, kPiece)),
+  parallel_for(rows * pieces, 2 * kPiece / std::min(n, kPiece),
                [&](std::int64_t begin, std::int64_t end) {
                  std::int64_t piece = begin % pieces;
                  Odometer<K> row(s, s.axes - 1, begin / pieces);

@@ -19,22 +19,21 @@ struct Tap {
 
 // One tap per output position, `first` never falling; positions as in PyTorch's interpolate.
 inline std::vector<Tap> make_taps(std::int64_t in, std::int64_t out, Resize mode) {
-  std::vector<Tap> taps(static_cast<std::size_t>(out));
-  const double ratio = static_cast<double>(in) / static_cast<double>(out);
-  const double corner = out > 1 ? static_cast<double>(in - 1) / static_cast<double>(out - 1) : 0.0;
+  std::vector<Tap> taps(out);
+  const double ratio = static_cast<double>(in) / out;
+  const double corner = out > 1 ? static_cast<double>(in - 1) / (out - 1) : 0.0;
   for (std::int64_t i = 0; i < out; ++i) {
-    Tap& tap = taps[static_cast<std::size_t>(i)];
-    const auto at = static_cast<double>(i);
+    Tap& tap = taps[i];
     if (mode == Resize::nearest) {
       tap.first = tap.second = i * in / out;
       continue;
     }
     const double source = mode == Resize::bilinear_align_corners
-                              ? at * corner
-                              : std::max(0.0, (at + 0.5) * ratio - 0.5);
+                              ? i * corner
+                              : std::max(0.0, (i + 0.5) * ratio - 0.5);
     tap.first = std::min(in - 1, static_cast<std::int64_t>(source));
     tap.second = std::min(in - 1, tap.first + 1);
-    tap.t = tap.second == tap.first ? 0.0 : source - static_cast<double>(tap.first);
+    tap.t = tap.second == tap.first ? 0.0 : source - tap.first;
   }
   return taps;
 }
@@ -52,22 +51,26 @@ inline std::vector<Tap> band_taps(const RowBand& b) {
 // starts[y], one for each source position and the end: the first of `of` (taps, or runs of
 // them) whose `first` is that or more.
 template <class Of>
-inline std::vector<std::size_t> starts_of(const std::vector<Of>& of, std::int64_t n) {
-  std::vector<std::size_t> starts;
-  std::size_t i = 0;
+inline std::vector<std::int64_t> starts_of(const std::vector<Of>& of, std::int64_t n) {
+  std::vector<std::int64_t> starts;
   for (std::int64_t y = 0; y <= n; ++y) {
-    while (i < of.size() && of[i].first < y) ++i;
-    starts.push_back(i);
+    const auto at =
+        std::partition_point(of.begin(), of.end(), [=](auto& o) { return o.first < y; });
+    starts.push_back(at - of.begin());
   }
   return starts;
 }
 
-// y = (1 - t) a + t b over n elements.
+// v [k] = the four corners blended at (ty, tx).
 template <class T>
-inline void blend(const T* a, const T* b, T t, T* y, std::int64_t n) {
-  const T s = T(1) - t;
+inline void blend_corners(const T* a0, const T* a1, const T* b0, const T* b1, std::int64_t k, T ty,
+                          T tx, T* v) {
+  const T w00 = (T(1) - ty) * (T(1) - tx), w01 = (T(1) - ty) * tx, w10 = ty * (T(1) - tx);
+  const T w11 = ty * tx;
 #pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) y[i] = s * a[i] + t * b[i];
+  for (std::int64_t c = 0; c < k; ++c) {
+    v[c] = (w00 * a0[c] + w01 * a1[c]) + (w10 * b0[c] + w11 * b1[c]);
+  }
 }
 
 // y += t x over n elements.

@@ -40,9 +40,7 @@ PatchGrid forward_grid(const ConvShape& s, int group) {
               .rows = s.oh,
               .cols = s.ow,
               .stride_h = k.stride_h,
-              .stride_w = k.stride_w,
-              .ys = {},
-              .xs = {}};
+              .stride_w = k.stride_w};
   for (std::int64_t ky = 0; ky < k.kh; ++ky) g.ys.push_back(ky * k.dilation_h - k.pad_h);
   for (std::int64_t kx = 0; kx < k.kw; ++kx) g.xs.push_back(kx * k.dilation_w - k.pad_w);
   return g;
@@ -83,8 +81,6 @@ PatchGrid backward_grid(const ConvShape& s, int group, const AxisTaps& ys, const
           .depth = s.group_out(),
           .rows = ys.pixels,
           .cols = xs.pixels,
-          .stride_h = 1,
-          .stride_w = 1,
           .ys = ys.from,
           .xs = xs.from};
 }
@@ -167,12 +163,9 @@ Tensor CpuBackend::conv2d(const Tensor& x, const Tensor& weight, const Tensor& b
                           const Window& window, int groups) {
   const ConvShape s = conv_shape(x.shape(), weight.shape(), window, groups);
   Tensor y = Tensor::empty({s.n, s.oh, s.ow, s.out}, x.dtype());
-  OpScope scope("conv2d", s.flops(),
-                static_cast<double>(x.nbytes() + weight.nbytes() + y.nbytes()));
-  dispatch_float(x.dtype(), "conv2d", [&](auto tag) {
-    using T = decltype(tag);
-    forward<T>(s, x.data<T>(), weight.data<T>(), bias.defined() ? bias.data<T>() : nullptr,
-               y.data<T>());
+  OpScope scope("conv2d", s.flops(), x.nbytes() + weight.nbytes() + y.nbytes());
+  dispatch_float(x.dtype(), "conv2d", [&]<class T>(T) {
+    forward<T>(s, x.data<T>(), weight.data<T>(), data_or_null<const T>(bias), y.data<T>());
   });
   return y;
 }
@@ -181,14 +174,12 @@ ConvGradients CpuBackend::conv2d_backward(const Tensor& x, const Tensor& weight,
                                           const Window& window, int groups, Needs needs) {
   const ConvShape s = conv_shape(x.shape(), weight.shape(), window, groups);
   const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
-  OpScope scope("conv2d backward", products * s.flops(),
-                static_cast<double>(dy.nbytes() + static_cast<std::size_t>(products) * x.nbytes()));
+  OpScope scope("conv2d backward", products * s.flops(), dy.nbytes() + products * x.nbytes());
   ConvGradients g;
   if (needs.dx) g.dx = Tensor::empty(x.shape(), x.dtype());
   if (needs.dweight) g.dweight = Tensor::empty(weight.shape(), x.dtype());
   if (needs.dbias && needs.dweight) g.dbias = Tensor::empty({s.out}, x.dtype());
-  dispatch_float(x.dtype(), "conv2d", [&](auto tag) {
-    using T = decltype(tag);
+  dispatch_float(x.dtype(), "conv2d", [&]<class T>(T) {
     if (needs.dx) input_gradient<T>(s, dy.data<T>(), weight.data<T>(), g.dx.data<T>());
     if (needs.dweight)
       weight_gradient<T>(s, x.data<T>(), dy.data<T>(), g.dweight.data<T>(),

@@ -1,21 +1,124 @@
-// The backend's depth-wise convolution; kernels and their blocking are in depthwise_kernels.cpp.
+// Depth-wise convolution. Of any window, plainly: a pixel's channels are the inner loop, threads
+// share the rows. What models spend time in has kernels of its own: 3x3 and 5x5 of stride 1
+// (depthwise_square.cpp) and MSCA's strips (strips_forward.cpp).
 #include "tensor/cpu/ops/depthwise.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kit/parallel.h"
+#include "tensor/cpu/kit/simd.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 
 namespace {
 
+// The outputs of one axis that see the input through one tap: [first, last); output o sees
+// input o stride + shift.
+struct Seen {
+  std::int64_t first, last, shift;
+  Seen(int tap, int stride, int pad, int dilation, std::int64_t in, std::int64_t out)
+      : shift(std::int64_t{tap} * dilation - pad) {
+    first = shift < 0 ? (-shift + stride - 1) / stride : 0;
+    last = in > shift ? std::min(out, (in - shift - 1) / stride + 1) : 0;
+  }
+};
+Seen seen_rows(const DepthwiseShape& s, int ky) {
+  const Window& k = s.window;
+  return {ky, k.stride_h, k.pad_h, k.dilation_h, s.h, s.oh};
+}
+Seen seen_columns(const DepthwiseShape& s, int kx) {
+  const Window& k = s.window;
+  return {kx, k.stride_w, k.pad_w, k.dilation_w, s.w, s.ow};
+}
+
+// to += a b
+template <class T>
+void multiply_add(const T* __restrict a, const T* __restrict b, T* __restrict to, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) to[i] += a[i] * b[i];
+}
+
+// Calls fn(output, input, tap) for the pixels of output row oy of an image and all they see.
+template <class Fn>
+void for_products(const DepthwiseShape& s, std::int64_t image, std::int64_t oy, Fn&& fn) {
+  const Window& k = s.window;
+  for (int ky = 0; ky < k.kh; ++ky) {
+    const Seen rows = seen_rows(s, ky);
+    if (oy < rows.first || oy >= rows.last) continue;
+    for (int kx = 0; kx < k.kw; ++kx) {
+      const Seen columns = seen_columns(s, kx);
+      const std::int64_t in = (image * s.h + oy * k.stride_h + rows.shift) * s.w + columns.shift;
+      for (std::int64_t ox = columns.first; ox < columns.last; ++ox)
+        fn((image * s.oh + oy) * s.ow + ox, in + ox * k.stride_w, ky * k.kw + kx);
+    }
+  }
+}
+
+// y = base + x * weight + bias; bias and base may be null.
+template <class T>
+void depthwise_forward(const DepthwiseShape& s, const T* x, const T* weight, const T* bias,
+                       const T* base, T* y) {
+  const std::int64_t c = s.c;
+  parallel_tasks(s.n * s.oh, [&](std::int64_t row) {
+    for (std::int64_t p = row * s.ow; p < (row + 1) * s.ow; ++p) {
+      if (base != nullptr) std::copy_n(base + p * c, c, y + p * c);
+      if (base == nullptr) std::fill_n(y + p * c, c, T{0});
+      if (bias != nullptr) add_to(y + p * c, bias, c);
+    }
+    for_products(s, row / s.oh, row % s.oh, [&](std::int64_t out, std::int64_t in, int tap) {
+      multiply_add(x + in * c, weight + tap * c, y + out * c, c);
+    });
+  });
+}
+
+// dx of a window of any stride.
+template <class T>
+void depthwise_input_gradient(const DepthwiseShape& s, const T* dy, const T* weight, T* dx) {
+  const std::int64_t c = s.c;
+  std::fill_n(dx, s.n * s.h * s.w * c, T{0});
+  // By images: rows of dx take from several rows of dy.
+  parallel_tasks(s.n, [&](std::int64_t image) {
+    for (std::int64_t oy = 0; oy < s.oh; ++oy)
+      for_products(s, image, oy, [&](std::int64_t out, std::int64_t in, int tap) {
+        multiply_add(dy + out * c, weight + tap * c, dx + in * c, c);
+      });
+  });
+}
+
+// dweight [kh,kw,C] and dbias [C] (either may be null).
+template <class T>
+void depthwise_weight_gradient(const DepthwiseShape& s, const T* x, const T* dy, T* dweight,
+                               T* dbias) {
+  // Sums [taps + 1][C] of each output row in T, the bias last, then over the rows in double.
+  const std::int64_t c = s.c, rows = s.n * s.oh, size = (s.taps() + 1) * c;
+  const Tensor buffer = Tensor::zeros({rows, size}, dtype_of<T>);
+  T* partial = buffer.data<T>();
+  parallel_tasks(rows, [&](std::int64_t row) {
+    T* sums = partial + row * size;
+    for_products(s, row / s.oh, row % s.oh, [&](std::int64_t out, std::int64_t in, int tap) {
+      multiply_add(x + in * c, dy + out * c, sums + tap * c, c);
+    });
+    for (std::int64_t p = row * s.ow; p < (row + 1) * s.ow; ++p)
+      add_to(sums + s.taps() * c, dy + p * c, c);
+  });
+  std::vector<double> total(size);
+  for (std::int64_t row = 0; row < rows; ++row) add_to(total.data(), partial + row * size, size);
+  const auto of_bias = total.begin() + s.taps() * c;
+  if (dweight != nullptr) std::copy(total.begin(), of_bias, dweight);
+  if (dbias != nullptr) std::copy(of_bias, total.end(), dbias);
+}
+
 DepthwiseShape shape_of(const Shape& x, const Window& window) {
   return {x[0], x[1], x[2], x[3], window.out_h(x[1]), window.out_w(x[2]), window};
 }
 
 double flops(const DepthwiseShape& s) {
-  return 2.0 * static_cast<double>(s.n * s.oh * s.ow * s.c * s.taps());
+  return 2.0 * s.n * s.oh * s.ow * s.c * s.taps();
 }
 
 }  // namespace
@@ -25,13 +128,12 @@ Tensor CpuBackend::depthwise(const Tensor& x, const Tensor& weight, const Tensor
   const DepthwiseShape s = shape_of(x.shape(), window);
   Tensor y = Tensor::empty({s.n, s.oh, s.ow, s.c}, x.dtype());
   OpScope scope(Profile::active() ? fmt::format("depthwise {}x{}", window.kh, window.kw) : "",
-                flops(s), static_cast<double>(x.nbytes() + y.nbytes() * (base.defined() ? 2 : 1)));
-  dispatch_float(x.dtype(), "depthwise", [&](auto tag) {
-    using T = decltype(tag);
+                flops(s), x.nbytes() + y.nbytes() * (base.defined() ? 2 : 1));
+  dispatch_float(x.dtype(), "depthwise", [&]<class T>(T) {
     const auto forward =
         depthwise_square_fits<T>(s) ? depthwise_square_forward<T> : depthwise_forward<T>;
-    forward(s, x.data<T>(), weight.data<T>(), bias.defined() ? bias.data<T>() : nullptr,
-            base.defined() ? base.data<T>() : nullptr, y.data<T>());
+    forward(s, x.data<T>(), weight.data<T>(), data_or_null<const T>(bias),
+            data_or_null<const T>(base), y.data<T>());
   });
   return y;
 }
@@ -42,16 +144,14 @@ ConvGradients CpuBackend::depthwise_backward(const Tensor& x, const Tensor& weig
   const int products = (needs.dx ? 1 : 0) + (needs.dweight || needs.dbias ? 1 : 0);
   OpScope scope(
       Profile::active() ? fmt::format("depthwise {}x{} backward", window.kh, window.kw) : "",
-      products * flops(s), static_cast<double>(dy.nbytes() + products * x.nbytes()));
+      products * flops(s), dy.nbytes() + products * x.nbytes());
   ConvGradients g;
   if (needs.dx) g.dx = Tensor::empty(x.shape(), x.dtype());
   if (needs.dweight) g.dweight = Tensor::empty(weight.shape(), x.dtype());
   if (needs.dbias) g.dbias = Tensor::empty({s.c}, x.dtype());
-  dispatch_float(x.dtype(), "depthwise", [&](auto tag) {
-    using T = decltype(tag);
-    T* dx = needs.dx ? g.dx.data<T>() : nullptr;
-    T* dweight = needs.dweight ? g.dweight.data<T>() : nullptr;
-    T* dbias = needs.dbias ? g.dbias.data<T>() : nullptr;
+  dispatch_float(x.dtype(), "depthwise", [&]<class T>(T) {
+    T *dx = data_or_null<T>(g.dx), *dweight = data_or_null<T>(g.dweight);
+    T* dbias = data_or_null<T>(g.dbias);
     if (depthwise_square_fits<T>(s))
       return depthwise_square_backward<T>(s, x.data<T>(), weight.data<T>(), dy.data<T>(), dx,
                                           dweight, dbias);

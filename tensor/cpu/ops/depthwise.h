@@ -1,4 +1,4 @@
-// Depth-wise convolution kernels on one image, used by depthwise.cpp.
+// Kernels of depth-wise 3x3 and 5x5 convolutions, used by depthwise.cpp and feed_forward.cpp.
 #pragma once
 
 #include <cstdint>
@@ -14,20 +14,8 @@ struct DepthwiseShape {
   std::int64_t taps() const { return std::int64_t{window.kh} * window.kw; }
 };
 
-// y = base + x * weight + bias; bias and base may be null.
-template <class T>
-void depthwise_forward(const DepthwiseShape& s, const T* x, const T* weight, const T* bias,
-                       const T* base, T* y);
-// dx of a window of any stride.
-template <class T>
-void depthwise_input_gradient(const DepthwiseShape& s, const T* dy, const T* weight, T* dx);
-// dweight [kh,kw,C] and dbias [C] (either may be null).
-template <class T>
-void depthwise_weight_gradient(const DepthwiseShape& s, const T* x, const T* dy, T* dweight,
-                               T* dbias);
-
 // The fast path of 3x3 and 5x5 (depthwise_square.cpp): stride 1, the size kept, channels in whole
-// cache lines. The functions above are for any window.
+// cache lines.
 template <class T>
 bool depthwise_square_fits(const DepthwiseShape& s);
 template <class T>
@@ -39,11 +27,11 @@ void depthwise_square_backward(const DepthwiseShape& s, const T* x, const T* wei
                                T* dx, T* dweight, T* dbias);
 // For kernels that hold a part of an image in cache: weights [taps][C] and bias as
 // depthwise_3x3_part() reads them, (taps + 1) C numbers in blocks of L = kLanes channels,
-// [C / L][taps + 1][L]; and outputs [y0, y1) x [x0, x1) of one image, stored where the image has
-// them.
+// [C / L][taps + 1][L], the taps turned round if `flip`; and outputs [y0, y1) x [x0, x1) of one
+// image, stored where the image has them.
 template <class T>
 void depthwise_square_pack(const T* weight, const T* bias, std::int64_t taps, std::int64_t c,
-                           T* packed);
+                           bool flip, T* packed);
 template <class T>
 void depthwise_3x3_part(const DepthwiseShape& s, std::int64_t y0, std::int64_t y1, std::int64_t x0,
                         std::int64_t x1, const T* x, const T* packed, T* y);

@@ -153,25 +153,9 @@ void backward_group(std::int64_t channels, const In& dy, const X& x, const T* pa
 }
 
 template <class T>
-void pack_taps(const T* weight, const T* bias, std::int64_t taps, std::int64_t c, bool flip,
-               T* packed) {
-  constexpr int L = kLanes<T>;
-  for (std::int64_t block = 0; block < c / L; ++block) {
-    T* out = packed + block * (taps + 1) * L;
-    for (std::int64_t t = 0; t < taps; ++t)
-      std::copy_n(weight + (flip ? taps - 1 - t : t) * c + block * L, L, out + t * L);
-    if (bias != nullptr) {
-      std::copy_n(bias + block * L, L, out + taps * L);
-    } else {
-      std::fill_n(out + taps * L, L, T{0});
-    }
-  }
-}
-
-template <class T>
 const T* pack(const T* weight, const T* bias, std::int64_t taps, std::int64_t c, bool flip) {
   T* packed = scratch<PackScratch, T>((taps + 1) * c);
-  pack_taps(weight, bias, taps, c, flip, packed);
+  depthwise_square_pack(weight, bias, taps, c, flip, packed);
   return packed;
 }
 
@@ -264,15 +248,13 @@ template <class T>
 void combine(const T* partial, std::int64_t tiles, std::int64_t taps, std::int64_t c, T* dweight,
              T* dbias) {
   constexpr int L = kLanes<T>;
-  parallel_for(c / L * (taps + 1), 64, [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t block = i / (taps + 1), tap = i % (taps + 1);
-      T* out = tap == taps ? dbias : dweight ? dweight + tap * c : nullptr;
-      if (out == nullptr) continue;
-      Vec<T> sum = {};
-      for (std::int64_t t = 0; t < tiles; ++t) sum += load(partial + (t * (taps + 1) * c) + i * L);
-      store(out + block * L, sum);
-    }
+  parallel_each(c / L * (taps + 1), 64, [=](std::int64_t i) {
+    const std::int64_t block = i / (taps + 1), tap = i % (taps + 1);
+    T* out = tap == taps ? dbias : dweight ? dweight + tap * c : nullptr;
+    if (out == nullptr) return;
+    Vec<T> sum = {};
+    for (std::int64_t t = 0; t < tiles; ++t) sum += load(partial + (t * (taps + 1) * c) + i * L);
+    store(out + block * L, sum);
   });
 }
 
@@ -331,8 +313,18 @@ void depthwise_square_backward(const DepthwiseShape& s, const T* x, const T* wei
 
 template <class T>
 void depthwise_square_pack(const T* weight, const T* bias, std::int64_t taps, std::int64_t c,
-                           T* packed) {
-  pack_taps(weight, bias, taps, c, false, packed);
+                           bool flip, T* packed) {
+  constexpr int L = kLanes<T>;
+  for (std::int64_t block = 0; block < c / L; ++block) {
+    T* out = packed + block * (taps + 1) * L;
+    for (std::int64_t t = 0; t < taps; ++t)
+      std::copy_n(weight + (flip ? taps - 1 - t : t) * c + block * L, L, out + t * L);
+    if (bias != nullptr) {
+      std::copy_n(bias + block * L, L, out + taps * L);
+    } else {
+      std::fill_n(out + taps * L, L, T{0});
+    }
+  }
 }
 
 template <class T>
@@ -347,7 +339,8 @@ void depthwise_3x3_part(const DepthwiseShape& s, std::int64_t y0, std::int64_t y
                                             const T*, T*);                                        \
   template void depthwise_square_backward<T>(const DepthwiseShape&, const T*, const T*, const T*, \
                                              T*, T*, T*);                                         \
-  template void depthwise_square_pack<T>(const T*, const T*, std::int64_t, std::int64_t, T*);     \
+  template void depthwise_square_pack<T>(const T*, const T*, std::int64_t, std::int64_t, bool,    \
+                                         T*);                                                     \
   template void depthwise_3x3_part<T>(const DepthwiseShape&, std::int64_t, std::int64_t,          \
                                       std::int64_t, std::int64_t, const T*, const T*, T*);
 NEXTGRAD_INSTANTIATE(float)

@@ -53,13 +53,13 @@ void copy_row(const From* x, std::int64_t sx, To* y, std::int64_t sy, std::int64
 template <class T>
 void copy_transposing(const Strided<2>& s, const T* x, T* y) {
   constexpr std::int64_t kTile = 16;
-  const auto axis_i = static_cast<std::size_t>(s.axes - 2), axis_j = axis_i + 1;
+  const int axis_i = s.axes - 2, axis_j = axis_i + 1;
   const std::int64_t ni = s.extent[axis_i], nj = s.extent[axis_j];
   const std::int64_t xi = s.stride[0][axis_i], xj = s.stride[0][axis_j];
   const std::int64_t yi = s.stride[1][axis_i], yj = s.stride[1][axis_j];
   const std::int64_t tiles = (ni + kTile - 1) / kTile;
   std::int64_t outer = 1;
-  for (std::size_t a = 0; a < axis_i; ++a) outer *= s.extent[a];
+  for (int a = 0; a < axis_i; ++a) outer *= s.extent[a];
   const auto move = [&](const T* from, T* to, std::int64_t mi, std::int64_t mj) {
     T tile[kTile][kTile];
     for (std::int64_t j = 0; j < mj; ++j) {
@@ -69,15 +69,13 @@ void copy_transposing(const Strided<2>& s, const T* x, T* y) {
       for (std::int64_t j = 0; j < mj; ++j) to[i * yi + j * yj] = tile[i][j];
     }
   };
-  const std::int64_t grain = std::max<std::int64_t>(1, kGrain / (kTile * nj));
-  parallel_for(outer * tiles, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      const Odometer<2> at(s, s.axes - 2, t / tiles);
-      const std::int64_t i = t % tiles * kTile;
-      for (std::int64_t j = 0; j < nj; j += kTile) {
-        move(x + at.offset[0] + i * xi + j * xj, y + at.offset[1] + i * yi + j * yj,
-             std::min(kTile, ni - i), std::min(kTile, nj - j));
-      }
+  const std::int64_t grain = kGrain / (kTile * nj);
+  parallel_each(outer * tiles, grain, [&](std::int64_t t) {
+    const Odometer<2> at(s, s.axes - 2, t / tiles);
+    const std::int64_t i = t % tiles * kTile;
+    for (std::int64_t j = 0; j < nj; j += kTile) {
+      move(x + at.offset[0] + i * xi + j * xj, y + at.offset[1] + i * yi + j * yj,
+           std::min(kTile, ni - i), std::min(kTile, nj - j));
     }
   });
 }
@@ -85,16 +83,16 @@ void copy_transposing(const Strided<2>& s, const T* x, T* y) {
 // Axes ordered so that the destination's strides fall; if the source has unit stride along another
 // axis than the innermost, that axis comes second last and true is returned.
 bool order_for_copy(Strided<2>& s) {
-  const auto n = static_cast<std::size_t>(s.axes);
-  const auto exchange = [&](std::size_t a, std::size_t b) {
+  const int n = s.axes;
+  const auto exchange = [&](int a, int b) {
     std::swap(s.extent[a], s.extent[b]);
     for (auto& stride : s.stride) std::swap(stride[a], stride[b]);
   };
-  for (std::size_t a = 1; a < n; ++a) {
-    for (std::size_t b = a; b > 0 && s.stride[1][b] > s.stride[1][b - 1]; --b) exchange(b, b - 1);
+  for (int a = 1; a < n; ++a) {
+    for (int b = a; b > 0 && s.stride[1][b] > s.stride[1][b - 1]; --b) exchange(b, b - 1);
   }
   if (n < 2 || s.stride[0][n - 1] <= 1) return false;
-  for (std::size_t a = 0; a + 1 < n; ++a) {
+  for (int a = 0; a + 1 < n; ++a) {
     if (s.stride[0][a] != 1) continue;
     exchange(a, n - 2);
     return true;
@@ -111,7 +109,7 @@ void copy_any(const Tensor& source, Tensor& out) {
   if constexpr (std::is_same_v<To, From>) {  // not for all 36 pairs of types
     if (transposes) return copy_transposing(s, x, y);
   }
-  const auto last = static_cast<std::size_t>(s.axes - 1);
+  const int last = s.axes - 1;
   for_rows(s, [&](const auto& at, std::int64_t n) {
     copy_row(x + at[0], s.stride[0][last], y + at[1], s.stride[1][last], n);
   });
@@ -119,31 +117,17 @@ void copy_any(const Tensor& source, Tensor& out) {
 
 // The loops stand in functions of their own: on pointers captured by a closure GCC gathers element
 // by element instead of loading vectors.
-template <class T, class F>
-void map_run(const T* x, T* y, std::int64_t n, F f) {
+template <class T, class F, class... X>
+void map_run(T* y, std::int64_t n, F f, const X*... x) {
 #pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) y[i] = f(x[i]);
+  for (std::int64_t i = 0; i < n; ++i) y[i] = f(x[i]...);
 }
 
-template <class T, class F>
-void map2_run(const T* x, const T* y, T* z, std::int64_t n, F f) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) z[i] = f(x[i], y[i]);
-}
-
-// y[i] = f(x[i]); y may be x.
-template <class T, class F>
-void map(const T* x, T* y, std::int64_t n, F f) {
+// y[i] = f(x[i]...); y may be one of the x.
+template <class T, class F, class... X>
+void map(T* y, std::int64_t n, F f, const X*... x) {
   parallel_for(n, kGrain, [=](std::int64_t begin, std::int64_t end) {
-    map_run(x + begin, y + begin, end - begin, f);
-  });
-}
-
-// z[i] = f(x[i], y[i]); z may be x or y.
-template <class T, class F>
-void map2(const T* x, const T* y, T* z, std::int64_t n, F f) {
-  parallel_for(n, kGrain, [=](std::int64_t begin, std::int64_t end) {
-    map2_run(x + begin, y + begin, z + begin, end - begin, f);
+    map_run(y + begin, end - begin, f, (x + begin)...);
   });
 }
 
@@ -170,7 +154,7 @@ void binary_row(const T* a, std::int64_t sa, const T* b, std::int64_t sb, T* o, 
 template <class T, class F>
 void binary_any(const Tensor& a, const Tensor& b, Tensor& out, F f) {
   const Strided<3> s = collapse<3>(out.shape(), {a.strides(), b.strides(), out.strides()});
-  const auto last = static_cast<std::size_t>(s.axes - 1);
+  const int last = s.axes - 1;
   const T *pa = a.data<T>(), *pb = b.data<T>();
   T* po = out.data<T>();
   for_rows(s, [&](const auto& at, std::int64_t n) {
@@ -178,19 +162,14 @@ void binary_any(const Tensor& a, const Tensor& b, Tensor& out, F f) {
   });
 }
 
-double bytes_of(const Tensor& t) {
-  return static_cast<double>(t.nbytes());
-}
-
 }  // namespace
 
 void CpuBackend::fill(Tensor& out, double value) {
-  OpScope scope("fill", 0, bytes_of(out));
-  dispatch_all(out.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  OpScope scope("fill", 0, out.nbytes());
+  dispatch_all(out.dtype(), [&]<class T>(T) {
     const T v = cast<T>(value);
     const Strided<1> s = collapse<1>(out.shape(), {out.strides()});
-    const std::int64_t stride = s.stride[0][static_cast<std::size_t>(s.axes - 1)];
+    const std::int64_t stride = s.stride[0][s.axes - 1];
     T* p = out.data<T>();
     for_rows(s, [&](const auto& at, std::int64_t n) { copy_row(&v, 0, p + at[0], stride, n); });
   });
@@ -198,7 +177,7 @@ void CpuBackend::fill(Tensor& out, double value) {
 }
 
 void CpuBackend::copy(const Tensor& source, Tensor& out) {
-  OpScope scope("copy", 0, bytes_of(source) + bytes_of(out));
+  OpScope scope("copy", 0, source.nbytes() + out.nbytes());
   const Tensor from = source.shape() == out.shape() ? source : source.expand(out.shape());
   dispatch_all(from.dtype(), [&](auto x) {
     dispatch_all(out.dtype(), [&](auto y) { copy_any<decltype(y), decltype(x)>(from, out); });
@@ -207,46 +186,45 @@ void CpuBackend::copy(const Tensor& source, Tensor& out) {
 }
 
 void CpuBackend::axpy(Tensor& y, const Tensor& x, double alpha) {
-  OpScope scope("axpy", 2.0 * static_cast<double>(y.numel()), 3 * bytes_of(y));
-  dispatch_float(y.dtype(), "axpy", [&](auto zero) {
-    using T = decltype(zero);
+  OpScope scope("axpy", 2.0 * y.numel(), 3 * y.nbytes());
+  dispatch_float(y.dtype(), "axpy", [&]<class T>(T) {
     const T a = static_cast<T>(alpha);
-    map2(y.data<T>(), x.data<T>(), y.data<T>(), y.numel(), [=](T u, T v) { return u + a * v; });
+    map(
+        y.data<T>(), y.numel(), [=](T u, T v) { return u + a * v; }, y.data<T>(), x.data<T>());
   });
   y.bump_version();
 }
 
 void CpuBackend::scale(Tensor& y, double alpha) {
-  OpScope scope("scale", static_cast<double>(y.numel()), 2 * bytes_of(y));
-  dispatch_float(y.dtype(), "scale", [&](auto zero) {
-    using T = decltype(zero);
+  OpScope scope("scale", y.numel(), 2 * y.nbytes());
+  dispatch_float(y.dtype(), "scale", [&]<class T>(T) {
     const T a = static_cast<T>(alpha);
-    map(y.data<T>(), y.data<T>(), y.numel(), [=](T v) { return v * a; });
+    map(
+        y.data<T>(), y.numel(), [=](T v) { return v * a; }, y.data<T>());
   });
   y.bump_version();
 }
 
 void CpuBackend::lerp(Tensor& y, const Tensor& x, double t) {
-  OpScope scope("lerp", 3.0 * static_cast<double>(y.numel()), 3 * bytes_of(y));
-  dispatch_float(y.dtype(), "lerp", [&](auto zero) {
-    using T = decltype(zero);
+  OpScope scope("lerp", 3.0 * y.numel(), 3 * y.nbytes());
+  dispatch_float(y.dtype(), "lerp", [&]<class T>(T) {
     const T a = static_cast<T>(t);
-    map2(y.data<T>(), x.data<T>(), y.data<T>(), y.numel(),
-         [=](T u, T v) { return u + a * (v - u); });
+    map(
+        y.data<T>(), y.numel(), [=](T u, T v) { return u + a * (v - u); }, y.data<T>(),
+        x.data<T>());
   });
   y.bump_version();
 }
 
 Tensor CpuBackend::unary(Unary op, const Tensor& x, double alpha) {
   const char* name = facts_of(op).name;
-  OpScope scope(name, static_cast<double>(x.numel()), 2 * bytes_of(x));
+  OpScope scope(name, x.numel(), 2 * x.nbytes());
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  dispatch_float(x.dtype(), name, [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_float(x.dtype(), name, [&]<class T>(T) {
     with_unary(op, [&](auto which) {
       using Op = UnaryOp<which(), Math, T>;
-      map(x.data<T>(), y.data<T>(), x.numel(),
-          [a = static_cast<T>(alpha)](T v) { return Op::value(v, a); });
+      const auto f = [a = static_cast<T>(alpha)](T v) { return Op::value(v, a); };
+      map(y.data<T>(), x.numel(), f, x.data<T>());
     });
   });
   return y;
@@ -254,15 +232,14 @@ Tensor CpuBackend::unary(Unary op, const Tensor& x, double alpha) {
 
 Tensor CpuBackend::unary_backward(Unary op, const Tensor& read, const Tensor& dy, double alpha) {
   const UnaryFacts facts = facts_of(op);
-  OpScope scope(facts.backward_name, 2.0 * static_cast<double>(dy.numel()), 3 * bytes_of(dy));
+  OpScope scope(facts.backward_name, 2.0 * dy.numel(), 3 * dy.nbytes());
   Tensor dx = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
   const Tensor& v = facts.gradient_reads == Reads::nothing ? dy : read;
-  dispatch_float(dy.dtype(), facts.backward_name, [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_float(dy.dtype(), facts.backward_name, [&]<class T>(T) {
     with_unary(op, [&](auto which) {
       using Op = UnaryOp<which(), Math, T>;
-      map2(v.data<T>(), dy.data<T>(), dx.data<T>(), dy.numel(),
-           [a = static_cast<T>(alpha)](T u, T d) { return Op::gradient(u, d, a); });
+      const auto f = [a = static_cast<T>(alpha)](T u, T d) { return Op::gradient(u, d, a); };
+      map(dx.data<T>(), dy.numel(), f, v.data<T>(), dy.data<T>());
     });
   });
   return dx;
@@ -273,14 +250,13 @@ Tensor CpuBackend::binary(Binary op, const Tensor& a, const Tensor& b) {
   const bool equal = a.shape() == b.shape();
   const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape());
   Tensor out = Tensor::empty(shape, a.dtype(), a.device());
-  OpScope scope(name, static_cast<double>(out.numel()), bytes_of(a) + bytes_of(b) + bytes_of(out));
+  OpScope scope(name, out.numel(), a.nbytes() + b.nbytes() + out.nbytes());
   const bool plain = equal && a.is_contiguous() && b.is_contiguous();
-  dispatch_float(a.dtype(), name, [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_float(a.dtype(), name, [&]<class T>(T) {
     with_binary(op, [&](auto which) {
       using Op = BinaryOp<which(), T>;
       const auto f = [](T u, T v) { return Op::value(u, v); };
-      if (plain) return map2(a.data<T>(), b.data<T>(), out.data<T>(), out.numel(), f);
+      if (plain) return map(out.data<T>(), out.numel(), f, a.data<T>(), b.data<T>());
       binary_any<T>(a.expand(shape), b.expand(shape), out, f);
     });
   });

@@ -123,8 +123,7 @@ Tensor CpuBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedF
   const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
   const std::int64_t hidden = f.expand.dim(0), out = f.contract.dim(0), pixels = n * h * w;
   const DepthwiseShape shape{n, h, w, hidden, h, w, {.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}};
-  const bool fits = dispatch_float(x.dtype(), "feed_forward", [&](auto zero) {
-    using T = decltype(zero);
+  const bool fits = dispatch_float(x.dtype(), "feed_forward", [&]<class T>(T) {
     return depthwise_square_fits<T>(shape) && hidden % kPanel<T> == 0;
   });
   // Small or narrow hidden maps stay in cache anyway, and a wide x leaves too few rows for a tile.
@@ -135,18 +134,16 @@ Tensor CpuBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedF
         depthwise(rows.reshape({n, h, w, hidden}), f.taps, f.taps_bias, {}, shape.window);
     return linear_residual(base, z, f.contract, f.contract_bias, Activation::gelu, {});
   }
-  OpScope scope("feed forward",
-                2.0 * static_cast<double>(pixels * hidden) * static_cast<double>(c + 9 + out),
-                static_cast<double>(x.nbytes() + 2 * base.nbytes()));
+  OpScope scope("feed forward", 2.0 * pixels * hidden * (c + 9 + out),
+                x.nbytes() + 2 * base.nbytes());
   Tensor y = Tensor::empty(base.shape(), x.dtype());
-  dispatch_float(x.dtype(), "feed_forward", [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_float(x.dtype(), "feed_forward", [&]<class T>(T) {
     const Tensor w1 = Tensor::empty({packed_size<T>(c, hidden)}, x.dtype());
     const Tensor w2 = Tensor::empty({packed_size<T>(hidden, out)}, x.dtype());
     const Tensor taps = Tensor::empty({10 * hidden}, x.dtype());
     pack<T>({f.expand.data<T>(), 1, c}, c, hidden, w1.data<T>());
     pack<T>({f.contract.data<T>(), 1, hidden}, hidden, out, w2.data<T>());
-    depthwise_square_pack(f.taps.data<T>(), data_or_null<const T>(f.taps_bias), 9, hidden,
+    depthwise_square_pack(f.taps.data<T>(), data_or_null<const T>(f.taps_bias), 9, hidden, false,
                           taps.data<T>());
     const Job<T> job{n,
                      h,

@@ -22,8 +22,8 @@ void walk(const Shape& x_shape, int axis, const Tensor& index, std::int64_t begi
   s.axes = std::max(1, index.ndim());
   s.extent[0] = 1;
   for (int a = 0; a < index.ndim(); ++a) {
-    s.extent[static_cast<std::size_t>(a)] = index.shape()[a];
-    s.stride[0][static_cast<std::size_t>(a)] = a == axis ? 0 : strides[a];
+    s.extent[a] = index.shape()[a];
+    s.stride[0][a] = a == axis ? 0 : strides[a];
   }
   Odometer<1> at(s, s.axes, begin);
   for (std::int64_t i = begin; i < end; ++i, at.next()) {
@@ -37,11 +37,10 @@ void walk(const Shape& x_shape, int axis, const Tensor& index, std::int64_t begi
 }  // namespace
 
 Tensor CpuBackend::gather(const Tensor& x, int axis, const Tensor& index) {
-  OpScope scope("gather", 0, static_cast<double>(x.nbytes() + index.nbytes()));
+  OpScope scope("gather", 0, x.nbytes() + index.nbytes());
   const int at = gather_axis(x.shape(), axis, index.shape());
   Tensor y = Tensor::empty(index.shape(), x.dtype(), x.device());
-  dispatch_all(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_all(x.dtype(), [&]<class T>(T) {
     const T* from = x.data<T>();
     T* to = y.data<T>();
     parallel_for(index.numel(), 32768, [&](std::int64_t begin, std::int64_t end) {
@@ -54,12 +53,10 @@ Tensor CpuBackend::gather(const Tensor& x, int axis, const Tensor& index) {
 
 Tensor CpuBackend::gather_backward(const Shape& x_shape, int axis, const Tensor& index,
                                    const Tensor& dy) {
-  OpScope scope("gather_backward", static_cast<double>(dy.numel()),
-                static_cast<double>(dy.nbytes() + index.nbytes()));
+  OpScope scope("gather_backward", dy.numel(), dy.nbytes() + index.nbytes());
   const int at = gather_axis(x_shape, axis, index.shape());
   Tensor dx = Tensor::zeros(x_shape, dy.dtype(), dy.device());
-  dispatch_float(dy.dtype(), "gather_backward", [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_float(dy.dtype(), "gather_backward", [&]<class T>(T) {
     const T* from = dy.data<T>();
     T* to = dx.data<T>();
     walk(x_shape, at, index, 0, index.numel(),

@@ -1,37 +1,19 @@
 // Layer norm over the last axis, 8 rows at a time: each step (sum, squares, root, result) is done
 // for all of them before the next, so that the latencies of a row's sums, root and division hide
-// behind the other rows. Rows are cut into chunks of a fixed number of elements; the sums for gamma
-// and beta run over 64 rows in T, then in double, chunks in order.
+// behind the other rows. Rows are cut into chunks (chunks.h), as are the sums for gamma and beta.
 // Bound: memory, x read and y written once (a block of 8 rows stays in L1 up to 1024 channels).
 #include <cmath>
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kit/chunks.h"
 #include "tensor/cpu/kit/lanes.h"
-#include "tensor/cpu/kit/parallel.h"
-#include "tensor/extents.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
 
-constexpr std::int64_t kRun = 64;       // rows summed in T
-constexpr std::int64_t kChunk = 65536;  // elements of a chunk
-constexpr int kRows = 8;                // rows in flight
-
-// Calls fn(chunk, first row, last row + 1) for each chunk of rows, in parallel.
-template <class Fn>
-void for_chunks(std::int64_t rows, std::int64_t chunk_rows, Fn&& fn) {
-  parallel_for((rows + chunk_rows - 1) / chunk_rows, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      fn(t, t * chunk_rows, std::min(rows, (t + 1) * chunk_rows));
-    }
-  });
-}
-
-std::int64_t chunk_rows(std::int64_t c) {
-  return std::max(kRun, kChunk / std::max<std::int64_t>(1, c) / kRun * kRun);
-}
+constexpr int kRows = 8;  // rows in flight
 
 // A vector sum and the sum of what is left over.
 template <class T>
@@ -114,11 +96,13 @@ void gradient(const T* x, const T* gamma, const T* mean, const T* rstd, const T*
   });
 }
 
+using Extents = Chunked<ImageRows>;
+
 template <class T>
-void layer_norm_all(const T* x, const T* gamma, const T* beta, std::int64_t rows, std::int64_t c,
-                    T eps, T* y, T* mean, T* rstd) {
-  for_chunks(rows, chunk_rows(c), [&](std::int64_t, std::int64_t r, std::int64_t end) {
-    for_row_groups<kRows>(r, end, [=](std::int64_t r, auto n) {
+void layer_norm_all(const T* x, const T* gamma, const T* beta, const Extents& e, T eps, T* y,
+                    T* mean, T* rstd) {
+  for_chunks(e, [&, c = e.c](std::int64_t, const Chunk& chunk) {
+    for_row_groups<kRows>(chunk.row, chunk.row + chunk.rows, [=](std::int64_t r, auto n) {
       normalise<n()>(x + r * c, gamma, beta, c, eps, y + r * c, mean + r, rstd + r);
     });
   });
@@ -126,44 +110,34 @@ void layer_norm_all(const T* x, const T* gamma, const T* beta, std::int64_t rows
 
 template <class T>
 void layer_norm_backward_all(const T* x, const T* gamma, const T* mean, const T* rstd, const T* dy,
-                             std::int64_t rows, std::int64_t c, T* dx, T* dgamma, T* dbeta) {
-  const std::int64_t chunk = chunk_rows(c), chunks = (rows + chunk - 1) / chunk;
-  std::vector<double> sums(static_cast<std::size_t>(chunks * 2 * c));
-  for_chunks(rows, chunk, [&](std::int64_t t, std::int64_t r, std::int64_t end) {
-    std::vector<T> run(static_cast<std::size_t>(2 * c));
+                             const Extents& e, T* dx, T* dgamma, T* dbeta) {
+  const std::int64_t c = e.c, chunks = e.chunks();
+  std::vector<double> sums(std::max<std::int64_t>(1, chunks) * 2 * c);
+  for_chunks(e, [&](std::int64_t t, const Chunk& chunk) {
+    std::vector<T> run(2 * c);
     T *dg = run.data(), *db = dg + c;
-    while (r < end) {
-      const std::int64_t stop = std::min(r + kRun, end);
+    const std::int64_t end = chunk.row + chunk.rows;
+    for (std::int64_t first = chunk.row; first < end; first += e.kRun) {
       std::fill(run.begin(), run.end(), T(0));
-      for_row_groups<kRows>(r, stop, [=](std::int64_t r, auto n) {
+      for_row_groups<kRows>(first, std::min(first + e.kRun, end), [=](std::int64_t r, auto n) {
         gradient<n()>(x + r * c, gamma, mean + r, rstd + r, dy + r * c, c, dx + r * c, dg, db);
       });
-      r = stop;
-      double* to = sums.data() + t * 2 * c;
-      for (std::int64_t k = 0; k < 2 * c; ++k) to[k] += static_cast<double>(dg[k]);
+      add_to(sums.data() + t * 2 * c, dg, 2 * c);
     }
   });
-  for (std::int64_t k = 0; k < c; ++k) {
-    double total_g = 0, total_b = 0;
-    for (std::int64_t j = 0; j < chunks; ++j) {
-      total_g += sums[static_cast<std::size_t>(j * 2 * c + k)];
-      total_b += sums[static_cast<std::size_t>(j * 2 * c + c + k)];
-    }
-    dgamma[k] = static_cast<T>(total_g);
-    dbeta[k] = static_cast<T>(total_b);
-  }
+  for (std::int64_t j = 1; j < chunks; ++j) add_to(sums.data(), sums.data() + j * 2 * c, 2 * c);
+  std::copy_n(sums.data(), c, dgamma);
+  std::copy_n(sums.data() + c, c, dbeta);
 }
 
 }  // namespace
 
 NormResult CpuBackend::layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                   double eps) {
-  OpScope scope("layer_norm", 8.0 * static_cast<double>(x.numel()),
-                2.0 * static_cast<double>(x.nbytes()));
+  OpScope scope("layer_norm", 8.0 * x.numel(), 2.0 * x.nbytes());
   NormResult result = empty_norm(x, without_axis(x.shape(), x.ndim() - 1));
-  dispatch_float(x.dtype(), "layer_norm", [&](auto zero) {
-    using T = decltype(zero);
-    layer_norm_all(x.data<T>(), gamma.data<T>(), beta.data<T>(), image_rows(x, 1).rows, x.dim(-1),
+  dispatch_float(x.dtype(), "layer_norm", [&]<class T>(T) {
+    layer_norm_all(x.data<T>(), gamma.data<T>(), beta.data<T>(), {image_rows(x, 1)},
                    static_cast<T>(eps), result.y.data<T>(), result.mean.data<T>(),
                    result.rstd.data<T>());
   });
@@ -173,14 +147,12 @@ NormResult CpuBackend::layer_norm(const Tensor& x, const Tensor& gamma, const Te
 NormGradients CpuBackend::layer_norm_backward(const Tensor& x, const Tensor& gamma,
                                               const Tensor& mean, const Tensor& rstd,
                                               const Tensor& dy) {
-  OpScope scope("layer_norm_backward", 14.0 * static_cast<double>(x.numel()),
-                3.0 * static_cast<double>(x.nbytes()));
+  OpScope scope("layer_norm_backward", 14.0 * x.numel(), 3.0 * x.nbytes());
   NormGradients g = empty_norm_gradients(x, gamma);
-  dispatch_float(x.dtype(), "layer_norm_backward", [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_float(x.dtype(), "layer_norm_backward", [&]<class T>(T) {
     layer_norm_backward_all(x.data<T>(), gamma.data<T>(), mean.data<T>(), rstd.data<T>(),
-                            dy.data<T>(), image_rows(x, 1).rows, x.dim(-1), g.dx.data<T>(),
-                            g.dgamma.data<T>(), g.dbeta.data<T>());
+                            dy.data<T>(), {image_rows(x, 1)}, g.dx.data<T>(), g.dgamma.data<T>(),
+                            g.dbeta.data<T>());
   });
   return g;
 }

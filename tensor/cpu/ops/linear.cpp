@@ -1,6 +1,7 @@
 // Linear layers: products with an activation before or after, a residual connection, and their
 // gradients, all inside gemm()'s blocks of rows, while these are in cache. Blocking: see gemm.h.
 #include <algorithm>
+#include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/gemm.h"
@@ -88,11 +89,10 @@ void column_sums(const T* dy, std::int64_t rows, std::int64_t c, T* out) {
     for (std::int64_t r = piece * kPiece; r < std::min(rows, (piece + 1) * kPiece); ++r)
       add_to(sum, dy + r * c, c);
   });
-  for (std::int64_t j = 0; j < c; ++j) {
-    double total = 0;
-    for (std::int64_t piece = 0; piece < pieces; ++piece) total += partial[piece * c + j];
-    out[j] = static_cast<T>(total);
-  }
+  std::vector<double> total(c);
+  for (std::int64_t piece = 0; piece < pieces; ++piece)
+    add_to(total.data(), partial + piece * c, c);
+  std::copy(total.begin(), total.end(), out);
 }
 
 // The gradients of f(x) W^T + bias, that of the bias beside the weight's only; rows of dy come
@@ -117,7 +117,7 @@ ConvGradients gradients(const Shape& x_shape, const T* x, const Tensor& weight, 
     g.dweight = Tensor::empty({n, k}, dy.dtype());
     if (needs.dbias) g.dbias = Tensor::empty({n}, dy.dtype());
     gemm_over_pixels<T>(n, k, m, dy_rows, activated_rows(input, x, k), g.dweight.data<T>(),
-                        needs.dbias ? g.dbias.data<T>() : nullptr);
+                        data_or_null<T>(g.dbias));
   }
   return g;
 }
@@ -128,17 +128,12 @@ std::int64_t rows_per_image(const Tensor& mask, std::int64_t m) {
                                 m / std::max<std::int64_t>(1, mask.defined() ? mask.numel() : 1));
 }
 
-double bytes(const Tensor& t) {
-  return static_cast<double>(t.nbytes());
-}
-
 }  // namespace
 
 Tensor sum_columns(const Tensor& dy) {
   const std::int64_t c = dy.dim(-1);
   Tensor out = Tensor::empty({c}, dy.dtype());
-  dispatch_float(dy.dtype(), "sum_columns", [&](auto tag) {
-    using T = decltype(tag);
+  dispatch_float(dy.dtype(), "sum_columns", [&]<class T>(T) {
     column_sums(dy.data<T>(), c > 0 ? dy.numel() / c : 0, c, out.data<T>());
   });
   return out;
@@ -148,11 +143,10 @@ Tensor CpuBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& b
                           Activation activation, Tensor* pre_activation) {
   const std::int64_t m = x.dim(0), k = x.dim(1), n = weight.dim(0);
   Tensor y = Tensor::empty({m, n}, x.dtype());
-  OpScope scope("linear", 2.0 * static_cast<double>(m * n * k),
-                bytes(x) + bytes(weight) + bytes(y) * (pre_activation ? 2 : 1));
+  OpScope scope("linear", 2.0 * m * n * k,
+                x.nbytes() + weight.nbytes() + y.nbytes() * (pre_activation ? 2 : 1));
   if (pre_activation) *pre_activation = Tensor::empty({m, n}, x.dtype());
-  dispatch_float(x.dtype(), "linear", [&](auto tag) {
-    using T = decltype(tag);
+  dispatch_float(x.dtype(), "linear", [&]<class T>(T) {
     T* out = y.data<T>();
     T* pre = pre_activation ? pre_activation->data<T>() : out;
     RowsDone finish;
@@ -170,17 +164,14 @@ Tensor CpuBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& b
 ConvGradients CpuBackend::linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                           Needs needs) {
   const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
-  const double rows = static_cast<double>(dy.dim(0));
-  OpScope scope("linear backward", 2.0 * products * rows * static_cast<double>(weight.numel()),
-                bytes(dy) + products * rows * static_cast<double>(weight.dim(1)) *
-                                static_cast<double>(size_of(dy.dtype())));
-  const std::int64_t n = weight.dim(0), k = weight.dim(1);
+  const std::int64_t m = dy.dim(0), n = weight.dim(0), k = weight.dim(1);
+  OpScope scope("linear backward", 2.0 * products * m * n * k,
+                dy.nbytes() + products * m * k * size_of(dy.dtype()));
   ConvGradients g;
-  dispatch_float(dy.dtype(), "linear", [&](auto tag) {
-    using T = decltype(tag);
+  dispatch_float(dy.dtype(), "linear", [&]<class T>(T) {
     const RowBlocks<T> rows_of_dy = rows_of<T>({dy.data<T>(), n, 1});
-    g = gradients<T>({dy.dim(0), k}, data_or_null<const T>(x), weight, dy, rows_of_dy,
-                     Activation::none, needs);
+    g = gradients<T>({m, k}, data_or_null<const T>(x), weight, dy, rows_of_dy, Activation::none,
+                     needs);
   });
   if (needs.dbias && !needs.dweight) g.dbias = sum_columns(dy);
   return g;
@@ -191,10 +182,9 @@ Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Te
   const std::int64_t n = weight.dim(0), k = weight.dim(1), m = n > 0 ? base.numel() / n : 0;
   const std::int64_t pixels = rows_per_image(mask, m);
   Tensor y = Tensor::empty(base.shape(), x.dtype());
-  OpScope scope("linear residual", 2.0 * static_cast<double>(m * n * k),
-                bytes(x) + bytes(weight) + 2 * bytes(base));
-  dispatch_float(x.dtype(), "linear_residual", [&](auto tag) {
-    using T = decltype(tag);
+  OpScope scope("linear residual", 2.0 * m * n * k,
+                x.nbytes() + weight.nbytes() + 2 * base.nbytes());
+  dispatch_float(x.dtype(), "linear_residual", [&]<class T>(T) {
     T* out = y.data<T>();
     const T *from = base.data<T>(), *factor = data_or_null<const T>(mask);
     const RowsDone finish = [=](std::int64_t first, std::int64_t rows) {
@@ -214,12 +204,10 @@ ConvGradients CpuBackend::linear_residual_backward(const Tensor& x, const Tensor
   const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
   const std::int64_t n = weight.dim(0), m = n > 0 ? dy.numel() / n : 0;
   const std::int64_t pixels = rows_per_image(mask, m);
-  OpScope scope("linear residual backward",
-                2.0 * products * static_cast<double>(m) * static_cast<double>(weight.numel()),
-                bytes(dy) + (1 + products) * bytes(x));
+  OpScope scope("linear residual backward", 2.0 * products * m * weight.numel(),
+                dy.nbytes() + (1 + products) * x.nbytes());
   ConvGradients g;
-  dispatch_float(dy.dtype(), "linear_residual", [&](auto tag) {
-    using T = decltype(tag);
+  dispatch_float(dy.dtype(), "linear_residual", [&]<class T>(T) {
     const RowBlocks<T> rows = masked_rows<T>(data_or_null<const T>(mask), pixels, dy.data<T>(), n);
     needs.dweight |= needs.dbias;  // its blocks are where the bias gradient is summed
     g = gradients<T>(x.shape(), x.data<T>(), weight, dy, rows, input, needs);

@@ -14,27 +14,6 @@
 
 namespace nextgrad::cpu {
 
-// The target distribution of a pixel: hot[label] on the label plus `smooth` on every class, class
-// weights included (PyTorch's CrossEntropyLoss).
-template <class T>
-struct Target {
-  std::vector<T> hot, smooth;
-  double smooth_sum = 0;
-  bool smoothed = false;
-
-  Target(std::int64_t k, const Tensor& weights, const CrossEntropyOptions& o)
-      : hot(static_cast<std::size_t>(k)),
-        smooth(static_cast<std::size_t>(k)),
-        smoothed(o.label_smoothing != 0) {
-    for (std::size_t c = 0; c < hot.size(); ++c) {
-      const double w = weights.defined() ? static_cast<double>(weights.data<T>()[c]) : 1.0;
-      hot[c] = static_cast<T>(w * (1 - o.label_smoothing));
-      smooth[c] = static_cast<T>(w * o.label_smoothing / static_cast<double>(k));
-      smooth_sum += static_cast<double>(smooth[c]);
-    }
-  }
-};
-
 inline bool labels_in_range(const std::int32_t* labels, std::int64_t pixels, std::int32_t k,
                             std::int32_t ignore) {
   int bad = 0;
@@ -66,10 +45,41 @@ double check_labels(const std::int32_t* labels, std::int64_t pixels, std::int64_
   double sum = 0;
   for (std::int64_t i = 0; i < pixels; ++i) {
     if (labels[i] == o.ignore_label) continue;
-    sum += w != nullptr ? static_cast<double>(w[labels[i]]) : 1.0;
+    sum += w != nullptr ? w[labels[i]] : 1.0;
   }
   return std::max(sum, 1e-12);
 }
+
+// The target distribution of a pixel: hot[label] on the label plus `smooth` on every class, class
+// weights included (PyTorch's CrossEntropyLoss).
+template <class T>
+struct Target {
+  std::vector<T> hot, smooth;
+  double smooth_sum = 0;
+  bool smoothed;
+  std::int64_t ignore;  // the label of pixels that do not count
+  double normaliser;    // what the sum of losses is divided by
+
+  // Throws if a label is wrong.
+  Target(const Tensor& labels, std::int64_t k, const Tensor& weights, const CrossEntropyOptions& o)
+      : hot(k),
+        smooth(k),
+        smoothed(o.label_smoothing != 0),
+        ignore(o.ignore_label),
+        normaliser(check_labels<T>(labels.data<std::int32_t>(), labels.numel(), k, weights, o)) {
+    for (std::int64_t c = 0; c < k; ++c) {
+      const double w = weights.defined() ? weights.data<T>()[c] : 1.0;
+      hot[c] = static_cast<T>(w * (1 - o.label_smoothing));
+      smooth[c] = static_cast<T>(w * o.label_smoothing / k);
+      smooth_sum += smooth[c];
+    }
+  }
+
+  CrossEntropyResult result(double sum, const Tensor& log_sum) const {
+    return {Tensor::scalar(sum / normaliser, dtype_of<T>), log_sum,
+            Tensor::scalar(normaliser, DType::f64)};
+  }
+};
 
 template <class T>
 T log_sum_exp(const T* v, std::int64_t k) {
@@ -85,14 +95,13 @@ T log_sum_exp(const T* v, std::int64_t k) {
 // -sum over classes of target_c log p_c.
 template <class T>
 double pixel_loss(const T* v, std::int64_t k, std::int32_t label, T lse, const Target<T>& target) {
-  const auto at = static_cast<std::size_t>(label);
-  double loss = static_cast<double>(target.hot[at]) * static_cast<double>(lse - v[at]);
+  double loss = static_cast<double>(target.hot[label]) * (lse - v[label]);
   if (target.smoothed) {
     T sum = 0;
     const T* smooth = target.smooth.data();
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t c = 0; c < k; ++c) sum += smooth[c] * (lse - v[c]);
-    loss += static_cast<double>(sum);
+    loss += sum;
   }
   return loss;
 }
@@ -101,19 +110,12 @@ double pixel_loss(const T* v, std::int64_t k, std::int32_t label, T lse, const T
 template <class T>
 void pixel_gradient(const T* v, std::int64_t k, std::int32_t label, T lse, const Target<T>& target,
                     double scale, T* dv) {
-  const auto at = static_cast<std::size_t>(label);
-  const double hot = static_cast<double>(target.hot[at]);
+  const double hot = target.hot[label];
   const T total = static_cast<T>(scale * (hot + target.smooth_sum)), s = static_cast<T>(scale);
   const T* smooth = target.smooth.data();
 #pragma omp simd
   for (std::int64_t c = 0; c < k; ++c) dv[c] = total * cpu::exp(v[c] - lse) - s * smooth[c];
-  dv[at] -= static_cast<T>(scale * hot);
-}
-
-inline double sum_in_order(const std::vector<double>& partial) {
-  double sum = 0;
-  for (const double p : partial) sum += p;
-  return sum;
+  dv[label] -= static_cast<T>(scale * hot);
 }
 
 }  // namespace nextgrad::cpu

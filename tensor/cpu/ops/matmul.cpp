@@ -9,30 +9,19 @@
 
 namespace nextgrad::cpu {
 
-namespace {
-
-template <class T>
-MatrixView<T> view(const T* data, std::int64_t columns, bool transposed) {
-  return transposed ? MatrixView<T>{data, 1, columns} : MatrixView<T>{data, columns, 1};
-}
-
-}  // namespace
-
 Tensor CpuBackend::matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
   const std::int64_t m = a.dim(transpose_a ? 2 : 1), k = a.dim(transpose_a ? 1 : 2);
   const std::int64_t n = b.dim(transpose_b ? 1 : 2);
   const std::int64_t batch = a.dim(0) == 1 ? b.dim(0) : a.dim(0);  // an empty one stays empty
   Tensor c = Tensor::empty({batch, m, n}, a.dtype());
-  const double size = static_cast<double>(size_of(a.dtype()));
-  OpScope scope("matmul", 2.0 * static_cast<double>(batch * m * n * k),
-                size * static_cast<double>(a.numel() + b.numel() + c.numel()));
-  dispatch_float(a.dtype(), "matmul", [&](auto tag) {
-    using T = decltype(tag);
+  OpScope scope("matmul", 2.0 * batch * m * n * k, a.nbytes() + b.nbytes() + c.nbytes());
+  dispatch_float(a.dtype(), "matmul", [&]<class T>(T) {
     const T *pa = a.data<T>(), *pb = b.data<T>();
     T* pc = c.data<T>();
     const auto product = [&](std::int64_t i) {
-      const MatrixView<T> right = view(pb + (b.dim(0) > 1 ? i * k * n : 0), b.dim(2), transpose_b);
       const T* left = pa + (a.dim(0) > 1 ? i * m * k : 0);
+      MatrixView<T> right{pb + (b.dim(0) > 1 ? i * k * n : 0), n, 1};
+      if (transpose_b) right = {right.data, 1, k};
       if (transpose_a) {
         gemm_over_pixels<T>(m, n, k, rows_of<T>({left, m, 1}), rows_of<T>(right), pc + i * m * n);
       } else {

@@ -1,48 +1,25 @@
-// Batch and group norm. x is [images, rows, C]; rows are cut into chunks of a fixed number of
-// elements (the tasks of the threads), channels into blocks. Sums run over 64 rows in T, then in
-// double; chunks are combined in order. Batch norm is group norm of one image, a channel a group.
-// One parallel region a call: a thread sums its chunks, then combines its share of the groups, then
-// writes its chunks from the last to the first, since the last are still in its cache.
-// Bound: memory; x is read twice and y written (backward: x and dy twice, dx written).
+// Batch and group norm, in chunks (chunks.h) and blocks of channels. Batch norm is group norm of
+// one image, a channel a group. One parallel region a call: a thread sums its chunks, then combines
+// its share of the groups, then writes its chunks from the last to the first, since the last are
+// still in its cache. Bound: memory; x is read twice and y written (backward: x and dy twice, dx
+// written).
 #include <cmath>
 #include <type_traits>
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kit/chunks.h"
 #include "tensor/cpu/kit/lanes.h"
 #include "tensor/cpu/kit/parallel.h"
-#include "tensor/cpu/kit/team.h"
-#include "tensor/extents.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
 
-constexpr std::int64_t kRun = 64;       // rows summed in T
-constexpr std::int64_t kBlock = 512;    // channels of a block: its sums stay in L1
-constexpr std::int64_t kChunk = 65536;  // elements of a chunk
+constexpr std::int64_t kBlock = 512;  // channels of a block: its sums stay in L1
 
-struct Extents : NormExtents {
-  std::int64_t chunk_rows() const {
-    return std::max(kRun, kChunk / std::max<std::int64_t>(1, c) / kRun * kRun);
-  }
-  std::int64_t chunks() const { return (rows + chunk_rows() - 1) / chunk_rows(); }
-  std::int64_t tasks() const { return images * chunks(); }
-  // Tasks that make a thread worth waking.
-  std::int64_t grain() const {
-    return std::max<std::int64_t>(1, kChunk / 2 / std::max<std::int64_t>(1, rows * c));
-  }
-};
-
-// Where task t is: its image, its first element and its rows.
-struct Chunk {
-  std::int64_t image, at, rows;
-  Chunk(const Extents& e, std::int64_t t) : image(t / e.chunks()) {
-    const std::int64_t first = t % e.chunks() * e.chunk_rows();
-    at = (image * e.rows + first) * e.c;
-    rows = std::min(e.chunk_rows(), e.rows - first);
-  }
-};
+using Extents = Chunked<NormExtents>;
+constexpr std::int64_t kRun = Extents::kRun;
 
 // s += x - shift, q += (x - shift)^2, summed over `kRows` rows of n channels.
 template <int kRows, class T>
@@ -62,12 +39,6 @@ inline void add_moments(const T* x, const T* shift, std::int64_t c, std::int64_t
   });
 }
 
-template <class T>
-void add_to_double(const T* from, std::int64_t n, double* to) {
-#pragma omp simd
-  for (std::int64_t k = 0; k < n; ++k) to[k] += static_cast<double>(from[k]);
-}
-
 // Sums two quantities over rows of n channels: add(r, count, a, b) adds those of `count` rows (a
 // std::integral_constant, AtOnce or 1) from row r on to a and b, which go to double every kRun
 // rows.
@@ -81,8 +52,8 @@ void sum_block(std::int64_t rows, std::int64_t n, double* first, double* second,
     std::fill_n(a, n, T(0));
     std::fill_n(b, n, T(0));
     for_row_groups<AtOnce>(begin, end, [&](std::int64_t r, auto count) { add(r, count, a, b); });
-    add_to_double(a, n, first);
-    add_to_double(b, n, second);
+    add_to(first, a, n);
+    add_to(second, b, n);
   }
 }
 
@@ -147,7 +118,7 @@ void finish_group(const T* x, const double* sums, const T* gamma, const Extents&
     const double* s = sums + j * 2 * e.c;
     const auto n = static_cast<double>(std::min(chunk, e.rows - j * chunk));
     for (std::int64_t k = begin; k < begin + width; ++k) {
-      m.add(n, static_cast<double>(shift[k]) + s[k] / n, s[e.c + k] - s[k] * s[k] / n);
+      m.add(n, shift[k] + s[k] / n, s[e.c + k] - s[k] * s[k] / n);
     }
   }
   *mean = static_cast<T>(m.mean);
@@ -197,12 +168,12 @@ template <class T>
 void norm_forward(const T* x, const T* gamma, const T* beta, const Extents& e, double eps, T* y,
                   T* mean, T* rstd) {
   const std::int64_t c = e.c, sums_of_image = e.chunks() * 2 * c;
-  std::vector<double> sums(static_cast<std::size_t>(e.images * sums_of_image));
-  std::vector<T> coefficients(static_cast<std::size_t>(e.images * 2 * c));
+  std::vector<double> sums(e.images * sums_of_image);
+  std::vector<T> coefficients(e.images * 2 * c);
   parallel_team(e.tasks(), e.grain(), [&](const Team& team) {
     const auto [begin, end] = team.share(e.tasks());
     for (std::int64_t t = begin; t < end; ++t) {
-      const Chunk chunk(e, t);
+      const Chunk chunk = e.chunk(t);
       double* to = sums.data() + t * 2 * c;
       for (std::int64_t k = 0; k < c; k += kBlock) {
         moments_block(x + chunk.at + k, chunk.rows, c, std::min(kBlock, c - k), to + k, to + c + k);
@@ -217,7 +188,7 @@ void norm_forward(const T* x, const T* gamma, const T* beta, const Extents& e, d
     }
     team.wait();
     for (std::int64_t t = end; t-- > begin;) {
-      const Chunk chunk(e, t);
+      const Chunk chunk = e.chunk(t);
       const T* of = coefficients.data() + chunk.image * 2 * c;
       normalise_rows(x + chunk.at, y + chunk.at, chunk.rows, c, of, of + c, beta);
     }
@@ -230,12 +201,10 @@ struct Backward {
   std::vector<T> means, coefficients;  // [images, C]; [images, 3, C]: of dy, of x - mean, and 1
   std::vector<double> sums;            // [images, chunks, 2, C]
   Backward(const Extents& e, const T* mean)
-      : means(static_cast<std::size_t>(e.images * e.c)),
-        coefficients(3 * means.size()),
-        sums(static_cast<std::size_t>(e.tasks() * 2 * e.c)) {
+      : means(e.images * e.c), coefficients(3 * means.size()), sums(e.tasks() * 2 * e.c) {
     const std::int64_t width = e.c / e.groups;
     for (std::int64_t i = 0; i < e.images * e.c; ++i) {
-      means[static_cast<std::size_t>(i)] = mean[i / e.c * e.groups + i % e.c / width];
+      means[i] = mean[i / e.c * e.groups + i % e.c / width];
     }
   }
 };
@@ -248,18 +217,18 @@ void finish_group_gradient(const T* gamma, const T* rstd, const Extents& e, std:
   for (std::int64_t image = 0; image < e.images; ++image) {
     double* total = w.sums.data() + image * e.chunks() * 2 * c;
     T* of = w.coefficients.data() + image * 3 * c;
-    const double r = static_cast<double>(rstd[image * e.groups + g]);
+    const double r = rstd[image * e.groups + g];
     double a = 0, b = 0;
     for (std::int64_t k = begin; k < end; ++k) {
       for (std::int64_t j = 1; j < e.chunks(); ++j) {
         total[k] += total[j * 2 * c + k];
         total[c + k] += total[j * 2 * c + c + k];
       }
-      a += static_cast<double>(gamma[k]) * total[k];
-      b += static_cast<double>(gamma[k]) * total[c + k];
+      a += gamma[k] * total[k];
+      b += gamma[k] * total[c + k];
     }
     for (std::int64_t k = begin; k < end; ++k) {
-      of[k] = static_cast<T>(r * static_cast<double>(gamma[k]));
+      of[k] = static_cast<T>(r * gamma[k]);
       of[c + k] = static_cast<T>(r * r * r * b / e.group_size());
       of[2 * c + k] = static_cast<T>(r * a / e.group_size());
     }
@@ -268,7 +237,7 @@ void finish_group_gradient(const T* gamma, const T* rstd, const Extents& e, std:
     double dg = 0, db = 0;
     for (std::int64_t image = 0; image < e.images; ++image) {
       const double* total = w.sums.data() + image * e.chunks() * 2 * c;
-      dg += static_cast<double>(rstd[image * e.groups + g]) * total[c + k];
+      dg += rstd[image * e.groups + g] * total[c + k];
       db += total[k];
     }
     dgamma[k] = static_cast<T>(dg);
@@ -286,7 +255,7 @@ void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, con
   parallel_team(e.tasks(), e.grain(), [&](const Team& team) {
     const auto [begin, end] = team.share(e.tasks());
     for (std::int64_t t = begin; t < end; ++t) {
-      const Chunk chunk(e, t);
+      const Chunk chunk = e.chunk(t);
       double* to = w.sums.data() + t * 2 * c;
       for (std::int64_t k = 0; k < c; k += kBlock) {
         gradient_block(x + chunk.at + k, dy + chunk.at + k, w.means.data() + chunk.image * c + k,
@@ -300,7 +269,7 @@ void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, con
     }
     team.wait();
     for (std::int64_t t = end; t-- > begin;) {
-      const Chunk chunk(e, t);
+      const Chunk chunk = e.chunk(t);
       gradient_rows(x + chunk.at, dy + chunk.at, w.means.data() + chunk.image * c,
                     w.coefficients.data() + chunk.image * 3 * c, chunk.rows, c, dx + chunk.at);
     }
@@ -309,11 +278,10 @@ void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, con
 
 NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, const Tensor& beta,
                       double eps, const Extents& e, const Shape& statistics_shape) {
-  OpScope scope(name, 7.0 * static_cast<double>(x.numel()), 3.0 * static_cast<double>(x.nbytes()));
+  OpScope scope(name, 7.0 * x.numel(), 3.0 * x.nbytes());
   check(x.numel() > 0, "{}: the input {} is empty", name, x.shape().str());
   NormResult r = empty_norm(x, statistics_shape);
-  dispatch_float(x.dtype(), name, [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_float(x.dtype(), name, [&]<class T>(T) {
     norm_forward(x.data<T>(), gamma.data<T>(), beta.data<T>(), e, eps, r.y.data<T>(),
                  r.mean.data<T>(), r.rstd.data<T>());
   });
@@ -323,10 +291,9 @@ NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, co
 NormGradients group_like_backward(const char* name, const Tensor& x, const Tensor& gamma,
                                   const Tensor& mean, const Tensor& rstd, const Tensor& dy,
                                   const Extents& e) {
-  OpScope scope(name, 9.0 * static_cast<double>(x.numel()), 5.0 * static_cast<double>(x.nbytes()));
+  OpScope scope(name, 9.0 * x.numel(), 5.0 * x.nbytes());
   NormGradients g = empty_norm_gradients(x, gamma);
-  dispatch_float(x.dtype(), name, [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_float(x.dtype(), name, [&]<class T>(T) {
     norm_backward(x.data<T>(), gamma.data<T>(), mean.data<T>(), rstd.data<T>(), dy.data<T>(), e,
                   g.dx.data<T>(), g.dgamma.data<T>(), g.dbeta.data<T>());
   });
@@ -349,17 +316,15 @@ NormGradients CpuBackend::batch_norm_backward(const Tensor& x, const Tensor& gam
 void CpuBackend::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
                                 const Tensor& rstd, double eps, std::int64_t rows, double momentum,
                                 Tensor* batches) {
-  const double unbiased =
-      rows > 1 ? static_cast<double>(rows) / static_cast<double>(rows - 1) : 1.0;
-  dispatch_float(running_mean.dtype(), "update_running", [&](auto zero) {
-    using T = decltype(zero);
+  const double unbiased = rows > 1 ? static_cast<double>(rows) / (rows - 1) : 1.0;
+  dispatch_float(running_mean.dtype(), "update_running", [&]<class T>(T) {
     const T *m = mean.data<T>(), *r = rstd.data<T>();
     T *rm = running_mean.data<T>(), *rv = running_var.data<T>();
     for (std::int64_t k = 0; k < running_mean.numel(); ++k) {
-      const double s = static_cast<double>(r[k]);
+      const double s = r[k];
       const double variance = std::max(0.0, 1.0 / (s * s) - eps) * unbiased;
-      const double old_mean = static_cast<double>(rm[k]), old_var = static_cast<double>(rv[k]);
-      rm[k] = static_cast<T>(old_mean + momentum * (static_cast<double>(m[k]) - old_mean));
+      const double old_mean = rm[k], old_var = rv[k];
+      rm[k] = static_cast<T>(old_mean + momentum * (m[k] - old_mean));
       rv[k] = static_cast<T>(old_var + momentum * (variance - old_var));
     }
   });
@@ -372,21 +337,16 @@ void CpuBackend::update_running(Tensor& running_mean, Tensor& running_var, const
 
 Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
                                   const Tensor& centre) {
-  OpScope scope("channel_affine", 2.0 * static_cast<double>(x.numel()),
-                2.0 * static_cast<double>(x.nbytes()));
+  OpScope scope("channel_affine", 2.0 * x.numel(), 2.0 * x.nbytes());
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   const Extents e{batch_extents(x)};
-  dispatch_float(x.dtype(), "channel_affine", [&](auto zero) {
-    using T = decltype(zero);
-    const std::vector<T> zeros(static_cast<std::size_t>(e.c));
+  dispatch_float(x.dtype(), "channel_affine", [&]<class T>(T) {
+    const std::vector<T> zeros(e.c);
     const T *px = x.data<T>(), *a = scale.data<T>(), *b = shift.data<T>();
     const T* mean = centre.defined() ? centre.data<T>() : zeros.data();
     T* py = y.data<T>();
-    parallel_for(e.tasks(), e.grain(), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t t = begin; t < end; ++t) {
-        const Chunk chunk(e, t);
-        normalise_rows(px + chunk.at, py + chunk.at, chunk.rows, e.c, mean, a, b);
-      }
+    for_chunks(e, [&](std::int64_t, const Chunk& chunk) {
+      normalise_rows(px + chunk.at, py + chunk.at, chunk.rows, e.c, mean, a, b);
     });
   });
   return y;

@@ -21,7 +21,7 @@ double gradient_factor(const GradientNorm& n) {
 
 double elements(const std::vector<OptimizerSlot>& slots) {
   double sum = 0;
-  for (const OptimizerSlot& s : slots) sum += static_cast<double>(s.p.numel());
+  for (const OptimizerSlot& s : slots) sum += s.p.numel();
   return sum;
 }
 
@@ -42,7 +42,7 @@ bool refuse(std::vector<OptimizerSlot>& slots, double factor) {
 
 template <class T>
 void adamw_one(const OptimizerSlot& s, double beta1, double beta2, double epsilon, double factor) {
-  const double step = static_cast<double>(number_of(s));
+  const double step = number_of(s);
   const double correction2 = std::sqrt(1 - std::pow(beta2, step));
   const T keep = static_cast<T>(1 - s.lr * s.weight_decay);
   const T rate = static_cast<T>(s.lr / (1 - std::pow(beta1, step)));
@@ -102,8 +102,7 @@ void CpuBackend::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool ne
   if (refuse(slots, factor)) return;
   OpScope scope("sgd", 6 * n, slots.empty() ? 0 : 5 * n * size_of(slots[0].p.dtype()));
   for (OptimizerSlot& s : slots) {
-    dispatch_float(s.p.dtype(), "sgd", [&](auto zero) {
-      using T = decltype(zero);
+    dispatch_float(s.p.dtype(), "sgd", [&]<class T>(T) {
       sgd_one<T>(s, static_cast<T>(momentum), nesterov, static_cast<T>(factor));
     });
     for (Tensor* t : {&s.p, &s.m}) t->bump_version();

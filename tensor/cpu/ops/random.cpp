@@ -30,23 +30,21 @@ void box_muller(std::uint32_t a, std::uint32_t b, double* z) {
 template <class T, class Fn>
 void generate(T* out, std::int64_t n, const RandomKey& key, Fn fn) {
   const std::uint64_t mixed = key.mixed();
-  parallel_for((n + 3) / 4, 4096, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t b = begin; b < end; ++b) {
-      const auto u = static_cast<std::uint64_t>(b);
-      const auto words =
-          philox({static_cast<std::uint32_t>(u), static_cast<std::uint32_t>(u >> 32), 0, 0}, mixed);
-      double values[4];
-      fn(words, values);
-      const std::int64_t count = std::min<std::int64_t>(4, n - 4 * b);
-      for (std::int64_t i = 0; i < count; ++i) out[4 * b + i] = static_cast<T>(values[i]);
-    }
+  parallel_each((n + 3) / 4, 4096, [&](std::int64_t b) {
+    const auto u = static_cast<std::uint64_t>(b);
+    const auto words =
+        philox({static_cast<std::uint32_t>(u), static_cast<std::uint32_t>(u >> 32), 0, 0}, mixed);
+    double values[4];
+    fn(words, values);
+    const std::int64_t count = std::min<std::int64_t>(4, n - 4 * b);
+    for (std::int64_t i = 0; i < count; ++i) out[4 * b + i] = static_cast<T>(values[i]);
   });
 }
 
 template <class Fn>
 Tensor random(const char* name, const Shape& shape, DType dtype, const RandomKey& key, Fn fn) {
   Tensor out = Tensor::empty(shape, dtype);
-  OpScope scope(name, 0, static_cast<double>(out.nbytes()));
+  OpScope scope(name, 0, out.nbytes());
   dispatch_float(dtype, name,
                  [&](auto zero) { generate(out.data<decltype(zero)>(), out.numel(), key, fn); });
   return out;

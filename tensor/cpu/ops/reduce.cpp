@@ -52,7 +52,7 @@ void reduce_block(const T* x, std::int64_t rows, std::int64_t stride, std::int64
 #pragma omp simd
       for (std::int64_t c = 0; c < n; ++c) run[c] = Op::combine(run[c], row[c]);
     }
-    for (std::int64_t c = 0; c < n; ++c) acc[c] = Op::combine(acc[c], static_cast<double>(run[c]));
+    for (std::int64_t c = 0; c < n; ++c) acc[c] = Op::combine(acc[c], double{run[c]});
   }
 }
 
@@ -85,49 +85,42 @@ void reduce_middle(const T* x, T* y, const MiddleAxes& e, double factor) {
   const std::int64_t chunk = std::max(kRun, kChunk / columns);
   const std::int64_t chunks = std::max<std::int64_t>(1, (r + chunk - 1) / chunk);
   // Where a single chunk is the whole, its results go to y at once.
-  std::vector<double> partial(static_cast<std::size_t>(chunks > 1 ? outer * chunks * inner : 0),
-                              Op::kStart);
+  std::vector<double> partial(chunks > 1 ? outer * chunks * inner : 0, Op::kStart);
   const std::int64_t work = std::min(r, chunk) * columns;
-  const std::int64_t grain = std::max<std::int64_t>(1, kChunk / std::max<std::int64_t>(1, work));
-  parallel_for(outer * chunks * blocks, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      const std::int64_t block = t % blocks, part = t / blocks;  // part = o * chunks + chunk
-      const std::int64_t first = part % chunks * chunk, rows = std::min(chunk, r - first);
-      const T* from = x + (part / chunks * r + first) * inner + block * kColumns;
-      const std::int64_t at = part * inner + block * kColumns;
-      const std::int64_t n = std::min(kColumns, inner - block * kColumns);
-      double whole[kColumns];
-      std::fill_n(whole, n, Op::kStart);
-      double* to = chunks > 1 ? partial.data() + at : whole;
-      if (inner == 1) {
-        *to = reduce_row<Op>(from, rows);
-      } else {
-        reduce_block<Op>(from, rows, inner, n, to);
-      }
-      if (chunks > 1) continue;
-      for (std::int64_t c = 0; c < n; ++c) y[at + c] = static_cast<T>(to[c] * factor);
+  const std::int64_t grain = kChunk / std::max<std::int64_t>(1, work);
+  parallel_each(outer * chunks * blocks, grain, [&](std::int64_t t) {
+    const std::int64_t block = t % blocks, part = t / blocks;  // part = o * chunks + chunk
+    const std::int64_t first = part % chunks * chunk, rows = std::min(chunk, r - first);
+    const T* from = x + (part / chunks * r + first) * inner + block * kColumns;
+    const std::int64_t at = part * inner + block * kColumns;
+    const std::int64_t n = std::min(kColumns, inner - block * kColumns);
+    double whole[kColumns];
+    std::fill_n(whole, n, Op::kStart);
+    double* to = chunks > 1 ? partial.data() + at : whole;
+    if (inner == 1) {
+      *to = reduce_row<Op>(from, rows);
+    } else {
+      reduce_block<Op>(from, rows, inner, n, to);
     }
+    if (chunks > 1) return;
+    for (std::int64_t c = 0; c < n; ++c) y[at + c] = static_cast<T>(to[c] * factor);
   });
   if (chunks == 1) return;
-  parallel_for(outer, std::max<std::int64_t>(1, kChunk / (chunks * inner)),
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t o = begin; o < end; ++o) {
-                   double* first = partial.data() + o * chunks * inner;
-                   for (std::int64_t k = 1; k < chunks; ++k) {
-                     for (std::int64_t c = 0; c < inner; ++c)
-                       first[c] = Op::combine(first[c], first[k * inner + c]);
-                   }
-                   for (std::int64_t c = 0; c < inner; ++c)
-                     y[o * inner + c] = static_cast<T>(first[c] * factor);
-                 }
-               });
+  parallel_each(outer, kChunk / (chunks * inner), [&](std::int64_t o) {
+    double* first = partial.data() + o * chunks * inner;
+    for (std::int64_t k = 1; k < chunks; ++k) {
+      for (std::int64_t c = 0; c < inner; ++c)
+        first[c] = Op::combine(first[c], first[k * inner + c]);
+    }
+    for (std::int64_t c = 0; c < inner; ++c) y[o * inner + c] = static_cast<T>(first[c] * factor);
+  });
 }
 
 // index of the first largest of r for each [outer, inner]; NaN is larger than any number.
 template <class T>
 void argmax_middle(const T* x, std::int64_t* y, const MiddleAxes& e) {
   const auto [outer, r, inner] = e;
-  const std::int64_t grain = std::max<std::int64_t>(1, kChunk / std::max<std::int64_t>(1, r));
+  const std::int64_t grain = kChunk / std::max<std::int64_t>(1, r);
   parallel_for(outer * inner, grain, [&](std::int64_t begin, std::int64_t end) {
     std::int64_t o = begin / inner, c = begin % inner;
     for (std::int64_t t = begin; t < end; ++t) {
@@ -167,21 +160,6 @@ double zeros(const T* x, std::int64_t n) {
   return static_cast<double>(bad);
 }
 
-// The sum over chunks of [0, n) of fn(begin, end), chunks in order.
-template <class Fn>
-double sum_of_chunks(std::int64_t n, Fn&& fn) {
-  const std::int64_t chunks = (n + kChunk - 1) / kChunk;
-  std::vector<double> partial(static_cast<std::size_t>(chunks));
-  parallel_for(chunks, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t k = begin; k < end; ++k) {
-      partial[static_cast<std::size_t>(k)] = fn(k * kChunk, std::min(n, (k + 1) * kChunk));
-    }
-  });
-  double sum = 0;
-  for (const double p : partial) sum += p;
-  return sum;
-}
-
 template <class T>
 void reduce_by(Reduce op, const T* x, T* y, const MiddleAxes& e, double factor) {
   if (op == Reduce::max) return reduce_middle<Max>(x, y, e, factor);
@@ -192,11 +170,10 @@ void reduce_by(Reduce op, const T* x, T* y, const MiddleAxes& e, double factor) 
 }  // namespace
 
 Tensor CpuBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
-  OpScope scope("reduce", static_cast<double>(x.numel()), static_cast<double>(x.nbytes()));
+  OpScope scope("reduce", x.numel(), x.nbytes());
   return reduce_groups(op, x, axes, x.dtype(),
                        [&](const Tensor& from, const MiddleAxes& e, double factor, Tensor& to) {
-                         dispatch_float(x.dtype(), "reduce", [&](auto zero) {
-                           using T = decltype(zero);
+                         dispatch_float(x.dtype(), "reduce", [&]<class T>(T) {
                            reduce_by(op, from.data<T>(), to.data<T>(), e, factor);
                          });
                        });
@@ -204,8 +181,7 @@ Tensor CpuBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& ax
 
 Tensor CpuBackend::argmax(const Tensor& x, int axis) {
   auto [e, y] = prepare_argmax(x, axis);
-  OpScope scope("argmax", static_cast<double>(x.numel()),
-                static_cast<double>(x.nbytes() + y.nbytes()));
+  OpScope scope("argmax", x.numel(), x.nbytes() + y.nbytes());
   dispatch_float(x.dtype(), "argmax", [&](auto zero) {
     argmax_middle(x.data<decltype(zero)>(), y.data<std::int64_t>(), e);
   });
@@ -215,14 +191,14 @@ Tensor CpuBackend::argmax(const Tensor& x, int axis) {
 Tensor CpuBackend::norm(const std::vector<Tensor>& all) {
   double elements = 0, bytes = 0, sum = 0;
   for (const Tensor& x : all) {
-    elements += static_cast<double>(x.numel());
-    bytes += static_cast<double>(x.nbytes());
+    elements += x.numel();
+    bytes += x.nbytes();
   }
   OpScope scope("norm", 2 * elements, bytes);
   for (const Tensor& x : all) {
     sum += dispatch_float(x.dtype(), "norm", [&](auto zero) {
       const auto* p = x.data<decltype(zero)>();
-      return sum_of_chunks(x.numel(), [p](std::int64_t begin, std::int64_t end) {
+      return sum_of_chunks(x.numel(), kChunk, [p](std::int64_t begin, std::int64_t end) {
         return squares(p + begin, end - begin);
       });
     });
@@ -231,11 +207,10 @@ Tensor CpuBackend::norm(const std::vector<Tensor>& all) {
 }
 
 bool CpuBackend::all_finite(const Tensor& x) {
-  OpScope scope("all_finite", static_cast<double>(x.numel()), static_cast<double>(x.nbytes()));
-  const double sum = dispatch_float(x.dtype(), "all_finite", [&](auto zero) {
-    using T = decltype(zero);
+  OpScope scope("all_finite", x.numel(), x.nbytes());
+  const double sum = dispatch_float(x.dtype(), "all_finite", [&]<class T>(T) {
     const T* p = x.data<T>();
-    return sum_of_chunks(x.numel(), [p](std::int64_t begin, std::int64_t end) {
+    return sum_of_chunks(x.numel(), kChunk, [p](std::int64_t begin, std::int64_t end) {
       return zeros(p + begin, end - begin);
     });
   });

@@ -58,22 +58,18 @@ struct Scratch {
   std::vector<T> low, high, left, right, t, winner;
   std::vector<std::int32_t> candidates;
   explicit Scratch(const ResizeExtents& e)
-      : low(static_cast<std::size_t>(e.c)),
-        high(low.size()),
-        left(low.size()),
-        right(low.size()),
-        winner(static_cast<std::size_t>(e.ow + kLanes<T>)) {}
+      : low(e.c), high(low.size()), left(low.size()), right(low.size()), winner(e.ow + kLanes<T>) {}
 };
 
 template <class T>
 void find_candidates(const Corners<T>& at, std::int64_t c, Scratch<T>& s) {
   const T least = find_range(at, c, s.low.data(), s.high.data());
-  s.candidates.resize(static_cast<std::size_t>(c));
+  s.candidates.resize(c);
   std::size_t count = 0;
   for (std::int64_t k = 0; k < c; ++k) {
     // Written always and kept where it counts: no branch to mispredict. Not <, so that NaN stays.
     s.candidates[count] = static_cast<std::int32_t>(k);
-    count += s.high[static_cast<std::size_t>(k)] < least ? 0 : 1;
+    count += s.high[k] < least ? 0 : 1;
   }
   s.candidates.resize(count);
 }
@@ -98,7 +94,7 @@ void compete(const T* left, const T* right, const std::vector<std::int32_t>& can
 
 // Output pixels [begin, end) of the row at `ty`.
 template <class T>
-void argmax_row(const Corners<T>& at, T ty, std::size_t begin, std::size_t end, Scratch<T>& s,
+void argmax_row(const Corners<T>& at, T ty, std::int64_t begin, std::int64_t end, Scratch<T>& s,
                 std::int32_t* y) {
   if (s.candidates.size() == 1) {
     std::fill(y + begin, y + end, s.candidates.front());
@@ -110,17 +106,17 @@ void argmax_row(const Corners<T>& at, T ty, std::size_t begin, std::size_t end, 
     s.left[m] = sy * at.a0[k] + ty * at.b0[k];
     s.right[m] = sy * at.a1[k] + ty * at.b1[k];
   }
-  compete(s.left.data(), s.right.data(), s.candidates, s.t.data() + begin,
-          static_cast<std::int64_t>(end - begin), s.winner.data());
-  for (std::size_t i = begin; i < end; ++i) y[i] = static_cast<std::int32_t>(s.winner[i - begin]);
+  compete(s.left.data(), s.right.data(), s.candidates, s.t.data() + begin, end - begin,
+          s.winner.data());
+  for (std::int64_t i = begin; i < end; ++i) y[i] = static_cast<std::int32_t>(s.winner[i - begin]);
 }
 
 template <class T>
 void resize_argmax_all(const T* x, std::int32_t* y, const ResizeExtents& e) {
   const std::vector<Tap> rows = make_taps(e.h, e.oh, Resize::bilinear);
   const std::vector<Tap> columns = make_taps(e.w, e.ow, Resize::bilinear);
-  const std::vector<std::size_t> row_starts = starts_of(rows, e.h);
-  const std::vector<std::size_t> column_starts = starts_of(columns, e.w);
+  const std::vector<std::int64_t> row_starts = starts_of(rows, e.h);
+  const std::vector<std::int64_t> column_starts = starts_of(columns, e.w);
   parallel_for(e.n * e.h, 1, [&](std::int64_t begin, std::int64_t end) {
     Scratch<T> s(e);
     for (const Tap& tap : columns) s.t.push_back(static_cast<T>(tap.t));
@@ -129,18 +125,16 @@ void resize_argmax_all(const T* x, std::int32_t* y, const ResizeExtents& e) {
       const std::int64_t image = task / e.h, row = task % e.h;
       const T* above = x + task * e.w * e.c;
       const T* below = row + 1 < e.h ? above + e.w * e.c : above;
-      const auto source = static_cast<std::size_t>(row);
-      if (row_starts[source] == row_starts[source + 1]) continue;
+      if (row_starts[row] == row_starts[row + 1]) continue;
       for (std::int64_t i = 0; i < e.w; ++i) {
-        const std::size_t from = column_starts[static_cast<std::size_t>(i)];
-        const std::size_t to = column_starts[static_cast<std::size_t>(i) + 1];
+        const std::int64_t from = column_starts[i];
+        const std::int64_t to = column_starts[i + 1];
         if (from == to) continue;
         const std::int64_t left = i * e.c, right = std::min(i + 1, e.w - 1) * e.c;
         const Corners<T> at{above + left, above + right, below + left, below + right};
         find_candidates(at, e.c, s);
-        for (std::size_t o = row_starts[source]; o < row_starts[source + 1]; ++o) {
-          argmax_row(at, static_cast<T>(rows[o].t), from, to, s,
-                     y + (image * e.oh + static_cast<std::int64_t>(o)) * e.ow);
+        for (std::int64_t o = row_starts[row]; o < row_starts[row + 1]; ++o) {
+          argmax_row(at, static_cast<T>(rows[o].t), from, to, s, y + (image * e.oh + o) * e.ow);
         }
       }
     }
@@ -153,8 +147,7 @@ Tensor CpuBackend::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w
   const ResizeExtents e = resize_extents("resize_argmax", x.shape(), h, w);
   check(e.c > 0, "resize_argmax: no channels in {}", x.shape().str());
   Tensor y = Tensor::empty({e.n, h, w}, DType::i32, x.device());
-  OpScope scope("resize_argmax", 4.0 * static_cast<double>(y.numel() * e.c),
-                static_cast<double>(x.nbytes() + y.nbytes()));
+  OpScope scope("resize_argmax", 4.0 * y.numel() * e.c, x.nbytes() + y.nbytes());
   dispatch_float(x.dtype(), "resize_argmax", [&](auto zero) {
     resize_argmax_all(x.data<decltype(zero)>(), y.data<std::int32_t>(), e);
   });

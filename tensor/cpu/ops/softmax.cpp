@@ -54,21 +54,16 @@ void softmax_backward_row(const T* y, const T* dy, T* dx, std::int64_t n, bool l
 template <class Fn>
 void for_each_row(const Tensor& x, std::int64_t n, Fn&& fn) {
   const std::int64_t rows = n == 0 ? 0 : x.numel() / n;
-  parallel_for(rows, std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, n)),
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t r = begin; r < end; ++r) fn(r * n);
-               });
+  parallel_each(rows, 16384 / std::max<std::int64_t>(1, n), [&](std::int64_t r) { fn(r * n); });
 }
 
 }  // namespace
 
 Tensor CpuBackend::softmax(const Tensor& x, bool log) {
-  OpScope scope(log ? "log_softmax" : "softmax", 4.0 * static_cast<double>(x.numel()),
-                2.0 * static_cast<double>(x.nbytes()));
+  OpScope scope(log ? "log_softmax" : "softmax", 4.0 * x.numel(), 2.0 * x.nbytes());
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   const std::int64_t n = x.dim(-1);
-  dispatch_float(x.dtype(), "softmax", [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_float(x.dtype(), "softmax", [&]<class T>(T) {
     for_each_row(x, n, [&, px = x.data<T>(), py = y.data<T>()](std::int64_t at) {
       softmax_row(px + at, py + at, n, log);
     });
@@ -77,12 +72,11 @@ Tensor CpuBackend::softmax(const Tensor& x, bool log) {
 }
 
 Tensor CpuBackend::softmax_backward(const Tensor& y, const Tensor& dy, bool log) {
-  OpScope scope(log ? "log_softmax_backward" : "softmax_backward",
-                4.0 * static_cast<double>(y.numel()), 3.0 * static_cast<double>(y.nbytes()));
+  OpScope scope(log ? "log_softmax_backward" : "softmax_backward", 4.0 * y.numel(),
+                3.0 * y.nbytes());
   Tensor dx = Tensor::empty(y.shape(), y.dtype(), y.device());
   const std::int64_t n = y.dim(-1);
-  dispatch_float(y.dtype(), "softmax_backward", [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_float(y.dtype(), "softmax_backward", [&]<class T>(T) {
     for_each_row(y, n,
                  [&, py = y.data<T>(), pd = dy.data<T>(), pdx = dx.data<T>()](std::int64_t at) {
                    softmax_backward_row(py + at, pd + at, pdx + at, n, log);

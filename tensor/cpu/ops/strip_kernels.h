@@ -6,11 +6,38 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
+#include <vector>
 
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kit/lanes.h"
 #include "tensor/cpu/kit/simd.h"
 
 namespace nextgrad::cpu {
+
+struct StripsShape {
+  std::int64_t n, h, w, c;
+};
+
+// One branch: row [k,C], its bias [C] or null, column [k,C], its bias or null.
+template <class T>
+struct StripOf {
+  int k;
+  T *row, *row_bias, *column, *column_bias;
+};
+
+inline StripsShape shape_of(const Tensor& x) {
+  return {x.dim(0), x.dim(1), x.dim(2), x.dim(3)};
+}
+
+template <class T>
+std::vector<StripOf<T>> pointers(const std::vector<Strip>& strips) {
+  std::vector<StripOf<T>> p;
+  for (const Strip& s : strips)
+    p.push_back({static_cast<int>(s.row.dim(1)), data_or_null<T>(s.row),
+                 data_or_null<T>(s.row_bias), data_or_null<T>(s.column),
+                 data_or_null<T>(s.column_bias)});
+  return p;
+}
 
 template <class T>
 inline constexpr int kLine = 64 / static_cast<int>(sizeof(T));  // channels of a line
@@ -133,13 +160,6 @@ void each_block_of_taps(int taps, Fn&& fn) {
     fn(t, m);
     t += m;
   }
-}
-
-// Calls fn(integral constant m) for the run-time m in [1, Most].
-template <int Most, class Fn>
-void with_constant(int m, Fn&& fn) {
-  if (m == Most) return fn(std::integral_constant<int, Most>());
-  if constexpr (Most > 1) with_constant<Most - 1>(m, fn);
 }
 
 // sums[t] += sum over i < n of g[i] in[i + t] for any number of taps.

@@ -20,8 +20,8 @@
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/scratch.h"
 #include "tensor/cpu/ops/strip_kernels.h"
-#include "tensor/cpu/ops/strips.h"
-#include "tensor/tensor.h"
+#include "tensor/extents.h"
+#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 
@@ -153,9 +153,8 @@ void row_results(const Task<T>& t) {
 template <class T>
 void column_gradients(const Task<T>& t, std::int64_t y) {
   constexpr int B = kLine<T>;
-  std::vector<const T*> rows(static_cast<std::size_t>(2 * t.pad + 1));
-  for (std::int64_t i = 0; i <= 2 * t.pad; ++i)
-    rows[static_cast<std::size_t>(i)] = t.dy_row(y + t.pad - i);
+  std::vector<const T*> rows(2 * t.pad + 1);
+  for (std::int64_t i = 0; i <= 2 * t.pad; ++i) rows[i] = t.dy_row(y + t.pad - i);
   for (std::int64_t chunk = 0; chunk < t.extent; chunk += kChunk)
     for (const Branch<T>& b : t.branches) {
       const std::int64_t left = std::max<std::int64_t>(-t.x0, -b.pad) + t.pad;
@@ -215,28 +214,25 @@ void combine_line(const StripsShape& s, const Cut& cut, const T* partial, std::i
 template <class T>
 void combine(const StripsShape& s, const Cut& cut, const T* partial, std::int64_t size,
              const std::vector<StripOf<T>>& gradients) {
-  parallel_for(cut.lines, 4, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t block = begin; block < end; ++block) {
-      const T* from = partial;
-      for (const auto& g : gradients) combine_line(s, cut, from, size, block, g.column_bias);
+  parallel_each(cut.lines, 4, [&](std::int64_t block) {
+    const T* from = partial;
+    for (const auto& g : gradients) combine_line(s, cut, from, size, block, g.column_bias);
+    from += kLine<T>;
+    for (const auto& g : gradients) {
+      for (int t = 0; t < g.k; ++t, from += kLine<T>)
+        combine_line(s, cut, from, size, block, g.row + t * s.c);
+      combine_line(s, cut, from, size, block, g.row_bias);
       from += kLine<T>;
-      for (const auto& g : gradients) {
-        for (int t = 0; t < g.k; ++t, from += kLine<T>)
-          combine_line(s, cut, from, size, block, g.row + t * s.c);
-        combine_line(s, cut, from, size, block, g.row_bias);
-        from += kLine<T>;
-        for (int t = 0; t < g.k; ++t, from += kLine<T>)
-          combine_line(s, cut, from, size, block, g.column + t * s.c);
-      }
+      for (int t = 0; t < g.k; ++t, from += kLine<T>)
+        combine_line(s, cut, from, size, block, g.column + t * s.c);
     }
   });
 }
 
-}  // namespace
-
+// dx and the gradients of every branch; null biases of `gradients` are left out.
 template <class T>
-void strips_backward(const StripsShape& s, const std::vector<StripOf<const T>>& strips, const T* x,
-                     const T* dy, T* dx, const std::vector<StripOf<T>>& gradients) {
+void strips_gradients(const StripsShape& s, const std::vector<StripOf<const T>>& strips, const T* x,
+                      const T* dy, T* dx, const std::vector<StripOf<T>>& gradients) {
   constexpr std::int64_t B = kLine<T>;
   const Cut cut(s, B);
   const std::int64_t size = sums_of(strips) * B, tasks = s.n * cut.lines * cut.tiles * cut.bands;
@@ -267,11 +263,18 @@ void strips_backward(const StripsShape& s, const std::vector<StripOf<const T>>& 
   combine(s, cut, sums, size, gradients);
 }
 
-template void strips_backward<float>(const StripsShape&, const std::vector<StripOf<const float>>&,
-                                     const float*, const float*, float*,
-                                     const std::vector<StripOf<float>>&);
-template void strips_backward<double>(const StripsShape&, const std::vector<StripOf<const double>>&,
-                                      const double*, const double*, double*,
-                                      const std::vector<StripOf<double>>&);
+}  // namespace
+
+StripsGradients CpuBackend::strips_backward(const Tensor& x, const std::vector<Strip>& strips,
+                                            const Tensor& dy) {
+  // Two transposed strips, two weight gradients, and the row results once more.
+  OpScope scope("strips backward", 2.5 * strips_flops(x, strips), 3.0 * x.nbytes());
+  StripsGradients g = empty_strips_gradients(x, strips);
+  dispatch_float(x.dtype(), "strips", [&]<class T>(T) {
+    strips_gradients<T>(shape_of(x), pointers<const T>(strips), x.data<T>(), dy.data<T>(),
+                        g.dx.data<T>(), pointers<T>(g.dstrips));
+  });
+  return g;
+}
 
 }  // namespace nextgrad::cpu

@@ -16,7 +16,8 @@
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/scratch.h"
 #include "tensor/cpu/ops/strip_kernels.h"
-#include "tensor/cpu/ops/strips.h"
+#include "tensor/extents.h"
+#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 
@@ -150,8 +151,7 @@ void run(const Task<T>& t) {
   }
 }
 
-}  // namespace
-
+// y = x + sum over branches of column(row(x)).
 template <class T>
 void strips_forward(const StripsShape& s, const std::vector<StripOf<const T>>& strips, const T* x,
                     T* y) {
@@ -160,25 +160,28 @@ void strips_forward(const StripsShape& s, const std::vector<StripOf<const T>>& s
   parallel_tasks(s.n * lines * tiles, [&](std::int64_t i) {
     const std::int64_t x0 = i % tiles * kTile, c0 = i / tiles % lines * B;
     const std::int64_t image = i / tiles / lines * s.h * s.w * s.c + c0;
-    Task<T> task{s,
-                 x0,
-                 std::min(kTile, s.w - x0),
-                 std::min(B, s.c - c0),
-                 0,
-                 x + image,
-                 nullptr,
-                 y + image,
-                 nullptr,
-                 {}};
+    Task<T> task{};
+    task.s = s;
+    task.x0 = x0;
+    task.columns = std::min(kTile, s.w - x0);
+    task.channels = std::min(B, s.c - c0);
+    task.x = x + image;
+    task.y = y + image;
     pack_parameters(strips, c0, task);
     task.line = scratch<LineScratch, T>((kTile + 2 * task.pad) * B);
     run(task);
   });
 }
 
-template void strips_forward<float>(const StripsShape&, const std::vector<StripOf<const float>>&,
-                                    const float*, float*);
-template void strips_forward<double>(const StripsShape&, const std::vector<StripOf<const double>>&,
-                                     const double*, double*);
+}  // namespace
+
+Tensor CpuBackend::strips(const Tensor& x, const std::vector<Strip>& strips) {
+  OpScope scope("strips", strips_flops(x, strips), 2.0 * x.nbytes());
+  Tensor y = Tensor::empty(x.shape(), x.dtype());
+  dispatch_float(x.dtype(), "strips", [&]<class T>(T) {
+    strips_forward<T>(shape_of(x), pointers<const T>(strips), x.data<T>(), y.data<T>());
+  });
+  return y;
+}
 
 }  // namespace nextgrad::cpu

@@ -4,6 +4,7 @@
 // a second pass.
 #include "tensor/cpu/ops/upsample_loss.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
@@ -31,7 +32,7 @@ std::vector<ColumnRun> make_runs(const std::vector<Tap>& taps) {
     if (!runs.empty()) {
       ColumnRun& last = runs.back();
       const double step = last.count == 1 ? tap.t - last.start : last.step;
-      const double expected = last.start + static_cast<double>(last.count) * step;
+      const double expected = last.start + last.count * step;
       if (last.first == tap.first && last.count < kRunPixels && std::abs(expected - tap.t) < 1e-9) {
         last.step = step;
         ++last.count;
@@ -49,18 +50,17 @@ struct Problem {
   const T* logits;
   const std::int32_t* labels;
   const Target<T>& target;
-  std::int64_t ignore, n, h, w, k, oh, ow;
+  std::int64_t n, h, w, k, oh, ow;
   std::int64_t padded = (k + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
   std::vector<Tap> rows = make_taps(h, oh, Resize::bilinear);
-  std::vector<std::size_t> row_starts = starts_of(rows, h);
+  std::vector<std::int64_t> row_starts = starts_of(rows, h);
   std::vector<ColumnRun> runs = make_runs(make_taps(w, ow, Resize::bilinear));
-  std::vector<std::size_t> run_starts = starts_of(runs, w);
+  std::vector<std::int64_t> run_starts = starts_of(runs, w);
 
-  Problem(const Tensor& v, const Tensor& label, const Target<T>& t, std::int64_t ignored)
+  Problem(const Tensor& v, const Tensor& label, const Target<T>& t)
       : logits(v.data<T>()),
         labels(label.data<std::int32_t>()),
         target(t),
-        ignore(ignored),
         n(v.dim(0)),
         h(v.dim(1)),
         w(v.dim(2)),
@@ -81,9 +81,7 @@ struct Corners {
   double smooth[4] = {};      // P, Q, D, X summed over classes with label smoothing's weights
 
   explicit Corners(std::int64_t padded)
-      : cell(static_cast<std::size_t>(4 * padded)),
-        work(static_cast<std::size_t>(2 * padded)),
-        pixel(static_cast<std::size_t>(padded), T(kPadding)) {}
+      : cell(4 * padded), work(2 * padded), pixel(padded, T(kPadding)) {}
 
   void move_to(const Problem<T>& p, std::int64_t image, std::int64_t y, std::int64_t i) {
     const std::int64_t below = y + 1 < p.h ? p.w * p.k : 0, beside = i + 1 < p.w ? p.k : 0;
@@ -96,12 +94,11 @@ struct Corners {
     for (int j = 0; j < 4; ++j) {
       smooth[j] = 0;
       for (std::int64_t c = 0; c < p.k; ++c) {
-        smooth[j] += static_cast<double>(p.target.smooth[static_cast<std::size_t>(c)]) *
-                     static_cast<double>(cell[static_cast<std::size_t>(j * p.padded + c)]);
+        smooth[j] += static_cast<double>(p.target.smooth[c]) * cell[j * p.padded + c];
       }
     }
   }
-  const T* blend_pixel(std::int64_t k, T ty, T tx) {
+  T* blend_pixel(std::int64_t k, T ty, T tx) {
     blend_corners(a0, a1, b0, b1, k, ty, tx, pixel.data());
     return pixel.data();
   }
@@ -109,10 +106,7 @@ struct Corners {
 
 template <class T>
 bool all_ignored(const Problem<T>& p, const std::int32_t* labels, std::int64_t count) {
-  for (std::int64_t j = 0; j < count; ++j) {
-    if (labels[j] != p.ignore) return false;
-  }
-  return true;
+  return std::all_of(labels, labels + count, [&](auto label) { return label == p.target.ignore; });
 }
 
 // The loss of a run of output row ty, from sums of exponentials; log_sum where not ignored.
@@ -121,18 +115,17 @@ double run_loss(const Problem<T>& p, Corners<T>& at, T ty, const ColumnRun& run,
                 const std::int32_t* labels, T* log_sum) {
   T sums[kRunPixels];
   const T start = static_cast<T>(run.start), step = static_cast<T>(run.step);
-  run_sums(at.cell.data(), p.padded, Run<T>{ty, start, step}, at.work.data(), sums);
+  run_sums(at.cell.data(), p.padded, ty, start, step, at.work.data(), sums);
   double loss = 0;
   for (std::int64_t j = 0; j < run.count; ++j) {
-    if (labels[j] == p.ignore) continue;
+    if (labels[j] == p.target.ignore) continue;
     const T tx = start + static_cast<T>(j) * step, log = std::log(sums[j]);
     const T v = cell_at(at.cell.data(), p.padded, std::int64_t{labels[j]}, ty, tx);
     log_sum[j] = at.top + log;
-    loss += static_cast<double>(p.target.hot[static_cast<std::size_t>(labels[j])]) *
-            static_cast<double>(log - v);
+    loss += static_cast<double>(p.target.hot[labels[j]]) * (log - v);
     if (!p.target.smoothed) continue;
-    const auto y = static_cast<double>(ty), x = static_cast<double>(tx);
-    loss += p.target.smooth_sum * static_cast<double>(log) - at.smooth[0] - y * at.smooth[1] -
+    const double y = ty, x = tx;
+    loss += p.target.smooth_sum * log - at.smooth[0] - y * at.smooth[1] -
             x * (at.smooth[2] + y * at.smooth[3]);
   }
   return loss;
@@ -144,8 +137,8 @@ double exact_loss(const Problem<T>& p, Corners<T>& at, T ty, const ColumnRun& ru
                   const std::int32_t* labels, T* log_sum) {
   double loss = 0;
   for (std::int64_t j = 0; j < run.count; ++j) {
-    if (labels[j] == p.ignore) continue;
-    const T tx = static_cast<T>(run.start + static_cast<double>(j) * run.step);
+    if (labels[j] == p.target.ignore) continue;
+    const T tx = static_cast<T>(run.start + j * run.step);
     const T* v = at.blend_pixel(p.k, ty, tx);
     log_sum[j] = log_sum_exp(v, p.padded);
     loss += pixel_loss(v, p.k, labels[j], log_sum[j], p.target);
@@ -154,18 +147,17 @@ double exact_loss(const Problem<T>& p, Corners<T>& at, T ty, const ColumnRun& ru
 }
 
 template <class T>
-double interval_loss(const Problem<T>& p, std::int64_t image, std::int64_t y, Corners<T>& at,
-                     T* log_sum) {
+double interval_loss(const Problem<T>& p, std::int64_t image, std::int64_t y, T* log_sum) {
+  Corners<T> at(p.padded);
   double sum = 0;
   for (std::int64_t i = 0; i < p.w; ++i) {
-    const auto source = static_cast<std::size_t>(i), row = static_cast<std::size_t>(y);
-    if (p.run_starts[source] == p.run_starts[source + 1]) continue;
+    if (p.run_starts[i] == p.run_starts[i + 1]) continue;
     at.move_to(p, image, y, i);
-    for (std::size_t o = p.row_starts[row]; o < p.row_starts[row + 1]; ++o) {
+    for (std::int64_t o = p.row_starts[y]; o < p.row_starts[y + 1]; ++o) {
       const T ty = static_cast<T>(p.rows[o].t);
-      for (std::size_t r = p.run_starts[source]; r < p.run_starts[source + 1]; ++r) {
+      for (std::int64_t r = p.run_starts[i]; r < p.run_starts[i + 1]; ++r) {
         const ColumnRun& run = p.runs[r];
-        const std::int64_t pixel = (image * p.oh + static_cast<std::int64_t>(o)) * p.ow + run.begin;
+        const std::int64_t pixel = (image * p.oh + o) * p.ow + run.begin;
         std::fill_n(log_sum + pixel, run.count, T(0));
         if (all_ignored(p, p.labels + pixel, run.count)) continue;
         sum += at.gentle && run.count > 1
@@ -179,14 +171,9 @@ double interval_loss(const Problem<T>& p, std::int64_t image, std::int64_t y, Co
 
 template <class T>
 double upsampled_loss(const Problem<T>& p, T* log_sum) {
-  std::vector<double> partial(static_cast<std::size_t>(p.n * p.h));
-  parallel_for(p.n * p.h, 1, [&](std::int64_t begin, std::int64_t end) {
-    Corners<T> corners(p.padded);
-    for (std::int64_t t = begin; t < end; ++t) {
-      partial[static_cast<std::size_t>(t)] = interval_loss(p, t / p.h, t % p.h, corners, log_sum);
-    }
+  return sum_of_chunks(p.n * p.h, 1, [&](std::int64_t t, std::int64_t) {
+    return interval_loss(p, t / p.h, t % p.h, log_sum);
   });
-  return sum_in_order(partial);
 }
 
 // Gradients of the corners of a cell, [padded] each; a1 is a0 and b1 is b0 at the right border.
@@ -214,11 +201,11 @@ void weigh_run(const Problem<T>& p, const ColumnRun& run, T ty, const std::int32
   for (std::int64_t j = 0; j < kRunPixels; ++j) {
     T q = 0;
     const T tx = start + static_cast<T>(j) * step;
-    if (j < run.count && labels[j] != p.ignore) {
-      const double hot = static_cast<double>(p.target.hot[static_cast<std::size_t>(labels[j])]);
+    if (j < run.count && labels[j] != p.target.ignore) {
+      const double hot = p.target.hot[labels[j]];
       q = static_cast<T>(scale * (hot + p.target.smooth_sum)) * cpu::exp(top - log_sum[j]);
       g.add(labels[j], ty, tx, -static_cast<T>(scale * hot));
-      const auto y = static_cast<double>(ty), x = static_cast<double>(tx);
+      const double y = ty, x = tx;
       smooth[0] -= scale * (1 - y) * (1 - x);
       smooth[1] -= scale * (1 - y) * x;
       smooth[2] -= scale * y * (1 - x);
@@ -234,10 +221,9 @@ void exact_gradient(const Problem<T>& p, Corners<T>& at, T ty, const ColumnRun& 
                     const std::int32_t* labels, const T* log_sum, double scale,
                     const CornerGradients<T>& g) {
   for (std::int64_t j = 0; j < run.count; ++j) {
-    if (labels[j] == p.ignore) continue;
-    const T tx = static_cast<T>(run.start + static_cast<double>(j) * run.step);
-    T* v = at.pixel.data();
-    at.blend_pixel(p.k, ty, tx);
+    if (labels[j] == p.target.ignore) continue;
+    const T tx = static_cast<T>(run.start + j * run.step);
+    T* v = at.blend_pixel(p.k, ty, tx);
     pixel_gradient(v, p.k, labels[j], log_sum[j], p.target, scale, v);
     for (std::int64_t c = 0; c < p.k; ++c) g.add(c, ty, tx, v[c]);
   }
@@ -250,21 +236,20 @@ struct Scratch {
   std::vector<T> upper, lower;  // gradients of source rows y and y + 1, [w, padded]
   std::vector<WeightedRun<T>> runs;
   explicit Scratch(const Problem<T>& p)
-      : corners(p.padded), upper(static_cast<std::size_t>(p.w * p.padded)), lower(upper.size()) {}
+      : corners(p.padded), upper(p.w * p.padded), lower(upper.size()) {}
 };
 
 // Adds the gradient of the cell's pixels.
 template <class T>
 void cell_gradient(const Problem<T>& p, std::int64_t image, std::int64_t y, std::int64_t i,
                    const T* log_sum, double scale, Scratch<T>& s, const CornerGradients<T>& g) {
-  const auto source = static_cast<std::size_t>(i), row = static_cast<std::size_t>(y);
   double smooth[4] = {};
   s.runs.clear();
-  for (std::size_t o = p.row_starts[row]; o < p.row_starts[row + 1]; ++o) {
+  for (std::int64_t o = p.row_starts[y]; o < p.row_starts[y + 1]; ++o) {
     const T ty = static_cast<T>(p.rows[o].t);
-    for (std::size_t r = p.run_starts[source]; r < p.run_starts[source + 1]; ++r) {
+    for (std::int64_t r = p.run_starts[i]; r < p.run_starts[i + 1]; ++r) {
       const ColumnRun& run = p.runs[r];
-      const std::int64_t pixel = (image * p.oh + static_cast<std::int64_t>(o)) * p.ow + run.begin;
+      const std::int64_t pixel = (image * p.oh + o) * p.ow + run.begin;
       const std::int32_t* labels = p.labels + pixel;
       if (all_ignored(p, labels, run.count)) continue;
       if (!s.corners.gentle || run.count == 1) {
@@ -340,17 +325,12 @@ CrossEntropyResult CpuBackend::upsample_cross_entropy(const Tensor& logits, cons
                                                       const CrossEntropyOptions& o) {
   const std::int64_t k = logits.dim(3);
   OpScope scope("upsample_cross_entropy", loss_flops(labels, k),
-                static_cast<double>(logits.nbytes() + 2 * labels.nbytes()));
-  return dispatch_float(logits.dtype(), "upsample_cross_entropy", [&](auto zero) {
-    using T = decltype(zero);
-    const double normaliser =
-        check_labels<T>(labels.data<std::int32_t>(), labels.numel(), k, weights, o);
-    const Target<T> target(k, weights, o);
-    Tensor log_sum = Tensor::empty(labels.shape(), logits.dtype(), logits.device());
-    const double sum =
-        upsampled_loss(Problem<T>(logits, labels, target, o.ignore_label), log_sum.data<T>());
-    return CrossEntropyResult{Tensor::scalar(sum / normaliser, logits.dtype(), logits.device()),
-                              log_sum, Tensor::scalar(normaliser, DType::f64)};
+                logits.nbytes() + 2 * labels.nbytes());
+  return dispatch_float(logits.dtype(), "upsample_cross_entropy", [&]<class T>(T) {
+    const Target<T> target(labels, k, weights, o);
+    Tensor log_sum = Tensor::empty(labels.shape(), logits.dtype());
+    const Problem<T> problem(logits, labels, target);
+    return target.result(upsampled_loss(problem, log_sum.data<T>()), log_sum);
   });
 }
 
@@ -361,13 +341,11 @@ Tensor CpuBackend::upsample_cross_entropy_backward(const Tensor& logits, const T
                                                    const Tensor& dloss) {
   const std::int64_t k = logits.dim(3);
   OpScope scope("upsample_cross_entropy_backward", 2 * loss_flops(labels, k),
-                static_cast<double>(2 * logits.nbytes() + 2 * labels.nbytes()));
+                2 * logits.nbytes() + 2 * labels.nbytes());
   Tensor dlogits = Tensor::empty(logits.shape(), logits.dtype(), logits.device());
-  dispatch_float(logits.dtype(), "upsample_cross_entropy_backward", [&](auto zero) {
-    using T = decltype(zero);
-    check_labels<T>(labels.data<std::int32_t>(), labels.numel(), k, weights, o);
-    const Target<T> target(k, weights, o);
-    upsampled_gradient(Problem<T>(logits, labels, target, o.ignore_label), r.log_sum.data<T>(),
+  dispatch_float(logits.dtype(), "upsample_cross_entropy_backward", [&]<class T>(T) {
+    const Target<T> target(labels, k, weights, o);
+    upsampled_gradient(Problem<T>(logits, labels, target), r.log_sum.data<T>(),
                        dloss.item() / r.normaliser.item(), dlogits.data<T>());
   });
   return dlogits;

@@ -117,30 +117,14 @@ bool make_cell(const T* a0, const T* a1, const T* b0, const T* b1, std::int64_t 
   return steep <= T(kGentle);
 }
 
-// v [k] = the corners' logits blended at (ty, tx).
+// sums[j] = sum over classes of e^(v(row, first + j distance) - top) for the 8 pixels of a run.
+// `work` [2, padded] holds E and R: in one loop the exponentials would drive the sums out of
+// registers.
 template <class T>
-inline void blend_corners(const T* a0, const T* a1, const T* b0, const T* b1, std::int64_t k, T ty,
-                          T tx, T* v) {
-  const T w00 = (T(1) - ty) * (T(1) - tx), w01 = (T(1) - ty) * tx, w10 = ty * (T(1) - tx);
-  const T w11 = ty * tx;
-#pragma omp simd
-  for (std::int64_t c = 0; c < k; ++c) {
-    v[c] = (w00 * a0[c] + w01 * a1[c]) + (w10 * b0[c] + w11 * b1[c]);
-  }
-}
-
-// Pixels of one output row of a cell: at row ty, columns start, start + step, ...
-template <class T>
-struct Run {
-  T ty, start, step;
-};
-
-// sums[j] = sum over classes of e^(v(ty, start + j step) - top) for the 8 pixels of a run. `work`
-// [2, padded] holds E and R: in one loop the exponentials would drive the sums out of registers.
-template <class T>
-inline void run_sums(const T* cell, std::int64_t padded, const Run<T>& run, T* work, T* sums) {
+inline void run_sums(const T* cell, std::int64_t padded, T row, T first, T distance, T* work,
+                     T* sums) {
   const T *p = cell, *q = p + padded, *d = q + padded, *x = d + padded;
-  const Vec<T> ty = splat(run.ty), start = splat(run.start), step = splat(run.step);
+  const Vec<T> ty = splat(row), start = splat(first), step = splat(distance);
   for (std::int64_t c = 0; c < padded; c += kLanes<T>) {
     const Vec<T> slope = load(d + c) + ty * load(x + c);
     Vec<T> e[2] = {load(p + c) + ty * load(q + c) + start * slope, step * slope};
