@@ -30,50 +30,48 @@ CachingAllocator::~CachingAllocator() {
   trim();
 }
 
-CachingAllocator::Block* CachingAllocator::find(std::size_t bytes, bool small, bool any) {
+CachingAllocator::Blocks::iterator CachingAllocator::find(std::size_t bytes, bool small, bool any) {
   FreeList& free = free_[{current_, small}];
-  Block key{nullptr, bytes, current_, true, small, nullptr};
-  const auto found = free.lower_bound(&key);
-  if (found == free.end()) return nullptr;
-  Block* block = *found;
+  const auto found = free.lower_bound({bytes, nullptr});
+  if (found == free.end()) return blocks_.end();
   // A much larger block is kept for what needs it.
-  if (!any && !small && bytes >= kMiddle && block->bytes > bytes + bytes / 4 + kMiddleSegment)
-    return nullptr;
+  if (!any && !small && bytes >= kMiddle && found->first > bytes + bytes / 4 + kMiddleSegment)
+    return blocks_.end();
+  const auto block = blocks_.find(found->second);
   free.erase(found);
   return block;
 }
 
-CachingAllocator::Block* CachingAllocator::grow(std::size_t bytes, bool small) {
+CachingAllocator::Blocks::iterator CachingAllocator::grow(std::size_t bytes, bool small) {
   const std::size_t size = small              ? kSmallSegment
                            : bytes <= kMiddle ? kMiddleSegment
                                               : round_up(bytes, kPage);
-  void* segment = source_->take(size);
+  auto segment = static_cast<Address>(source_->take(size));
   if (segment == nullptr) {
     trim();
-    segment = source_->take(size);
+    segment = static_cast<Address>(source_->take(size));
   }
-  if (segment == nullptr) return nullptr;
+  if (segment == nullptr) return blocks_.end();
   stats_.reserved += size;
-  return new Block{static_cast<std::byte*>(segment), size, current_, true, small, segment};
+  return blocks_.insert({segment, {size, current_, true, small, segment}}).first;
 }
 
 // Cuts what `block` has beyond `bytes` off as a free block.
-void CachingAllocator::split(Block* block, std::size_t bytes) {
-  const std::size_t rest = block->bytes - bytes;
-  if (rest < (block->small ? kGrain : kSmall)) return;
-  auto* tail = new Block{block->begin + bytes, rest,           block->pool, true,
-                         block->small,         block->segment, block,       block->after};
-  if (block->after != nullptr) block->after->before = tail;
-  block->after = tail;
-  block->bytes = bytes;
-  list(*tail).insert(tail);
+void CachingAllocator::split(Blocks::iterator block, std::size_t bytes) {
+  Block tail = block->second;
+  tail.bytes -= bytes;
+  if (tail.bytes < (tail.small ? kGrain : kSmall)) return;
+  block->second.bytes = bytes;
+  blocks_.insert({block->first + bytes, tail});
+  list(tail).insert({tail.bytes, block->first + bytes});
 }
 
-CachingAllocator::Block* CachingAllocator::join(Block* left, Block* right) {
-  left->bytes += right->bytes;
-  left->after = right->after;
-  if (right->after != nullptr) right->after->before = left;
-  delete right;
+// Neither may be listed afterwards.
+CachingAllocator::Blocks::iterator CachingAllocator::join(Blocks::iterator left,
+                                                          Blocks::iterator right) {
+  for (const auto& [address, block] : {*left, *right}) list(block).erase({block.bytes, address});
+  left->second.bytes += right->second.bytes;
+  blocks_.erase(right);
   return left;
 }
 
@@ -81,47 +79,41 @@ void* CachingAllocator::allocate(std::size_t bytes) {
   const std::size_t size = round_up(std::max<std::size_t>(bytes, 1), kGrain);
   const bool small = size <= kSmall;
   const std::scoped_lock lock(mutex_);
-  Block* block = find(size, small);
-  if (block == nullptr) block = grow(size, small);
-  if (block == nullptr) block = find(size, small, true);
-  if (block == nullptr) {
+  auto found = find(size, small);
+  if (found == blocks_.end()) found = grow(size, small);
+  if (found == blocks_.end()) found = find(size, small, true);
+  if (found == blocks_.end()) {
     throw OutOfMemory(fmt::format(
         "out of memory on the GPU: {} MiB wanted, {} MiB in use by tensors, {} MiB reserved, of "
         "{} MiB in all; lower the batch or the image size, or use --precision bf16 or --recompute",
         (bytes + (1 << 20) - 1) >> 20, stats_.live >> 20, stats_.reserved >> 20,
         source_->total() >> 20));
   }
-  split(block, size);
-  block->free = false;
-  used_[block->begin] = block;
-  stats_.live += block->bytes;
+  split(found, size);
+  found->second.free = false;
+  stats_.live += found->second.bytes;
   stats_.peak = std::max(stats_.peak, stats_.live);
-  source_->opened(block->begin, bytes);
-  return block->begin;
+  source_->opened(found->first, bytes);
+  return found->first;
 }
 
 void CachingAllocator::release(void* memory) {
   const std::scoped_lock lock(mutex_);
-  const auto found = used_.find(memory);
-  check(found != used_.end(), "a block was released that is not in use");
-  Block* block = found->second;
-  used_.erase(found);
-  stats_.live -= block->bytes;
+  auto at = blocks_.find(static_cast<Address>(memory));
+  check(at != blocks_.end() && !at->second.free, "a block was released that is not in use");
+  Block& block = at->second;
+  stats_.live -= block.bytes;
   // What a graph does in its memory it does again in every replay.
-  if (block->pool == 0) source_->closed(block->begin, block->bytes);
-  block->free = true;
-  if (dropped_.count(block->pool) != 0) block->pool = 0;
-  for (Block* next = block->after; next != nullptr && next->free && next->pool == block->pool;
-       next = block->after) {
-    list(*next).erase(next);
-    join(block, next);
-  }
-  if (Block* before = block->before;
-      before != nullptr && before->free && before->pool == block->pool) {
-    list(*before).erase(before);
-    block = join(before, block);
-  }
-  list(*block).insert(block);
+  if (block.pool == 0) source_->closed(memory, block.bytes);
+  block.free = true;
+  if (dropped_.count(block.pool) != 0) block.pool = 0;
+  const auto joins = [&](const Block& b) {
+    return b.free && b.pool == block.pool && b.segment == block.segment;
+  };
+  if (const auto after = std::next(at); after != blocks_.end() && joins(after->second))
+    join(at, after);
+  if (at != blocks_.begin() && joins(std::prev(at)->second)) at = join(std::prev(at), at);
+  list(at->second).insert({at->second.bytes, at->first});
 }
 
 MemoryStats CachingAllocator::stats() const {
@@ -154,30 +146,25 @@ void CachingAllocator::drop_pool(Pool pool) {
   const std::scoped_lock lock(mutex_);
   dropped_.insert(pool);
   for (const bool small : {false, true}) {
-    const FreeList blocks = std::move(free_[{pool, small}]);
+    FreeList& blocks = free_[{pool, small}];
+    for (const auto& [bytes, address] : blocks) blocks_.at(address).pool = 0;
+    free_[{0, small}].merge(blocks);
     free_.erase({pool, small});
-    for (Block* block : blocks) {
-      block->pool = 0;
-      list(*block).insert(block);
-    }
   }
 }
 
 void CachingAllocator::trim() {
-  for (auto& [key, blocks] : free_) {
+  for (auto next = blocks_.begin(); next != blocks_.end();) {
+    const auto at = next++;
+    const auto& [address, block] = *at;
+    const bool whole = address == block.segment &&
+                       (next == blocks_.end() || next->second.segment != block.segment);
     // A graph's pool stays: its kernels write there although no tensor does.
-    if (key.first != 0) continue;
-    for (auto at = blocks.begin(); at != blocks.end();) {
-      Block* block = *at;
-      if (block->before != nullptr || block->after != nullptr) {
-        ++at;
-        continue;
-      }
-      at = blocks.erase(at);
-      source_->give(block->segment);
-      stats_.reserved -= block->bytes;
-      delete block;
-    }
+    if (!whole || !block.free || block.pool != 0) continue;
+    list(block).erase({block.bytes, address});
+    source_->give(block.segment);
+    stats_.reserved -= block.bytes;
+    blocks_.erase(at);
   }
 }
 

@@ -11,7 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
-#include <unordered_map>
+#include <utility>
 
 #include "tensor/storage.h"
 
@@ -52,26 +52,21 @@ class CachingAllocator {
   void drop_pool(Pool pool);
 
  private:
+  using Address = std::byte*;
   struct Block {
-    std::byte* begin;
     std::size_t bytes;
     Pool pool;
     bool free, small;
-    void* segment;
-    Block *before = nullptr, *after = nullptr;  // neighbours in the segment
+    Address segment;
   };
-  struct BySize {
-    bool operator()(const Block* a, const Block* b) const {
-      return a->bytes != b->bytes ? a->bytes < b->bytes : a->begin < b->begin;
-    }
-  };
-  using FreeList = std::set<Block*, BySize>;
+  using Blocks = std::map<Address, Block>;
+  using FreeList = std::set<std::pair<std::size_t, Address>>;
 
-  // A free block; `any`: also one that is much too large.
-  Block* find(std::size_t bytes, bool small, bool any = false);
-  Block* grow(std::size_t bytes, bool small);
-  void split(Block* block, std::size_t bytes);
-  Block* join(Block* left, Block* right);
+  // A free block, taken off its list, or end(); `any`: also one that is much too large.
+  Blocks::iterator find(std::size_t bytes, bool small, bool any = false);
+  Blocks::iterator grow(std::size_t bytes, bool small);
+  void split(Blocks::iterator block, std::size_t bytes);
+  Blocks::iterator join(Blocks::iterator left, Blocks::iterator right);
   void trim();
   FreeList& list(const Block& b) { return free_[{b.pool, b.small}]; }
 
@@ -80,8 +75,8 @@ class CachingAllocator {
   MemoryStats stats_;
   Pool current_ = 0, newest_ = 0;
   std::set<Pool> dropped_;
+  Blocks blocks_;  // free or in use; neighbours in a segment follow one another
   std::map<std::pair<Pool, bool>, FreeList> free_;
-  std::unordered_map<void*, Block*> used_;
 };
 
 }  // namespace nextgrad::cuda

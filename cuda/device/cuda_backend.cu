@@ -1,7 +1,5 @@
 // The device itself: memory, transfers, waiting, what it can do at most.
 #include "cuda/device/cuda_backend.h"
-
-#include "cuda/device/allocator.h"
 #include "cuda/device/gemm.h"
 #include "cuda/device/transfer.h"
 
@@ -123,14 +121,6 @@ void* CudaBackend::allocate(std::size_t bytes) {
 void CudaBackend::release(void* block, std::size_t) {
   statistics_.drop(block);
   allocator_->release(block);
-}
-
-MemoryStats CudaBackend::memory() const {
-  return allocator_->stats();
-}
-
-void CudaBackend::reset_peak() {
-  allocator_->reset_peak();
 }
 
 void CudaBackend::empty_cache() {

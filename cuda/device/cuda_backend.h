@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "cuda/device/allocator.h"
 #include "cuda/device/produced_statistics.h"
 #include "cuda/kit/dispatch.h"
 #include "cuda/kit/launch.h"
@@ -21,7 +22,6 @@
 
 namespace nextgrad::cuda {
 
-class CachingAllocator;
 class Gemm;
 class TransferBuffers;
 
@@ -54,8 +54,8 @@ class CudaBackend final : public Backend {
   Device device() const override { return {Device::Kind::cuda, index_}; }
   void* allocate(std::size_t bytes) override;
   void release(void* block, std::size_t bytes) override;
-  MemoryStats memory() const override;
-  void reset_peak() override;
+  MemoryStats memory() const override { return allocator_->stats(); }
+  void reset_peak() override { allocator_->reset_peak(); }
   void empty_cache() override;
   void upload(void* destination, const void* host, std::size_t bytes) override;
   void download(void* host, const void* source, std::size_t bytes) override;

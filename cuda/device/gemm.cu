@@ -152,18 +152,15 @@ Gemm::~Gemm() {
 }
 
 Gemm::Plan& Gemm::plan(const Product& p) {
-  Key key{p,
-          f32_products,
-          {alignment_of(p.a), alignment_of(p.b), alignment_of(p.c), alignment_of(p.bias)}};
+  Key key{p, tf32, {alignment_of(p.a), alignment_of(p.b), alignment_of(p.c), alignment_of(p.bias)}};
   key.product.a = key.product.b = key.product.bias = key.product.c = nullptr;
   std::unique_ptr<Plan>& slot = plans_[key];
   if (slot) return *slot;
   auto plan = std::make_unique<Plan>();
   const bool twice = p.in == DType::f64;
-  const auto compute = twice ? CUBLAS_COMPUTE_64F
-                       : p.in == DType::f32 && f32_products == F32Products::tf32
-                           ? CUBLAS_COMPUTE_32F_FAST_TF32
-                           : CUBLAS_COMPUTE_32F;
+  const auto compute = twice                        ? CUBLAS_COMPUTE_64F
+                       : p.in == DType::f32 && tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                                    : CUBLAS_COMPUTE_32F;
   lt_check(cublasLtMatmulDescCreate(&plan->product, compute, twice ? CUDA_R_64F : CUDA_R_32F),
            "describing a product");
   const auto describe = [&](cublasLtMatmulDescAttributes_t which, const auto& value) {

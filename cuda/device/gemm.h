@@ -12,9 +12,6 @@
 
 namespace nextgrad::cuda {
 
-// How f32 products are computed: as such, or on tensor cores from inputs rounded to 10 bits (TF32).
-enum class F32Products { f32, tf32 };
-
 // A product of row-major matrices, or of `batch` of them at a time:
 // C [m, n] = op(A) op(B) (+ bias [n] in each row), op(A) [m, k], op(B) [k, n].
 // A and B have dtype `in`, C `out`: f32, f64, bf16; bf16 gives bf16 or f32. Accumulates in f32
@@ -41,13 +38,13 @@ class Gemm {
   Gemm& operator=(const Gemm&) = delete;
 
   void run(Product p);
-  F32Products f32_products = F32Products::f32;
+  bool tf32 = false;  // f32 products on tensor cores, from inputs rounded to 10 bits
 
  private:
   struct Plan;        // descriptors and the algorithm for one kind of product
   struct Key {        // what tells kinds apart
     Product product;  // without addresses
-    F32Products f32_products;
+    bool tf32;
     std::array<std::uint32_t, 4> alignments;  // of A, B, C and the bias
     auto operator<=>(const Key&) const = default;
   };

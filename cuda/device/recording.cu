@@ -1,5 +1,4 @@
 // Recordings: CUDA graphs captured from the stream.
-#include "cuda/device/allocator.h"
 #include "cuda/device/cuda_backend.h"
 #include "cuda/device/gemm.h"
 #include "cuda/device/transfer.h"
@@ -81,7 +80,7 @@ std::unique_ptr<Transfer> CudaBackend::send(const Tensor& host) {
 }
 
 void CudaBackend::allow_tf32(bool yes) {
-  gemm_->f32_products = yes ? F32Products::tf32 : F32Products::f32;
+  gemm_->tf32 = yes;
 }
 
 }  // namespace nextgrad::cuda

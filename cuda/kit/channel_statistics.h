@@ -19,16 +19,14 @@ struct Moments {
   C shift[N], sum[2 * N] = {};
 
   __device__ __forceinline__ explicit Moments(const C (&shift_)[N]) {
-#pragma unroll
-    for (int i = 0; i < N; ++i) shift[i] = shift_[i];
+    unroll<N>([&](int i) { shift[i] = shift_[i]; });
   }
   __device__ __forceinline__ void add(const C (&x)[N]) {
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
+    unroll<N>([&](int i) {
       const C d = x[i] - shift[i];
       sum[i] += d;
       sum[N + i] += d * d;
-    }
+    });
   }
   __device__ __forceinline__ void leave(const ChannelPlan& p, const ChannelPlace<N>& place,
                                         C* partials) {
@@ -36,12 +34,11 @@ struct Moments {
     if (threadIdx.y != 0 || !place.inside) return;
     const C n = static_cast<C>(place.last - place.first);
     C* to = partials + std::int64_t{blockIdx.x} * 2 * p.c + place.channel;
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
+    unroll<N>([&](int i) {
       const C mean = sum[i] / n, m2 = sum[N + i] - sum[i] * mean;
       to[i] = shift[i] + mean;
       to[p.c + i] = m2 > 0 || m2 != m2 ? m2 : C(0);
-    }
+    });
   }
 };
 

@@ -89,17 +89,15 @@ __device__ __forceinline__ void combine_rows(T (&value)[M], T* shared, Op op = {
   const int threads = static_cast<int>(blockDim.x * blockDim.y);
   const int at = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
   const int y = static_cast<int>(threadIdx.y);
-#pragma unroll
-  for (int i = 0; i < M; ++i) shared[i * threads + at] = value[i];
+  unroll<M>([&](int i) { shared[i * threads + at] = value[i]; });
   for (int n = static_cast<int>(blockDim.y); n > 1;) {
     const int half = (n + 1) / 2;
     __syncthreads();
     if (y + half < n) {
-#pragma unroll
-      for (int i = 0; i < M; ++i) {
+      unroll<M>([&](int i) {
         value[i] = op(value[i], shared[i * threads + at + half * static_cast<int>(blockDim.x)]);
         shared[i * threads + at] = value[i];
-      }
+      });
     }
     n = half;
   }
@@ -114,8 +112,7 @@ __device__ __forceinline__ void leave_sums(const ChannelPlan& p, const ChannelPl
   combine_rows(sum, shared_memory<C>());
   if (threadIdx.y != 0 || !place.inside) return;
   C* to = partials + std::int64_t{blockIdx.x} * (M / N) * p.c + place.channel;
-#pragma unroll
-  for (int i = 0; i < M; ++i) to[i / N * p.c + i % N] = sum[i];
+  unroll<M>([&](int i) { to[i / N * p.c + i % N] = sum[i]; });
 }
 
 }  // namespace nextgrad::cuda

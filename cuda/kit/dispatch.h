@@ -12,19 +12,12 @@
 
 namespace nextgrad::cuda {
 
-// Calls fn<T>() or fn(T{}) with the C++ type of activations: f32, f64 or bf16; throws for the
-// others.
+// Calls fn<T>() with the C++ type of activations: f32, f64 or bf16; throws for the others.
 template <class Fn>
 decltype(auto) dispatch_activation(DType dtype, const char* op, Fn&& fn) {
-  const auto call = [&](auto zero) -> decltype(auto) {
-    if constexpr (requires { fn.template operator()<decltype(zero)>(); })
-      return fn.template operator()<decltype(zero)>();
-    else
-      return fn(zero);
-  };
-  if (dtype == DType::f32) return call(float{});
-  if (dtype == DType::f64) return call(double{});
-  if (dtype == DType::bf16) return call(bfloat16{});
+  if (dtype == DType::f32) return fn.template operator()<float>();
+  if (dtype == DType::f64) return fn.template operator()<double>();
+  if (dtype == DType::bf16) return fn.template operator()<bfloat16>();
   fail("{}: computes in f32, f64 or bf16, got {}; convert with to()", op, name_of(dtype));
 }
 

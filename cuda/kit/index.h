@@ -61,11 +61,4 @@ __device__ __forceinline__ void for_each_pack(const RowWork& work, Fn&& fn) {
   }
 }
 
-// The widest pack that divides `channels` and that the tensors' addresses allow: kPack<T> or 1.
-template <class T, class... Tensors>
-int pack_of(std::int64_t channels, const Tensors&... tensors) {
-  const bool aligned = ((reinterpret_cast<std::uintptr_t>(tensors.raw()) % 16 == 0) && ...);
-  return aligned && channels % kPack<T> == 0 ? kPack<T> : 1;
-}
-
 }  // namespace nextgrad::cuda

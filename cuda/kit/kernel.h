@@ -48,6 +48,19 @@ __device__ __forceinline__ T narrow(From x) {
   }
 }
 
+// Calls fn(i) for i = 0 to N - 1, or fn(i, j, ...) for all places of N x Rest..., unrolled: what it
+// indexes can stay in registers.
+template <int N, int... Rest, class Fn>
+__device__ __forceinline__ void unroll(Fn&& fn) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    if constexpr (sizeof...(Rest) == 0)
+      fn(i);
+    else
+      unroll<Rest...>([&](auto... rest) { fn(i, rest...); });
+  }
+}
+
 // N numbers that are read and written as one; N * sizeof(T) is 2 to 16 bytes and the address a
 // multiple of it.
 template <class T, int N>
@@ -72,14 +85,12 @@ __device__ __forceinline__ Pack<T, N> load_pack(const T* from) {
 template <int N, class T>
 __device__ __forceinline__ void load(const T* from, Compute<T> (&to)[N]) {
   const Pack<T, N> pack = load_pack<N>(from);
-#pragma unroll
-  for (int i = 0; i < N; ++i) to[i] = widen(pack.at[i]);
+  unroll<N>([&](int i) { to[i] = widen(pack.at[i]); });
 }
 template <int N, class T>
 __device__ __forceinline__ void store(T* to, const Compute<T> (&from)[N]) {
   Pack<T, N> pack;
-#pragma unroll
-  for (int i = 0; i < N; ++i) pack.at[i] = narrow<T>(from[i]);
+  unroll<N>([&](int i) { pack.at[i] = narrow<T>(from[i]); });
 #ifdef NEXTGRAD_EMULATE_CUDA
   emulation::note_access(to, sizeof pack);
   std::memcpy(static_cast<void*>(to), &pack, sizeof pack);
@@ -151,29 +162,30 @@ __device__ __forceinline__ T block_reduce(T value, T* scratch, Op op = {}) {
   return value;
 }
 
-// Of tensors whose blocks begin at first_block[i], the one that a block works for.
-__device__ __forceinline__ int owner_of(int block, const int* first_block, int tensors) {
-  int low = 0, high = tensors;  // the last whose first block is not after this one
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (first_block[middle] <= block ? low : high) = middle;
-  }
-  return low;
-}
+// Items that one launch works on, as a kernel's argument: blocks from first_block[i] on are those
+// of item i.
+template <class Item, int Most>
+struct BlockTable {
+  Item of[Most];
+  int first_block[Most];
+  int items, blocks;
 
-// One name for float and double.
-template <class T>
-__device__ __forceinline__ T exponential(T x) {
-  return std::exp(x);
-}
-template <class T>
-__device__ __forceinline__ T logarithm(T x) {
-  return std::log(x);
-}
-template <class T>
-__device__ __forceinline__ T square_root(T x) {
-  return std::sqrt(x);
-}
+  bool full() const { return items == Most; }
+  void add(const Item& item, std::int64_t its_blocks) {
+    first_block[items] = blocks;
+    of[items++] = item;
+    blocks += static_cast<int>(its_blocks);
+  }
+  // The item that a block works for.
+  __device__ __forceinline__ int owner_of(int block) const {
+    int low = 0, high = items;  // the last whose first block is not after this one
+    while (high - low > 1) {
+      const int middle = (low + high) / 2;
+      (first_block[middle] <= block ? low : high) = middle;
+    }
+    return low;
+  }
+};
 
 // GELU by the error function (Hendrycks and Gimpel, 2016), and its slope.
 template <class T>

@@ -84,14 +84,13 @@ __global__ void make_patches(const T* x, T* patches, PatchWork p, int first, int
     if constexpr (Whole) {
       if (from != nullptr) load<N>(from + c, pack);
     } else {
-#pragma unroll
-      for (int k = 0; k < N; ++k) {
+      unroll<N>([&](int k) {
         if (from != nullptr) pack[k] = widen(from[c]);
         if (++c == p.depth) {
           c = 0;
           from = tap_of(x, p, image, oy, ox, ++tap);
         }
-      }
+      });
     }
     store<N>(patches + i * N, pack);
   }
@@ -118,8 +117,7 @@ __global__ void gather_patches(const T* gradients, T* dx, PatchWork p, int first
         const std::int64_t row = (static_cast<std::int64_t>(image) * p.oh + oy) * p.ow + ox;
         Compute<T> g[N];
         load<N>(gradients + row * p.size + (ky * p.k.kw + kx) * p.depth + c, g);
-#pragma unroll
-        for (int k = 0; k < N; ++k) sum[k] += g[k];
+        unroll<N>([&](int k) { sum[k] += g[k]; });
       }
     }
     store<N>(dx + (static_cast<std::int64_t>(first) + local) * p.in + p.channel + c, sum);

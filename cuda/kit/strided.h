@@ -43,11 +43,9 @@ struct Walk {
       }
       const std::int64_t index = i - rest * extent[a];
       i = rest;
-#pragma unroll
-      for (int k = 0; k < K; ++k) result.of[k] += index * stride[k][a];
+      unroll<K>([&](int k) { result.of[k] += index * stride[k][a]; });
     }
-#pragma unroll
-    for (int k = 0; k < K; ++k) result.of[k] += i * stride[k][0];
+    unroll<K>([&](int k) { result.of[k] += i * stride[k][0]; });
     return result;
   }
 };

@@ -39,8 +39,7 @@ __global__ void sum_rows(const T* x, ChannelPlan p, Compute<T>* partials) {
   Compute<T> v[N], sum[N] = {};
   place.for_rows(p, [&](std::int64_t at) {
     load<N>(x + at, v);
-#pragma unroll
-    for (int i = 0; i < N; ++i) sum[i] += v[i];
+    unroll<N>([&](int i) { sum[i] += v[i]; });
   });
   leave_sums(p, place, sum, partials);
 }

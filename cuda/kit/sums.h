@@ -16,14 +16,13 @@ template <int K, class T>
 __device__ __forceinline__ void column_totals(const T* partials, std::int64_t n, std::int64_t pitch,
                                               std::int64_t columns, std::int64_t column,
                                               double (&total)[K]) {
-#pragma unroll
-  for (int k = 0; k < K; ++k) total[k] = 0;
+  unroll<K>([&](int k) { total[k] = 0; });
   if (column < columns) {
 #pragma unroll 4
     for (std::int64_t j = threadIdx.y; j < n; j += blockDim.y) {
-#pragma unroll
-      for (int k = 0; k < K; ++k)
+      unroll<K>([&](int k) {
         total[k] += static_cast<double>(partials[j * pitch + k * columns + column]);
+      });
     }
   }
   combine_rows(total, shared_memory<double>());

@@ -81,4 +81,21 @@ __device__ __forceinline__ Readers readers_of(const Axis& a, std::int64_t y) {
           y == a.in - 1 ? a.out : first_from(a, (y + 1) * a.whole)};
 }
 
+// A bilinear resize of x [n, h, w, k] to [n, oh, ow, k], for kernels that work by cells.
+struct UpsampleShape {
+  std::int64_t n, h, w, oh, ow;
+  int k;
+  Axis rows, columns;
+
+  UpsampleShape(const Tensor& x, std::int64_t oh_, std::int64_t ow_)
+      : n(x.dim(0)),
+        h(x.dim(1)),
+        w(x.dim(2)),
+        oh(oh_),
+        ow(ow_),
+        k(static_cast<int>(x.dim(3))),
+        rows(axis_of(h, oh, Resize::bilinear)),
+        columns(axis_of(w, ow, Resize::bilinear)) {}
+};
+
 }  // namespace nextgrad::cuda

@@ -110,27 +110,25 @@ __global__ void window_weight_gradient(DepthwiseShape s, int groups, const T* __
     const Place at = place(p, s.oh, s.ow, 1, 0);
     const C g = widen(dy[p * s.c + c]);
     const T* image = x + at.image * s.h * s.w * s.c + c;
-#pragma unroll
-    for (int i = 0; i < kTaps; ++i) {
+    unroll<kTaps>([&](int i) {
       const int ky = (first + i) / k.kw, kx = (first + i) % k.kw;
       const int iy = source_of<false>(at.y, ky, k.stride_h, k.pad_h, k.dilation_h, s.h);
       const int ix = source_of<false>(at.x, kx, k.stride_w, k.pad_w, k.dilation_w, s.w);
       if (first + i == taps) sum[i] += g;
       if (first + i < taps && iy >= 0 && ix >= 0)
         sum[i] += g * widen(image[(static_cast<std::int64_t>(iy) * s.w + ix) * s.c]);
-    }
+    });
     if (++run < kPixelRun) continue;
     run = 0;
-#pragma unroll
-    for (int i = 0; i < kTaps; ++i) {
+    unroll<kTaps>([&](int i) {
       total[i] += static_cast<double>(sum[i]);
       sum[i] = 0;
-    }
+    });
   }
-#pragma unroll
-  for (int i = 0; i < kTaps; ++i)
+  unroll<kTaps>([&](int i) {
     all[(i * kPixelWarps + warp) * 32 + lane] =
         static_cast<C>(total[i] + static_cast<double>(sum[i]));
+  });
   __syncthreads();
   if (c >= s.c || first + warp > taps) return;  // warp number i adds up tap number i
   C block = 0;

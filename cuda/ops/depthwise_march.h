@@ -46,15 +46,13 @@ __device__ __forceinline__ void load_run(const T* image, int h, int w, int c, in
                                          Compute<T> (&to)[Count][N]) {
   const bool inside = y >= 0 && y < h;
   const T* from = image + (static_cast<std::int64_t>(y) * w + x) * c;
-#pragma unroll
-  for (int i = 0; i < Count; ++i) {
+  unroll<Count>([&](int i) {
     if (inside && x + i >= 0 && x + i < w) {
       load<N>(from + static_cast<std::int64_t>(i) * c, to[i]);
     } else {
-#pragma unroll
-      for (int j = 0; j < N; ++j) to[i][j] = 0;
+      unroll<N>([&](int j) { to[i][j] = 0; });
     }
-  }
+  });
 }
 
 // Writes base + activation(sum + bias) of one row of a thread's outputs, and clears the sums.
@@ -62,22 +60,19 @@ template <int N, bool Gelu, class T>
 __device__ __forceinline__ void finish_run(const T* base, T* y, std::int64_t at, int c, int columns,
                                            const Compute<T> (&bias)[N],
                                            Compute<T> (&sum)[kRun][N]) {
-#pragma unroll
-  for (int p = 0; p < kRun; ++p) {
+  unroll<kRun>([&](int p) {
     if (p < columns) {
       Compute<T> out[N], below[N] = {};
       if (base != nullptr) load<N>(base + at + static_cast<std::int64_t>(p) * c, below);
-#pragma unroll
-      for (int j = 0; j < N; ++j) {
+      unroll<N>([&](int j) {
         out[j] = sum[p][j] + bias[j];
         if constexpr (Gelu) out[j] = gelu(out[j]);
         out[j] += below[j];
-      }
+      });
       store<N>(y + at + static_cast<std::int64_t>(p) * c, out);
     }
-#pragma unroll
-    for (int j = 0; j < N; ++j) sum[p][j] = 0;
-  }
+    unroll<N>([&](int j) { sum[p][j] = 0; });
+  });
 }
 
 // One thread per pack of channels and task; `flip` turns the taps round.
@@ -91,30 +86,22 @@ __global__ void __launch_bounds__(kMarchThreads, 3)
   const int channel = static_cast<int>(index % s.packs) * N;
   const MarchTask task = march_task(s, index / s.packs);
   C w[K * K][N], b[N] = {}, sum[K][kRun][N] = {};
-#pragma unroll
-  for (int t = 0; t < K * K; ++t)
-    load<N>(weight + (flip ? K * K - 1 - t : t) * s.c + channel, w[t]);
+  unroll<K * K>([&](int t) { load<N>(weight + (flip ? K * K - 1 - t : t) * s.c + channel, w[t]); });
   if (bias != nullptr) load<N>(bias + channel, b);
   const T* image = x + task.image * s.h * s.w * s.c + channel;
   const int rows = s.oh - task.y < s.rows ? s.oh - task.y : s.rows, columns = s.ow - task.x;
   for (int first = 0; first < rows + K - 1; first += K) {
-#pragma unroll
-    for (int u = 0; u < K; ++u) {
+    unroll<K>([&](int u) {
       const int in_y = task.y - s.pad_h + first + u, out = first + u - (K - 1);
       C in[kRun + K - 1][N];
       load_run<N>(image, s.h, s.w, s.c, in_y, task.x - s.pad_w, in);
-#pragma unroll
-      for (int t = 0; t < K * K; ++t) {
-#pragma unroll
-        for (int p = 0; p < kRun; ++p) {
-#pragma unroll
-          for (int j = 0; j < N; ++j) sum[(u - t / K + K) % K][p][j] += w[t][j] * in[p + t % K][j];
-        }
-      }
+      unroll<K * K, kRun, N>([&](int t, int p, int j) {
+        sum[(u - t / K + K) % K][p][j] += w[t][j] * in[p + t % K][j];
+      });
       const std::int64_t pixel = (task.image * s.oh + task.y + out) * s.ow + task.x;
       finish_run<N, Gelu>(base, y, pixel * s.c + channel, s.c, out >= 0 && out < rows ? columns : 0,
                           b, sum[(u + 1) % K]);
-    }
+    });
   }
 }
 
@@ -129,26 +116,16 @@ __device__ __forceinline__ void march_products(const March& s, const MarchTask& 
   const T* gradients = dy + task.image * s.oh * s.ow * s.c + channel;
   image += task.image * s.h * s.w * s.c + channel;
   for (int first = 0; first < rows + K - 1; first += K) {
-#pragma unroll
-    for (int u = 0; u < K; ++u) {
+    unroll<K>([&](int u) {
       const int r = first + u;
       C in[kRun + K - 1][N];
       load_run<N>(image, s.h, s.w, s.c, task.y - s.pad_h + r, task.x - s.pad_w, in);
       load_run<N>(gradients, s.oh, s.ow, s.c, r < rows ? task.y + r : -1, task.x, g[u]);
-#pragma unroll
-      for (int p = 0; p < kRun; ++p) {
-#pragma unroll
-        for (int j = 0; j < N; ++j) sum[K * K][j] += g[u][p][j];
-      }
-#pragma unroll
-      for (int t = 0; t < K * K; ++t) {
-#pragma unroll
-        for (int p = 0; p < kRun; ++p) {
-#pragma unroll
-          for (int j = 0; j < N; ++j) sum[t][j] += in[p + t % K][j] * g[(u - t / K + K) % K][p][j];
-        }
-      }
-    }
+      unroll<kRun, N>([&](int p, int j) { sum[K * K][j] += g[u][p][j]; });
+      unroll<K * K, kRun, N>([&](int t, int p, int j) {
+        sum[t][j] += in[p + t % K][j] * g[(u - t / K + K) % K][p][j];
+      });
+    });
   }
 }
 
@@ -171,11 +148,8 @@ __global__ void __launch_bounds__(kMarchThreads)
          i += std::int64_t{groups} * slots)
       march_products<T, K, N>(s, march_task(s, i), x, dy, (first + lane) * N, sum);
   }
-#pragma unroll
-  for (int t = 0; t < kSums; ++t) {
-#pragma unroll
-    for (int j = 0; j < N; ++j) all[(t * N + j) * kMarchThreads + threadIdx.x] = sum[t][j];
-  }
+  unroll<kSums, N>(
+      [&](int t, int j) { all[(t * N + j) * kMarchThreads + threadIdx.x] = sum[t][j]; });
   __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < kSums * N * lanes; i += kMarchThreads) {
     const int tap = i / (N * lanes), in_slice = i % (N * lanes), channel = first * N + in_slice;

@@ -36,34 +36,20 @@ __global__ void cast_kernel(const From* from, To* to, Walk<2> walk) {
   }
 }
 
-// y = f(x), z = f(x, y): packs of N, and the last n % N elements one by one. Outputs may be inputs.
-template <int N, class T, class F>
-__global__ void map_kernel(const T* x, T* y, std::int64_t n, F f) {
+// z = f(x, y): packs of N, and the last n % N elements one by one; y is read if there are `two`
+// inputs, else f gets x and 0. The output may be an input.
+template <bool two, int N, class T, class F>
+__global__ void map_kernel(const T* x, const T* y, T* z, std::int64_t n, F f) {
   const std::int64_t packs = n / N;
   for (std::int64_t i = global_index(); i < packs; i += global_threads()) {
-    Compute<T> v[N];
-    load<N>(x + i * N, v);
-#pragma unroll
-    for (int k = 0; k < N; ++k) v[k] = f(v[k]);
-    store<N>(y + i * N, v);
-  }
-  const std::int64_t last = packs * N + global_index();
-  if (last < n) y[last] = narrow<T>(f(widen(x[last])));
-}
-
-template <int N, class T, class F>
-__global__ void map2_kernel(const T* x, const T* y, T* z, std::int64_t n, F f) {
-  const std::int64_t packs = n / N;
-  for (std::int64_t i = global_index(); i < packs; i += global_threads()) {
-    Compute<T> u[N], v[N];
+    Compute<T> u[N], v[N] = {};
     load<N>(x + i * N, u);
-    load<N>(y + i * N, v);
-#pragma unroll
-    for (int k = 0; k < N; ++k) u[k] = f(u[k], v[k]);
+    if constexpr (two) load<N>(y + i * N, v);
+    unroll<N>([&](int k) { u[k] = f(u[k], v[k]); });
     store<N>(z + i * N, u);
   }
   const std::int64_t last = packs * N + global_index();
-  if (last < n) z[last] = narrow<T>(f(widen(x[last]), widen(y[last])));
+  if (last < n) z[last] = narrow<T>(f(widen(x[last]), two ? widen(y[last]) : Compute<T>(0)));
 }
 
 template <class T, class F>
@@ -76,18 +62,17 @@ __global__ void strided_kernel(const T* a, const T* b, T* out, Walk<3> walk, F f
 
 // The ops of tensor/elementwise.h as functors; a device's lambdas would want a compiler's option.
 struct Math {
-  __device__ static auto exp(auto x) { return exponential(x); }
-  __device__ static auto log(auto x) { return logarithm(x); }
-  __device__ static auto sqrt(auto x) { return square_root(x); }
-  __device__ static float tanh(float x) { return tanhf(x); }
-  __device__ static double tanh(double x) { return ::tanh(x); }
+  __device__ static auto exp(auto x) { return std::exp(x); }
+  __device__ static auto log(auto x) { return std::log(x); }
+  __device__ static auto sqrt(auto x) { return std::sqrt(x); }
+  __device__ static auto tanh(auto x) { return std::tanh(x); }
   __device__ static auto gelu(auto x) { return cuda::gelu(x); }
   __device__ static auto gelu_slope(auto x) { return cuda::gelu_slope(x); }
 };
 template <Unary op, class T>
 struct Value {
   T alpha;
-  __device__ T operator()(T x) const { return UnaryOp<op, Math, T>::value(x, alpha); }
+  __device__ T operator()(T x, T) const { return UnaryOp<op, Math, T>::value(x, alpha); }
 };
 template <Unary op, class T>
 struct Gradient {
@@ -109,33 +94,20 @@ struct Lerp {
   __device__ T operator()(T y, T x) const { return y + t * (x - y); }
 };
 
-bool aligned(std::initializer_list<const void*> addresses) {
-  for (const void* p : addresses)
-    if (reinterpret_cast<std::uintptr_t>(p) % 16 != 0) return false;
-  return true;
-}
-
-template <class T, class F>
-void map(const char* name, cudaStream_t stream, const T* x, T* y, std::int64_t n, F f) {
-  if (n == 0) return;
-  constexpr int N = kPack<T>;
-  if (aligned({x, y})) {
-    launch(name, map_kernel<N, T, F>, grid_for((n + N - 1) / N), stream, x, y, n, f);
-  } else {
-    launch(name, map_kernel<1, T, F>, grid_for(n), stream, x, y, n, f);
-  }
-}
-
-template <class T, class F>
-void map2(const char* name, cudaStream_t stream, const T* x, const T* y, T* z, std::int64_t n,
-          F f) {
-  if (n == 0) return;
-  constexpr int N = kPack<T>;
-  if (aligned({x, y, z})) {
-    launch(name, map2_kernel<N, T, F>, grid_for((n + N - 1) / N), stream, x, y, z, n, f);
-  } else {
-    launch(name, map2_kernel<1, T, F>, grid_for(n), stream, x, y, z, n, f);
-  }
+// z = f(x, y), of `two` inputs or of x alone, all contiguous; make(alpha) gives f.
+template <bool two, class Make>
+void map(const char* name, cudaStream_t stream, const Tensor& x, const Tensor& y, const Tensor& z,
+         double alpha, Make&& make) {
+  const std::int64_t n = z.numel();
+  dispatch_activation(z.dtype(), name, [&]<class T>() {
+    if (n == 0) return;
+    constexpr int N = kPack<T>;
+    const auto f = make(static_cast<Compute<T>>(alpha));
+    using F = std::remove_const_t<decltype(f)>;
+    const bool packs = aligned({x, y, z});
+    launch(name, packs ? map_kernel<two, N, T, F> : map_kernel<two, 1, T, F>,
+           grid_for(packs ? parts_of(n, N) : n), stream, x, y, z, n, f);
+  });
 }
 
 // Copies of one dtype move units of 16 bytes, or as many as extents, strides and addresses allow.
@@ -147,8 +119,7 @@ bool copy_units(cudaStream_t stream, const Tensor& source, Tensor& out, Strided<
   const bool unit = s.stride[0][last] == 1 && s.stride[1][last] == 1;
   const std::int64_t per = Bytes / size;
   if (Bytes % size != 0 || (per > 1 && !unit) || s.extent[last] % per != 0) return false;
-  for (const void* p : {source.raw(), out.raw()})
-    if (reinterpret_cast<std::uintptr_t>(p) % Bytes != 0) return false;
+  if (!aligned({source, out}, Bytes)) return false;
   s.extent[last] /= per;
   for (auto& stride : s.stride) {
     for (std::size_t a = 0; a < last; ++a) {
@@ -176,14 +147,10 @@ void copy_same(cudaStream_t stream, const Tensor& source, Tensor& out, const Str
   check(done, "copy: {} has no unit", name_of(out.dtype()));
 }
 
-double bytes_of(const Tensor& t) {
-  return static_cast<double>(t.nbytes());
-}
-
 }  // namespace
 
 void CudaBackend::fill(Tensor& out, double value) {
-  Scope scope(*this, "fill", 0, bytes_of(out));
+  Scope scope(*this, "fill", 0, out.nbytes());
   out.bump_version();
   if (out.numel() == 0) return;
   if (value == 0 && !std::signbit(value) && out.is_contiguous()) {
@@ -200,12 +167,12 @@ void CudaBackend::fill(Tensor& out, double value) {
       v = saturated<T>(value);
     else
       v = static_cast<T>(value);
-    launch("fill", fill_kernel<T>, grid_for(walk.count), stream_, out.data<T>(), v, walk);
+    launch("fill", fill_kernel<T>, grid_for(walk.count), stream_, out, v, walk);
   });
 }
 
 void CudaBackend::copy(const Tensor& source, Tensor& out) {
-  Scope scope(*this, "copy", 0, bytes_of(source) + bytes_of(out));
+  Scope scope(*this, "copy", 0, source.nbytes() + out.nbytes());
   out.bump_version();
   if (out.numel() == 0) return;
   const Tensor from = source.shape() == out.shape() ? source : source.expand(out.shape());
@@ -217,52 +184,36 @@ void CudaBackend::copy(const Tensor& source, Tensor& out) {
       using From = decltype(x);
       using To = decltype(y);
       if constexpr (!std::is_same_v<From, To>)
-        launch("cast", cast_kernel<To, From>, grid_for(walk.count), stream_, from.data<From>(),
-               out.data<To>(), walk);
+        launch("cast", cast_kernel<To, From>, grid_for(walk.count), stream_, from, out, walk);
     });
   });
 }
 
 void CudaBackend::axpy(Tensor& y, const Tensor& x, double alpha) {
-  Scope scope(*this, "axpy", 2.0 * static_cast<double>(y.numel()), 3 * bytes_of(y));
-  dispatch_activation(y.dtype(), "axpy", [&](auto zero) {
-    using T = decltype(zero);
-    map2("axpy", stream_, y.data<T>(), x.data<T>(), y.data<T>(), y.numel(),
-         Axpy<Compute<T>>{static_cast<Compute<T>>(alpha)});
-  });
+  Scope scope(*this, "axpy", 2.0 * y.numel(), 3.0 * y.nbytes());
+  map<true>("axpy", stream_, y, x, y, alpha, [](auto a) { return Axpy<decltype(a)>{a}; });
   y.bump_version();
 }
 
 void CudaBackend::scale(Tensor& y, double alpha) {
-  Scope scope(*this, "scale", static_cast<double>(y.numel()), 2 * bytes_of(y));
-  dispatch_activation(y.dtype(), "scale", [&](auto zero) {
-    using T = decltype(zero);
-    map("scale", stream_, y.data<T>(), y.data<T>(), y.numel(),
-        Value<Unary::mul_scalar, Compute<T>>{static_cast<Compute<T>>(alpha)});
-  });
+  Scope scope(*this, "scale", y.numel(), 2.0 * y.nbytes());
+  map<false>("scale", stream_, y, {}, y, alpha,
+             [](auto a) { return Value<Unary::mul_scalar, decltype(a)>{a}; });
   y.bump_version();
 }
 
 void CudaBackend::lerp(Tensor& y, const Tensor& x, double t) {
-  Scope scope(*this, "lerp", 3.0 * static_cast<double>(y.numel()), 3 * bytes_of(y));
-  dispatch_activation(y.dtype(), "lerp", [&](auto zero) {
-    using T = decltype(zero);
-    map2("lerp", stream_, y.data<T>(), x.data<T>(), y.data<T>(), y.numel(),
-         Lerp<Compute<T>>{static_cast<Compute<T>>(t)});
-  });
+  Scope scope(*this, "lerp", 3.0 * y.numel(), 3.0 * y.nbytes());
+  map<true>("lerp", stream_, y, x, y, t, [](auto a) { return Lerp<decltype(a)>{a}; });
   y.bump_version();
 }
 
 Tensor CudaBackend::unary(Unary op, const Tensor& x, double alpha) {
   const char* name = facts_of(op).name;
-  Scope scope(*this, name, static_cast<double>(x.numel()), 2 * bytes_of(x));
+  Scope scope(*this, name, x.numel(), 2.0 * x.nbytes());
   Tensor y = empty_like(x);
-  dispatch_activation(x.dtype(), name, [&](auto zero) {
-    using T = decltype(zero);
-    with_unary(op, [&](auto which) {
-      map(name, stream_, x.data<T>(), y.data<T>(), x.numel(),
-          Value<decltype(which)::value, Compute<T>>{static_cast<Compute<T>>(alpha)});
-    });
+  with_unary(op, [&]<Unary which>(std::integral_constant<Unary, which>) {
+    map<false>(name, stream_, x, {}, y, alpha, [](auto a) { return Value<which, decltype(a)>{a}; });
   });
   return y;
 }
@@ -270,15 +221,12 @@ Tensor CudaBackend::unary(Unary op, const Tensor& x, double alpha) {
 Tensor CudaBackend::unary_backward(Unary op, const Tensor& read, const Tensor& dy, double alpha) {
   const UnaryFacts facts = facts_of(op);
   const char* name = facts.backward_name;
-  Scope scope(*this, name, 2.0 * static_cast<double>(dy.numel()), 3 * bytes_of(dy));
+  Scope scope(*this, name, 2.0 * dy.numel(), 3.0 * dy.nbytes());
   Tensor dx = empty_like(dy);
   const Tensor& v = facts.gradient_reads == Reads::nothing ? dy : read;
-  dispatch_activation(dy.dtype(), name, [&](auto zero) {
-    using T = decltype(zero);
-    with_unary(op, [&](auto which) {
-      map2(name, stream_, v.data<T>(), dy.data<T>(), dx.data<T>(), dy.numel(),
-           Gradient<decltype(which)::value, Compute<T>>{static_cast<Compute<T>>(alpha)});
-    });
+  with_unary(op, [&]<Unary which>(std::integral_constant<Unary, which>) {
+    map<true>(name, stream_, v, dy, dx, alpha,
+              [](auto a) { return Gradient<which, decltype(a)>{a}; });
   });
   return dx;
 }
@@ -288,20 +236,18 @@ Tensor CudaBackend::binary(Binary op, const Tensor& a, const Tensor& b) {
   const bool equal = a.shape() == b.shape();
   const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape());
   Tensor out = empty(shape, a.dtype());
-  Scope scope(*this, name, static_cast<double>(out.numel()),
-              bytes_of(a) + bytes_of(b) + bytes_of(out));
+  Scope scope(*this, name, out.numel(), 1.0 * a.nbytes() + b.nbytes() + out.nbytes());
   if (out.numel() == 0) return out;
   const bool plain = equal && a.is_contiguous() && b.is_contiguous();
   const Tensor wide_a = a.expand(shape), wide_b = b.expand(shape);
   const Walk<3> walk(collapse<3>(shape, {wide_a.strides(), wide_b.strides(), out.strides()}));
-  dispatch_activation(a.dtype(), name, [&](auto zero) {
-    using T = decltype(zero);
-    with_binary(op, [&](auto which) {
-      using F = BinaryValue<decltype(which)::value, Compute<T>>;
-      if (plain)
-        return map2(name, stream_, a.data<T>(), b.data<T>(), out.data<T>(), out.numel(), F{});
-      launch(name, strided_kernel<T, F>, grid_for(walk.count), stream_, a.data<T>(), b.data<T>(),
-             out.data<T>(), walk, F{});
+  with_binary(op, [&]<Binary which>(std::integral_constant<Binary, which>) {
+    if (plain)
+      return map<true>(name, stream_, a, b, out, 0,
+                       [](auto zero) { return BinaryValue<which, decltype(zero)>{}; });
+    dispatch_activation(a.dtype(), name, [&]<class T>() {
+      using F = BinaryValue<which, Compute<T>>;
+      launch(name, strided_kernel<T, F>, grid_for(walk.count), stream_, a, b, out, walk, F{});
     });
   });
   return out;

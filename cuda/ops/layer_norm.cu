@@ -25,21 +25,18 @@ __global__ void layer_norm_rows(const T* x, const Compute<T>* gamma, const Compu
     C sum = 0, square = 0, v[N];
     for (std::int64_t k = team.lane * N; k < end; k += lanes * N) {
       load<N>(from + k, v);
-#pragma unroll
-      for (int i = 0; i < N; ++i) sum += v[i] - shift;
+      unroll<N>([&](int i) { sum += v[i] - shift; });
     }
     const C m = shift + team.combine(sum, scratch) / static_cast<C>(c);
     for (std::int64_t k = team.lane * N; k < end; k += lanes * N) {
       load<N>(from + k, v);
-#pragma unroll
-      for (int i = 0; i < N; ++i) square += (v[i] - m) * (v[i] - m);
+      unroll<N>([&](int i) { square += (v[i] - m) * (v[i] - m); });
     }
     const C variance = team.combine(square, scratch) / static_cast<C>(c);
-    const C s = C(1) / square_root(variance + static_cast<C>(eps));
+    const C s = C(1) / std::sqrt(variance + static_cast<C>(eps));
     for (std::int64_t k = team.lane * N; k < end; k += lanes * N) {
       load<N>(from + k, v);
-#pragma unroll
-      for (int i = 0; i < N; ++i) v[i] = (v[i] - m) * s * gamma[k + i] + beta[k + i];
+      unroll<N>([&](int i) { v[i] = (v[i] - m) * s * gamma[k + i] + beta[k + i]; });
       store<N>(y + team.row * c + k, v);
     }
     if (team.lane != 0 || team.row >= rows) continue;
@@ -64,20 +61,18 @@ __global__ void layer_norm_gradient_rows(const T* x, const Compute<T>* gamma,
     for (std::int64_t k = team.lane * N; k < end; k += lanes * N) {
       load<N>(x + start + k, v);
       load<N>(dy + start + k, d);
-#pragma unroll
-      for (int i = 0; i < N; ++i) {
+      unroll<N>([&](int i) {
         const C g = d[i] * gamma[k + i];
         sum += g;
         sum_hat += g * ((v[i] - m) * s);
-      }
+      });
     }
     const C a = team.combine(sum, scratch) / static_cast<C>(c);
     const C b = team.combine(sum_hat, scratch) / static_cast<C>(c);
     for (std::int64_t k = team.lane * N; k < end; k += lanes * N) {
       load<N>(x + start + k, v);
       load<N>(dy + start + k, d);
-#pragma unroll
-      for (int i = 0; i < N; ++i) v[i] = s * (d[i] * gamma[k + i] - a - (v[i] - m) * s * b);
+      unroll<N>([&](int i) { v[i] = s * (d[i] * gamma[k + i] - a - (v[i] - m) * s * b); });
       store<N>(dx + start + k, v);
     }
   }
@@ -97,11 +92,10 @@ __global__ void parameter_sums(const T* x, const T* dy, ChannelPlan p, const Com
     load<N>(dy + at, d);
     const C m = mean[row], s = rstd[row];
     row += blockDim.y;
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
+    unroll<N>([&](int i) {
       sum[i] += d[i] * ((v[i] - m) * s);
       sum[N + i] += d[i];
-    }
+    });
   });
   leave_sums(p, place, sum, partials);
 }

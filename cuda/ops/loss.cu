@@ -20,21 +20,18 @@ __global__ void pixel_losses(const T* logits, Target<Compute<T>> target, std::in
   for (TeamRows team(lanes); team.more(pixels); team.next()) {
     const bool inside = team.row < pixels;
     const int label = inside ? target.label(team.row, team.lane == 0) : -1;
+    const int end = label >= 0 ? target.k : 0;
     const T* v = logits + team.row * target.k;
     C most = -static_cast<C>(INFINITY), sum = 0, smoothed = 0;
-    if (label >= 0) {
-      for (int c = team.lane; c < target.k; c += lanes) {
-        const C x = widen(v[c]);
-        most = x > most ? x : most;
-      }
+    for (int c = team.lane; c < end; c += lanes) {
+      const C x = widen(v[c]);
+      most = x > most ? x : most;
     }
     most = team.combine(most, scratch, Max());
-    if (label >= 0) {
-      for (int c = team.lane; c < target.k; c += lanes) sum += exponential(widen(v[c]) - most);
-    }
-    const C lse = most + logarithm(team.combine(sum, scratch));
-    if (label >= 0 && target.smooth != 0) {
-      for (int c = team.lane; c < target.k; c += lanes)
+    for (int c = team.lane; c < end; c += lanes) sum += std::exp(widen(v[c]) - most);
+    const C lse = most + std::log(team.combine(sum, scratch));
+    if (target.smooth != 0) {
+      for (int c = team.lane; c < end; c += lanes)
         smoothed += target.smooth_of(c) * (lse - widen(v[c]));
     }
     smoothed = team.combine(smoothed, scratch);
@@ -89,7 +86,7 @@ __global__ void pixel_gradients(const T* logits, Target<Compute<T>> target, std:
     const C total = static_cast<C>(scale * (hot + smooth_sum));
     const C at_label = static_cast<C>(scale * hot), lse = log_sum[team.row];
     for (int c = team.lane; c < target.k; c += lanes) {
-      C d = total * exponential(widen(v[c]) - lse);
+      C d = total * std::exp(widen(v[c]) - lse);
       if (target.smooth != 0) d -= s * target.smooth_of(c);
       if (c == label) d -= at_label;
       to[c] = narrow<T>(d);

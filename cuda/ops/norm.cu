@@ -99,19 +99,17 @@ __global__ void normalise(const T* x, ChannelPlan p, int width, const Compute<T>
   const ChannelPlace<N> place(p);
   Compute<T> m[N] = {}, a[N] = {}, b[N] = {};
   if (place.inside) {
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
+    unroll<N>([&](int i) {
       const std::int64_t k = place.channel + i, group = group_of(place, p, i, width);
       m[i] = mean != nullptr ? mean[group] : Compute<T>(0);
       a[i] = rstd != nullptr ? rstd[group] * gamma[k] : gamma[k];
       b[i] = beta[k];
-    }
+    });
   }
   place.for_rows(p, [&](std::int64_t at) {
     Compute<T> v[N];
     load<N>(x + at, v);
-#pragma unroll
-    for (int i = 0; i < N; ++i) v[i] = (v[i] - m[i]) * a[i] + b[i];
+    unroll<N>([&](int i) { v[i] = (v[i] - m[i]) * a[i] + b[i]; });
     store<N>(y + at, v);
   });
 }
@@ -123,18 +121,16 @@ __global__ void gradient_sums(const T* x, const T* dy, ChannelPlan p, int width,
   const ChannelPlace<N> place(p);
   Compute<T> m[N] = {}, sum[2 * N] = {};
   if (place.inside) {
-#pragma unroll
-    for (int i = 0; i < N; ++i) m[i] = mean[group_of(place, p, i, width)];
+    unroll<N>([&](int i) { m[i] = mean[group_of(place, p, i, width)]; });
   }
   place.for_rows(p, [&](std::int64_t at) {
     Compute<T> v[N], d[N];
     load<N>(x + at, v);
     load<N>(dy + at, d);
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
+    unroll<N>([&](int i) {
       sum[i] += d[i];
       sum[N + i] += d[i] * (v[i] - m[i]);
-    }
+    });
   });
   leave_sums(p, place, sum, partials);
 }
@@ -217,20 +213,18 @@ __global__ void input_gradient(const T* x, const T* dy, ChannelPlan p, int width
   Compute<T> m[N] = {}, a[N] = {}, b[N] = {}, d[N] = {};
   if (place.inside) {
     const Compute<T>* of = coefficients + place.image * 3 * p.c + place.channel;
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
+    unroll<N>([&](int i) {
       m[i] = mean[group_of(place, p, i, width)];
       a[i] = of[i];
       b[i] = of[p.c + i];
       d[i] = of[2 * p.c + i];
-    }
+    });
   }
   place.for_rows(p, [&](std::int64_t at) {
     Compute<T> v[N], g[N];
     load<N>(x + at, v);
     load<N>(dy + at, g);
-#pragma unroll
-    for (int i = 0; i < N; ++i) v[i] = a[i] * g[i] - (v[i] - m[i]) * b[i] - d[i];
+    unroll<N>([&](int i) { v[i] = a[i] * g[i] - (v[i] - m[i]) * b[i] - d[i]; });
     store<N>(dx + at, v);
   });
 }
@@ -256,7 +250,7 @@ template <class C>
 __global__ void fold_channels(const C* gamma, const C* beta, const C* mean, const C* variance,
                               std::int64_t c, C eps, C* scale, C* shift, C* rstd) {
   for (std::int64_t k = global_index(); k < c; k += global_threads()) {
-    rstd[k] = C(1) / square_root(variance[k] + eps);
+    rstd[k] = C(1) / std::sqrt(variance[k] + eps);
     scale[k] = gamma[k] * rstd[k];
     shift[k] = beta[k] - mean[k] * scale[k];
   }

@@ -9,20 +9,17 @@
 namespace nextgrad::cuda {
 namespace {
 
-// Parameters of one launch: blocks from first_block[i] on are those of parameter i.
-struct SlotTable {
-  static constexpr int kMost = 256;  // 19 KiB; an argument may have 32
-  void* p[kMost];
-  const void* grad[kMost];
-  void* m[kMost];
-  void* v[kMost];
-  std::int64_t n[kMost];
-  double lr[kMost], weight_decay[kMost];
-  std::int64_t step[kMost];
-  std::int64_t* refused[kMost];  // or null
-  int first_block[kMost];
-  int slots;
+// A parameter of a launch.
+struct Slot {
+  void* p;
+  const void* grad;
+  void *m, *v;  // v: null where the step has none
+  std::int64_t n;
+  double lr, weight_decay;
+  std::int64_t step;
+  std::int64_t* refused;  // or null
 };
+using SlotTable = BlockTable<Slot, 256>;  // 19 KiB; an argument may have 32
 constexpr int kStepThreads = 128;
 constexpr int kPerBlock = 32 * kStepThreads;  // elements of a block
 
@@ -60,7 +57,7 @@ struct AdamwStep {
   __device__ __forceinline__ void update(T g, T& p, T& m, T& v) const {
     m = b1 * m + c1 * g;
     v = b2 * v + c2 * (g * g);
-    p = keep * p - rate * (m / (square_root(v) * inverse + eps));
+    p = keep * p - rate * (m / (std::sqrt(v) * inverse + eps));
   }
 };
 
@@ -99,8 +96,7 @@ __device__ __forceinline__ void update(const Step& step, const T* grad, T* p, T*
   load<N>(p, of_p);
   load<N>(m, of_m);
   if (v != nullptr) load<N>(v, of_v);
-#pragma unroll
-  for (int i = 0; i < N; ++i) step.update(of_g[i], of_p[i], of_m[i], of_v[i]);
+  unroll<N>([&](int i) { step.update(of_g[i], of_p[i], of_m[i], of_v[i]); });
   store<N>(p, of_p);
   store<N>(m, of_m);
   if (v != nullptr) store<N>(v, of_v);
@@ -111,31 +107,29 @@ template <class T, class Step>
 __global__ void step_slots(const SlotTable table, typename Step::Options options, Clip clip,
                            const Progress* progress) {
   const double factor = gradient_factor(clip);
-  const int slot = owner_of(static_cast<int>(blockIdx.x), table.first_block, table.slots);
-  std::int64_t* const refused = table.refused[slot];
+  const int block = static_cast<int>(blockIdx.x), number = table.owner_of(block);
+  const Slot& slot = table.of[number];
   if (factor != factor) {
-    if (refused != nullptr && threadIdx.x == 0 &&
-        table.first_block[slot] == static_cast<int>(blockIdx.x))
-      ++*refused;
+    if (slot.refused != nullptr && threadIdx.x == 0 && table.first_block[number] == block)
+      ++*slot.refused;
     return;
   }
   __shared__ Step constants;  // double arithmetic is slow: one thread does it for all
   if (threadIdx.x == 0) {
-    const std::int64_t number = table.step[slot] + static_cast<std::int64_t>(progress->iterations) -
-                                (refused != nullptr ? *refused : 0);
-    constants.set(options, table.lr[slot] * progress->lr_ratio, table.weight_decay[slot],
-                  static_cast<double>(number), factor);
+    const std::int64_t count = slot.step + static_cast<std::int64_t>(progress->iterations) -
+                               (slot.refused != nullptr ? *slot.refused : 0);
+    constants.set(options, slot.lr * progress->lr_ratio, slot.weight_decay,
+                  static_cast<double>(count), factor);
   }
   __syncthreads();
   const Step step = constants;
-  const std::int64_t first =
-      (static_cast<std::int64_t>(blockIdx.x) - table.first_block[slot]) * kPerBlock;
-  const std::int64_t left = table.n[slot] - first;
+  const std::int64_t first = std::int64_t{block - table.first_block[number]} * kPerBlock;
+  const std::int64_t left = slot.n - first;
   const int n = left < kPerBlock ? static_cast<int>(left) : kPerBlock;
-  const T* grad = static_cast<const T*>(table.grad[slot]) + first;
-  T* p = static_cast<T*>(table.p[slot]) + first;
-  T* m = static_cast<T*>(table.m[slot]) + first;
-  T* v = table.v[slot] != nullptr ? static_cast<T*>(table.v[slot]) + first : nullptr;
+  const T* grad = static_cast<const T*>(slot.grad) + first;
+  T* p = static_cast<T*>(slot.p) + first;
+  T* m = static_cast<T*>(slot.m) + first;
+  T* v = slot.v != nullptr ? static_cast<T*>(slot.v) + first : nullptr;
   const auto address = reinterpret_cast<std::uintptr_t>(grad) |
                        reinterpret_cast<std::uintptr_t>(p) | reinterpret_cast<std::uintptr_t>(m) |
                        reinterpret_cast<std::uintptr_t>(v);
@@ -158,28 +152,18 @@ void step_all(const char* name, std::vector<OptimizerSlot>& slots, const Options
   for (std::size_t next = 0; next < slots.size();) {
     SlotTable t{};
     const DType dtype = slots[next].p.dtype();
-    int blocks = 0;
-    for (; next < slots.size() && slots[next].p.dtype() == dtype && t.slots < SlotTable::kMost;
-         ++next) {
+    for (; next < slots.size() && slots[next].p.dtype() == dtype && !t.full(); ++next) {
       const OptimizerSlot& s = slots[next];
       if (s.p.numel() == 0) continue;
-      const int i = t.slots++;
-      t.p[i] = s.p.raw();
-      t.grad[i] = s.grad.raw();
-      t.m[i] = s.m.raw();
-      t.v[i] = s.v.defined() ? s.v.raw() : nullptr;
-      t.n[i] = s.p.numel();
-      t.lr[i] = s.lr;
-      t.weight_decay[i] = s.weight_decay;
-      t.step[i] = s.step;
-      t.refused[i] = s.refused.defined() ? s.refused.data<std::int64_t>() : nullptr;
-      t.first_block[i] = blocks;
-      blocks += parts_of(s.p.numel(), kPerBlock);
+      t.add({s.p.raw(), s.grad.raw(), s.m.raw(), s.v.defined() ? s.v.raw() : nullptr, s.p.numel(),
+             s.lr, s.weight_decay, s.step,
+             s.refused.defined() ? s.refused.data<std::int64_t>() : nullptr},
+            parts_of(s.p.numel(), kPerBlock));
     }
-    if (blocks == 0) continue;
+    if (t.blocks == 0) continue;
     dispatch_float(dtype, name, [&](auto zero) {
       using T = decltype(zero);
-      launch(name, step_slots<T, Step<T>>, {dim3(blocks), dim3(kStepThreads)}, stream, t, options,
+      launch(name, step_slots<T, Step<T>>, {dim3(t.blocks), dim3(kStepThreads)}, stream, t, options,
              clip, progress);
     });
   }

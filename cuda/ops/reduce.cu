@@ -30,14 +30,12 @@ struct Run {
   Compute<T> value[N];
   Combine op;
   __device__ __forceinline__ explicit Run(const Combine& op_) : op(op_) {
-#pragma unroll
-    for (int i = 0; i < N; ++i) value[i] = static_cast<Compute<T>>(op.start());
+    unroll<N>([&](int i) { value[i] = static_cast<Compute<T>>(op.start()); });
   }
   __device__ __forceinline__ void add(const T* from) {
     Compute<T> v[N];
     load<N>(from, v);
-#pragma unroll
-    for (int i = 0; i < N; ++i) value[i] = op(value[i], v[i]);
+    unroll<N>([&](int i) { value[i] = op(value[i], v[i]); });
   }
 };
 
@@ -118,23 +116,21 @@ __global__ void argmax_middle(const T* x, std::int64_t* y, std::int64_t n, std::
 }
 
 // Tensors whose squares one launch sums up.
-struct NormTable {
-  static constexpr int kMost = 512;
-  const void* at[kMost];
-  std::int64_t n[kMost];
-  int first_block[kMost];
-  int tensors;
+struct Numbers {
+  const void* at;
+  std::int64_t n;
 };
+using NormTable = BlockTable<Numbers, 512>;
 constexpr int kNormChunk = 64 * kThreads;  // elements of a block
 
 template <class T>
 __global__ void sum_squares(const NormTable table, double* partials) {
   __shared__ double scratch[32];
   const int block = static_cast<int>(blockIdx.x);
-  const int tensor = owner_of(block, table.first_block, table.tensors);
+  const int tensor = table.owner_of(block);
   const std::int64_t first = std::int64_t{block - table.first_block[tensor]} * kNormChunk;
-  const T* from = static_cast<const T*>(table.at[tensor]) + first;
-  const std::int64_t left = table.n[tensor] - first;
+  const T* from = static_cast<const T*>(table.of[tensor].at) + first;
+  const std::int64_t left = table.of[tensor].n - first;
   const int n = left < kNormChunk ? static_cast<int>(left) : kNormChunk;
   double sum = 0;
 #pragma unroll 8
@@ -262,21 +258,16 @@ Tensor CudaBackend::norm(const std::vector<Tensor>& all) {
   for (std::size_t next = 0; next < all.size();) {
     NormTable table{};
     const DType dtype = all[next].dtype();
-    int count = 0;
-    for (; next < all.size() && all[next].dtype() == dtype && table.tensors < NormTable::kMost;
-         ++next) {
+    for (; next < all.size() && all[next].dtype() == dtype && !table.full(); ++next) {
       const Tensor& x = all[next];
-      if (x.numel() == 0) continue;
-      table.at[table.tensors] = x.raw();
-      table.n[table.tensors] = x.numel();
-      table.first_block[table.tensors++] = count;
-      count += parts_of(x.numel(), kNormChunk);
+      if (x.numel() > 0) table.add({x.raw(), x.numel()}, parts_of(x.numel(), kNormChunk));
     }
-    if (count == 0) continue;
+    if (table.blocks == 0) continue;
     dispatch_activation(dtype, "norm", [&]<class T>() {
-      launch("sum_squares", sum_squares<T>, {dim3(count), dim3(kThreads)}, stream_, table, to);
+      launch("sum_squares", sum_squares<T>, {dim3(table.blocks), dim3(kThreads)}, stream_, table,
+             to);
     });
-    to += count;
+    to += table.blocks;
   }
   launch("root_of_sum", root_of_sum, {dim3(1), dim3(kThreads)}, stream_, partials, blocks, result);
   return result;

@@ -18,18 +18,15 @@ __global__ void add_branch(const T* __restrict__ base, const T* __restrict__ bra
   using C = Compute<T>;
   const ChannelPlace<N> place(p);
   C scale[N], offset[N], v[N] = {};
-#pragma unroll
-  for (int i = 0; i < N; ++i) {
+  unroll<N>([&](int i) {
     scale[i] = s != nullptr && place.inside ? s[place.channel + i] : C(1);
     offset[i] = bias != nullptr && place.inside ? bias[place.channel + i] : -C(0);
-  }
+  });
   const auto sum_at = [&](std::int64_t at, C kept) {
     C x[N];
     load<N>(base + at, v);
     load<N>(branch + at, x);
-#pragma unroll
-    for (int i = 0; i < N; ++i)
-      v[i] = widen(narrow<T>(v[i] + scale[i] * kept * (x[i] + offset[i])));
+    unroll<N>([&](int i) { v[i] = widen(narrow<T>(v[i] + scale[i] * kept * (x[i] + offset[i]))); });
   };
   // The thread's row, counted from the first one of the image where the block begins.
   const std::int64_t first_image = mask != nullptr ? place.first / image_rows : 0;
@@ -57,23 +54,20 @@ __global__ void branch_gradient(const T* branch, const T* dy, ChannelPlan p, con
   const ChannelPlace<N> place(p);
   const C kept = mask != nullptr ? mask[place.image] : C(1);
   C scale[N], sum[N] = {};
-#pragma unroll
-  for (int i = 0; i < N; ++i)
-    scale[i] = s != nullptr && place.inside ? s[place.channel + i] * kept : kept;
+  unroll<N>(
+      [&](int i) { scale[i] = s != nullptr && place.inside ? s[place.channel + i] * kept : kept; });
   place.for_rows(p, [&](std::int64_t at) {
     C b[N] = {}, d[N];
     load<N>(dy + at, d);
     if constexpr (summed) load<N>(branch + at, b);
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
+    unroll<N>([&](int i) {
       sum[i] += d[i] * b[i];
       d[i] *= scale[i];
-    }
+    });
     store<N>(dbranch + at, d);
   });
   if constexpr (summed) {
-#pragma unroll
-    for (int i = 0; i < N; ++i) sum[i] *= kept;
+    unroll<N>([&](int i) { sum[i] *= kept; });
     leave_sums(p, place, sum, partials);
   }
 }
@@ -86,11 +80,10 @@ __global__ void gate_gradients(const T* a, const T* u, const T* dy, std::int64_t
     load<N>(a + i * N, of_a);
     load<N>(u + i * N, of_u);
     load<N>(dy + i * N, d);
-#pragma unroll
-    for (int k = 0; k < N; ++k) {
+    unroll<N>([&](int k) {
       of_u[k] *= d[k];
       of_a[k] *= d[k];
-    }
+    });
     store<N>(da + i * N, of_u);
     store<N>(du + i * N, of_a);
   }

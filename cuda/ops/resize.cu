@@ -31,8 +31,7 @@ __global__ void resize_forward(const T* x, T* y, ResizeShape s, Axis rows, Axis 
       load<N>(below + tx.second * s.c, b1);
       const C t = tx.t, u = C(1) - t, v = C(1) - ty.t;
       const C w00 = v * u, w01 = v * t, w10 = ty.t * u, w11 = ty.t * t;
-#pragma unroll
-      for (int k = 0; k < N; ++k) a0[k] = (w00 * a0[k] + w01 * a1[k]) + (w10 * b0[k] + w11 * b1[k]);
+      unroll<N>([&](int k) { a0[k] = (w00 * a0[k] + w01 * a1[k]) + (w10 * b0[k] + w11 * b1[k]); });
     }
     store<N>(y + (row * s.out_w + column) * s.c + pack * N, a0);
   });
@@ -53,12 +52,10 @@ __global__ void resize_gather(const T* dy, T* dx, ResizeShape s, Axis rows, Axis
         const C weight = weight_of<C>(columns, column, ox);
         C g[N];
         load<N>(from + ox * s.c, g);
-#pragma unroll
-        for (int k = 0; k < N; ++k) line[k] += weight * g[k];
+        unroll<N>([&](int k) { line[k] += weight * g[k]; });
       }
       const C weight = weight_of<C>(rows, y, oy);
-#pragma unroll
-      for (int k = 0; k < N; ++k) sum[k] += weight * line[k];
+      unroll<N>([&](int k) { sum[k] += weight * line[k]; });
     }
     store<N>(dx + (row * s.w + column) * s.c + pack * N, sum);
   });

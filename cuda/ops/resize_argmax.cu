@@ -15,12 +15,6 @@ constexpr int kWarps = 4;          // of a block
 constexpr int kCandidates = 256;   // classes looked at in one go
 constexpr int kPixelsPerLane = 2;  // competing at once
 
-struct ArgmaxShape {
-  std::int64_t cells, h, w, oh, ow;
-  int k;
-  Axis rows, columns;
-};
-
 // A class's logits at the corners of a cell.
 template <class C>
 struct alignas(4 * sizeof(C)) Corners {
@@ -98,7 +92,7 @@ struct Pixels {
 
 // The winners of the pixels `from` and on, kPixelsPerLane for each lane.
 template <class T>
-__device__ __forceinline__ void compete(const Cell<T>& cell, const ArgmaxShape& s,
+__device__ __forceinline__ void compete(const Cell<T>& cell, const UpsampleShape& s,
                                         const Pixels& pixels, int from, Compute<T> least,
                                         Corners<Compute<T>>* list, int* names, bool listed,
                                         int count, std::int32_t* y) {
@@ -106,8 +100,7 @@ __device__ __forceinline__ void compete(const Cell<T>& cell, const ArgmaxShape& 
   C ty[kPixelsPerLane], tx[kPixelsPerLane], best[kPixelsPerLane];
   std::int64_t place[kPixelsPerLane];
   std::int32_t winner[kPixelsPerLane];
-#pragma unroll
-  for (int i = 0; i < kPixelsPerLane; ++i) {
+  unroll<kPixelsPerLane>([&](int i) {
     const int p = from + i * 32 + static_cast<int>(threadIdx.x);
     const int r = p / pixels.columns, c = p - r * pixels.columns;
     place[i] = r < pixels.rows ? (pixels.top + r) * s.ow + pixels.left + c : -1;
@@ -115,36 +108,35 @@ __device__ __forceinline__ void compete(const Cell<T>& cell, const ArgmaxShape& 
     tx[i] = tap_at<C>(s.columns, pixels.left + c).t;
     best[i] = -C(INFINITY);
     winner[i] = 0;
-  }
+  });
   for (int first = 0; first < s.k; first += kCandidates) {
     if (!listed) count = list_candidates(cell, s.k, least, first, list, names);
     for (int m = 0; m < count; ++m) {
       const Corners<C> v = list[m];
       const int name = names[m];
-#pragma unroll
-      for (int i = 0; i < kPixelsPerLane; ++i) {
+      unroll<kPixelsPerLane>([&](int i) {
         const C sy = C(1) - ty[i], left = sy * v.a0 + ty[i] * v.b0,
                 right = sy * v.a1 + ty[i] * v.b1;
         const C value = (C(1) - tx[i]) * left + tx[i] * right;
         if (value > best[i]) best[i] = value, winner[i] = name;
-      }
+      });
     }
     __syncwarp();
   }
-#pragma unroll
-  for (int i = 0; i < kPixelsPerLane; ++i)
+  unroll<kPixelsPerLane>([&](int i) {
     if (place[i] >= 0) y[place[i]] = winner[i];
+  });
 }
 
 template <class T>
-__global__ void argmax_cells(const T* x, std::int32_t* y, ArgmaxShape s) {
+__global__ void argmax_cells(const T* x, std::int32_t* y, UpsampleShape s) {
   using C = Compute<T>;
   auto* lists = shared_memory<Corners<C>>();
   const int warp = static_cast<int>(threadIdx.y);
   Corners<C>* list = lists + warp * kCandidates;
   int* names = reinterpret_cast<int*>(lists + kWarps * kCandidates) + warp * kCandidates;
   const std::int64_t index = std::int64_t{blockIdx.x} * kWarps + warp;
-  if (index >= s.cells) return;
+  if (index >= s.n * s.h * s.w) return;
   const std::int64_t row = index / s.w, i = index - row * s.w, image = row / s.h;
   const std::int64_t top = start_of(s.rows, row - image * s.h);
   const std::int64_t left = start_of(s.columns, i);
@@ -168,22 +160,16 @@ __global__ void argmax_cells(const T* x, std::int32_t* y, ArgmaxShape s) {
 Tensor CudaBackend::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) {
   const ResizeExtents e = resize_extents("resize_argmax", x.shape(), h, w);
   check(e.c > 0, "resize_argmax: no channels in {}", x.shape().str());
-  const ArgmaxShape s{e.n * e.h * e.w,
-                      e.h,
-                      e.w,
-                      h,
-                      w,
-                      static_cast<int>(e.c),
-                      axis_of(e.h, h, Resize::bilinear),
-                      axis_of(e.w, w, Resize::bilinear)};
+  const UpsampleShape s(x, h, w);
+  const std::int64_t cells = s.n * s.h * s.w;
   Tensor y = empty({e.n, h, w}, DType::i32);
   Scope scope(*this, "resize_argmax", 4.0 * y.numel() * e.c, x.nbytes() + y.nbytes());
-  if (s.cells == 0) return y;
+  if (cells == 0) return y;
   dispatch_activation(x.dtype(), "resize_argmax", [&]<class T>() {
     constexpr std::size_t kEach = sizeof(Corners<Compute<T>>) + sizeof(int);
     launch("resize_argmax", argmax_cells<T>,
-           {dim3(parts_of(s.cells, kWarps)), dim3(32, kWarps), kWarps * kCandidates * kEach},
-           stream_, x, y, s);
+           {dim3(parts_of(cells, kWarps)), dim3(32, kWarps), kWarps * kCandidates * kEach}, stream_,
+           x, y, s);
   });
   return y;
 }

@@ -15,26 +15,21 @@ __global__ void softmax_rows(const T* x, T* y, std::int64_t rows, std::int64_t n
   using C = Compute<T>;
   __shared__ C scratch[32];
   for (TeamRows team(lanes); team.more(rows); team.next()) {
-    const bool inside = team.row < rows;
+    const std::int64_t end = team.row < rows ? n : 0;  // past the last row there is nothing
     const T* from = x + team.row * n;
     T* to = y + team.row * n;
     C most = -static_cast<C>(INFINITY), sum = 0;
-    if (inside) {
-      for (std::int64_t i = team.lane; i < n; i += lanes) {
-        const C v = widen(from[i]);
-        most = v > most ? v : most;
-      }
+    for (std::int64_t i = team.lane; i < end; i += lanes) {
+      const C v = widen(from[i]);
+      most = v > most ? v : most;
     }
     most = team.combine(most, scratch, Max());
-    if (inside) {
-      for (std::int64_t i = team.lane; i < n; i += lanes) sum += exponential(widen(from[i]) - most);
-    }
+    for (std::int64_t i = team.lane; i < end; i += lanes) sum += std::exp(widen(from[i]) - most);
     sum = team.combine(sum, scratch);
-    if (!inside) continue;
-    const C log_sum = most + logarithm(sum), scale = C(1) / sum;
-    for (std::int64_t i = team.lane; i < n; i += lanes) {
+    const C log_sum = most + std::log(sum), scale = C(1) / sum;
+    for (std::int64_t i = team.lane; i < end; i += lanes) {
       const C v = widen(from[i]);
-      to[i] = narrow<T>(log ? v - log_sum : exponential(v - most) * scale);
+      to[i] = narrow<T>(log ? v - log_sum : std::exp(v - most) * scale);
     }
   }
 }
@@ -46,19 +41,16 @@ __global__ void softmax_gradient_rows(const T* y, const T* dy, T* dx, std::int64
   using C = Compute<T>;
   __shared__ C scratch[32];
   for (TeamRows team(lanes); team.more(rows); team.next()) {
-    const bool inside = team.row < rows;
+    const std::int64_t end = team.row < rows ? n : 0;
     const T *of_y = y + team.row * n, *of_dy = dy + team.row * n;
     T* to = dx + team.row * n;
     C sum = 0;
-    if (inside) {
-      for (std::int64_t i = team.lane; i < n; i += lanes)
-        sum += log ? widen(of_dy[i]) : widen(of_dy[i]) * widen(of_y[i]);
-    }
+    for (std::int64_t i = team.lane; i < end; i += lanes)
+      sum += log ? widen(of_dy[i]) : widen(of_dy[i]) * widen(of_y[i]);
     sum = team.combine(sum, scratch);
-    if (!inside) continue;
-    for (std::int64_t i = team.lane; i < n; i += lanes) {
+    for (std::int64_t i = team.lane; i < end; i += lanes) {
       const C v = widen(of_y[i]), d = widen(of_dy[i]);
-      to[i] = narrow<T>(log ? d - exponential(v) * sum : v * (d - sum));
+      to[i] = narrow<T>(log ? d - std::exp(v) * sum : v * (d - sum));
     }
   }
 }

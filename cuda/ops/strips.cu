@@ -25,8 +25,7 @@ __device__ __forceinline__ void add_row(const C* line, int u, const C (&row)[kSt
                                         Rows<C>& window) {
   C r[kStrips][kPixels];
   convolve_row(line, row, row_bias, r);
-#pragma unroll
-  for (int p = 0; p < kPixels; ++p) window[u + kReach][p] += line[(kReach + p) * 32];
+  unroll<kPixels>([&](int p) { window[u + kReach][p] += line[(kReach + p) * 32]; });
   for_taps([&](int b, int i, int p) {
     window[row_of(u, b, i)][p] += column[strip_first(b) + i] * r[b][p];
   });
@@ -37,17 +36,15 @@ template <class T>
 __device__ __forceinline__ void write_rows(const StripsShape& s, const StripsTile& t, int y,
                                            Compute<T> bias, const Rows<Compute<T>>& window,
                                            T* out) {
-#pragma unroll
-  for (int u = 0; u < kChunk; ++u) {
-    if (y + u < t.y0 || y + u >= t.y1 || t.lane >= t.channels) continue;
-#pragma unroll
-    for (int p = 0; p < kPixels; ++p) {
+  unroll<kChunk>([&](int u) {
+    if (y + u < t.y0 || y + u >= t.y1 || t.lane >= t.channels) return;
+    unroll<kPixels>([&](int p) {
       const int x = t.x0 + t.column + p;
       if (x < s.w)
         out[t.image + (std::int64_t{y + u} * s.w + x) * s.c + t.lane] =
             narrow<T>(window[u][p] + bias);
-    }
-  }
+    });
+  });
 }
 
 template <class T, int N>
@@ -59,20 +56,18 @@ __global__ void __launch_bounds__(kStripThreads)
   C row[kStripTaps], column[kStripTaps], row_bias[kStrips], bias = 0;
   load_taps(rows, s, t, flip, row);
   load_taps(columns, s, t, flip, column);
-#pragma unroll
-  for (int b = 0; b < kStrips; ++b) {
+  unroll<kStrips>([&](int b) {
     row_bias[b] = load_bias(rows.bias[b], s, t);
     bias += load_bias(columns.bias[b], s, t);
-  }
+  });
   Rows<C> window = {};
   int first = t.y0 - kReach;
   while (first + kChunk <= 0) first += kChunk;  // rows above the image
   march_rows<T, N>(s, t, x, first, t.y1 + kReach, shared_memory<C>(), [&](int at, const C* line) {
-#pragma unroll
-    for (int u = 0; u < kChunk; ++u) {
+    unroll<kChunk>([&](int u) {
       if (at + u >= 0 && at + u < s.h)
         add_row(line + u * kLine * 32, u, row, row_bias, column, window);
-    }
+    });
     write_rows(s, t, at - kReach, bias, window, y);
     move_up(window);
   });
@@ -87,19 +82,17 @@ constexpr int kSums = kStripTaps + kStrips;
 template <class T>
 __device__ __forceinline__ void load_window(const StripsShape& s, const StripsTile& t, const T* dy,
                                             int y, int from, Rows<Compute<T>>& window) {
-#pragma unroll
-  for (int u = 0; u < kWindow; ++u) {
-    if (u < from) continue;
+  unroll<kWindow>([&](int u) {
+    if (u < from) return;
     const int row = y + u;
-#pragma unroll
-    for (int p = 0; p < kPixels; ++p) {
+    unroll<kPixels>([&](int p) {
       const int x = t.x0 + t.column + p;
       const bool inside = row >= 0 && row < s.h && x < s.w && t.lane < t.channels;
       window[u][p] =
           inside ? widen(dy[t.image + (static_cast<std::int64_t>(row) * s.w + x) * s.c + t.lane])
                  : Compute<T>{0};
-    }
-  }
+    });
+  });
 }
 
 // Products of one row's strips with the rows of dy that see it.
@@ -112,8 +105,7 @@ __device__ __forceinline__ void column_products(const C* line, int u, const C (&
   for_taps([&](int b, int i, int p) {
     sum[strip_first(b) + i] += r[b][p] * window[row_of(u, b, i)][p];
   });
-#pragma unroll
-  for (int p = 0; p < kPixels; ++p) sum[kStripTaps] += window[u + kReach][p];
+  unroll<kPixels>([&](int p) { sum[kStripTaps] += window[u + kReach][p]; });
 }
 
 // Products of x with the transposed column strips of dy at one row.
@@ -124,11 +116,7 @@ __device__ __forceinline__ void row_products(const C* line, int u, const C (&col
   for_taps([&](int b, int i, int p) {
     g[b][p] += column[strip_first(b) + i] * window[row_of(u, b, i)][p];
   });
-#pragma unroll
-  for (int b = 0; b < kStrips; ++b) {
-#pragma unroll
-    for (int p = 0; p < kPixels; ++p) sum[kStripTaps + b] += g[b][p];
-  }
+  unroll<kStrips, kPixels>([&](int b, int p) { sum[kStripTaps + b] += g[b][p]; });
   for_row_taps(line, [&](int b, int i, int p, C v) { sum[strip_first(b) + i] += g[b][p] * v; });
 }
 
@@ -137,8 +125,7 @@ template <class C>
 __device__ __forceinline__ void leave_sums(const StripsShape& s, const StripsTile& t, C* shared,
                                            const C (&sum)[kSums], C* partials) {
   const int me = static_cast<int>(threadIdx.x);
-#pragma unroll
-  for (int i = 0; i < kSums; ++i) shared[i * kStripThreads + me] = sum[i];
+  unroll<kSums>([&](int i) { shared[i * kStripThreads + me] = sum[i]; });
   __syncthreads();
   const std::int64_t tile = blockIdx.x / static_cast<unsigned>(s.slices);
   const int c0 = static_cast<int>(blockIdx.x % static_cast<unsigned>(s.slices)) * 32;
@@ -162,18 +149,16 @@ __global__ void __launch_bounds__(kStripThreads)
   C taps[kStripTaps], bias[kStrips], sum[kSums] = {};
   Rows<C> window;
   load_taps(from, s, t, false, taps);
-#pragma unroll
-  for (int b = 0; b < kStrips; ++b) bias[b] = load_bias(from.bias[b], s, t);
+  unroll<kStrips>([&](int b) { bias[b] = load_bias(from.bias[b], s, t); });
   load_window(s, t, dy, t.y0 - kReach, 0, window);
   march_rows<T, N>(s, t, x, t.y0, t.y1, lines, [&](int at, const C* line) {
-#pragma unroll
-    for (int u = 0; u < kChunk; ++u) {
-      if (at + u >= t.y1) continue;
+    unroll<kChunk>([&](int u) {
+      if (at + u >= t.y1) return;
       if constexpr (of_rows)
         row_products(line + u * kLine * 32, u, taps, window, sum);
       else
         column_products(line + u * kLine * 32, u, taps, bias, window, sum);
-    }
+    });
     move_up(window);
     load_window(s, t, dy, at + kChunk - kReach, kWindow - kChunk, window);
   });

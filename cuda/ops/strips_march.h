@@ -73,26 +73,23 @@ struct ChunkInFlight {
   // Rows [y, y + kChunk), zeros outside the image.
   __device__ __forceinline__ void fetch(const StripsShape& s, const StripsTile& t, const T* x,
                                         int y) {
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
+    unroll<kLoads>([&](int i) {
       const int at = (static_cast<int>(threadIdx.x) + i * kStripThreads) * N;
       const int channel = at % 32, in_x = t.x0 - kReach + at / 32 % kLine;
       const int in_y = y + at / 32 / kLine;
       packs[i] = {};
       if (at < kLines && in_y >= 0 && in_y < s.h && in_x >= 0 && in_x < s.w && channel < t.channels)
         packs[i] = load_pack<N>(x + t.image + (std::int64_t{in_y} * s.w + in_x) * s.c + channel);
-    }
+    });
   }
   __device__ __forceinline__ void put(Compute<T>* lines) const {
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
+    unroll<kLoads>([&](int i) {
       const int at = (static_cast<int>(threadIdx.x) + i * kStripThreads) * N;
-      if (at >= kLines) continue;
+      if (at >= kLines) return;
       Compute<T> wide[N];
-#pragma unroll
-      for (int j = 0; j < N; ++j) wide[j] = widen(packs[i].at[j]);
+      unroll<N>([&](int j) { wide[j] = widen(packs[i].at[j]); });
       store<N>(lines + at, wide);
-    }
+    });
   }
 };
 
@@ -146,12 +143,9 @@ using Rows = C[kWindow][kPixels];
 // On to the next chunk; zeros come in.
 template <class C>
 __device__ __forceinline__ void move_up(Rows<C>& window) {
-#pragma unroll
-  for (int u = 0; u < kWindow; ++u) {
-#pragma unroll
-    for (int p = 0; p < kPixels; ++p)
-      window[u][p] = u + kChunk < kWindow ? window[(u + kChunk) % kWindow][p] : C{0};
-  }
+  unroll<kWindow, kPixels>([&](int u, int p) {
+    window[u][p] = u + kChunk < kWindow ? window[(u + kChunk) % kWindow][p] : C{0};
+  });
 }
 // The row of the window that tap i of column strip b sees in row u of a chunk.
 __device__ __forceinline__ constexpr int row_of(int u, int b, int i) {
@@ -164,38 +158,26 @@ __device__ __forceinline__ void for_taps(Fn&& fn) {
 #pragma unroll
   for (int b = 0; b < kStrips; ++b) {
 #pragma unroll
-    for (int i = 0; i < strip_size(b); ++i) {
-#pragma unroll
-      for (int p = 0; p < kPixels; ++p) fn(b, i, p);
-    }
+    for (int i = 0; i < strip_size(b); ++i) unroll<kPixels>([&](int p) { fn(b, i, p); });
   }
 }
 // And with the number of x that a row strip's tap sees there.
 template <class C, class Fn>
 __device__ __forceinline__ void for_row_taps(const C* line, Fn&& fn) {
-#pragma unroll
-  for (int j = 0; j < kTaken; ++j) {
+  unroll<kTaken>([&](int j) {
     const C v = line[j * 32];
-#pragma unroll
-    for (int p = 0; p < kPixels; ++p) {
-#pragma unroll
-      for (int b = 0; b < kStrips; ++b) {
-        const int i = j - p - kReach + strip_size(b) / 2;
-        if (i >= 0 && i < strip_size(b)) fn(b, i, p, v);
-      }
-    }
-  }
+    unroll<kPixels, kStrips>([&](int p, int b) {
+      const int i = j - p - kReach + strip_size(b) / 2;
+      if (i >= 0 && i < strip_size(b)) fn(b, i, p, v);
+    });
+  });
 }
 
 // All row strips at this thread's pixels: r = bias + taps * x.
 template <class C>
 __device__ __forceinline__ void convolve_row(const C* line, const C (&taps)[kStripTaps],
                                              const C (&bias)[kStrips], C (&r)[kStrips][kPixels]) {
-#pragma unroll
-  for (int b = 0; b < kStrips; ++b) {
-#pragma unroll
-    for (int p = 0; p < kPixels; ++p) r[b][p] = bias[b];
-  }
+  unroll<kStrips, kPixels>([&](int b, int p) { r[b][p] = bias[b]; });
   for_row_taps(line, [&](int b, int i, int p, C v) { r[b][p] += taps[strip_first(b) + i] * v; });
 }
 

@@ -32,11 +32,10 @@ struct Column {
     load<N>(a1 + c, right);
     load<N>(b0 + c, lower);
     load<N>(b1 + c, below);
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
+    unroll<N>([&](int i) {
       upper[i] = blend(upper[i], right[i], t);
       lower[i] = blend(lower[i], below[i], t);
-    }
+    });
   }
   __device__ __forceinline__ C at(int c, C ty) const {
     return blend(blend(widen(a0[c]), widen(a1[c]), t), blend(widen(b0[c]), widen(b1[c]), t), ty);
@@ -44,7 +43,7 @@ struct Column {
 };
 
 template <class T, int N>
-__device__ __forceinline__ Column<T, N> column_of(const T* logits, const LossShape& s,
+__device__ __forceinline__ Column<T, N> column_of(const T* logits, const UpsampleShape& s,
                                                   std::int64_t row, std::int64_t column) {
   const auto tx = tap_at<Compute<T>>(s.columns, column);
   const T* above = logits + row * s.w * s.k;
@@ -62,8 +61,7 @@ __device__ __forceinline__ Ends<Compute<T>> find_ends(const Column<T, N>& column
   for (int c = 0; c < target.k; c += N) {
     C upper[N], lower[N];
     column.ends(c, upper, lower);
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
+    unroll<N>([&](int i) {
       if ((c == 0 && i == 0) || upper[i] > e.upper) e.upper = upper[i], below = lower[i];
       if ((c == 0 && i == 0) || lower[i] > e.lower) e.lower = lower[i], above = upper[i];
       if (target.smooth != 0) {
@@ -72,7 +70,7 @@ __device__ __forceinline__ Ends<Compute<T>> find_ends(const Column<T, N>& column
         e.lower_sum += share * lower[i];
         e.smooth_sum += share;
       }
-    }
+    });
   }
   const C gap = e.lower - below < e.upper - above ? e.lower - below : e.upper - above;
   e.gentle = gap <= C(kGentle);  // not if NaN
@@ -87,37 +85,28 @@ __device__ __forceinline__ void sum_exponentials(const Column<T, N>& column,
                                                  Compute<T> (&log_sum)[R]) {
   using C = Compute<T>;
   C top[R], sum[R] = {}, upper[N], lower[N];
-#pragma unroll
-  for (int r = 0; r < R; ++r) top[r] = blend(e.upper, e.lower, ty[r]);
+  unroll<R>([&](int r) { top[r] = blend(e.upper, e.lower, ty[r]); });
   if (!e.gentle) {
     for (int c = 0; c < k; c += N) {
       column.ends(c, upper, lower);
-#pragma unroll
-      for (int i = 0; i < N; ++i) {
-#pragma unroll
-        for (int r = 0; r < R; ++r) {
-          const C v = blend(upper[i], lower[i], ty[r]);
-          top[r] = (c == 0 && i == 0) || v > top[r] ? v : top[r];
-        }
-      }
+      unroll<N, R>([&](int i, int r) {
+        const C v = blend(upper[i], lower[i], ty[r]);
+        top[r] = (c == 0 && i == 0) || v > top[r] ? v : top[r];
+      });
     }
   }
   for (int c = 0; c < k; c += N) {
     column.ends(c, upper, lower);
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
-#pragma unroll
-      for (int r = 0; r < R; ++r) sum[r] += exponential(blend(upper[i], lower[i], ty[r]) - top[r]);
-    }
+    unroll<N, R>(
+        [&](int i, int r) { sum[r] += std::exp(blend(upper[i], lower[i], ty[r]) - top[r]); });
   }
-#pragma unroll
-  for (int r = 0; r < R; ++r) log_sum[r] = top[r] + logarithm(sum[r]);
+  unroll<R>([&](int r) { log_sum[r] = top[r] + std::log(sum[r]); });
 }
 
 // log_sum per pixel; partial[block] = the block's sum of losses and of the labels' weights.
 template <class T, int N, int R>
-__global__ void upsampled_loss(const T* logits, Target<Compute<T>> target, LossShape s, int parts,
-                               Compute<T>* log_sum, double* partial) {
+__global__ void upsampled_loss(const T* logits, Target<Compute<T>> target, UpsampleShape s,
+                               int parts, Compute<T>* log_sum, double* partial) {
   using C = Compute<T>;
   const std::int64_t row = blockIdx.x / static_cast<unsigned>(parts), image = row / s.h;
   const int column =
@@ -130,23 +119,21 @@ __global__ void upsampled_loss(const T* logits, Target<Compute<T>> target, LossS
     const Ends<C> e = find_ends(at, target);
     for (; o < end; o += R) {
       C ty[R], lse[R];
-#pragma unroll
-      for (int r = 0; r < R; ++r) ty[r] = o + r < end ? tap_at<C>(s.rows, o + r).t : C(0);
+      unroll<R>([&](int r) { ty[r] = o + r < end ? tap_at<C>(s.rows, o + r).t : C(0); });
       sum_exponentials(at, e, s.k, ty, lse);
-#pragma unroll
-      for (int r = 0; r < R; ++r) {
-        if (o + r >= end) continue;
+      unroll<R>([&](int r) {
+        if (o + r >= end) return;
         const std::int64_t pixel = (image * s.oh + o + r) * s.ow + column;
         const int label = target.label(pixel, true);
         log_sum[pixel] = label >= 0 ? lse[r] : C(0);
-        if (label < 0) continue;
+        if (label < 0) return;
         counted += target.weight(label);
         loss +=
             target.weight(label) * target.hot * static_cast<double>(lse[r] - at.at(label, ty[r]));
         if (target.smooth != 0)
           loss +=
               static_cast<double>(e.smooth_sum * lse[r] - blend(e.upper_sum, e.lower_sum, ty[r]));
-      }
+      });
     }
   }
   leave_losses(loss, counted, partial);
@@ -157,7 +144,7 @@ __global__ void upsampled_loss(const T* logits, Target<Compute<T>> target, LossS
 CrossEntropyResult CudaBackend::upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
                                                        const Tensor& weights,
                                                        const CrossEntropyOptions& o) {
-  const LossShape s(logits, labels);
+  const UpsampleShape s(logits, labels.dim(1), labels.dim(2));
   const DType dtype = parameter_dtype(logits.dtype());
   Scope scope(*this, "upsample_cross_entropy", loss_flops(labels, s.k),
               logits.nbytes() + 2 * labels.nbytes());

@@ -37,7 +37,7 @@ struct Tile {
 
 // Fills the tile with output rows [o, o + rows) and columns [x, x + columns).
 template <class T>
-__device__ __forceinline__ void load_tile(const GradientWork<T>& g, const LossShape& s,
+__device__ __forceinline__ void load_tile(const GradientWork<T>& g, const UpsampleShape& s,
                                           std::int64_t image, std::int64_t o, int rows,
                                           std::int64_t x, int columns, double scale,
                                           double smooth_sum, Tile<Compute<T>>& tile) {
@@ -78,7 +78,7 @@ __device__ __forceinline__ void add_tile(const Tile<C>& tile, int rows, int colu
     for (int r = 0; r < rows; ++r) {
       const Record<C> p = tile.pixel[j][r];
       const C ty = tile.ty[r];
-      C e = p.q * exponential(blend(upper, lower, ty) - p.log_sum);
+      C e = p.q * std::exp(blend(upper, lower, ty) - p.log_sum);
       if (p.label == k) e -= p.h;
       if (smoothed && p.label >= 0) e -= smooth;
       all += e;
@@ -93,7 +93,7 @@ __device__ __forceinline__ void add_tile(const Tile<C>& tile, int rows, int colu
 }
 
 template <class T, bool smoothed>
-__global__ void upsampled_gradient(GradientWork<T> g, LossShape s) {
+__global__ void upsampled_gradient(GradientWork<T> g, UpsampleShape s) {
   using C = Compute<T>;
   __shared__ Tile<C> tile;
   const std::int64_t row = blockIdx.x / static_cast<unsigned>(g.segments);
@@ -144,8 +144,7 @@ __global__ void add_halves(const Compute<T>* halves, T* dlogits, std::int64_t h,
     Compute<T> upper[N], lower[N] = {};
     load<N>(halves + at, upper);
     if (row % h > 0) load<N>(halves + work.rows * wide + at - wide, lower);
-#pragma unroll
-    for (int i = 0; i < N; ++i) upper[i] += lower[i];
+    unroll<N>([&](int i) { upper[i] += lower[i]; });
     store<N>(dlogits + at, upper);
   });
 }
@@ -157,7 +156,7 @@ Tensor CudaBackend::upsample_cross_entropy_backward(const Tensor& logits, const 
                                                     const CrossEntropyOptions& o,
                                                     const CrossEntropyResult& r,
                                                     const Tensor& dloss) {
-  const LossShape s(logits, labels);
+  const UpsampleShape s(logits, labels.dim(1), labels.dim(2));
   Scope scope(*this, "upsample_cross_entropy_backward", 2 * loss_flops(labels, s.k),
               2 * logits.nbytes() + 2 * labels.nbytes());
   Tensor dlogits = empty_like(logits);
