@@ -7,17 +7,11 @@
 #include <utility>
 #include <vector>
 
+#include "data/weights/element_type.h"
 #include "data/weights/zip.h"
 #include "tests/data/support.h"
 
 namespace nextgrad::testing {
-
-template <class... Ts>
-std::string little_endian(Ts... values) {
-  std::string bytes;
-  (bytes.append(reinterpret_cast<const char*>(&values), sizeof(values)), ...);
-  return bytes;
-}
 
 // Opcodes of a pickle, each function one object or action. Letters as in Lib/pickletools.py.
 namespace pk {
