@@ -285,15 +285,14 @@ TEST_CASE("run folder: a damaged picture ends a run that is saved, or is left ou
 TEST_CASE("run folder: the state is saved before a validation begins") {
   const TemporaryFolder folder;
   make_little_data(folder);
-  const TrainConfig config = little_config(folder);
-  TrainerOptions options;
-  options.batch = 2;
-  options.iterations = options.schedule.iterations = 5;
-  options.val_every = 2;
+  TrainConfig config = little_config(folder);
+  config.batch = 2;
+  config.iterations = 5;
+  config.val_every = 2;
   const RunFolder run{folder / "run"};
   fs::create_directories(run.path);
   Watching task(config, run.state());
-  CHECK(Trainer(task, options).run(run, std::nullopt));
+  CHECK(Trainer(task).run(run, std::nullopt));
   CHECK(task.saved == std::vector<std::int64_t>{2, 4, 5});
 }
 
@@ -301,23 +300,20 @@ TEST_CASE("run folder: an iteration that fails half-way is taken back before the
   const TemporaryFolder folder;
   make_little_data(folder);
   TrainConfig config = little_config(folder);
+  config.batch = 2;
+  config.iterations = 6;
+  config.val_every = 0;
+  config.ema = 0.9;
+  config.lr = 1e-3;
   for (const std::int64_t accumulate : {1, 2}) {
     config.accumulate = accumulate;
-    TrainerOptions options;
-    options.batch = 2;
-    options.accumulate = accumulate;
-    options.iterations = 6;
-    options.ema = 0.9;
-    options.command = "segnext train";
-    options.schedule.iterations = 6;
-    options.schedule.base_lr = 1e-3;
     const auto run = [&](const std::string& name, int when, bool resume) {
       const RunFolder to{folder / fmt::format("{}{}", name, accumulate)};
       fs::create_directories(to.path);
       std::optional<TrainState> state;
       if (resume) state = load_train_state(to.state());
       Failing task(config, resume, when);
-      Trainer(task, options).run(to, state);
+      Trainer(task).run(to, state);
       return slurp(to.last());
     };
     const std::string calm = run("calm", 0, false);
