@@ -6,6 +6,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -23,10 +24,6 @@ void refuse_irregular(const struct stat& info, const std::string& path) {
   if (S_ISDIR(info.st_mode))
     fail_input("{}: is a folder, not a regular file; name a file in it", path);
   if (!S_ISREG(info.st_mode)) fail_input("{}: is not a regular file; give a file on a disk", path);
-}
-
-std::span<const std::uint8_t> bytes_of(std::string_view text) {
-  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
 }
 
 // A path to which ".PID.NUMBER.tmp" can be appended: a name has 255 bytes at most.
@@ -56,6 +53,10 @@ void sync_folder_of(const std::string& path) {
 
 }  // namespace
 
+std::span<const std::uint8_t> byte_span(std::string_view text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
 void fail_in_file(const std::string& path, const InputError& error) {
   if (std::string_view(error.what()).starts_with(path + ": ")) throw InputError(error);
   fail_input("{}: {}", path, error.what());
@@ -72,7 +73,10 @@ InputFile::InputFile(std::string path)
     fail_input("{}: cannot read: {}", path_, std::strerror(errno));
   refuse_irregular(info, path_);
   size_ = static_cast<std::uint64_t>(info.st_size);
-  if (head().starts_with("version https://git-lfs.github.com/"))
+  const auto pointer = byte_span("version https://git-lfs.github.com/");
+  std::array<std::uint8_t, 35> first{};
+  if (size_ >= first.size()) read(0, first);
+  if (std::equal(pointer.begin(), pointer.end(), first.begin(), first.end()))
     fail_input("{}: is a Git LFS pointer, not the file itself; fetch it with git lfs pull", path_);
 }
 
@@ -132,7 +136,7 @@ std::uint32_t crc32_of(std::span<const std::uint8_t> bytes, std::uint32_t before
 }
 
 std::uint32_t crc32_of(std::string_view text, std::uint32_t before) {
-  return crc32_of(bytes_of(text), before);
+  return crc32_of(byte_span(text), before);
 }
 
 AtomicFile::AtomicFile(std::string path) : path_(behind_links(std::move(path))) {
@@ -166,6 +170,7 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
 }
 
 void AtomicFile::write_at(std::uint64_t offset, const void* data, std::size_t bytes) {
+  check(!committed_, "{}: written to after its commit", path_);
   const auto* next = static_cast<const char*>(data);
   while (bytes > 0) {
     const ssize_t n = ::pwrite(file_.fd, next, bytes, static_cast<off_t>(offset));
@@ -178,6 +183,7 @@ void AtomicFile::write_at(std::uint64_t offset, const void* data, std::size_t by
 }
 
 void AtomicFile::commit() {
+  check(!committed_, "{}: committed twice", path_);
   if (::fsync(file_.fd) != 0 && errno != EINVAL) give_up("flush");
   if (::close(std::exchange(file_.fd, -1)) != 0) give_up("close");
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) give_up("rename the new file into place");
@@ -192,8 +198,7 @@ void write_file_atomic(const std::string& path, std::span<const std::uint8_t> by
 }
 
 void write_file_atomic(const std::string& path, std::string_view text) {
-  write_file_atomic(path,
-                    std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
+  write_file_atomic(path, byte_span(text));
 }
 
 }  // namespace nextgrad

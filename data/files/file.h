@@ -61,6 +61,8 @@ std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit
 // more than `limit` bytes unpacked.
 std::vector<std::uint8_t> read_gzip(const std::string& path, std::uint64_t limit);
 
+std::span<const std::uint8_t> byte_span(std::string_view text);
+
 // The check sum of our files: zlib's CRC-32. `before`: of the bytes that come before these.
 std::uint32_t crc32_of(std::span<const std::uint8_t> bytes, std::uint32_t before = 0);
 std::uint32_t crc32_of(std::string_view text, std::uint32_t before = 0);

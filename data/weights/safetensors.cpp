@@ -84,6 +84,8 @@ class HeaderParser {
   // nlohmann's callback: `value` stands in so many open tables and lists. False drops it.
   bool operator()(int depth, Event event, const json& value) {
     if (event == Event::key) take_key(depth, value);
+    if (depth > 1 && event == Event::object_start)
+      damaged(fmt::format("{} holds a table", in_quotes(name_)));
     if (depth == 1 && (event == Event::value || event == Event::array_start))
       damaged(fmt::format("no table for {}", in_quotes(name_)));
     if (++events_ > (name_ == kMetadata ? 2 * kMaxMetadata : 100))

@@ -103,7 +103,8 @@ WeightsFile read_zip(const InputFile& file) {
   const auto& entries = archive.entries();
   std::string folder;  // "archive/"
   for (const auto& [name, entry] : entries)
-    if (const std::size_t slash = name.find('/'); name.substr(slash + 1) == "data.pkl")
+    if (const std::size_t slash = name.find('/');
+        slash != name.npos && name.substr(slash + 1) == "data.pkl")
       folder = name.substr(0, slash + 1);
   if (folder.empty())
     fail_input("a zip archive without data.pkl is no PyTorch file; name a .pth or .safetensors");
@@ -254,15 +255,12 @@ std::optional<WeightsFile> read_torch_file(const InputFile& file) {
 void write_torch_file(const std::string& path, const StateDict& tensors,
                       const std::vector<ElementType>& types, const Metadata& metadata) {
   check_names(path, tensors, types);
-  const auto bytes = [](std::string_view text) {
-    return std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
-  };
   ZipWriter zip(path);
-  zip.add("archive/data.pkl", bytes(pickle_of(tensors, types, metadata)));
-  zip.add("archive/byteorder", bytes("little"));
+  zip.add("archive/data.pkl", byte_span(pickle_of(tensors, types, metadata)));
+  zip.add("archive/byteorder", byte_span("little"));
   for (std::size_t i = 0; i < tensors.size(); ++i)
     zip.add(fmt::format("archive/data/{}", i), encode_elements(types[i], tensors[i].value));
-  zip.add("archive/version", bytes("3\n"));
+  zip.add("archive/version", byte_span("3\n"));
   zip.finish();
 }
 

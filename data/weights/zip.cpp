@@ -50,6 +50,7 @@ zip* open_zip(const InputFile& file) {
 
 ZipReader::ZipReader(const InputFile& file) : archive_(open_zip(file), &zip_discard) {
   const zip_int64_t n = zip_get_num_entries(archive_.get(), 0);
+  std::uint64_t bytes = 0;  // of all entries: libzip lets them lie over each other
   for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(n); ++i) {
     zip_stat_t s{};
     if (zip_stat_index(archive_.get(), i, ZIP_FL_ENC_RAW, &s) != 0)
@@ -62,7 +63,9 @@ ZipReader::ZipReader(const InputFile& file) : archive_(open_zip(file), &zip_disc
           "its entry {} is compressed (method {}), PyTorch only stores; save it again with "
           "torch.save",
           name, s.comp_method);
-    if (s.size > file.size()) damaged(fmt::format("{} is longer than the file", name));
+    if (s.size > file.size() - bytes)
+      damaged(fmt::format("{} has no room in the file beside the other entries", name));
+    bytes += s.size;
     entries_[s.name] = {i, s.size};
   }
 }

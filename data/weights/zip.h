@@ -21,8 +21,8 @@ class ZipReader {
   };
 
   // Throws InputError unless the archive ends the file, its directory and the entries' headers say
-  // the same, and the entries are stored as they are, none longer than the file, no two of one
-  // name. Memory is in proportion to the file's bytes.
+  // the same, and the entries are stored as they are, all of them together no longer than the
+  // file, no two of one name. Memory is in proportion to the file's bytes.
   explicit ZipReader(const InputFile& file);
 
   const std::map<std::string, Entry>& entries() const { return entries_; }

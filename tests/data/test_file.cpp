@@ -45,6 +45,20 @@ TEST_CASE("an atomic file replaces all or nothing") {
   write_file_atomic(path, std::string_view("new"));
   CHECK(read_file(path) == bytes_of("new"));
   CHECK(folder.files() == 1);
+  AtomicFile whole(path);
+  whole.write("whole", 5);
+  whole.commit();
+  const auto late = [&](const std::function<void()>& call) {
+    try {
+      call();
+    } catch (const Error& error) {
+      return std::string(error.what()).find("commit") != std::string::npos;
+    }
+    return false;
+  };
+  CHECK(late([&] { whole.write("x", 1); }));
+  CHECK(late([&] { whole.commit(); }));
+  CHECK(read_file(path) == bytes_of("whole"));
 }
 
 TEST_CASE("a link stays a link, a device stays a device") {

@@ -407,6 +407,22 @@ TEST_CASE("hostile archives: directories that lie") {
   CHECK(has(error([&](std::string& b) { b += "more"; }), "directory is missing"));
   CHECK(
       has(error([&](std::string& b) { b.erase(0, header(b, kLocal, 1)); }), "damaged zip archive"));
+  // An entry within another's bytes, each right in itself: n of them would be read n times.
+  write_zip(folder / "inner", {{"x/data/1", std::string(2000, 'i')}});
+  const std::string inner = slurp(folder / "inner");
+  const std::size_t record = header(inner, kCentral, 0);
+  std::string outer = inner.substr(0, record), central = inner.substr(record);
+  central.resize(header(central, kEnd, 0));
+  write_zip(folder / "outer", {{"x/data.pkl", pk::whole("N")}, {"x/data/0", outer}});
+  std::string nested = slurp(folder / "outer");
+  put(central, 42, static_cast<std::uint32_t>(nested.find(outer)));
+  const std::size_t last = header(nested, kEnd, 0);
+  for (const std::size_t field : {8, 10}) put(nested, last + field, std::uint16_t{3});
+  put(nested, last + 12,
+      static_cast<std::uint32_t>(get<std::uint32_t>(nested, last + 12) + central.size()));
+  nested.insert(last, central);
+  spill(path, nested);
+  CHECK(has(error_of(path), "no room in the file beside the other entries"));
   // A comment at the end is allowed.
   std::string comment = good + "hello";
   put(comment, end + 20, std::uint16_t{5});

@@ -194,6 +194,10 @@ TEST_CASE("torch file: where the weights may lie") {
   CHECK(first(pk::dict({{"state_dict_ema", one("2")}, {"model", one("1")}})) == "model:w=2");
   CHECK(first(pk::dict({{"state_dict_ema", one("2")}, {"epoch", "K\x01"}})) ==
         "state_dict_ema:w=3");
+  // A file of that name beside the folder is no part of it.
+  write_zip(path,
+            {{"data.pkl", "?"}, {"x/data.pkl", pk::whole(one("0"))}, {"x/data/0", floats({1})}});
+  CHECK(read_weights(path).tensors.size() == 1);
   // An empty one does not count; plain values among the weights are left out.
   CHECK(first(pk::dict({{"state_dict", "}"}, {"model", one("1")}})) == "model:w=2");
   CHECK(first(pk::dict({{"w", tensor("0")}, {"epoch", "K\x01"}, {"names", "](NNe"}})) == ":w=1");
