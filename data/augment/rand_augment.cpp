@@ -1,7 +1,6 @@
 #include "data/augment/rand_augment.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "data/images/resample.h"
 

@@ -121,19 +121,27 @@ void TrainTransform::write(const Image& crop, const LabelMap& label, std::span<f
   }
 }
 
-void TrainTransform::apply(const LabelMap& label, const LoadPart& load, const RandomKey& key,
-                           std::span<float> out_image, std::span<std::int32_t> out_label) const {
+void TrainTransform::make(const LabelMap& label, const Resized& resized, const RandomKey& key,
+                          std::span<float> out_image, std::span<std::int32_t> out_label) const {
   const auto n = static_cast<std::size_t>(crop_h * crop_w);
   check(out_image.size() == 3 * n && out_label.size() == n, "transform: room for {} and {} numbers",
         out_image.size(), out_label.size());
   RandomStream random(key);
   // The labels decide where to crop; only that window of the picture is then computed.
   const Crop crop = draw(label, random);
-  const int by = reduced_decoding ? reduction(crop.window, label.height, label.width) : 1;
-  const std::int64_t h = (label.height + by - 1) / by, w = (label.width + by - 1) / by;
-  Image picture = resize_bilinear(load(source_of(crop.window, h, w), by), crop.window);
+  Image picture = resized(crop.window);
   photometric.apply(picture, random);
   write(picture, crop.label, out_image, out_label);
+}
+
+void TrainTransform::apply(const LabelMap& label, const LoadPart& load, const RandomKey& key,
+                           std::span<float> out_image, std::span<std::int32_t> out_label) const {
+  const auto resized = [&](const WindowOf& window) {
+    const int by = reduced_decoding ? reduction(window, label.height, label.width) : 1;
+    const std::int64_t h = (label.height + by - 1) / by, w = (label.width + by - 1) / by;
+    return resize_bilinear(load(source_of(window, h, w), by), window);
+  };
+  make(label, resized, key, out_image, out_label);
 }
 
 void TrainTransform::apply(const Image& image, const LabelMap& label, const RandomKey& key,
@@ -143,12 +151,8 @@ void TrainTransform::apply(const Image& image, const LabelMap& label, const Rand
             label.values.size() * 3 == image.pixels.size(),
         "transform: image of {} x {} pixels, labels of {} x {}", image.width, image.height,
         label.width, label.height);
-  TrainTransform whole = *this;
-  whole.reduced_decoding = false;
-  const auto load = [&](const Rectangle&, int) {
-    return ImagePart{image, 0, 0, image.height, image.width};
-  };
-  whole.apply(label, load, key, out_image, out_label);
+  const auto resized = [&](const WindowOf& window) { return resize_bilinear(image, window); };
+  make(label, resized, key, out_image, out_label);
 }
 
 namespace {

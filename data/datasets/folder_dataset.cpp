@@ -29,6 +29,7 @@ class FolderDataset : public Dataset {
   std::string image_path(std::int64_t i) const override { return pair(i).image; }
   std::string label_path(std::int64_t i) const override { return pair(i).label; }
   bool has_labels() const override { return !spec_.parts.front().labels.empty(); }
+  Image load_image(std::int64_t i) const override { return read_image(pair(i).image); }
   LabelMap load_label(std::int64_t i) const override;
   Sample load(std::int64_t i) const override;
   std::vector<int> ignored_values() const override;
@@ -123,6 +124,7 @@ std::array<int, 256> plain_mapping(int classes, int first) {
 }
 
 std::unique_ptr<Dataset> open_folders(FolderSpec spec, std::vector<std::string>* problems) {
+  check(!spec.parts.empty(), "data set: no folders");
   return std::make_unique<FolderDataset>(std::move(spec), problems);
 }
 

@@ -60,15 +60,19 @@ BmpHeader read_bmp(Bytes bytes) {
   return h;
 }
 
+bool is_space(char c) {
+  return std::isspace(static_cast<unsigned char>(c)) != 0;
+}
+
 // The number that follows in a PNM header, past white space and comments.
 std::uint64_t pnm_number(std::string_view text, std::size_t& at) {
-  for (; at < text.size() && (std::isspace(text[at]) || text[at] == '#'); ++at)
+  for (; at < text.size() && (is_space(text[at]) || text[at] == '#'); ++at)
     if (text[at] == '#') at = std::min(text.find('\n', at), text.size() - 1);
   std::uint64_t value = 0;
   const char* first = text.data() + std::min(at, text.size());
   const auto [end, error] = std::from_chars(first, text.data() + text.size(), value);
   at = static_cast<std::size_t>(end - text.data());
-  if (error != std::errc() || at == text.size() || (!std::isspace(*end) && *end != '#'))
+  if (error != std::errc() || at == text.size() || (!is_space(*end) && *end != '#'))
     fail_input("damaged or truncated PPM header");
   return value;
 }

@@ -237,8 +237,9 @@ LabelMap codecs::decode_png_label(Bytes bytes, const std::map<int, std::uint8_t>
   };
   const std::int64_t height = header.height, width = header.width;
   const int bits = header.bit_depth;
-  LabelMap label{height, width, {}};
-  label.values.reserve(static_cast<std::size_t>(height * width));
+  LabelMap label{height, width,
+                 std::vector<std::uint8_t>(static_cast<std::size_t>(height * width))};
+  std::uint8_t* to = label.values.data();
   int last = -1;  // labels come in runs
   std::uint8_t mapped = 0;
   for (std::int64_t y = 0; y < height; ++y) {
@@ -247,7 +248,7 @@ LabelMap codecs::decode_png_label(Bytes bytes, const std::map<int, std::uint8_t>
       const int value = unpack(row, x, bits);
       if (value != last) mapped = class_of(value, x, y);
       last = value;
-      label.values.push_back(mapped);
+      *to++ = mapped;
     }
   }
   return label;

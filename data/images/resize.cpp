@@ -1,8 +1,8 @@
 #include "data/images/resize.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "tensor/error.h"
 
@@ -127,13 +127,13 @@ Rectangle source_of(const WindowOf& w, std::int64_t height, std::int64_t width) 
 
 Image resize_bilinear(const ImagePart& part, const WindowOf& w) {
   check_window("resize_bilinear", part.height, part.width, w);
-  const Taps taps(w, part.height, part.width, part.top, part.left);
+  Taps taps(w, part.height, part.width, part.top, part.left);
   const Rectangle s = taps.source();
   check(s.top >= 0 && s.left >= 0 && s.top + s.height <= part.image.height &&
             s.left + s.width <= part.image.width,
         "resize_bilinear: {}x{}+{}+{} of a part of {}x{} are wanted", s.width, s.height, s.left,
         s.top, part.image.width, part.image.height);
-  return resize_by(part.image, taps, w.mirrored);
+  return resize_by(part.image, std::move(taps), w.mirrored);
 }
 
 Image resize_bilinear(const Image& image, const WindowOf& w) {

@@ -76,6 +76,14 @@ TEST_CASE("[values] says what each value of the labels stands for") {
   CHECK(has(own.error(), "data.toml"));
 }
 
+TEST_CASE("a picture alone is read without its label") {
+  const Own own;
+  own.describe("");
+  own.add("x", {1, 2, 3});
+  CHECK_THROWS_AS(own.open()->load(0), InputError);
+  CHECK(own.open()->load_image(0).pixels == noise_image(1, 4, 1).pixels);
+}
+
 TEST_CASE("[values] above 255, in labels of 16 bits") {
   const Own own;
   own.add("x", png_file({4, 1, 16, 0}, {0x03, 0xe8, 0, 1, 0xff, 0xff, 0x03, 0xe8}));
