@@ -1,4 +1,6 @@
 // Which files are in a folder, without leaving one out in silence.
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -10,21 +12,32 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// A folder, whatever path leads to it.
+using Identity = std::pair<dev_t, ino_t>;
+Identity identity_of(const fs::path& folder) {
+  struct stat info {};
+  if (::stat(folder.c_str(), &info) != 0) return {};
+  return {info.st_dev, info.st_ino};
+}
+
 class Lister {
  public:
   Lister(const std::vector<std::string>& suffixes, const std::vector<std::string>& except,
          bool deep)
-      : suffixes_(suffixes), except_(except), deep_(deep) {}
+      : suffixes_(suffixes), deep_(deep) {
+    for (const std::string& folder : except)
+      if (const Identity found = identity_of(folder); found != Identity{}) except_.push_back(found);
+  }
 
   std::vector<std::string> list(const fs::path& folder) {
-    enter(folder, "");
+    enter(folder, "", identity_of(folder));
     std::sort(files_.begin(), files_.end());
     return std::move(files_);
   }
 
  private:
-  void enter(const fs::path& folder, const std::string& prefix) {
-    around_.push_back(folder.string());
+  void enter(const fs::path& folder, const std::string& prefix, const Identity& identity) {
+    around_.push_back(identity);
     std::error_code error;
     fs::directory_iterator entries(folder, error);
     for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
@@ -51,14 +64,11 @@ class Lister {
   }
 
   void see_folder(const fs::path& path, const std::string& relative) {
-    const auto is_here = [&](const std::string& other) {  // whatever path leads there
-      std::error_code ignored;
-      return fs::equivalent(path, other, ignored);
-    };
-    if (std::any_of(except_.begin(), except_.end(), is_here)) return;
-    if (std::any_of(around_.begin(), around_.end(), is_here))
+    const Identity identity = identity_of(path);
+    if (std::find(except_.begin(), except_.end(), identity) != except_.end()) return;
+    if (std::find(around_.begin(), around_.end(), identity) != around_.end())
       fail_input("{}: is a link to a folder around it; remove it", path.string());
-    enter(path, relative + "/");
+    enter(path, relative + "/", identity);
   }
 
   bool is_wanted(const std::string& name) const {
@@ -67,9 +77,10 @@ class Lister {
                        [&](const std::string& suffix) { return ends_in(name, suffix); });
   }
 
-  const std::vector<std::string>&suffixes_, &except_;
+  const std::vector<std::string>& suffixes_;
   const bool deep_;
-  std::vector<std::string> around_, files_;
+  std::vector<Identity> except_, around_;
+  std::vector<std::string> files_;
 };
 
 }  // namespace
