@@ -62,7 +62,7 @@ class Draw {
           bytes.insert(at, 1, byte());
           break;
         case 3:
-          bytes.resize(bytes.size() - std::min<std::size_t>(bytes.size(), below(40)));
+          bytes.resize(below(2) == 0 ? at : bytes.size() - std::min(bytes.size(), below(40)));
           break;
         case 4:
           bytes.insert(at,
