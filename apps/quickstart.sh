@@ -15,9 +15,14 @@ say() { printf '\n== %s\n' "$*"; }
 install_packages $BUILD_PACKAGES
 
 say "building"
-# For the CPU, unless a GPU answers: then for its generation alone ("9.0" is 90).
+# For the CPU, unless a GPU answers: then for its generation alone ("9.0" is 90), if the toolkit knows it.
 generation=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .) || generation=
-if [ -n "$generation" ]; then device=("-Dgpu_archs=$generation"); else device=(-Dcuda=disabled); fi
+nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
+device=(-Dcuda=disabled)
+if [[ $generation =~ ^[0-9]+$ ]] && ((generation >= 80)) &&
+  "$nvcc" --list-gpu-arch 2>/dev/null | grep -qx "compute_$generation"; then
+  device=("-Dgpu_archs=$generation")
+fi
 [ -f build/build.ninja ] || meson setup build -Dtests=false "${device[@]}"
 ninja -C build apps/segnext
 segnext=build/apps/segnext

@@ -30,11 +30,9 @@ void check_pair(const char* op, const Variable& a, const Variable& b) {
   broadcast(a.shape(), b.shape());
 }
 
-}  // namespace
-
 // y = f(x), dx = dy f'(x): keeps the one of x and y that the slope is computed from (x through the
-// caller's handle, so that what can be made again is).
-Variable elementwise(const char* name, Unary op, const Variable& x, double alpha) {
+// caller's handle, so that what can be made again is). `name` is for messages.
+Variable elementwise(const char* name, Unary op, const Variable& x, double alpha = 0) {
   check_floating(name, x.value());
   const Tensor in = x.value().contiguous();
   const Tensor y = in.backend().unary(op, in, alpha);
@@ -48,6 +46,8 @@ Variable elementwise(const char* name, Unary op, const Variable& x, double alpha
       },
       reads == Reads::x ? remake : nullptr);
 }
+
+}  // namespace
 
 // d(a + b) = da + db
 Variable operator+(const Variable& a, const Variable& b) {

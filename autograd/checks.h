@@ -48,9 +48,6 @@ inline Tensor value_or_none(const Variable& v) {
   return v.defined() ? v.value().contiguous() : Tensor();
 }
 
-// y = f(x) of the table of elementwise ops; `name` is for messages.
-Variable elementwise(const char* name, Unary op, const Variable& x, double alpha = 0);
-
 // The gradient of a broadcast: sums g over the axes that `shape` does not have or has as 1.
 Tensor sum_to(const Tensor& g, const Shape& shape);
 

@@ -106,6 +106,7 @@ Variable linear_residual(const Variable& base, const Variable& x, const Variable
                          const Tensor& mask) {
   const Shape& shape = base.shape();
   check_linear("linear_residual", x, weight, bias);
+  check(x.ndim() >= 2, "linear_residual: input {} has no rows", x.shape().str());
   check_same("linear_residual", x.value(), base.value());
   Shape out = x.shape();
   out[x.ndim() - 1] = weight.dim(0);

@@ -81,9 +81,7 @@ Variable log_softmax(const Variable& x, int axis) {
 }
 
 Tensor argmax(const Tensor& x, int axis) {
-  const int a = x.shape().axis(axis);
-  check(x.dim(a) > 0, "argmax: axis {} of {} is empty", a, x.shape().str());
-  return x.backend().argmax(x.contiguous(), a);
+  return x.backend().argmax(x.contiguous(), axis);
 }
 
 }  // namespace nextgrad

@@ -41,6 +41,7 @@ Conv2d::Conv2d(const Conv2dOptions& o, const Init& weight_init) : options_(o) {
 }
 
 Variable Conv2d::forward(const Variable& x, Activation activation) const {
+  check(x.ndim() == 4, "Conv2d: the input must be [N,H,W,C], got {}", x.shape().str());
   if (is_pointwise(options_)) return linear(x, matrix(), bias, activation);
   const Variable y = conv2d(x, weight, bias, options_.window, options_.groups);
   return activation == Activation::gelu ? gelu(y) : activation == Activation::relu ? relu(y) : y;

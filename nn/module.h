@@ -24,7 +24,7 @@ Shape torch_shape(const Shape& shape, Layout layout);      // extents after to_t
 
 struct Parameter {
   std::string name;  // full name, "backbone.norm1.weight"
-  Variable value;    // requires a gradient unless frozen
+  Variable value;    // requires a gradient
   Layout layout = Layout::plain;
   Init init;
 };

@@ -25,7 +25,7 @@
 
 namespace nextgrad {
 
-enum class Reduce { sum, mean, max, min };
+enum class Reduce { sum, mean };
 enum class Activation { none, gelu, relu };
 
 // Geometry of a convolution. Output extent:

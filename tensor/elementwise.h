@@ -36,9 +36,9 @@ enum class Unary {
   tanh,
   clamp_min,
   add_scalar,
-  mul_scalar
+  mul_scalar  // the last, which with_unary() counts by
 };
-enum class Binary { add, sub, mul, div };
+enum class Binary { add, sub, mul, div };  // so does with_binary() by div
 
 // What the gradient is computed from besides dy: of x and y = f(x) whichever makes it cheaper.
 enum class Reads { nothing, x, y };

@@ -1,9 +1,12 @@
 // segnext bench gemm: this library's matrix product beside Eigen's, on the shapes of a model.
 #include <Eigen/Core>
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <vector>
 
 #include "apps/commands/commands.h"
 #include "apps/report/progress.h"
@@ -85,8 +88,7 @@ void run_gemm_bench(const GemmArguments& a) {
                        {"eigen_gflops", giga / eigens},
                        {"ratio", eigens / ours}});
     }
-  if (!a.json_file.empty())
-    write_json(a.json_file, json{{"threads", num_threads()}, {"gemm", table}});
+  write_json(a.json_file, json{{"threads", num_threads()}, {"gemm", table}});
 }
 
 }  // namespace

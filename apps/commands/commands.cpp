@@ -1,7 +1,5 @@
 #include "apps/commands/commands.h"
 
-#include <sys/stat.h>
-
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -57,13 +55,8 @@ namespace {
 // what is written must follow what it has, not replace it.
 std::FILE* standard_stream(const std::string& path) {
   if (path == "-") return stdout;
-  struct stat named {
-  }, open{};
-  if (stat(path.c_str(), &named) != 0) return nullptr;
   for (std::FILE* stream : {stdout, stderr})
-    if (fstat(fileno(stream), &open) == 0 && open.st_dev == named.st_dev &&
-        open.st_ino == named.st_ino)
-      return stream;
+    if (is_open_as(fileno(stream), path)) return stream;
   return nullptr;
 }
 

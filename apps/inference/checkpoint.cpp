@@ -239,6 +239,9 @@ LoadedClassifier load_classifier(const std::string& path, const std::string& var
     fail_input("{}: no classifier head.weight; give weights of an encoder with its classifier",
                source.file.path);
   ModelInfo info = source.info(static_cast<int>(head->value.dim(0)), variant);
+  if (source.ours() && info.size > 0 && info.classes.empty())
+    fail_input("{}: its metadata names no classes; write the file again with segnext",
+               source.file.path);
   if (info.size == 0) info.size = 224;  // as the published ones
   if (info.size < 32 || info.size > 16384)
     fail_input("{}: metadata names pictures of {} pixels; write the file again", source.file.path,

@@ -13,11 +13,14 @@ namespace nextgrad {
 class Feed {
  public:
   Feed(std::unique_ptr<Loader> loader, Device device);
+  Feed(const Feed&) = delete;
+  Feed& operator=(const Feed&) = delete;
 
   // The next batch into `batch`: on a GPU into the tensors it has, if they fit, so that a recorded
   // step finds each batch at the same addresses. Rethrows what the loader threw.
   void next(Batch& batch);
-  double wait_seconds() const { return waited_; }  // how long next() has taken, in all
+  // How long next() has waited for batches, in all; on the CPU with the copy into tensors.
+  double wait_seconds() const { return waited_; }
 
  private:
   struct Sent {

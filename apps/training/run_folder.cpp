@@ -29,14 +29,6 @@ std::string this_process() {
   return fmt::format("process {} on {}, since {}", getpid(), host, since);
 }
 
-// Whether `fd` still is the file of that name: its holder removes it when it is done.
-bool is_at(int fd, const std::string& path) {
-  struct stat held {
-  }, named{};
-  return fstat(fd, &held) == 0 && stat(path.c_str(), &named) == 0 && held.st_ino == named.st_ino &&
-         held.st_dev == named.st_dev;
-}
-
 std::string holder(int fd) {
   char text[400];
   const ssize_t n = pread(fd, text, sizeof text, 0);
@@ -89,7 +81,7 @@ RunLock::RunLock(const std::string& folder) : path_(folder + "/.lock") {
       fail_input("{}: cannot be locked: {}; use a folder of another file system", path_,
                  std::strerror(error));
     }
-  } while (!is_at(file_->fd, path_));
+  } while (!is_open_as(file_->fd, path_));  // its holder removes it when it is done
   const std::string who = this_process();
   if (ftruncate(file_->fd, 0) != 0 || pwrite(file_->fd, who.data(), who.size(), 0) < 0)
     say(stderr, fmt::format("{}: cannot say who holds it: {}\n", path_, std::strerror(errno)));
@@ -197,14 +189,6 @@ void RunArguments::end(bool complete, const std::string& command) const {
                              run.report())
                : fmt::format("stopped and saved; go on with: {}", run.resume_command(command));
   say(stdout, printable(line) + "\n");
-}
-
-void make_folder(const fs::path& path, const char* option) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error || !fs::is_directory(path, error))
-    fail_input("{}: cannot be made a folder: {}; choose another {}", path.string(),
-               error ? error.message() : "something else has this name", option);
 }
 
 void make_absolute(std::string& path) {

@@ -69,9 +69,6 @@ struct RunArguments {
   std::unique_ptr<RunLock> lock_;
 };
 
-// Makes a folder, and those around it; throws InputError naming the option that asked for it.
-void make_folder(const std::filesystem::path& path, const char* option);
-
 // Paths in a run's settings are absolute, so that it can be resumed from anywhere.
 void make_absolute(std::string& path);  // leaves an empty one
 

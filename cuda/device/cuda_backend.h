@@ -103,6 +103,7 @@ class CudaBackend final : public Backend {
   // c = op(a) op(b) (+ bias), matrices or batches of them; `b` may be a parameter.
   void product(const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, Tensor& c,
                const Tensor& bias);
+  void unary_into(Unary op, const Tensor& x, double alpha, Tensor& y);  // y may be x
   // y = base + activation(depthwise(x, weight) + bias); base and bias may be undefined. The window
   // must have 3 x 3 taps, stride and dilation 1 if the activation is GELU.
   void depthwise_into(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& base,

@@ -4,7 +4,6 @@
 // packs, and whole rows follow one another.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
@@ -82,10 +81,10 @@ struct ChannelPlace {
   }
 };
 
-// Combines M numbers over the block's rows of threads (threadIdx.y), pairwise and in a fixed order;
+// Adds M numbers up over the block's rows of threads (threadIdx.y), pairwise and in a fixed order;
 // the first row's threads get the result. `shared`: M numbers a thread, free again afterwards.
-template <int M, class T, class Op = Sum>
-__device__ __forceinline__ void combine_rows(T (&value)[M], T* shared, Op op = {}) {
+template <int M, class T>
+__device__ __forceinline__ void combine_rows(T (&value)[M], T* shared) {
   const int threads = static_cast<int>(blockDim.x * blockDim.y);
   const int at = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
   const int y = static_cast<int>(threadIdx.y);
@@ -95,7 +94,7 @@ __device__ __forceinline__ void combine_rows(T (&value)[M], T* shared, Op op = {
     __syncthreads();
     if (y + half < n) {
       unroll<M>([&](int i) {
-        value[i] = op(value[i], shared[i * threads + at + half * static_cast<int>(blockDim.x)]);
+        value[i] += shared[i * threads + at + half * static_cast<int>(blockDim.x)];
         shared[i * threads + at] = value[i];
       });
     }

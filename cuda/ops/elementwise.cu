@@ -209,13 +209,17 @@ void CudaBackend::lerp(Tensor& y, const Tensor& x, double t) {
 }
 
 Tensor CudaBackend::unary(Unary op, const Tensor& x, double alpha) {
+  Tensor y = empty_like(x);
+  unary_into(op, x, alpha, y);
+  return y;
+}
+
+void CudaBackend::unary_into(Unary op, const Tensor& x, double alpha, Tensor& y) {
   const char* name = facts_of(op).name;
   Scope scope(*this, name, x.numel(), 2.0 * x.nbytes());
-  Tensor y = empty_like(x);
   with_unary(op, [&]<Unary which>(std::integral_constant<Unary, which>) {
     map<false>(name, stream_, x, {}, y, alpha, [](auto a) { return Value<which, decltype(a)>{a}; });
   });
-  return y;
 }
 
 Tensor CudaBackend::unary_backward(Unary op, const Tensor& read, const Tensor& dy, double alpha) {
@@ -224,6 +228,7 @@ Tensor CudaBackend::unary_backward(Unary op, const Tensor& read, const Tensor& d
   Scope scope(*this, name, 2.0 * dy.numel(), 3.0 * dy.nbytes());
   Tensor dx = empty_like(dy);
   const Tensor& v = facts.gradient_reads == Reads::nothing ? dy : read;
+  check(v.numel() == dy.numel(), "{}: what it reads is missing", name);
   with_unary(op, [&]<Unary which>(std::integral_constant<Unary, which>) {
     map<true>(name, stream_, v, dy, dx, alpha,
               [](auto a) { return Gradient<which, decltype(a)>{a}; });

@@ -68,10 +68,15 @@ Tensor CudaBackend::matmul(const Tensor& a, const Tensor& b, bool transpose_a, b
 Tensor CudaBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
                            Activation activation, Tensor* pre_activation) {
   Tensor z = empty({x.dim(0), weight.dim(0)}, x.dtype());
-  Scope scope(*this, "linear", work(x, weight), bytes_of({x, weight, z}));
-  product(x, false, weight, true, z, bias);
+  {
+    Scope scope(*this, "linear", work(x, weight), bytes_of({x, weight, z}));
+    product(x, false, weight, true, z, bias);
+  }
+  Tensor y = pre_activation == nullptr ? z : empty_like(z);
   if (pre_activation != nullptr) *pre_activation = z;
-  return activation == Activation::none ? z : unary(unary_of(activation), z, 0);
+  if (activation == Activation::none) return z;
+  unary_into(unary_of(activation), z, 0, y);
+  return y;
 }
 
 // dx = dy W, dW = dy^T x, db = column sums of dy.
@@ -97,7 +102,6 @@ ConvGradients CudaBackend::linear_backward(const Tensor& x, const Tensor& weight
 Tensor CudaBackend::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
                                     const Tensor& bias, Activation input, const Tensor& mask) {
   const std::int64_t in = weight.dim(1), out = weight.dim(0);
-  Scope scope(*this, "linear_residual", work(x, weight), bytes_of({x, weight, base, base}));
   if (base.numel() == 0) return empty_like(base);
   const Tensor f = input == Activation::none ? x : unary(unary_of(input), x, 0);
   const Tensor branch =
@@ -109,9 +113,6 @@ Tensor CudaBackend::linear_residual(const Tensor& base, const Tensor& x, const T
 ConvGradients CudaBackend::linear_residual_backward(const Tensor& x, const Tensor& weight,
                                                     Activation input, const Tensor& mask,
                                                     const Tensor& dy, Needs needs) {
-  Scope scope(*this, "linear_residual_backward",
-              work(x, weight) * (int{needs.dx} + int{needs.dweight}),
-              bytes_of({x, weight, dy}) + (needs.dx ? bytes_of({x}) : 0.0));
   const std::int64_t in = weight.dim(1), out = weight.dim(0);
   const std::int64_t rows = in > 0 ? x.numel() / in : dy.numel() / std::max<std::int64_t>(1, out);
   const Tensor g = mask.defined() ? residual_backward({}, {}, mask, dy, false).dbranch : dy;

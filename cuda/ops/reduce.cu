@@ -1,4 +1,4 @@
-// Reductions. Adjacent reduced axes are one axis of [outer, r, inner]; a thread combines a few
+// Reductions. Adjacent reduced axes are one axis of [outer, r, inner]; a thread adds a few
 // numbers in T, then in double, a block its threads, and what blocks leave is reduced again.
 #include <cmath>
 
@@ -9,74 +9,55 @@
 namespace nextgrad::cuda {
 namespace {
 
-// A number of the launch, not of the kernel: memory is what it waits for.
-struct Combine {
-  Reduce op;
-  template <class T>
-  __device__ __forceinline__ T operator()(T a, T b) const {
-    if (op == Reduce::max) return a > b || a != a ? a : b;  // NaN wins
-    if (op == Reduce::min) return a < b || a != a ? a : b;
-    return a + b;
-  }
-  __device__ __forceinline__ double start() const {
-    const auto infinity = static_cast<double>(INFINITY);
-    return op == Reduce::max ? -infinity : op == Reduce::min ? infinity : 0;
-  }
-};
-
-// A thread's numbers so far, N side by side.
+// A thread's sums so far, N side by side.
 template <class T, int N>
 struct Run {
-  Compute<T> value[N];
-  Combine op;
-  __device__ __forceinline__ explicit Run(const Combine& op_) : op(op_) {
-    unroll<N>([&](int i) { value[i] = static_cast<Compute<T>>(op.start()); });
-  }
+  Compute<T> value[N] = {};
   __device__ __forceinline__ void add(const T* from) {
     Compute<T> v[N];
     load<N>(from, v);
-    unroll<N>([&](int i) { value[i] = op(value[i], v[i]); });
+    unroll<N>([&](int i) { value[i] += v[i]; });
   }
 };
 
-constexpr int kRun = 16;  // packs combined in T by a thread
+constexpr int kRun = 16;  // packs added in T by a thread
 #ifdef NEXTGRAD_EMULATE_CUDA
 constexpr unsigned kMostBlocks = 3;
 #else
 constexpr unsigned kMostBlocks = 65535;
 #endif
 
-// y [outer, chunks, inner] = factor * op over each chunk of x [outer, r, inner].
+// y [outer, chunks, inner] = factor * the sum of each chunk of x [outer, r, inner].
 template <class T, class Out, int N>
-__global__ void reduce_columns(const T* x, ChannelPlan p, Combine op, double factor, Out* y) {
+__global__ void reduce_columns(const T* x, ChannelPlan p, double factor, Out* y) {
   const ChannelPlace<N> place(p);
-  Run<T, N> run(op);
+  Run<T, N> run;
   place.for_rows(p, [&](std::int64_t at) { run.add(x + at); });
   double result[N];
   for (int i = 0; i < N; ++i) result[i] = static_cast<double>(run.value[i]);
-  combine_rows(result, shared_memory<double>(), op);
+  combine_rows(result, shared_memory<double>());
   if (threadIdx.y != 0 || !place.inside) return;
   for (int i = 0; i < N; ++i)
     y[blockIdx.x * p.c + place.channel + i] = narrow<Out>(result[i] * factor);
 }
 
-// y [outer, chunks] = factor * op over each chunk of x [outer, r]; a team of threads a chunk.
+// y [outer, chunks] = factor * the sum of each chunk of x [outer, r]; a team of threads a chunk.
 template <class T, class Out, int N>
 __global__ void reduce_rows(const T* x, std::int64_t r, std::int64_t chunk, std::int64_t chunks,
-                            std::int64_t n, int lanes, Combine op, double factor, Out* y) {
+                            std::int64_t n, int lanes, double factor, Out* y) {
   __shared__ double scratch[32];
   for (TeamRows team(lanes); team.more(n); team.next()) {
-    double result = op.start();
+    double result = 0;
     if (team.row < n) {
       const std::int64_t outer = team.row / chunks, first = (team.row - outer * chunks) * chunk;
       const T* from = x + outer * r + first;
       const int count = static_cast<int>(first + chunk < r ? chunk : r - first);
-      Run<T, N> run(op);
+      Run<T, N> run;
 #pragma unroll 4
       for (int at = team.lane * N; at < count; at += lanes * N) run.add(from + at);
-      for (const Compute<T> v : run.value) result = op(result, static_cast<double>(v));
+      for (const Compute<T> v : run.value) result += static_cast<double>(v);
     }
-    result = team.combine(result, scratch, op);
+    result = team.combine(result, scratch);
     if (team.lane == 0 && team.row < n) y[team.row] = narrow<Out>(result * factor);
   }
 }
@@ -132,12 +113,15 @@ __global__ void sum_squares(const NormTable table, double* partials) {
   const T* from = static_cast<const T*>(table.of[tensor].at) + first;
   const std::int64_t left = table.of[tensor].n - first;
   const int n = left < kNormChunk ? static_cast<int>(left) : kNormChunk;
-  double sum = 0;
-#pragma unroll 8
-  for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads) {
-    const double v = static_cast<double>(widen(from[i]));
-    sum += v * v;
-  }
+  double sums[4] = {};  // so that an addition does not wait for the one before
+#pragma unroll 2
+  for (int at = static_cast<int>(threadIdx.x); at < n; at += 4 * kThreads)
+    unroll<4>([&](int k) {
+      const double v =
+          at + k * kThreads < n ? static_cast<double>(widen(from[at + k * kThreads])) : 0;
+      sums[k] += v * v;
+    });
+  double sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
   sum = block_reduce(sum, scratch);
   if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
@@ -178,12 +162,12 @@ struct Pass {
 };
 
 template <class T, class Out, int N>
-void run_pass(const Pass& pass, const MiddleAxes& e, Combine op, double factor, const Tensor& x,
+void run_pass(const Pass& pass, const MiddleAxes& e, double factor, const Tensor& x,
               const Tensor& y, cudaStream_t stream) {
   if (e.inner == 1) {
     const std::int64_t n = e.outer * pass.chunks;
     launch("reduce_rows", reduce_rows<T, Out, N>, team_grid(n, pass.lanes), stream, x, e.r,
-           pass.chunk, pass.chunks, n, pass.lanes, op, factor, y);
+           pass.chunk, pass.chunks, n, pass.lanes, factor, y);
     return;
   }
   // A grid has at most 65,535 blocks along y.
@@ -192,14 +176,13 @@ void run_pass(const Pass& pass, const MiddleAxes& e, Combine op, double factor, 
     Grid grid = pass.columns.grid;
     plan.first = first;
     grid.blocks.y = std::min(all - first, kMostBlocks);
-    launch("reduce_columns", reduce_columns<T, Out, N>, grid, stream, x, plan, op, factor, y);
+    launch("reduce_columns", reduce_columns<T, Out, N>, grid, stream, x, plan, factor, y);
   }
 }
 
-// y = factor * op of x over the middle: passes, with doubles between them, until one number is left
-// of it.
-void reduce_middle(Combine op, Tensor x, MiddleAxes e, double factor, const Tensor& y,
-                   cudaStream_t stream) {
+// y = factor * the sum of x over the middle: passes, with doubles between them, until one number is
+// left of it.
+void reduce_middle(Tensor x, MiddleAxes e, double factor, const Tensor& y, cudaStream_t stream) {
   for (bool done = false; !done;) {
     Tensor left;
     dispatch_packs("reduce", e.inner > 1 ? e.inner : e.r, {x}, [&]<class T, int N>() {
@@ -208,12 +191,12 @@ void reduce_middle(Combine op, Tensor x, MiddleAxes e, double factor, const Tens
       left = done ? y : Tensor::empty({e.outer, pass.chunks, e.inner}, DType::f64, x.device());
       const double by = done ? factor : 1;
       if (left.dtype() == DType::f64)
-        run_pass<T, double, N>(pass, e, op, by, x, left, stream);
+        run_pass<T, double, N>(pass, e, by, x, left, stream);
       else if (left.dtype() == dtype_of<T>)
-        run_pass<T, T, N>(pass, e, op, by, x, left, stream);
+        run_pass<T, T, N>(pass, e, by, x, left, stream);
       else if constexpr (std::is_same_v<T, double>)
         dispatch_activation(left.dtype(), "reduce", [&]<class Out>() {
-          run_pass<double, Out, N>(pass, e, op, by, x, left, stream);
+          run_pass<double, Out, N>(pass, e, by, x, left, stream);
         });
       e.r = pass.chunks;
     });
@@ -227,7 +210,7 @@ Tensor CudaBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& a
   Scope scope(*this, "reduce", x.numel(), x.nbytes());
   return reduce_groups(op, x, axes, DType::f64,
                        [&](const Tensor& from, const MiddleAxes& e, double factor, Tensor& to) {
-                         reduce_middle({op}, from, e, factor, to, stream_);
+                         reduce_middle(from, e, factor, to, stream_);
                        });
 }
 

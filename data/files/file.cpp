@@ -66,6 +66,21 @@ Descriptor::~Descriptor() {
   if (fd >= 0) ::close(fd);
 }
 
+bool is_open_as(int fd, const std::string& path) {
+  struct stat open {
+  }, named{};
+  return fstat(fd, &open) == 0 && stat(path.c_str(), &named) == 0 && open.st_ino == named.st_ino &&
+         open.st_dev == named.st_dev;
+}
+
+void make_folder(const std::string& path, const char* option) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error || !std::filesystem::is_directory(path, error))
+    fail_input("{}: cannot be made a folder: {}; choose another {}", path,
+               error ? error.message() : "something else has this name", option);
+}
+
 InputFile::InputFile(std::string path)
     : path_(std::move(path)), file_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   struct stat info {};

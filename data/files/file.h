@@ -34,6 +34,12 @@ struct Descriptor {
   Descriptor& operator=(const Descriptor&) = delete;
 };
 
+// Whether a path leads to the file that is open as `fd`.
+bool is_open_as(int fd, const std::string& path);
+
+// Makes a folder, and those around it; throws InputError naming the option that asked for it.
+void make_folder(const std::string& path, const char* option);
+
 // A file read in pieces, wherever they lie.
 class InputFile {
  public:

@@ -245,6 +245,9 @@ TEST_CASE_FIXTURE(Fixture, "weights whose numbers are of no use are named everyw
   write_pth(folder / "bad.pth", spoiled(encoder, "block1.0.norm1.running_var", -1));
   CHECK_THROWS_AS(load_pretrained(model, folder / "bad.pth"), InputError);
   CHECK_THROWS_AS(load_classifier(folder / "bad.pth", "", {}), InputError);
+  const Metadata nameless{{"variant", "nano"}, {"size", "96"}};  // as segnext never writes it
+  write_safetensors(folder / "nameless", imagenet_weights("nano"), nameless);
+  CHECK_THROWS_AS(load_classifier(folder / "nameless", "", {}), InputError);
   // What half precision cannot hold is not made infinite.
   write_pth(folder / "large.pth", spoiled(weights_of("nano", 3), bias, 70000));
   check_refused("convert large.pth half.safetensors --half", bias);

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 packages="libfmt-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libjpeg62-turbo-dev
   libspng-dev libzip-dev zlib1g-dev doctest-dev libeigen3-dev pkgconf-bin libpkgconf3
-  libfmt9 libspng0 libzip4 libbz2-1.0 libtomlplusplus3 libjpeg62-turbo zlib1g"
+  libfmt9 libssl3 libspng0 libzip4 libbz2-1.0 libtomlplusplus3 libjpeg62-turbo zlib1g"
 rm -rf .deps
 mkdir -p .deps/deb
 (cd .deps/deb && apt-get download -q $packages 2>/dev/null)

@@ -12,7 +12,7 @@ TEST_CASE("bf16 reduce: every set of axes, long sums, argmax, norm") {
       for (int a = 0; a < 4; ++a) {
         if ((set >> a & 1) != 0) axes.push_back(a);
       }
-      for (const Reduce op : {Reduce::sum, Reduce::mean, Reduce::max, Reduce::min}) {
+      for (const Reduce op : {Reduce::sum, Reduce::mean}) {
         CAPTURE(set);
         check_activation(b.reduce(op, x.bf16, axes), b.reduce(op, x.f32, axes));
       }

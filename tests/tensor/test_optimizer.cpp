@@ -77,4 +77,11 @@ TEST_CASE_TEMPLATE("optimizer: many parameters at once, clipped by their norm", 
   tested().sgd(slots, 0, false, {scalar(8), 4});
   for (std::size_t i = 0; i < slots.size(); ++i)
     if (slots[i].p.numel() > 0) CHECK(worst(slots[i].p, want[i]) < tolerance<T>());
+  double squares = 0;
+  std::vector<Tensor> gradients;
+  for (const OptimizerSlot& slot : slots) {
+    gradients.push_back(slot.grad);
+    for (const double g : numbers(slot.grad)) squares += g * g;
+  }
+  CHECK(tested().norm(gradients).item() == doctest::Approx(std::sqrt(squares)).epsilon(1e-9));
 }

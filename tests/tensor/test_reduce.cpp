@@ -5,10 +5,6 @@ using namespace nextgrad::test;
 
 namespace {
 
-double apply(Reduce op, double a, double b) {
-  return op == Reduce::max ? std::max(a, b) : op == Reduce::min ? std::min(a, b) : a + b;
-}
-
 // Over the axes, one element at a time.
 Doubles plain_reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
   Shape shape = x.shape();
@@ -18,8 +14,7 @@ Doubles plain_reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
     shape[a] = 1;
   }
   const Shape in = contiguous_strides(x.shape()), out = contiguous_strides(shape);
-  const double start = op == Reduce::max ? -1e300 : op == Reduce::min ? 1e300 : 0.0;
-  Doubles y(at(shape.numel()), start);
+  Doubles y(at(shape.numel()));
   const Doubles v = numbers(x);
   for (std::int64_t i = 0; i < x.numel(); ++i) {
     std::int64_t rest = i, to = 0;
@@ -27,7 +22,7 @@ Doubles plain_reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
       if (shape[a] > 1) to += rest / in[a] * out[a];
       rest %= in[a];
     }
-    y[at(to)] = apply(op, y[at(to)], v[at(i)]);
+    y[at(to)] += v[at(i)];
   }
   if (op == Reduce::mean) {
     for (double& s : y) s /= count;
@@ -44,7 +39,7 @@ TEST_CASE_TEMPLATE("reduce: every set of axes of an odd shape", T, float, double
     for (int a = 0; a < 4; ++a) {
       if ((set >> a & 1) != 0) axes.push_back(a);
     }
-    for (const Reduce op : {Reduce::sum, Reduce::mean, Reduce::max, Reduce::min}) {
+    for (const Reduce op : {Reduce::sum, Reduce::mean}) {
       CAPTURE(set);
       const Tensor y = tested().reduce(op, x, axes);
       CHECK(y.ndim() == 4);
@@ -58,7 +53,7 @@ TEST_CASE_TEMPLATE("reduce: long, wide and single", T, float, double) {
                              Shape{3, 1100}, Shape{700, 600}}) {
     const Tensor x = random_tensor<T>(shape, 2);
     for (const std::vector<int>& axes : {std::vector<int>{0}, {1}, {0, 1}}) {
-      for (const Reduce op : {Reduce::sum, Reduce::mean, Reduce::max, Reduce::min}) {
+      for (const Reduce op : {Reduce::sum, Reduce::mean}) {
         const auto [one, three] = with_threads([&] { return tested().reduce(op, x, axes); });
         CHECK(worst(one, plain_reduce(op, x, axes)) < tolerance<T>());
         CHECK(numbers(one) == numbers(three));
@@ -76,14 +71,14 @@ TEST_CASE("reduce: a million f32 ones and tenths stay exact to 1e-6") {
   CHECK(std::abs(numbers(tested().reduce(Reduce::sum, y, {0}))[1] / (want / 3) - 1) < 2e-6);
 }
 
-TEST_CASE("reduce: NaN wins, empty sums are 0 and empty maxima throw") {
+TEST_CASE("reduce: NaN wins, empty sums are 0 and empty means throw") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const Tensor x = Tensor::from(std::vector<float>{1, nan, 3, 4, 5, 6}, {2, 3}, test_device());
-  CHECK(worst(tested().reduce(Reduce::max, x, {0}), {4, nan, 6}, Nan::as_wanted) == 0);
-  CHECK(worst(tested().reduce(Reduce::min, x, {1}), {nan, 4}, Nan::as_wanted) == 0);
+  CHECK(worst(tested().reduce(Reduce::sum, x, {0}), {5, nan, 9}, Nan::as_wanted) == 0);
+  CHECK(worst(tested().reduce(Reduce::mean, x, {1}), {nan, 5}, Nan::as_wanted) == 0);
   const Tensor empty = Tensor::empty({0, 2}, DType::f32, test_device());
   CHECK(numbers(tested().reduce(Reduce::sum, empty, {0})) == Doubles{0, 0});
-  CHECK_THROWS_AS(tested().reduce(Reduce::max, empty, {0}), Error);
+  CHECK_THROWS_AS(tested().reduce(Reduce::mean, empty, {0}), Error);
 }
 
 TEST_CASE_TEMPLATE("reduce: argmax takes the first of equals, and NaN", T, float, double) {

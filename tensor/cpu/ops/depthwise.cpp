@@ -1,6 +1,7 @@
 // Depth-wise convolution. Of any window, plainly: a pixel's channels are the inner loop, threads
-// share the rows. What models spend time in has kernels of its own: 3x3 and 5x5 of stride 1
-// (depthwise_square.cpp) and MSCA's strips (strips_forward.cpp).
+// share the rows, for dx blocks of channels (rows of dx take from several rows of dy). What models
+// spend time in has kernels of its own: 3x3 and 5x5 of stride 1 (depthwise_square.cpp) and MSCA's
+// strips (strips_forward.cpp).
 #include "tensor/cpu/ops/depthwise.h"
 
 #include <fmt/format.h>
@@ -16,6 +17,9 @@
 namespace nextgrad::cpu {
 
 namespace {
+
+constexpr std::int64_t kBlock = 32;   // channels of a task of dx
+constexpr std::int64_t kGroups = 64;  // of output rows, each of which sums dweight up
 
 // The outputs of one axis that see the input through one tap: [first, last); output o sees
 // input o stride + shift.
@@ -79,13 +83,13 @@ void depthwise_forward(const DepthwiseShape& s, const T* x, const T* weight, con
 // dx of a window of any stride.
 template <class T>
 void depthwise_input_gradient(const DepthwiseShape& s, const T* dy, const T* weight, T* dx) {
-  const std::int64_t c = s.c;
+  const std::int64_t c = s.c, blocks = (c + kBlock - 1) / kBlock;
   std::fill_n(dx, s.n * s.h * s.w * c, T{0});
-  // By images: rows of dx take from several rows of dy.
-  parallel_tasks(s.n, [&](std::int64_t image) {
+  parallel_tasks(s.n * blocks, [&](std::int64_t task) {
+    const std::int64_t first = task % blocks * kBlock, count = std::min(kBlock, c - first);
     for (std::int64_t oy = 0; oy < s.oh; ++oy)
-      for_products(s, image, oy, [&](std::int64_t out, std::int64_t in, int tap) {
-        multiply_add(dy + out * c, weight + tap * c, dx + in * c, c);
+      for_products(s, task / blocks, oy, [&](std::int64_t out, std::int64_t in, int tap) {
+        multiply_add(dy + out * c + first, weight + tap * c + first, dx + in * c + first, count);
       });
   });
 }
@@ -94,23 +98,26 @@ void depthwise_input_gradient(const DepthwiseShape& s, const T* dy, const T* wei
 template <class T>
 void depthwise_weight_gradient(const DepthwiseShape& s, const T* x, const T* dy, T* dweight,
                                T* dbias) {
-  // Sums [taps + 1][C] of each output row in T, the bias last, then over the rows in double.
+  // Sums [taps + 1][C], the bias last: of a row in T, of a group of rows in double.
   const std::int64_t c = s.c, rows = s.n * s.oh, size = (s.taps() + 1) * c;
-  const Tensor buffer = Tensor::zeros({rows, size}, dtype_of<T>);
-  T* partial = buffer.data<T>();
-  parallel_tasks(rows, [&](std::int64_t row) {
-    T* sums = partial + row * size;
-    for_products(s, row / s.oh, row % s.oh, [&](std::int64_t out, std::int64_t in, int tap) {
-      multiply_add(x + in * c, dy + out * c, sums + tap * c, c);
-    });
-    for (std::int64_t p = row * s.ow; p < (row + 1) * s.ow; ++p)
-      add_to(sums + s.taps() * c, dy + p * c, c);
+  const std::int64_t group = (rows + kGroups - 1) / kGroups;
+  const Tensor buffer = Tensor::zeros({kGroups, size}, DType::f64);
+  double* partial = buffer.data<double>();
+  parallel_tasks(kGroups, [&](std::int64_t g) {
+    std::vector<T> sums(size);
+    for (std::int64_t row = g * group; row < std::min(rows, (g + 1) * group); ++row) {
+      std::fill(sums.begin(), sums.end(), T{0});
+      for_products(s, row / s.oh, row % s.oh, [&](std::int64_t out, std::int64_t in, int tap) {
+        multiply_add(x + in * c, dy + out * c, sums.data() + tap * c, c);
+      });
+      for (std::int64_t p = row * s.ow; p < (row + 1) * s.ow; ++p)
+        add_to(sums.data() + s.taps() * c, dy + p * c, c);
+      add_to(partial + g * size, sums.data(), size);
+    }
   });
-  std::vector<double> total(size);
-  for (std::int64_t row = 0; row < rows; ++row) add_to(total.data(), partial + row * size, size);
-  const auto of_bias = total.begin() + s.taps() * c;
-  if (dweight != nullptr) std::copy(total.begin(), of_bias, dweight);
-  if (dbias != nullptr) std::copy(of_bias, total.end(), dbias);
+  for (std::int64_t g = 1; g < kGroups; ++g) add_to(partial, partial + g * size, size);
+  if (dweight != nullptr) std::copy_n(partial, s.taps() * c, dweight);
+  if (dbias != nullptr) std::copy_n(partial + s.taps() * c, c, dbias);
 }
 
 DepthwiseShape shape_of(const Shape& x, const Window& window) {

@@ -235,6 +235,7 @@ Tensor CpuBackend::unary_backward(Unary op, const Tensor& read, const Tensor& dy
   OpScope scope(facts.backward_name, 2.0 * dy.numel(), 3 * dy.nbytes());
   Tensor dx = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
   const Tensor& v = facts.gradient_reads == Reads::nothing ? dy : read;
+  check(v.numel() == dy.numel(), "{}: what it reads is missing", facts.backward_name);
   dispatch_float(dy.dtype(), facts.backward_name, [&]<class T>(T) {
     with_unary(op, [&](auto which) {
       using Op = UnaryOp<which(), Math, T>;

@@ -4,7 +4,6 @@
 // still in its cache. Bound: memory; x is read twice and y written (backward: x and dy twice, dx
 // written).
 #include <cmath>
-#include <type_traits>
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"

@@ -2,7 +2,6 @@
 // cut into chunks of fixed size and inner into blocks of columns; short runs are summed in T, the
 // runs in double, the chunks in order: fast, accurate and the same for any number of threads.
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
@@ -18,30 +17,8 @@ constexpr std::int64_t kRun = 32;       // rows summed in T before going to doub
 constexpr std::int64_t kChunk = 65536;  // elements of a chunk
 constexpr std::int64_t kRowRun = 1024;  // elements of one row summed in T
 
-struct Sum {
-  static constexpr double kStart = 0;
-  template <class T>
-  static T combine(T a, T b) {
-    return a + b;
-  }
-};
-struct Max {  // NaN wins
-  static constexpr double kStart = -std::numeric_limits<double>::infinity();
-  template <class T>
-  static T combine(T a, T b) {
-    return b > a || b != b ? b : a;
-  }
-};
-struct Min {
-  static constexpr double kStart = std::numeric_limits<double>::infinity();
-  template <class T>
-  static T combine(T a, T b) {
-    return b < a || b != b ? b : a;
-  }
-};
-
-// acc[c] = op over rows of x[row * stride + c], c < n <= kColumns.
-template <class Op, class T>
+// acc[c] += the sum over rows of x[row * stride + c], c < n <= kColumns.
+template <class T>
 void reduce_block(const T* x, std::int64_t rows, std::int64_t stride, std::int64_t n, double* acc) {
   T run[kColumns];
   for (std::int64_t begin = 0; begin < rows; begin += kRun) {
@@ -50,17 +27,17 @@ void reduce_block(const T* x, std::int64_t rows, std::int64_t stride, std::int64
     for (std::int64_t r = begin + 1; r < end; ++r) {
       const T* row = x + r * stride;
 #pragma omp simd
-      for (std::int64_t c = 0; c < n; ++c) run[c] = Op::combine(run[c], row[c]);
+      for (std::int64_t c = 0; c < n; ++c) run[c] += row[c];
     }
-    for (std::int64_t c = 0; c < n; ++c) acc[c] = Op::combine(acc[c], double{run[c]});
+    for (std::int64_t c = 0; c < n; ++c) acc[c] += double{run[c]};
   }
 }
 
-// op over n contiguous elements: 16 lanes over each run, then lane by lane.
-template <class Op, class T>
+// The sum of n contiguous elements: 16 lanes over each run, then lane by lane.
+template <class T>
 double reduce_row(const T* x, std::int64_t n) {
   constexpr std::int64_t kLanes = 16;
-  double acc = Op::kStart;
+  double acc = 0;
   std::int64_t i = 0;
   while (n - i >= kLanes) {
     T lane[kLanes];
@@ -68,16 +45,16 @@ double reduce_row(const T* x, std::int64_t n) {
     const std::int64_t end = i + std::min(kRowRun, (n - i) / kLanes * kLanes);
     for (i += kLanes; i < end; i += kLanes) {
 #pragma omp simd
-      for (std::int64_t l = 0; l < kLanes; ++l) lane[l] = Op::combine(lane[l], x[i + l]);
+      for (std::int64_t l = 0; l < kLanes; ++l) lane[l] += x[i + l];
     }
-    for (const T v : lane) acc = Op::combine(acc, static_cast<double>(v));
+    for (const T v : lane) acc += static_cast<double>(v);
   }
-  for (; i < n; ++i) acc = Op::combine(acc, static_cast<double>(x[i]));
+  for (; i < n; ++i) acc += static_cast<double>(x[i]);
   return acc;
 }
 
-// y [outer, inner] = factor * op over r of x [outer, r, inner].
-template <class Op, class T>
+// y [outer, inner] = factor * the sum over r of x [outer, r, inner].
+template <class T>
 void reduce_middle(const T* x, T* y, const MiddleAxes& e, double factor) {
   const auto [outer, r, inner] = e;
   const std::int64_t columns = std::min(inner, kColumns);
@@ -85,7 +62,7 @@ void reduce_middle(const T* x, T* y, const MiddleAxes& e, double factor) {
   const std::int64_t chunk = std::max(kRun, kChunk / columns);
   const std::int64_t chunks = std::max<std::int64_t>(1, (r + chunk - 1) / chunk);
   // Where a single chunk is the whole, its results go to y at once.
-  std::vector<double> partial(chunks > 1 ? outer * chunks * inner : 0, Op::kStart);
+  std::vector<double> partial(chunks > 1 ? outer * chunks * inner : 0);
   const std::int64_t work = std::min(r, chunk) * columns;
   const std::int64_t grain = kChunk / std::max<std::int64_t>(1, work);
   parallel_each(outer * chunks * blocks, grain, [&](std::int64_t t) {
@@ -95,12 +72,12 @@ void reduce_middle(const T* x, T* y, const MiddleAxes& e, double factor) {
     const std::int64_t at = part * inner + block * kColumns;
     const std::int64_t n = std::min(kColumns, inner - block * kColumns);
     double whole[kColumns];
-    std::fill_n(whole, n, Op::kStart);
+    std::fill_n(whole, n, 0.0);
     double* to = chunks > 1 ? partial.data() + at : whole;
     if (inner == 1) {
-      *to = reduce_row<Op>(from, rows);
+      *to = reduce_row(from, rows);
     } else {
-      reduce_block<Op>(from, rows, inner, n, to);
+      reduce_block(from, rows, inner, n, to);
     }
     if (chunks > 1) return;
     for (std::int64_t c = 0; c < n; ++c) y[at + c] = static_cast<T>(to[c] * factor);
@@ -109,8 +86,7 @@ void reduce_middle(const T* x, T* y, const MiddleAxes& e, double factor) {
   parallel_each(outer, kChunk / (chunks * inner), [&](std::int64_t o) {
     double* first = partial.data() + o * chunks * inner;
     for (std::int64_t k = 1; k < chunks; ++k) {
-      for (std::int64_t c = 0; c < inner; ++c)
-        first[c] = Op::combine(first[c], first[k * inner + c]);
+      for (std::int64_t c = 0; c < inner; ++c) first[c] += first[k * inner + c];
     }
     for (std::int64_t c = 0; c < inner; ++c) y[o * inner + c] = static_cast<T>(first[c] * factor);
   });
@@ -160,13 +136,6 @@ double zeros(const T* x, std::int64_t n) {
   return static_cast<double>(bad);
 }
 
-template <class T>
-void reduce_by(Reduce op, const T* x, T* y, const MiddleAxes& e, double factor) {
-  if (op == Reduce::max) return reduce_middle<Max>(x, y, e, factor);
-  if (op == Reduce::min) return reduce_middle<Min>(x, y, e, factor);
-  reduce_middle<Sum>(x, y, e, factor);
-}
-
 }  // namespace
 
 Tensor CpuBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
@@ -174,7 +143,7 @@ Tensor CpuBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& ax
   return reduce_groups(op, x, axes, x.dtype(),
                        [&](const Tensor& from, const MiddleAxes& e, double factor, Tensor& to) {
                          dispatch_float(x.dtype(), "reduce", [&]<class T>(T) {
-                           reduce_by(op, from.data<T>(), to.data<T>(), e, factor);
+                           reduce_middle(from.data<T>(), to.data<T>(), e, factor);
                          });
                        });
 }
