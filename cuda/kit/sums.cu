@@ -25,6 +25,7 @@ __global__ void sum_partials(const T* partials, std::int64_t n, std::int64_t pit
                              const SumTable<T> table) {
   const auto& one = table.of[blockIdx.y];
   const std::int64_t column = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
+  if (column - threadIdx.x >= one.columns) return;  // the whole block
   double total[1];
   column_totals(partials + one.first, n, pitch, one.columns, column, total);
   const std::int64_t row = column / one.size, inside = column - row * one.size;
@@ -61,8 +62,8 @@ void add_partials(cudaStream_t stream, const Tensor& partials,
       widest = std::max(widest, columns);
     }
     if (table.count > 0)
-      launch("sum_partials", sum_partials<T>, totals_grid<1>(widest, table.count), stream, partials,
-             n, pitch, table);
+      launch("sum_partials", sum_partials<T>, totals_grid<1>(widest, n, table.count), stream,
+             partials, n, pitch, table);
   });
 }
 

@@ -2,6 +2,7 @@
 // sums of some rows each (leave_sums() in channels.h), and these are added in double.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -11,7 +12,7 @@
 namespace nextgrad::cuda {
 
 // total[k] = the sum over j < n of partials[j, k, column]: for the first row of a block of 32
-// columns x 16 rows of threads. `pitch`: from j to j + 1; `shared`: K doubles a thread.
+// columns x some rows of threads. `pitch`: from j to j + 1; `shared`: K doubles a thread.
 template <int K, class T>
 __device__ __forceinline__ void column_totals(const T* partials, std::int64_t n, std::int64_t pitch,
                                               std::int64_t columns, std::int64_t column,
@@ -29,8 +30,9 @@ __device__ __forceinline__ void column_totals(const T* partials, std::int64_t n,
 }
 // The grid for it, `z` of them side by side.
 template <int K>
-Grid totals_grid(std::int64_t columns, std::int64_t z = 1) {
-  return {dim3(parts_of(columns, 32), z), dim3(32, 16), 32 * 16 * K * sizeof(double)};
+Grid totals_grid(std::int64_t columns, std::int64_t n, std::int64_t z = 1) {
+  const auto rows = static_cast<unsigned>(std::clamp<std::int64_t>(n, 1, 16));
+  return {dim3(parts_of(columns, 32), z), dim3(32, rows), 32 * rows * K * sizeof(double)};
 }
 
 // Where some neighbouring columns' sums go.

@@ -55,7 +55,7 @@ struct Combined {
   }
 };
 
-// A block of 32 channels x 16 rows of threads.
+// A block of 32 channels x some rows of threads.
 template <class C>
 __global__ void finish_channels(const C* partials, ChannelPlan p, double eps, C* mean, C* rstd) {
   const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
@@ -285,8 +285,8 @@ NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, co
       launch("moments", moments<T, N>, g.grid, stream, x, g.plan, partials);
     }
     if (e.width() == 1 && e.images == 1)
-      launch("finish_channels", finish_channels<Compute<T>>, totals_grid<2>(e.c), stream, partials,
-             g.plan, eps, r.mean, r.rstd);
+      launch("finish_channels", finish_channels<Compute<T>>, totals_grid<2>(e.c, g.plan.chunks),
+             stream, partials, g.plan, eps, r.mean, r.rstd);
     else
       launch("finish_groups", finish_groups<Compute<T>>, a_block_a_group(e), stream, partials,
              g.plan, e.groups, eps, r.mean, r.rstd);
@@ -308,13 +308,14 @@ NormGradients group_like_backward(const char* name, const Tensor& x, const Tenso
     launch("gradient_sums", gradient_sums<T, N>, sums.grid, stream, x, dy, sums.plan, e.width(),
            mean, partials);
     if (e.width() == 1 && e.images == 1) {
-      launch("finish_channel_gradients", finish_channel_gradients<C>, totals_grid<2>(e.c), stream,
-             partials, sums.plan, gamma, rstd, g.dgamma, g.dbeta, coefficients);
+      launch("finish_channel_gradients", finish_channel_gradients<C>,
+             totals_grid<2>(e.c, sums.plan.chunks), stream, partials, sums.plan, gamma, rstd,
+             g.dgamma, g.dbeta, coefficients);
     } else {
       const Tensor totals = Tensor::empty({e.images, 2, e.c}, DType::f64, x.device());
       launch("image_totals", image_totals<C>,
-             totals_grid<2>(e.c, std::min<std::int64_t>(e.images, 65535)), stream, partials,
-             sums.plan, totals);
+             totals_grid<2>(e.c, sums.plan.chunks, std::min<std::int64_t>(e.images, 65535)), stream,
+             partials, sums.plan, totals);
       launch("finish_group_gradients", finish_group_gradients<C>, a_block_a_group(e), stream,
              totals, sums.plan, e.groups, gamma, rstd, coefficients, g.dgamma, g.dbeta);
     }

@@ -19,8 +19,8 @@
 #include <ucontext.h>
 #endif
 
-thread_local uint3 threadIdx, blockIdx;
-thread_local dim3 blockDim, gridDim;
+constinit thread_local uint3 threadIdx, blockIdx;
+constinit thread_local dim3 blockDim, gridDim;
 
 namespace nextgrad::emulation {
 namespace {
