@@ -286,28 +286,27 @@ void run_bench(const BenchArguments& a) {
 
 }  // namespace
 
-void bench_command(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("bench", "Time a model on this machine, op by op");
+void bench_command(Command root) {
+  const Command app = root.subcommand("bench", "Time a model on this machine, op by op");
   auto a = std::make_shared<BenchArguments>();
-  app->add_option("--variant", a->variant, "nano, tiny, small, base or large")
-      ->capture_default_str();
-  add_size(*app, "--size", a->size, "images, WIDTHxHEIGHT [512]");
-  add_number(*app, "--batch", a->batch, 1, 4096, "images a step");
-  add_number(*app, "--classes", a->classes, 1, 255, "number of classes");
-  add_number(*app, "--runs", a->runs, 1, 1000, "timed runs, of which the median is told");
-  app->add_flag("--recompute", a->recompute, "recompute activations in the backward pass");
-  app->add_flag("--scaling", a->scaling,
-                "instead: prediction by 1, 2, 4, ... threads and at 256 to 2048 pixels square");
-  app->add_option("--json", a->json_file, "also write all figures to this file");
-  add_placement(*app, a->placement, a->threads);
-  data_bench_command(*app);
-  gemm_bench_command(*app);
-  app->require_subcommand(0, 1);
-  app->footer(
+  app.option("--variant", a->variant, "nano, tiny, small, base or large").shows_default();
+  app.size("--size", a->size, "images, WIDTHxHEIGHT [512]");
+  app.number("--batch", a->batch, 1, 4096, "images a step");
+  app.number("--classes", a->classes, 1, 255, "number of classes");
+  app.number("--runs", a->runs, 1, 1000, "timed runs, of which the median is told");
+  app.flag("--recompute", a->recompute, "recompute activations in the backward pass");
+  app.flag("--scaling", a->scaling,
+           "instead: prediction by 1, 2, 4, ... threads and at 256 to 2048 pixels square");
+  app.option("--json", a->json_file, "also write all figures to this file");
+  add_placement(app, a->placement, a->threads);
+  data_bench_command(app);
+  gemm_bench_command(app);
+  app.needs_subcommand(false);
+  app.footer(
       "Examples:\n  segnext bench --variant tiny --size 512 --batch 2\n  segnext bench data\n"
       "  segnext bench gemm");
-  app->callback([a, app] {
-    if (app->get_subcommands().empty()) run_bench(*a);
+  app.does([a, app] {
+    if (!app.has_subcommand()) run_bench(*a);
   });
 }
 

@@ -190,20 +190,20 @@ void run_data_bench(const DataBenchArguments& a, bool own) {
 
 }  // namespace
 
-void data_bench_command(CLI::App& bench) {
-  CLI::App* app = bench.add_subcommand("data", "Images per second of each stage of the input");
+void data_bench_command(Command bench) {
+  const Command app = bench.subcommand("data", "Images per second of each stage of the input");
   auto a = std::make_shared<DataBenchArguments>();
-  add_data(*app, a->data, a->split);
-  add_size(*app, "--crop", a->crop, "training crop, with --data; 512");
-  add_size(*app, "--base-size", a->base_size, "fit images into this first, with --data");
-  app->add_option("--count", a->count, "images to measure with")->check(CLI::Range(1, 100000));
-  app->add_option("--workers", a->workers, "threads of the loader")->check(CLI::Range(1, 256));
-  app->add_option("--json", a->json_file, "also write the figures to this file");
-  app->footer(
+  add_data(app, a->data, a->split);
+  app.size("--crop", a->crop, "training crop, with --data; 512");
+  app.size("--base-size", a->base_size, "fit images into this first, with --data");
+  app.option("--count", a->count, "images to measure with").range(1, 100000);
+  app.option("--workers", a->workers, "threads of the loader").range(1, 256);
+  app.option("--json", a->json_file, "also write the figures to this file");
+  app.footer(
       "Without --data: drawn pictures, as JPEG of 512x512 and as PNG of 2048x1024.\n"
       "Example:\n"
       "  segnext bench data --data cityscapes --data-root cityscapes --crop 1024 --workers 8");
-  app->callback([a, app] { run_data_bench(*a, app->count("--data") > 0); });
+  app.does([a, app] { run_data_bench(*a, app.count("--data") > 0); });
 }
 
 }  // namespace nextgrad

@@ -93,18 +93,17 @@ void run_gemm_bench(const GemmArguments& a) {
 
 }  // namespace
 
-void gemm_bench_command(CLI::App& bench) {
-  CLI::App* app = bench.add_subcommand("gemm", "Time matrix products of a model beside Eigen's");
+void gemm_bench_command(Command bench) {
+  const Command app = bench.subcommand("gemm", "Time matrix products of a model beside Eigen's");
   auto a = std::make_shared<GemmArguments>();
-  app->add_option("--variant", a->variants, "whose products: nano, tiny, small, base or large")
-      ->capture_default_str();
-  add_size(*app, "--size", a->size, "one image, WIDTHxHEIGHT [512]");
-  add_number(*app, "--runs", a->runs, 1, 1000, "timed runs, of which the fastest is told");
-  app->add_option("--threads", a->threads, "threads that compute; 0 = all cores")
-      ->check(CLI::Range(0, 1024));
-  app->add_option("--json", a->json_file, "also write all figures to this file");
-  app->footer("Example:\n  segnext bench gemm --variant tiny --json gemm.json");
-  app->callback([a] { run_gemm_bench(*a); });
+  app.option("--variant", a->variants, "whose products: nano, tiny, small, base or large")
+      .shows_default();
+  app.size("--size", a->size, "one image, WIDTHxHEIGHT [512]");
+  app.number("--runs", a->runs, 1, 1000, "timed runs, of which the fastest is told");
+  app.option("--threads", a->threads, "threads that compute; 0 = all cores").range(0, 1024);
+  app.option("--json", a->json_file, "also write all figures to this file");
+  app.footer("Example:\n  segnext bench gemm --variant tiny --json gemm.json");
+  app.does([a] { run_gemm_bench(*a); });
 }
 
 }  // namespace nextgrad

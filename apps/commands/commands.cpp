@@ -11,42 +11,34 @@
 
 namespace nextgrad {
 
-void add_size(CLI::App& app, const std::string& option, Size& size, const std::string& help) {
-  app.add_option(option, CLI::callback_t([&size, option](const CLI::results_t& texts) {
-                   size = parse_size(fmt::format("{}", fmt::join(texts, " ")), option);
-                   return true;
-                 }),
-                 help)
-      ->type_name("SIZE")
-      ->expected(1);
+void add_weights(Command app, std::string& weights, std::string& variant) {
+  app.option("--weights", weights,
+             "a run's folder, weights written by segnext train, or others' .pth or "
+             ".safetensors")
+      .required();
+  app.option("--variant", variant, "only for weights whose shapes do not say it");
 }
 
-void add_weights(CLI::App& app, std::string& weights, std::string& variant) {
-  app.add_option("--weights", weights,
-                 "a run's folder, weights written by segnext train, or others' .pth or "
-                 ".safetensors")
-      ->required();
-  app.add_option("--variant", variant, "only for weights whose shapes do not say it");
+void add_placement(Command app, Placement& p, int& threads) {
+  app.option("--threads", threads, "threads that compute; 0 = all cores").range(0, 1024);
+  app.option("--device", p.device, kDeviceHelp).shows_default();
+  app.option("--precision", p.precision, kPrecisionHelp)
+      .one_of({"f32", "tf32", "bf16"})
+      .shows_default();
 }
 
-void add_placement(CLI::App& app, Placement& p, int& threads) {
-  app.add_option("--threads", threads, "threads that compute; 0 = all cores")
-      ->check(CLI::Range(0, 1024));
-  app.add_option("--device", p.device, kDeviceHelp)->capture_default_str();
-  app.add_option("--precision", p.precision, kPrecisionHelp)
-      ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
-      ->capture_default_str();
-}
-
-void add_data(CLI::App& app, DatasetConfig& data, std::string& split) {
-  app.add_option("--data", data.kind, dataset_kinds_help());
-  app.add_option("--data-root", data.root,
-                 "the folder the data set was unpacked in, or the TOML file of a set of folders");
-  app.add_option("--split", split, "which part of it: train, val, test")->capture_default_str();
-  app.add_option_function<std::int64_t>(
-         "--max-pixels", set_max_pixels,
-         fmt::format("refuse pictures of more pixels, as their header tells [{}]", max_pixels()))
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+void add_data(Command app, DatasetConfig& data, std::string& split) {
+  app.option("--data", data.kind, dataset_kinds_help());
+  app.option("--data-root", data.root,
+             "the folder the data set was unpacked in, or the TOML file of a set of folders");
+  app.option("--split", split, "which part of it: train, val, test").shows_default();
+  const auto take = [](const std::vector<std::string>& texts) {
+    set_max_pixels(std::stoll(texts.front(), nullptr, 0));
+  };
+  const char* help = "refuse pictures of more pixels, as their header tells [{}]";
+  app.text_option("--max-pixels", take, fmt::format(fmt::runtime(help), max_pixels()))
+      .takes("INT", 1, 1)
+      .range(std::int64_t{1}, std::int64_t{1} << 40);
 }
 
 namespace {

@@ -1,12 +1,12 @@
 // The options of a command that has settings: one for each.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "apps/commands/command_line.h"
 #include "apps/settings/settings.h"
 #include "apps/training/run_folder.h"
 
@@ -16,17 +16,17 @@ namespace nextgrad {
 // the text of those on the command line.
 class ConfigOptions {
  public:
-  void add_to(CLI::App& app, const Settings& defaults);
+  void add_to(Command app, const Settings& defaults);
   std::map<std::string, std::string> given() const;
 
  private:
-  std::vector<std::pair<std::string, CLI::Option*>> options_;
+  std::vector<std::pair<std::string, Option>> options_;
 };
 
 // --config, --out, --resume, --overwrite and an option for each setting.
 struct RunOptions : RunArguments {
   ConfigOptions options;
-  void add_to(CLI::App& app, const Settings& defaults);
+  void add_to(Command app, const Settings& defaults);
 };
 
 }  // namespace nextgrad

@@ -122,28 +122,27 @@ void run_convert(const ConvertArguments& a) {
 
 }  // namespace
 
-void convert_command(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("convert", "Convert weights between .pth and .safetensors");
+void convert_command(Command root) {
+  const Command app = root.subcommand("convert", "Convert weights between .pth and .safetensors");
   auto a = std::make_shared<ConvertArguments>();
-  app->add_option("in", a->in, "PyTorch's .pth or a .safetensors file, told by its content")
-      ->required();
-  app->add_option("out", a->out, "the new file; its suffix chooses the format")->required();
-  app->add_option("--format", a->format, "safetensors or pth, whatever the suffix")
-      ->check(CLI::IsMember({"safetensors", "pth"}));
-  auto* dtype = app->add_option("--dtype", a->dtype,
-                                "f64, f32, f16 or bf16 for all floating tensors; they "
-                                "keep their own otherwise")
-                    ->check(CLI::IsMember({"f64", "f32", "f16", "bf16"}));
-  app->add_flag("--half", a->half, "the same as --dtype f16")->excludes(dtype);
-  app->add_flag("--encoder-only", a->encoder_only,
-                "drop the heads and the prefix backbone., as for --pretrained");
-  app->add_option("--names", a->names,
-                  "published (mlp.dwconv.dwconv.weight) or mmseg1 (MMSegmentation 1.x: "
-                  "mlp.dwconv.weight); as they are otherwise")
-      ->check(CLI::IsMember({"published", "mmseg1"}));
-  app->add_flag("--overwrite", a->overwrite, "replace the new file if it exists");
-  app->footer(help::convert);
-  app->callback([a] { run_convert(*a); });
+  app.option("in", a->in, "PyTorch's .pth or a .safetensors file, told by its content").required();
+  app.option("out", a->out, "the new file; its suffix chooses the format").required();
+  app.option("--format", a->format, "safetensors or pth, whatever the suffix")
+      .one_of({"safetensors", "pth"});
+  const Option dtype = app.option("--dtype", a->dtype,
+                                  "f64, f32, f16 or bf16 for all floating tensors; they "
+                                  "keep their own otherwise")
+                           .one_of({"f64", "f32", "f16", "bf16"});
+  app.flag("--half", a->half, "the same as --dtype f16").excludes(dtype);
+  app.flag("--encoder-only", a->encoder_only,
+           "drop the heads and the prefix backbone., as for --pretrained");
+  app.option("--names", a->names,
+             "published (mlp.dwconv.dwconv.weight) or mmseg1 (MMSegmentation 1.x: "
+             "mlp.dwconv.weight); as they are otherwise")
+      .one_of({"published", "mmseg1"});
+  app.flag("--overwrite", a->overwrite, "replace the new file if it exists");
+  app.footer(help::convert);
+  app.does([a] { run_convert(*a); });
 }
 
 }  // namespace nextgrad

@@ -169,23 +169,23 @@ void run_inspect(InspectArguments& a) {
 
 }  // namespace
 
-void data_command(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("data", "Look at a data set");
-  app->require_subcommand(1);
-  app->footer("Example:\n  segnext data inspect --data voc --data-root VOCdevkit --out sheet.png");
-  CLI::App* inspect =
-      app->add_subcommand("inspect", "Count, measure and check a split; show augmented samples");
+void data_command(Command root) {
+  const Command app = root.subcommand("data", "Look at a data set");
+  app.needs_subcommand();
+  app.footer("Example:\n  segnext data inspect --data voc --data-root VOCdevkit --out sheet.png");
+  const Command inspect =
+      app.subcommand("inspect", "Count, measure and check a split; show augmented samples");
   auto a = std::make_shared<InspectArguments>();
   a->augmentation.crop = {256, 256};
-  add_data(*inspect, a->data, a->split);
-  add_number(*inspect, "--count", a->count, 0, 100000000,
-             "read this many images, evenly spread; 0 = all");
-  inspect->add_option("--out", a->out, "PNG of augmented samples: image, overlay, legend");
-  add_number(*inspect, "--pictures", a->sheet.pictures, 1, 400, "samples on it");
-  inspect->add_option("--json", a->json, "also write everything to this file; - = only that");
-  a->options.add_to(*inspect, augmentation_settings(a->augmentation));
-  inspect->footer(help::data);
-  app->callback([a] { run_inspect(*a); });
+  add_data(inspect, a->data, a->split);
+  inspect.number("--count", a->count, 0, 100000000,
+                 "read this many images, evenly spread; 0 = all");
+  inspect.option("--out", a->out, "PNG of augmented samples: image, overlay, legend");
+  inspect.number("--pictures", a->sheet.pictures, 1, 400, "samples on it");
+  inspect.option("--json", a->json, "also write everything to this file; - = only that");
+  a->options.add_to(inspect, augmentation_settings(a->augmentation));
+  inspect.footer(help::data);
+  app.does([a] { run_inspect(*a); });
 }
 
 }  // namespace nextgrad

@@ -22,7 +22,7 @@ struct EvalArguments {
   int threads = 0;
 };
 
-void run_eval(const CLI::App& app, const EvalArguments& a) {
+void run_eval(Command app, const EvalArguments& a) {
   check_output(a.json);
   set_num_threads(a.threads);
   LoadedModel loaded = load_weights(a.weights, a.variant, a.placement);
@@ -58,20 +58,20 @@ void run_eval(const CLI::App& app, const EvalArguments& a) {
 
 }  // namespace
 
-void eval_command(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("eval", "Score weights on a data set");
+void eval_command(Command root) {
+  const Command app = root.subcommand("eval", "Score weights on a data set");
   auto a = std::make_shared<EvalArguments>();
-  add_weights(*app, a->weights, a->variant);
-  add_data(*app, a->data, a->split);
-  add_protocol(*app, a->protocol);
-  app->add_flag("--any-classes", a->any_classes,
-                "score even if the weights name other classes, or in another order");
-  app->add_option("--json", a->json, "also write the scores and exact counts to this file");
-  add_placement(*app, a->placement, a->threads);
-  app->footer(help::eval);
-  app->callback([app, a] {
-    use_preset_data(*app, a->protocol.preset, a->data);
-    run_eval(*app, *a);
+  add_weights(app, a->weights, a->variant);
+  add_data(app, a->data, a->split);
+  add_protocol(app, a->protocol);
+  app.flag("--any-classes", a->any_classes,
+           "score even if the weights name other classes, or in another order");
+  app.option("--json", a->json, "also write the scores and exact counts to this file");
+  add_placement(app, a->placement, a->threads);
+  app.footer(help::eval);
+  app.does([app, a] {
+    use_preset_data(app, a->protocol.preset, a->data);
+    run_eval(app, *a);
   });
 }
 

@@ -60,26 +60,26 @@ void list_file(const std::string& path) {
 
 }  // namespace
 
-void info_command(CLI::App& root) {
+void info_command(Command root) {
   struct Arguments {
     std::string file, variant = "tiny";
     int classes = 150;
     Size size{512, 512};
   };
-  CLI::App* app = root.add_subcommand(
+  const Command app = root.subcommand(
       "info", "Parameters, multiply-adds and memory of a model; or what a file of weights holds");
   auto a = std::make_shared<Arguments>();
-  auto* file =
-      app->add_option("file", a->file, "a .pth or .safetensors file, to list its tensors instead");
-  app->add_option("--variant", a->variant, "nano, tiny, small, base or large")
-      ->capture_default_str()
-      ->excludes(file);
-  add_number(*app, "--classes", a->classes, 1, 255, "number of classes")->excludes(file);
-  add_size(*app, "--size", a->size, "input of one image, WIDTHxHEIGHT [512]");
-  app->footer(
+  const Option file =
+      app.option("file", a->file, "a .pth or .safetensors file, to list its tensors instead");
+  app.option("--variant", a->variant, "nano, tiny, small, base or large")
+      .shows_default()
+      .excludes(file);
+  app.number("--classes", a->classes, 1, 255, "number of classes").excludes(file);
+  app.size("--size", a->size, "input of one image, WIDTHxHEIGHT [512]");
+  app.footer(
       "Examples:\n  segnext info --variant small --size 1024x512 --classes 19\n"
       "  segnext info segnext_tiny_512x512_ade_160k.pth");
-  app->callback([a] {
+  app.does([a] {
     if (!a->file.empty()) return list_file(a->file);
     if (a->size.height == 0) fail_input("--size: must not be 0");
     const auto config = segnext_config(a->variant, a->classes);

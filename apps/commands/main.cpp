@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -30,51 +29,11 @@ void hold_standard_descriptors() {
     if (fcntl(fd, F_GETFD) == -1) (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
-// `word`: the first argument.
-std::string usage_error(CLI::App& root, const CLI::ParseError& e, const std::string& word) {
-  const CLI::App* app = &root;
-  for (const CLI::App* sub : root.get_subcommands()) app = sub;
-  if (app == &root && !word.empty() && word[0] != '-') {
-    std::vector<std::string> names;
-    for (const CLI::App* sub : root.get_subcommands({})) names.push_back(sub->get_name());
-    const std::string guess = nearest(word, names);
-    return fmt::format("unknown subcommand {}; {} (see segnext --help)", word,
-                       guess.empty() ? fmt::format("choose {}", fmt::join(names, ", "))
-                                     : "did you mean " + guess + "?");
-  }
-  std::string hint;
-  std::string text = e.what();  // of several lines the first says it
-  text.resize(std::min(text.size(), text.find('\n')));
-  // "The following argument was not expected: --lrr"
-  if (const auto at = text.rfind("--"); at != std::string::npos) {
-    std::vector<std::string> names;
-    for (const CLI::Option* o : app->get_options())
-      for (const auto& name : o->get_lnames()) names.push_back(name);
-    const std::string option = text.substr(at + 2, text.find_first_of(" =:", at) - at - 2);
-    const std::string guess = nearest(option, names);
-    if (!guess.empty() && guess != option) hint = "; did you mean --" + guess + "?";
-  }
-  const std::string name = app == &root ? "segnext" : "segnext " + app->get_name();
-  return fmt::format("{}{} (see {} --help)", text, hint, name);
-}
-
-int run(int argc, char** argv) {
-  CLI::App root{"SegNeXt: trains, scores and applies semantic segmentation", "segnext"};
-  root.require_subcommand(1);
-  root.set_version_flag("--version", version_text, "version, commit, what it was built for");
-  root.footer("Start here:\n  segnext train --out run\n  segnext train --help");
+void add_commands(Command root) {
   for (const auto& add :
        {train_command, pretrain_command, eval_command, predict_command, preset_command,
         data_command, prepare_command, info_command, convert_command, bench_command})
     add(root);
-  try {
-    root.parse(argc, argv);
-  } catch (const CLI::Success& e) {  // --help
-    return root.exit(e);
-  } catch (const CLI::ParseError& e) {
-    return complain(2, usage_error(root, e, argc > 1 ? argv[1] : ""));
-  }
-  return 0;
 }
 
 }  // namespace
@@ -88,7 +47,7 @@ int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);  // and so is a reader who left
   int code = 1;
   try {
-    code = nextgrad::run(argc, argv);
+    code = nextgrad::run_command_line(argc, argv, nextgrad::add_commands);
   } catch (const nextgrad::InputError& e) {
     return complain(2, e.what());
   } catch (const std::bad_alloc&) {

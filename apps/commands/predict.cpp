@@ -173,7 +173,7 @@ void predict_all(const Job& job, const Results& results) {
   failures.report(n);
 }
 
-void run_predict(const CLI::App& app, const PredictArguments& a) {
+void run_predict(Command app, const PredictArguments& a) {
   const bool data_set = app.count("--data") > 0;
   if (a.submission && !data_set)
     fail_input("--submission wants --data: whose judges' format it is");
@@ -219,31 +219,31 @@ void run_predict(const CLI::App& app, const PredictArguments& a) {
 
 }  // namespace
 
-void predict_command(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("predict", "Segment images");
+void predict_command(Command root) {
+  const Command app = root.subcommand("predict", "Segment images");
   auto a = std::make_shared<PredictArguments>();
-  app->add_option("images", a->inputs, "files, folders or globs in quotes");
-  add_weights(*app, a->weights, a->variant);
-  app->add_option("--output", a->output, "folder of the results")->capture_default_str();
-  app->add_flag("--overlay", a->overlay, "image under its classes' colours (the default)");
-  app->add_flag("--colour,--color", a->colour, "the classes' colours alone");
-  app->add_flag("--index", a->index, "grey PNG whose values are the classes");
-  app->add_flag("--submission", a->submission,
-                "all images of the data set's split, as its evaluation server wants them");
-  add_number(*app, "--alpha", a->alpha, 0.0, 1.0, "share of the colour in an overlay");
-  add_protocol(*app, a->protocol);
-  add_data(*app, a->data, a->split);
-  add_number(*app, "--count", a->count, 1, 1000000, "how many images of the data set");
-  auto* replace = app->add_flag("--overwrite", a->overwrite, "replace results that exist");
-  app->add_flag("--skip-existing", a->skip_existing, "predict only what has no results yet")
-      ->excludes(replace);
-  app->add_flag("--any-classes", a->any_classes,
-                "with --data: even if the weights name other classes, or in another order");
-  add_placement(*app, a->placement, a->threads);
-  app->footer(help::predict);
-  app->callback([a, app] {
-    if (app->count("--data") > 0) use_preset_data(*app, a->protocol.preset, a->data);
-    run_predict(*app, *a);
+  app.option("images", a->inputs, "files, folders or globs in quotes");
+  add_weights(app, a->weights, a->variant);
+  app.option("--output", a->output, "folder of the results").shows_default();
+  app.flag("--overlay", a->overlay, "image under its classes' colours (the default)");
+  app.flag("--colour,--color", a->colour, "the classes' colours alone");
+  app.flag("--index", a->index, "grey PNG whose values are the classes");
+  app.flag("--submission", a->submission,
+           "all images of the data set's split, as its evaluation server wants them");
+  app.number("--alpha", a->alpha, 0.0, 1.0, "share of the colour in an overlay");
+  add_protocol(app, a->protocol);
+  add_data(app, a->data, a->split);
+  app.number("--count", a->count, 1, 1000000, "how many images of the data set");
+  const Option replace = app.flag("--overwrite", a->overwrite, "replace results that exist");
+  app.flag("--skip-existing", a->skip_existing, "predict only what has no results yet")
+      .excludes(replace);
+  app.flag("--any-classes", a->any_classes,
+           "with --data: even if the weights name other classes, or in another order");
+  add_placement(app, a->placement, a->threads);
+  app.footer(help::predict);
+  app.does([a, app] {
+    if (app.count("--data") > 0) use_preset_data(app, a->protocol.preset, a->data);
+    run_predict(app, *a);
   });
 }
 

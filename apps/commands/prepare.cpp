@@ -161,18 +161,18 @@ void run_isaid(const PrepareArguments& a) {
 
 }  // namespace
 
-void prepare_command(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("prepare", "Make patches of a data set's large pictures");
-  app->require_subcommand(1);
-  CLI::App* isaid = app->add_subcommand("isaid", "Cut iSAID's pictures and painted labels");
+void prepare_command(Command root) {
+  const Command app = root.subcommand("prepare", "Make patches of a data set's large pictures");
+  app.needs_subcommand();
+  const Command isaid = app.subcommand("isaid", "Cut iSAID's pictures and painted labels");
   auto a = std::make_shared<PrepareArguments>();
-  isaid->add_option("--in", a->in, "folder with train, val and test")->required();
-  isaid->add_option("--out", a->out, "folder of the patches: img_dir and ann_dir")->required();
-  add_number(*isaid, "--patch", a->patch, 32, 8192, "side of a patch in pixels");
-  add_number(*isaid, "--overlap", a->overlap, 0, 8191, "pixels that neighbours share");
-  isaid->footer(help::prepare);
-  app->footer("Example:\n  segnext prepare isaid --in iSAID --out iSAID_Patches");
-  app->callback([a] { run_isaid(*a); });
+  isaid.option("--in", a->in, "folder with train, val and test").required();
+  isaid.option("--out", a->out, "folder of the patches: img_dir and ann_dir").required();
+  isaid.number("--patch", a->patch, 32, 8192, "side of a patch in pixels");
+  isaid.number("--overlap", a->overlap, 0, 8191, "pixels that neighbours share");
+  isaid.footer(help::prepare);
+  app.footer("Example:\n  segnext prepare isaid --in iSAID --out iSAID_Patches");
+  app.does([a] { run_isaid(*a); });
 }
 
 }  // namespace nextgrad

@@ -8,20 +8,20 @@
 
 namespace nextgrad {
 
-void preset_command(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("preset", "List and show the recipes of the paper");
-  app->require_subcommand(1);
-  CLI::App* list = app->add_subcommand("list", "The data sets and variants there are recipes for");
-  CLI::App* show = app->add_subcommand("show", "A recipe as TOML, for segnext train --config");
+void preset_command(Command root) {
+  const Command app = root.subcommand("preset", "List and show the recipes of the paper");
+  app.needs_subcommand();
+  const Command list = app.subcommand("list", "The data sets and variants there are recipes for");
+  const Command show = app.subcommand("show", "A recipe as TOML, for segnext train --config");
   auto name = std::make_shared<std::string>();
-  show->add_option("name", *name, "such as ade20k-tiny")->required();
-  app->footer(
+  show.option("name", *name, "such as ade20k-tiny").required();
+  app.footer(
       "Examples:\n"
       "  segnext preset list\n"
       "  segnext preset show cityscapes-base > mine.toml\n"
       "  segnext train --preset ade20k-tiny --data ADEChallengeData2016 --out runs/ade");
-  app->callback([list, name] {
-    if (!list->parsed()) {
+  app.does([list, name] {
+    if (!list.parsed()) {
       TrainConfig config = preset_config(*name);
       fmt::print("{}", config_text(config));
       return;

@@ -97,19 +97,18 @@ void run(PretrainArguments& a) {
 
 }  // namespace
 
-void pretrain_command(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("pretrain", "Pre-train the encoder on pictures of classes");
+void pretrain_command(Command root) {
+  const Command app = root.subcommand("pretrain", "Pre-train the encoder on pictures of classes");
   auto a = std::make_shared<PretrainArguments>();
   PretrainConfig defaults;
-  a->add_to(*app, settings_of(defaults));
-  auto* only = app->add_flag("--eval-only", a->eval_only, "train nothing: score --weights");
-  only->excludes("--resume")->excludes("--out");
-  app->add_option("--weights", a->weights, "with --eval-only: weights of an encoder's classifier");
-  app->add_flag("--any-classes", a->any_classes,
-                "with --eval-only: whatever the classes are called");
-  app->add_option("--json", a->json, "with --eval-only: also write the scores to this file");
-  app->footer(help::pretrain);
-  app->callback([a] { run(*a); });
+  a->add_to(app, settings_of(defaults));
+  const Option only = app.flag("--eval-only", a->eval_only, "train nothing: score --weights");
+  only.excludes(app.named("--resume")).excludes(app.named("--out"));
+  app.option("--weights", a->weights, "with --eval-only: weights of an encoder's classifier");
+  app.flag("--any-classes", a->any_classes, "with --eval-only: whatever the classes are called");
+  app.option("--json", a->json, "with --eval-only: also write the scores to this file");
+  app.footer(help::pretrain);
+  app.does([a] { run(*a); });
 }
 
 }  // namespace nextgrad

@@ -8,32 +8,30 @@
 
 namespace nextgrad {
 
-void add_protocol(CLI::App& app, ProtocolOptions& o) {
-  app.add_option("--preset", o.preset,
-                 "test protocol of a recipe, such as cityscapes-tiny (segnext preset list)");
-  add_size(
-      app, "--size", o.size,
+void add_protocol(Command app, ProtocolOptions& o) {
+  app.option("--preset", o.preset,
+             "test protocol of a recipe, such as cityscapes-tiny (segnext preset list)");
+  app.size(
+      "--size", o.size,
       "resize images to WIDTHxHEIGHT for the network; 0 (default) = by --base-size and --multiple");
-  add_size(app, "--base-size", o.base_size,
+  app.size("--base-size", o.base_size,
            "fit images into WIDTHxHEIGHT, keeping their ratio; 0 (default) = as they are");
-  add_number(app, "--multiple", o.multiple, 0, 1024,
+  app.number("--multiple", o.multiple, 0, 1024,
              "then up to multiples of this; 0 = 32, with --window 1");
-  add_size(app, "--window", o.window,
+  app.size("--window", o.window,
            "sliding window of WIDTHxHEIGHT: large images in bounded memory; 0 (default) = whole");
-  add_size(app, "--stride", o.stride, "steps of the window; 0 (default) = three quarters of it");
-  app.add_option("--scales", o.scales, "test at these scales: 0.75,1,1.25")
-      ->delimiter(',')
-      ->check(CLI::Range(0.1, 8.0))
-      ->take_all();
-  app.add_flag("--flip", o.flip, "each scale mirrored too; probabilities are averaged");
-  app.add_flag("--multi-scale", o.multi_scale,
-               "the paper's multi-scale test: 0.5 to 1.75 by 0.25, each mirrored too");
-  add_number(app, "--batch", o.batch, 1, 1024, "windows that go through the network together");
-  add_number(app, "--workers", o.workers, 1, 64, "images prepared ahead, by threads of their own");
+  app.size("--stride", o.stride, "steps of the window; 0 (default) = three quarters of it");
+  app.option("--scales", o.scales, "test at these scales: 0.75,1,1.25")
+      .comma_separated()
+      .range(0.1, 8.0);
+  app.flag("--flip", o.flip, "each scale mirrored too; probabilities are averaged");
+  app.flag("--multi-scale", o.multi_scale,
+           "the paper's multi-scale test: 0.5 to 1.75 by 0.25, each mirrored too");
+  app.number("--batch", o.batch, 1, 1024, "windows that go through the network together");
+  app.number("--workers", o.workers, 1, 64, "images prepared ahead, by threads of their own");
 }
 
-Protocol protocol_of(const CLI::App& app, const ProtocolOptions& given,
-                     const Normalize& normalize) {
+Protocol protocol_of(Command app, const ProtocolOptions& given, const Normalize& normalize) {
   ProtocolOptions o = given;
   if (!o.preset.empty()) {
     const TrainConfig preset = preset_config(o.preset);
@@ -57,7 +55,7 @@ Protocol protocol_of(const CLI::App& app, const ProtocolOptions& given,
   return p;
 }
 
-void use_preset_data(const CLI::App& app, const std::string& preset, DatasetConfig& data) {
+void use_preset_data(Command app, const std::string& preset, DatasetConfig& data) {
   if (preset.empty()) return;
   const bool folder = app.count("--data") > 0 && std::filesystem::is_directory(data.kind);
   if (folder) data.root = data.kind;

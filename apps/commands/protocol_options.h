@@ -1,10 +1,10 @@
 // The options of a test protocol, shared by eval and predict, and what they mean.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
+#include "apps/commands/command_line.h"
 #include "apps/inference/inference.h"
 #include "data/datasets/dataset.h"
 
@@ -22,14 +22,13 @@ struct ProtocolOptions {
 
 // Registers --size, --base-size, --multiple, --window, --stride, --scales, --flip, --multi-scale,
 // --batch, --workers and --preset.
-void add_protocol(CLI::App& app, ProtocolOptions& options);
+void add_protocol(Command app, ProtocolOptions& options);
 
 // The protocol they ask for: those that were not given come from the preset, if one is named.
 // Throws InputError for a stride above the window, or scales out of range.
-Protocol protocol_of(const CLI::App& app, const ProtocolOptions& options,
-                     const Normalize& normalize);
+Protocol protocol_of(Command app, const ProtocolOptions& options, const Normalize& normalize);
 
 // With a preset, the kind of data is known: --data may be left out, or be the data set's folder.
-void use_preset_data(const CLI::App& app, const std::string& preset, DatasetConfig& data);
+void use_preset_data(Command app, const std::string& preset, DatasetConfig& data);
 
 }  // namespace nextgrad

@@ -53,18 +53,18 @@ void run_train(RunOptions& a, const std::string& preset) {
 
 }  // namespace
 
-void train_command(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("train", "Train SegNeXt");
+void train_command(Command root) {
+  const Command app = root.subcommand("train", "Train SegNeXt");
   auto a = std::make_shared<RunOptions>();
   auto preset = std::make_shared<std::string>();
-  app->add_option("--preset", *preset,
-                  "recipe of the paper, such as ade20k-tiny (segnext preset list); a file and "
-                  "options win over it");
+  app.option("--preset", *preset,
+             "recipe of the paper, such as ade20k-tiny (segnext preset list); a file and "
+             "options win over it");
   TrainConfig defaults;
-  a->add_to(*app, settings_of(defaults));
-  app->get_option("--resume")->excludes("--preset");
-  app->footer(help::train);
-  app->callback([a, preset] { run_train(*a, *preset); });
+  a->add_to(app, settings_of(defaults));
+  app.named("--resume").excludes(app.named("--preset"));
+  app.footer(help::train);
+  app.does([a, preset] { run_train(*a, *preset); });
 }
 
 }  // namespace nextgrad

@@ -1,0 +1,148 @@
+#include "apps/commands/command_line.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "apps/commands/commands.h"
+#include "tensor/error.h"
+
+namespace nextgrad {
+
+Option Option::required() const {
+  return Option(option_->required());
+}
+Option Option::excludes(Option other) const {
+  return Option(option_->excludes(other.option_));
+}
+Option Option::one_of(std::vector<std::string> values) const {
+  return Option(option_->check(CLI::IsMember(std::move(values))));
+}
+template <class T>
+Option Option::range(T lowest, T highest) const {
+  return Option(option_->check(CLI::Range(lowest, highest)));
+}
+template Option Option::range(int, int) const;
+template Option Option::range(std::int64_t, std::int64_t) const;
+template Option Option::range(double, double) const;
+Option Option::shows_default() const {
+  return Option(option_->capture_default_str());
+}
+Option Option::comma_separated() const {
+  return Option(option_->delimiter(',')->take_all());
+}
+Option Option::takes(const std::string& type, int least, int most) const {
+  return Option(option_->type_name(type)->expected(least, most));
+}
+Option Option::last_counts() const {
+  return Option(option_->take_last());
+}
+int Option::count() const {
+  return static_cast<int>(option_->count());
+}
+std::vector<std::string> Option::texts() const {
+  return option_->results();
+}
+
+Command Command::subcommand(const std::string& name, const std::string& help) const {
+  return Command(app_->add_subcommand(name, help));
+}
+void Command::needs_subcommand(bool must) const {
+  app_->require_subcommand(must ? 1 : 0, 1);
+}
+bool Command::has_subcommand() const {
+  return !app_->get_subcommands().empty();
+}
+bool Command::parsed() const {
+  return app_->parsed();
+}
+void Command::footer(const std::string& text) const {
+  app_->footer(text);
+}
+void Command::does(std::function<void()> work) const {
+  app_->callback(std::move(work));
+}
+template <class T>
+Option Command::option(const std::string& name, T& value, const std::string& help) const {
+  return Option(app_->add_option(name, value, help));
+}
+template Option Command::option(const std::string&, int&, const std::string&) const;
+template Option Command::option(const std::string&, std::int64_t&, const std::string&) const;
+template Option Command::option(const std::string&, double&, const std::string&) const;
+template Option Command::option(const std::string&, std::string&, const std::string&) const;
+template Option Command::option(const std::string&, std::vector<std::string>&,
+                                const std::string&) const;
+template Option Command::option(const std::string&, std::vector<double>&, const std::string&) const;
+Option Command::text_option(const std::string& name, const Take& take,
+                            const std::string& help) const {
+  const CLI::callback_t told = [take](const CLI::results_t& texts) {
+    take(texts);
+    return true;
+  };
+  return Option(app_->add_option(name, told, help));
+}
+Option Command::size(const std::string& name, Size& value, const std::string& help) const {
+  const Take take = [&value, name](const std::vector<std::string>& texts) {
+    value = parse_size(fmt::format("{}", fmt::join(texts, " ")), name);
+  };
+  return text_option(name, take, help).takes("SIZE", 1, 1);
+}
+Option Command::flag(const std::string& name, bool& value, const std::string& help) const {
+  return Option(app_->add_flag(name, value, help));
+}
+Option Command::flag(const std::string& name, const std::string& help) const {
+  return Option(app_->add_flag(name, help));
+}
+Option Command::named(const std::string& name) const {
+  return Option(app_->get_option(name));
+}
+
+namespace {
+
+// `word`: the first argument.
+std::string usage_error(CLI::App& root, const CLI::ParseError& e, const std::string& word) {
+  const CLI::App* app = &root;
+  for (const CLI::App* sub : root.get_subcommands()) app = sub;
+  if (app == &root && !word.empty() && word[0] != '-') {
+    std::vector<std::string> names;
+    for (const CLI::App* sub : root.get_subcommands({})) names.push_back(sub->get_name());
+    const std::string guess = nearest(word, names);
+    return fmt::format("unknown subcommand {}; {} (see segnext --help)", word,
+                       guess.empty() ? fmt::format("choose {}", fmt::join(names, ", "))
+                                     : "did you mean " + guess + "?");
+  }
+  std::string hint;
+  std::string text = e.what();  // of several lines the first says it
+  text.resize(std::min(text.size(), text.find('\n')));
+  // "The following argument was not expected: --lrr"
+  if (const auto at = text.rfind("--"); at != std::string::npos) {
+    std::vector<std::string> names;
+    for (const CLI::Option* o : app->get_options())
+      for (const auto& name : o->get_lnames()) names.push_back(name);
+    const std::string option = text.substr(at + 2, text.find_first_of(" =:", at) - at - 2);
+    const std::string guess = nearest(option, names);
+    if (!guess.empty() && guess != option) hint = "; did you mean --" + guess + "?";
+  }
+  const std::string name = app == &root ? "segnext" : "segnext " + app->get_name();
+  return fmt::format("{}{} (see {} --help)", text, hint, name);
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv, const std::function<void(Command root)>& add) {
+  CLI::App root{"SegNeXt: trains, scores and applies semantic segmentation", "segnext"};
+  root.require_subcommand(1);
+  root.set_version_flag("--version", version_text, "version, commit, what it was built for");
+  root.footer("Start here:\n  segnext train --out run\n  segnext train --help");
+  add(Command(&root));
+  try {
+    root.parse(argc, argv);
+  } catch (const CLI::Success& e) {  // --help
+    return root.exit(e);
+  } catch (const CLI::ParseError& e) {
+    fail_input("{}", usage_error(root, e, argc > 1 ? argv[1] : ""));
+  }
+  return 0;
+}
+
+}  // namespace nextgrad

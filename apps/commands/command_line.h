@@ -1,0 +1,75 @@
+// The command line, by CLI11: what the commands need of it. CLI11 costs every file that includes it
+// seconds of compiling, so only command_line.cpp does.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "apps/settings/settings.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace nextgrad {
+
+// A handle on an option; what it changes, it gives back.
+class Option {
+ public:
+  explicit Option(CLI::Option* option) : option_(option) {}
+  Option required() const;
+  Option excludes(Option other) const;
+  Option one_of(std::vector<std::string> values) const;
+  template <class T>
+  Option range(T lowest, T highest) const;                           // of int, int64_t, double
+  Option shows_default() const;                                      // as it is now, in the help
+  Option comma_separated() const;                                    // several values in one text
+  Option takes(const std::string& type, int least, int most) const;  // so many texts of a type
+  Option last_counts() const;                                        // where it is given twice
+  int count() const;                                                 // how often it was given
+  std::vector<std::string> texts() const;
+
+ private:
+  CLI::Option* option_;
+};
+
+// A handle on a command: what it is called, its options, what it does.
+class Command {
+ public:
+  explicit Command(CLI::App* app) : app_(app) {}
+  Command subcommand(const std::string& name, const std::string& help) const;
+  void needs_subcommand(bool must = true) const;  // one of them, or none if it need not
+  bool has_subcommand() const;                    // on the command line
+  bool parsed() const;                            // it is on the command line itself
+  void footer(const std::string& text) const;     // of its help
+  // Runs at the end of parsing; may throw Error or InputError.
+  void does(std::function<void()> work) const;
+  // An option whose value is a text, a number, or several of them.
+  template <class T>
+  Option option(const std::string& name, T& value, const std::string& help) const;
+  // One of whose texts `take` makes something at once, or throws InputError.
+  using Take = std::function<void(const std::vector<std::string>& texts)>;
+  Option text_option(const std::string& name, const Take& take, const std::string& help) const;
+  // One for a number in a range, whose default the help shows.
+  template <class T, class Bound>
+  Option number(const std::string& name, T& value, Bound lowest, Bound highest,
+                const std::string& help) const {
+    return option(name, value, help).range(lowest, highest).shows_default();
+  }
+  Option size(const std::string& name, Size& value, const std::string& help) const;
+  Option flag(const std::string& name, bool& value, const std::string& help) const;
+  Option flag(const std::string& name, const std::string& help) const;
+  Option named(const std::string& name) const;  // the option there is
+  int count(const std::string& name) const { return named(name).count(); }
+
+ private:
+  CLI::App* app_;
+};
+
+// Lets `add` make the commands, and runs the one that the arguments name. What main() returns;
+// throws InputError for arguments that are no right usage.
+int run_command_line(int argc, char** argv, const std::function<void(Command root)>& add);
+
+}  // namespace nextgrad
