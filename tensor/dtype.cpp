@@ -1,7 +1,6 @@
 #include "tensor/dtype.h"
 
 #include <charconv>
-#include <iterator>
 
 #include "tensor/device.h"
 

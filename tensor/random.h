@@ -8,16 +8,37 @@
 
 namespace nextgrad {
 
-// Philox4x32-10: four 32-bit numbers from a 128-bit counter and a 64-bit key.
-std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::uint64_t key);
+// Philox4x32-10: four 32-bit numbers from a 128-bit counter and a 64-bit key; also on a GPU.
+using PhiloxBlock = std::array<std::uint32_t, 4>;
+constexpr PhiloxBlock philox(PhiloxBlock c, std::uint64_t key) {
+  auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c[0];
+    const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * c[2];
+    c = {static_cast<std::uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<std::uint32_t>(p1),
+         static_cast<std::uint32_t>(p0 >> 32) ^ c[3] ^ k1, static_cast<std::uint32_t>(p0)};
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  return c;
+}
+// Of a counter whose lower half is `low`.
+constexpr PhiloxBlock philox(std::uint64_t low, std::uint32_t third, std::uint32_t fourth,
+                             std::uint64_t key) {
+  return philox(
+      {static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(low >> 32), third, fourth}, key);
+}
 
 // Names one stream of numbers.
 struct RandomKey {
   std::uint64_t seed = 0;
   std::uint64_t iteration = 0;
-  std::uint32_t use = 0;        // which op or transform draws
-  std::uint32_t sample = 0;     // which image of the batch or data set
-  std::uint64_t mixed() const;  // 64-bit hash of all four
+  std::uint32_t use = 0;                   // which op or transform draws
+  std::uint32_t sample = 0;                // which image of the batch or data set
+  constexpr std::uint64_t mixed() const {  // 64-bit hash of all four
+    const PhiloxBlock a = philox(iteration, use, sample, seed);
+    return std::uint64_t{a[0]} | std::uint64_t{a[1]} << 32;
+  }
 };
 
 // A sequential reader of one stream, for host code (augmentation, initialisers).
@@ -34,7 +55,7 @@ class RandomStream {
  private:
   std::uint64_t key_;
   std::uint64_t counter_ = 0;
-  std::array<std::uint32_t, 4> block_{};
+  PhiloxBlock block_{};
   int left_ = 0;
 };
 

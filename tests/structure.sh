@@ -1,8 +1,8 @@
 #!/bin/sh
 # The house keeps its rules: the top level is exact, a folder includes only what stands above it, a
 # room only what its house allows, no folder holds more than 40 files, nothing above tensor/ touches
-# raw memory, nothing outside cuda/ includes a CUDA header, nothing outside apps/commands/ knows a
-# command line, and files stay readable. Fails with one line for each breach.
+# raw memory, nothing outside cuda/ includes a CUDA header, only command_line.cpp includes CLI11, and
+# files stay readable. Fails with one line for each breach.
 cd "$(dirname "$0")/.." || exit 1
 bad=0
 breach() { echo "structure: $1" >&2; bad=1; }
@@ -53,8 +53,8 @@ forbid apps/settings apps/inference apps/report apps/training apps/commands
 forbid apps/inference apps/report apps/training apps/commands
 forbid apps/report apps/training apps/commands
 forbid apps/training apps/commands
-hits=$(grep -rlE '#[[:space:]]*include[[:space:]]*<CLI/' tensor cuda autograd nn models data apps | grep -v '^apps/commands/')
-[ -z "$hits" ] || breach "the command line known outside apps/commands: $hits"
+hits=$(grep -rlE '#[[:space:]]*include[[:space:]]*<CLI/' tensor cuda autograd nn models data apps | grep -v '^apps/commands/command_line.cpp$')
+[ -z "$hits" ] || breach "CLI11 known outside command_line.cpp: $hits"
 
 # What a newcomer looks for has a room of its own, and a house of rooms a page that says where.
 for folder in $(git ls-files tensor cuda autograd nn models data apps 2>/dev/null | sed 's,/[^/]*$,,' | sort -u); do

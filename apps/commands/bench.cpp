@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "apps/commands/commands.h"
+#include "apps/help.h"
 #include "apps/report/progress.h"
 #include "apps/settings/precision.h"
 #include "models/segnext.h"
@@ -287,7 +288,8 @@ void run_bench(const BenchArguments& a) {
 }  // namespace
 
 void bench_command(Command root) {
-  const Command app = root.subcommand("bench", "Time a model on this machine, op by op");
+  const Command app =
+      root.subcommand("bench", "Time a model on this machine, op by op", help::bench);
   auto a = std::make_shared<BenchArguments>();
   app.option("--variant", a->variant, "nano, tiny, small, base or large").shows_default();
   app.size("--size", a->size, "images, WIDTHxHEIGHT [512]");
@@ -302,9 +304,6 @@ void bench_command(Command root) {
   data_bench_command(app);
   gemm_bench_command(app);
   app.needs_subcommand(false);
-  app.footer(
-      "Examples:\n  segnext bench --variant tiny --size 512 --batch 2\n  segnext bench data\n"
-      "  segnext bench gemm");
   app.does([a, app] {
     if (!app.has_subcommand()) run_bench(*a);
   });

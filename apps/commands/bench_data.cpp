@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands/commands.h"
+#include "apps/help.h"
 #include "apps/report/progress.h"
 #include "data/datasets/scenes/scenes.h"
 #include "data/files/file.h"
@@ -191,7 +192,8 @@ void run_data_bench(const DataBenchArguments& a, bool own) {
 }  // namespace
 
 void data_bench_command(Command bench) {
-  const Command app = bench.subcommand("data", "Images per second of each stage of the input");
+  const Command app =
+      bench.subcommand("data", "Images per second of each stage of the input", help::bench_data);
   auto a = std::make_shared<DataBenchArguments>();
   add_data(app, a->data, a->split);
   app.size("--crop", a->crop, "training crop, with --data; 512");
@@ -199,11 +201,7 @@ void data_bench_command(Command bench) {
   app.option("--count", a->count, "images to measure with").range(1, 100000);
   app.option("--workers", a->workers, "threads of the loader").range(1, 256);
   app.option("--json", a->json_file, "also write the figures to this file");
-  app.footer(
-      "Without --data: drawn pictures, as JPEG of 512x512 and as PNG of 2048x1024.\n"
-      "Example:\n"
-      "  segnext bench data --data cityscapes --data-root cityscapes --crop 1024 --workers 8");
-  app.does([a, app] { run_data_bench(*a, app.count("--data") > 0); });
+  app.does([a, app] { run_data_bench(*a, app.given("--data")); });
 }
 
 }  // namespace nextgrad

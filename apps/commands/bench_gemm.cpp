@@ -94,7 +94,9 @@ void run_gemm_bench(const GemmArguments& a) {
 }  // namespace
 
 void gemm_bench_command(Command bench) {
-  const Command app = bench.subcommand("gemm", "Time matrix products of a model beside Eigen's");
+  const Command app =
+      bench.subcommand("gemm", "Time matrix products of a model beside Eigen's",
+                       "Example:\n  segnext bench gemm --variant tiny --json gemm.json");
   auto a = std::make_shared<GemmArguments>();
   app.option("--variant", a->variants, "whose products: nano, tiny, small, base or large")
       .shows_default();
@@ -102,7 +104,6 @@ void gemm_bench_command(Command bench) {
   app.number("--runs", a->runs, 1, 1000, "timed runs, of which the fastest is told");
   app.option("--threads", a->threads, "threads that compute; 0 = all cores").range(0, 1024);
   app.option("--json", a->json_file, "also write all figures to this file");
-  app.footer("Example:\n  segnext bench gemm --variant tiny --json gemm.json");
   app.does([a] { run_gemm_bench(*a); });
 }
 

@@ -28,24 +28,19 @@ template Option Option::range(double, double) const;
 Option Option::shows_default() const {
   return Option(option_->capture_default_str());
 }
-Option Option::comma_separated() const {
-  return Option(option_->delimiter(',')->take_all());
-}
 Option Option::takes(const std::string& type, int least, int most) const {
   return Option(option_->type_name(type)->expected(least, most));
 }
 Option Option::last_counts() const {
   return Option(option_->take_last());
 }
-int Option::count() const {
-  return static_cast<int>(option_->count());
-}
 std::vector<std::string> Option::texts() const {
   return option_->results();
 }
 
-Command Command::subcommand(const std::string& name, const std::string& help) const {
-  return Command(app_->add_subcommand(name, help));
+Command Command::subcommand(const std::string& name, const std::string& help,
+                            const std::string& more) const {
+  return Command(app_->add_subcommand(name, help)->footer(more));
 }
 void Command::needs_subcommand(bool must) const {
   app_->require_subcommand(must ? 1 : 0, 1);
@@ -53,18 +48,14 @@ void Command::needs_subcommand(bool must) const {
 bool Command::has_subcommand() const {
   return !app_->get_subcommands().empty();
 }
-bool Command::parsed() const {
-  return app_->parsed();
-}
-void Command::footer(const std::string& text) const {
-  app_->footer(text);
-}
 void Command::does(std::function<void()> work) const {
   app_->callback(std::move(work));
 }
 template <class T>
 Option Command::option(const std::string& name, T& value, const std::string& help) const {
-  return Option(app_->add_option(name, value, help));
+  CLI::Option* option = app_->add_option(name, value, help);
+  if (std::is_same_v<T, std::vector<double>>) option->delimiter(',')->take_all();
+  return Option(option);
 }
 template Option Command::option(const std::string&, int&, const std::string&) const;
 template Option Command::option(const std::string&, std::int64_t&, const std::string&) const;

@@ -25,11 +25,9 @@ class Option {
   template <class T>
   Option range(T lowest, T highest) const;                           // of int, int64_t, double
   Option shows_default() const;                                      // as it is now, in the help
-  Option comma_separated() const;                                    // several values in one text
   Option takes(const std::string& type, int least, int most) const;  // so many texts of a type
   Option last_counts() const;                                        // where it is given twice
-  int count() const;                                                 // how often it was given
-  std::vector<std::string> texts() const;
+  std::vector<std::string> texts() const;                            // given on the command line
 
  private:
   CLI::Option* option_;
@@ -39,14 +37,14 @@ class Option {
 class Command {
  public:
   explicit Command(CLI::App* app) : app_(app) {}
-  Command subcommand(const std::string& name, const std::string& help) const;
+  // `more`: what its help ends with.
+  Command subcommand(const std::string& name, const std::string& help,
+                     const std::string& more = "") const;
   void needs_subcommand(bool must = true) const;  // one of them, or none if it need not
   bool has_subcommand() const;                    // on the command line
-  bool parsed() const;                            // it is on the command line itself
-  void footer(const std::string& text) const;     // of its help
   // Runs at the end of parsing; may throw Error or InputError.
   void does(std::function<void()> work) const;
-  // An option whose value is a text, a number, or several of them.
+  // An option whose value is a text, a number, several texts, or numbers between commas.
   template <class T>
   Option option(const std::string& name, T& value, const std::string& help) const;
   // One of whose texts `take` makes something at once, or throws InputError.
@@ -62,7 +60,7 @@ class Command {
   Option flag(const std::string& name, bool& value, const std::string& help) const;
   Option flag(const std::string& name, const std::string& help) const;
   Option named(const std::string& name) const;  // the option there is
-  int count(const std::string& name) const { return named(name).count(); }
+  bool given(const std::string& name) const { return !named(name).texts().empty(); }
 
  private:
   CLI::App* app_;

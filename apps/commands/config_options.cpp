@@ -27,7 +27,7 @@ void ConfigOptions::add_to(Command app, const Settings& defaults) {
 std::map<std::string, std::string> ConfigOptions::given() const {
   std::map<std::string, std::string> texts;
   for (const auto& [key, option] : options_)
-    if (option.count() > 0)
+    if (!option.texts().empty())
       texts[key] =
           key == "crop" ? fmt::format("{}", fmt::join(option.texts(), " ")) : option.texts().back();
   return texts;

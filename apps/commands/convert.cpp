@@ -123,7 +123,8 @@ void run_convert(const ConvertArguments& a) {
 }  // namespace
 
 void convert_command(Command root) {
-  const Command app = root.subcommand("convert", "Convert weights between .pth and .safetensors");
+  const Command app =
+      root.subcommand("convert", "Convert weights between .pth and .safetensors", help::convert);
   auto a = std::make_shared<ConvertArguments>();
   app.option("in", a->in, "PyTorch's .pth or a .safetensors file, told by its content").required();
   app.option("out", a->out, "the new file; its suffix chooses the format").required();
@@ -141,7 +142,6 @@ void convert_command(Command root) {
              "mlp.dwconv.weight); as they are otherwise")
       .one_of({"published", "mmseg1"});
   app.flag("--overwrite", a->overwrite, "replace the new file if it exists");
-  app.footer(help::convert);
   app.does([a] { run_convert(*a); });
 }
 

@@ -170,11 +170,12 @@ void run_inspect(InspectArguments& a) {
 }  // namespace
 
 void data_command(Command root) {
-  const Command app = root.subcommand("data", "Look at a data set");
+  const Command app = root.subcommand(
+      "data", "Look at a data set",
+      "Example:\n  segnext data inspect --data voc --data-root VOCdevkit --out sheet.png");
   app.needs_subcommand();
-  app.footer("Example:\n  segnext data inspect --data voc --data-root VOCdevkit --out sheet.png");
-  const Command inspect =
-      app.subcommand("inspect", "Count, measure and check a split; show augmented samples");
+  const Command inspect = app.subcommand(
+      "inspect", "Count, measure and check a split; show augmented samples", help::data);
   auto a = std::make_shared<InspectArguments>();
   a->augmentation.crop = {256, 256};
   add_data(inspect, a->data, a->split);
@@ -184,7 +185,6 @@ void data_command(Command root) {
   inspect.number("--pictures", a->sheet.pictures, 1, 400, "samples on it");
   inspect.option("--json", a->json, "also write everything to this file; - = only that");
   a->options.add_to(inspect, augmentation_settings(a->augmentation));
-  inspect.footer(help::data);
   app.does([a] { run_inspect(*a); });
 }
 

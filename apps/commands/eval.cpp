@@ -59,7 +59,7 @@ void run_eval(Command app, const EvalArguments& a) {
 }  // namespace
 
 void eval_command(Command root) {
-  const Command app = root.subcommand("eval", "Score weights on a data set");
+  const Command app = root.subcommand("eval", "Score weights on a data set", help::eval);
   auto a = std::make_shared<EvalArguments>();
   add_weights(app, a->weights, a->variant);
   add_data(app, a->data, a->split);
@@ -68,7 +68,6 @@ void eval_command(Command root) {
            "score even if the weights name other classes, or in another order");
   app.option("--json", a->json, "also write the scores and exact counts to this file");
   add_placement(app, a->placement, a->threads);
-  app.footer(help::eval);
   app.does([app, a] {
     use_preset_data(app, a->protocol.preset, a->data);
     run_eval(app, *a);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "apps/commands/commands.h"
+#include "apps/help.h"
 #include "apps/inference/checkpoint.h"
 #include "apps/report/progress.h"
 #include "apps/report/tables.h"
@@ -67,7 +68,8 @@ void info_command(Command root) {
     Size size{512, 512};
   };
   const Command app = root.subcommand(
-      "info", "Parameters, multiply-adds and memory of a model; or what a file of weights holds");
+      "info", "Parameters, multiply-adds and memory of a model; or what a file of weights holds",
+      help::info);
   auto a = std::make_shared<Arguments>();
   const Option file =
       app.option("file", a->file, "a .pth or .safetensors file, to list its tensors instead");
@@ -76,9 +78,6 @@ void info_command(Command root) {
       .excludes(file);
   app.number("--classes", a->classes, 1, 255, "number of classes").excludes(file);
   app.size("--size", a->size, "input of one image, WIDTHxHEIGHT [512]");
-  app.footer(
-      "Examples:\n  segnext info --variant small --size 1024x512 --classes 19\n"
-      "  segnext info segnext_tiny_512x512_ade_160k.pth");
   app.does([a] {
     if (!a->file.empty()) return list_file(a->file);
     if (a->size.height == 0) fail_input("--size: must not be 0");

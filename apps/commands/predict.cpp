@@ -1,5 +1,4 @@
 // segnext predict: pictures of what a model sees, for files or for images of a data set.
-#include <algorithm>
 #include <memory>
 #include <mutex>
 
@@ -174,7 +173,7 @@ void predict_all(const Job& job, const Results& results) {
 }
 
 void run_predict(Command app, const PredictArguments& a) {
-  const bool data_set = app.count("--data") > 0;
+  const bool data_set = app.given("--data");
   if (a.submission && !data_set)
     fail_input("--submission wants --data: whose judges' format it is");
   if (data_set == !a.inputs.empty())
@@ -220,7 +219,7 @@ void run_predict(Command app, const PredictArguments& a) {
 }  // namespace
 
 void predict_command(Command root) {
-  const Command app = root.subcommand("predict", "Segment images");
+  const Command app = root.subcommand("predict", "Segment images", help::predict);
   auto a = std::make_shared<PredictArguments>();
   app.option("images", a->inputs, "files, folders or globs in quotes");
   add_weights(app, a->weights, a->variant);
@@ -240,9 +239,8 @@ void predict_command(Command root) {
   app.flag("--any-classes", a->any_classes,
            "with --data: even if the weights name other classes, or in another order");
   add_placement(app, a->placement, a->threads);
-  app.footer(help::predict);
   app.does([a, app] {
-    if (app.count("--data") > 0) use_preset_data(app, a->protocol.preset, a->data);
+    if (app.given("--data")) use_preset_data(app, a->protocol.preset, a->data);
     run_predict(app, *a);
   });
 }

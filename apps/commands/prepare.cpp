@@ -162,16 +162,17 @@ void run_isaid(const PrepareArguments& a) {
 }  // namespace
 
 void prepare_command(Command root) {
-  const Command app = root.subcommand("prepare", "Make patches of a data set's large pictures");
+  const Command app =
+      root.subcommand("prepare", "Make patches of a data set's large pictures",
+                      "Example:\n  segnext prepare isaid --in iSAID --out iSAID_Patches");
   app.needs_subcommand();
-  const Command isaid = app.subcommand("isaid", "Cut iSAID's pictures and painted labels");
+  const Command isaid =
+      app.subcommand("isaid", "Cut iSAID's pictures and painted labels", help::prepare);
   auto a = std::make_shared<PrepareArguments>();
   isaid.option("--in", a->in, "folder with train, val and test").required();
   isaid.option("--out", a->out, "folder of the patches: img_dir and ann_dir").required();
   isaid.number("--patch", a->patch, 32, 8192, "side of a patch in pixels");
   isaid.number("--overlap", a->overlap, 0, 8191, "pixels that neighbours share");
-  isaid.footer(help::prepare);
-  app.footer("Example:\n  segnext prepare isaid --in iSAID --out iSAID_Patches");
   app.does([a] { run_isaid(*a); });
 }
 

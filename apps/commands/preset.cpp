@@ -4,28 +4,24 @@
 #include <memory>
 
 #include "apps/commands/commands.h"
+#include "apps/help.h"
 #include "apps/settings/presets.h"
 
 namespace nextgrad {
 
 void preset_command(Command root) {
-  const Command app = root.subcommand("preset", "List and show the recipes of the paper");
+  const Command app =
+      root.subcommand("preset", "List and show the recipes of the paper", help::preset);
   app.needs_subcommand();
   const Command list = app.subcommand("list", "The data sets and variants there are recipes for");
   const Command show = app.subcommand("show", "A recipe as TOML, for segnext train --config");
   auto name = std::make_shared<std::string>();
   show.option("name", *name, "such as ade20k-tiny").required();
-  app.footer(
-      "Examples:\n"
-      "  segnext preset list\n"
-      "  segnext preset show cityscapes-base > mine.toml\n"
-      "  segnext train --preset ade20k-tiny --data ADEChallengeData2016 --out runs/ade");
-  app.does([list, name] {
-    if (!list.parsed()) {
-      TrainConfig config = preset_config(*name);
-      fmt::print("{}", config_text(config));
-      return;
-    }
+  show.does([name] {
+    TrainConfig config = preset_config(*name);
+    fmt::print("{}", config_text(config));
+  });
+  list.does([] {
     for (const auto& [data, about] : preset_data())
       fmt::print("{0}-tiny  {0}-small  {0}-base  {0}-large\n    {1}\n", data, about);
   });

@@ -98,7 +98,8 @@ void run(PretrainArguments& a) {
 }  // namespace
 
 void pretrain_command(Command root) {
-  const Command app = root.subcommand("pretrain", "Pre-train the encoder on pictures of classes");
+  const Command app =
+      root.subcommand("pretrain", "Pre-train the encoder on pictures of classes", help::pretrain);
   auto a = std::make_shared<PretrainArguments>();
   PretrainConfig defaults;
   a->add_to(app, settings_of(defaults));
@@ -107,7 +108,6 @@ void pretrain_command(Command root) {
   app.option("--weights", a->weights, "with --eval-only: weights of an encoder's classifier");
   app.flag("--any-classes", a->any_classes, "with --eval-only: whatever the classes are called");
   app.option("--json", a->json, "with --eval-only: also write the scores to this file");
-  app.footer(help::pretrain);
   app.does([a] { run(*a); });
 }
 

@@ -21,9 +21,7 @@ void add_protocol(Command app, ProtocolOptions& o) {
   app.size("--window", o.window,
            "sliding window of WIDTHxHEIGHT: large images in bounded memory; 0 (default) = whole");
   app.size("--stride", o.stride, "steps of the window; 0 (default) = three quarters of it");
-  app.option("--scales", o.scales, "test at these scales: 0.75,1,1.25")
-      .comma_separated()
-      .range(0.1, 8.0);
+  app.option("--scales", o.scales, "test at these scales: 0.75,1,1.25").range(0.1, 8.0);
   app.flag("--flip", o.flip, "each scale mirrored too; probabilities are averaged");
   app.flag("--multi-scale", o.multi_scale,
            "the paper's multi-scale test: 0.5 to 1.75 by 0.25, each mirrored too");
@@ -36,13 +34,13 @@ Protocol protocol_of(Command app, const ProtocolOptions& given, const Normalize&
   if (!o.preset.empty()) {
     const TrainConfig preset = preset_config(o.preset);
     const auto take = [&](const char* option, auto& value, const auto& from) {
-      if (app.count(option) == 0) value = from;
+      if (!app.given(option)) value = from;
     };
     take("--size", o.size, preset.val_size);
     take("--base-size", o.base_size, preset.base_size);
     take("--multiple", o.multiple, preset.val_multiple);
     take("--window", o.window, preset.val_window);
-    take("--stride", o.stride, app.count("--window") > 0 ? Size{} : preset.val_stride);
+    take("--stride", o.stride, app.given("--window") ? Size{} : preset.val_stride);
   }
   if (o.multi_scale && !o.scales.empty())
     fail_input("--multi-scale and --scales: give one of the two");
@@ -57,9 +55,9 @@ Protocol protocol_of(Command app, const ProtocolOptions& given, const Normalize&
 
 void use_preset_data(Command app, const std::string& preset, DatasetConfig& data) {
   if (preset.empty()) return;
-  const bool folder = app.count("--data") > 0 && std::filesystem::is_directory(data.kind);
+  const bool folder = app.given("--data") && std::filesystem::is_directory(data.kind);
   if (folder) data.root = data.kind;
-  if (folder || app.count("--data") == 0) data.kind = preset_config(preset).data;
+  if (folder || !app.given("--data")) data.kind = preset_config(preset).data;
 }
 
 }  // namespace nextgrad

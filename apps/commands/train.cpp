@@ -54,7 +54,7 @@ void run_train(RunOptions& a, const std::string& preset) {
 }  // namespace
 
 void train_command(Command root) {
-  const Command app = root.subcommand("train", "Train SegNeXt");
+  const Command app = root.subcommand("train", "Train SegNeXt", help::train);
   auto a = std::make_shared<RunOptions>();
   auto preset = std::make_shared<std::string>();
   app.option("--preset", *preset,
@@ -63,7 +63,6 @@ void train_command(Command root) {
   TrainConfig defaults;
   a->add_to(app, settings_of(defaults));
   app.named("--resume").excludes(app.named("--preset"));
-  app.footer(help::train);
   app.does([a, preset] { run_train(*a, *preset); });
 }
 

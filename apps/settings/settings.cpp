@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <iterator>
 
 #include "data/files/file.h"
 #include "data/files/toml.h"

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
 
 #include "cuda/kit/kernel.h"
 #include "cuda/kit/launch.h"

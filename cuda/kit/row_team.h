@@ -2,8 +2,6 @@
 // row, or a whole block a long one. Blocks are of kThreads threads.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 #include "cuda/kit/kernel.h"

@@ -9,44 +9,11 @@
 namespace nextgrad::cuda {
 namespace {
 
-struct Words {
-  std::uint32_t at[4];
-  __device__ __forceinline__ std::uint32_t operator[](int i) const { return at[i]; }
-};
-
-// Philox4x32-10, as in tensor/random.cpp.
-__device__ __forceinline__ Words philox_block(Words c, std::uint64_t key) {
-  auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
-#pragma unroll
-  for (int round = 0; round < 10; ++round) {
-    const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c[0];
-    const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * c[2];
-    c = {{static_cast<std::uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<std::uint32_t>(p1),
-          static_cast<std::uint32_t>(p0 >> 32) ^ c[3] ^ k1, static_cast<std::uint32_t>(p0)}};
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  return c;
-}
-// Of a 64-bit counter, whose upper half goes to word 1.
-__device__ __forceinline__ Words philox_block(std::uint64_t counter, std::uint32_t third,
-                                              std::uint32_t fourth, std::uint64_t key) {
-  return philox_block({{static_cast<std::uint32_t>(counter),
-                        static_cast<std::uint32_t>(counter >> 32), third, fourth}},
-                      key);
-}
-
-// RandomKey::mixed() of the iteration that is being replayed.
-__device__ __forceinline__ std::uint64_t mixed_key(const RandomKey& key, const Progress* progress) {
-  const Words c = philox_block(key.iteration + progress->iterations, key.use, key.sample, key.seed);
-  return std::uint64_t{c[0]} | std::uint64_t{c[1]} << 32;
-}
-
 constexpr double kUnit = 1.0 / 16777216.0;  // 2^-24
 
 struct Uniform {
   template <class C>
-  __device__ __forceinline__ void operator()(const Words& words, C (&out)[4]) const {
+  __device__ __forceinline__ void operator()(const PhiloxBlock& words, C (&out)[4]) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) out[i] = static_cast<C>(words[i] >> 8) * static_cast<C>(kUnit);
   }
@@ -55,7 +22,7 @@ struct Uniform {
 struct Normal {
   // Two independent normals from two words; the first uniform lies in (0, 1].
   template <class C>
-  __device__ __forceinline__ void operator()(const Words& words, C (&out)[4]) const {
+  __device__ __forceinline__ void operator()(const PhiloxBlock& words, C (&out)[4]) const {
 #pragma unroll
     for (int i = 0; i < 4; i += 2) {
       const double radius = sqrt(-2.0 * log((words[i] >> 8) * kUnit + kUnit));
@@ -70,7 +37,7 @@ struct Mask {
   std::uint32_t below;  // dropped: words whose upper 24 bits are below it
   double kept;
   template <class C>
-  __device__ __forceinline__ void operator()(const Words& words, C (&out)[4]) const {
+  __device__ __forceinline__ void operator()(const PhiloxBlock& words, C (&out)[4]) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) out[i] = words[i] >> 8 < below ? C(0) : static_cast<C>(kept);
   }
@@ -79,9 +46,11 @@ struct Mask {
 template <class T, class Draw>
 __global__ void generate(T* out, std::int64_t n, const RandomKey key, const Progress* progress,
                          Draw draw) {
-  const std::uint64_t mixed = mixed_key(key, progress);
+  RandomKey now = key;  // of the iteration that is being replayed
+  now.iteration += progress->iterations;
+  const std::uint64_t mixed = now.mixed();
   for (std::int64_t b = global_index(); b < (n + 3) / 4; b += global_threads()) {
-    const Words words = philox_block(static_cast<std::uint64_t>(b), 0, 0, mixed);
+    const PhiloxBlock words = philox(static_cast<std::uint64_t>(b), 0, 0, mixed);
     Compute<T> values[4];
     draw(words, values);
     for (int i = 0; i < 4; ++i) {

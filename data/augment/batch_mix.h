@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "data/images/resample.h"
 #include "tensor/random.h"

@@ -1,6 +1,5 @@
 #include "data/datasets/dataset.h"
 
-#include <algorithm>
 #include <numeric>
 
 #include "data/datasets/folder_dataset.h"

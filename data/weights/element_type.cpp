@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <type_traits>
-#include <utility>
 
 #include "tensor/error.h"
 

@@ -1,4 +1,5 @@
 // Cityscapes, finely annotated: 19 of its 34 labels count.
+#include "data/class_tables.h"
 #include "data/datasets/layouts/layout.h"
 #include "data/files/file.h"
 #include "tensor/error.h"
@@ -25,13 +26,7 @@ std::array<int, 256> mapping_of_ids() {
 }
 
 FolderSpec read(const Place& at, const std::string& split) {
-  FolderSpec spec;
-  spec.classes = split_names(
-      "road,sidewalk,building,wall,fence,pole,traffic light,traffic sign,vegetation,terrain,sky,"
-      "person,rider,car,truck,bus,train,motorcycle,bicycle");
-  spec.palette = palette_of(
-      "804080 f423e8 464646 66669c be9999 999999 faaa1e dcdc00 6b8e23 98fb98 4682b4 dc143c "
-      "ff0000 00008e 000046 003c64 005064 0000e6 770b20");
+  FolderSpec spec = with_classes(tables::cityscapes);
   for (std::size_t k = 0; k < kLabelIds.size(); ++k) spec.submission.values[k] = kLabelIds[k];
   spec.submission.suffix = kImages;
   spec.submission.note =

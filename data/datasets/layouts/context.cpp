@@ -1,22 +1,12 @@
 // Pascal Context: the 59 most frequent classes, with or without "background" for all others.
+#include "data/class_tables.h"
 #include "data/datasets/layouts/layout.h"
 
 namespace nextgrad::layouts {
 namespace {
 
-// In the order of the numbers in those labels, which is that of the alphabet.
-constexpr const char* kClasses =
-    "background,aeroplane,bag,bed,bedclothes,bench,bicycle,bird,boat,book,bottle,building,bus,"
-    "cabinet,car,cat,ceiling,chair,cloth,computer,cow,cup,curtain,dog,door,fence,floor,flower,"
-    "food,grass,ground,horse,keyboard,light,motorbike,mountain,mouse,person,plate,platform,"
-    "pottedplant,road,rock,sheep,shelves,sidewalk,sign,sky,snow,sofa,table,track,train,tree,truck,"
-    "tvmonitor,wall,water,window,wood";
-
 FolderSpec context(const Place& at, const std::string& split, bool background) {
-  FolderSpec spec;
-  spec.classes = split_names(kClasses);
-  spec.palette = ade20k_palette();  // whose first colours these are
-  spec.palette.resize(60);
+  FolderSpec spec = with_classes(tables::context);  // in the order of the numbers in the labels
   spec.mapping = plain_mapping(60);
   spec.submission = Submission(background ? 0 : 1);
   spec.submission.note = "Pascal Context: grey PNGs of the values in its labels";

@@ -1,16 +1,13 @@
 // iSAID: aerial pictures, cut into patches.
+#include "data/class_tables.h"
 #include "data/datasets/layouts/layout.h"
 
 namespace nextgrad::layouts {
 namespace {
 
 FolderSpec read(const Place& at, const std::string& split) {
-  FolderSpec spec;
-  spec.classes = split_names(
-      "background,ship,store_tank,baseball_diamond,tennis_court,basketball_court,"
-      "Ground_Track_Field,Bridge,Large_Vehicle,Small_Vehicle,Helicopter,Swimming_pool,Roundabout,"
-      "Soccer_ball_field,plane,Harbor");
-  spec.palette = spec.submission.palette = isaid_palette();
+  FolderSpec spec = with_classes(tables::isaid);
+  spec.submission.palette = spec.palette;
   spec.mapping = plain_mapping(16);
   spec.colors = numbered(spec.palette);
   spec.submission.suffix = "_instance_color_RGB.png";
@@ -30,9 +27,7 @@ FolderSpec read(const Place& at, const std::string& split) {
 }  // namespace
 
 Palette isaid_palette() {
-  return palette_of(
-      "000000 00003f 003f3f 003f00 003f7f 003fbf 003fff 007f3f 007f7f 00007f 0000bf 0000ff "
-      "00bf7f 007fbf 007fff 00649b");
+  return with_classes(tables::isaid).palette;
 }
 
 const Layout isaid{

@@ -114,4 +114,14 @@ Palette palette_of(std::string_view hex) {
   return palette;
 }
 
+FolderSpec with_classes(const std::string& table) {
+  FolderSpec spec;
+  std::istringstream in(table);
+  for (std::string line; std::getline(in, line);) {
+    spec.palette.push_back(palette_of(line.substr(0, 6)).front());
+    spec.classes.push_back(line.substr(7));
+  }
+  return spec;
+}
+
 }  // namespace nextgrad::layouts

@@ -51,5 +51,7 @@ Palette ade20k_palette();  // 150 colours
 std::vector<std::string> split_names(std::string_view names);
 // "ff0000 00ff00" to red and green.
 Palette palette_of(std::string_view hex);
+// Lines "ff0000 wall" to classes and their colours.
+FolderSpec with_classes(const std::string& table);
 
 }  // namespace nextgrad::layouts

@@ -1,7 +1,6 @@
 // Elementwise ops. Contiguous data is one long row split over threads; other strides go row by row
 // (strided.h), and a copy that transposes goes through 16 x 16 tiles so that each cache line is
 // read and written once.
-#include <cmath>
 #include <cstring>
 #include <type_traits>
 #include <utility>

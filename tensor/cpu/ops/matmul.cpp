@@ -1,5 +1,4 @@
 // Matrix products of the backend: batches of gemm(). Blocking: see gemm.h.
-#include <algorithm>
 
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/gemm.h"

@@ -31,9 +31,7 @@ template <class T, class Fn>
 void generate(T* out, std::int64_t n, const RandomKey& key, Fn fn) {
   const std::uint64_t mixed = key.mixed();
   parallel_each((n + 3) / 4, 4096, [&](std::int64_t b) {
-    const auto u = static_cast<std::uint64_t>(b);
-    const auto words =
-        philox({static_cast<std::uint32_t>(u), static_cast<std::uint32_t>(u >> 32), 0, 0}, mixed);
+    const PhiloxBlock words = philox(static_cast<std::uint64_t>(b), 0, 0, mixed);
     double values[4];
     fn(words, values);
     const std::int64_t count = std::min<std::int64_t>(4, n - 4 * b);

@@ -10,7 +10,6 @@
 //
 // A task owns the output rows between two source rows. Bound: one pass over the logits, and about
 // 6 operations for a vector of pixels and a candidate.
-#include <cmath>
 #include <limits>
 #include <vector>
 
