@@ -15,7 +15,7 @@
 #include "tensor/error.h"
 
 namespace nextgrad {
-namespace {
+namespace png {  // named, as a class below has a Reader
 
 using codecs::Bytes;
 using Context = std::unique_ptr<spng_ctx, decltype(&spng_ctx_free)>;
@@ -146,7 +146,9 @@ std::vector<std::uint8_t> encode(std::int64_t height, std::int64_t width, int co
   return {bytes, bytes + size};
 }
 
-}  // namespace
+}  // namespace png
+
+using namespace png;
 
 codecs::Header codecs::read_png_header(Bytes bytes) {
   const Reader r(bytes);

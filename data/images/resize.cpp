@@ -16,8 +16,8 @@ struct Tap {
 };
 
 // Of n positions from `begin` on, among `full`; they count from the input's `origin`.
-std::vector<Tap> make_taps(std::int64_t in, std::int64_t full, std::int64_t begin, std::int64_t n,
-                           std::int64_t origin) {
+std::vector<Tap> window_taps(std::int64_t in, std::int64_t full, std::int64_t begin, std::int64_t n,
+                             std::int64_t origin) {
   std::vector<Tap> result;
   const double scale = static_cast<double>(in) / static_cast<double>(full);
   for (std::int64_t i = begin; i < begin + n; ++i) {
@@ -39,12 +39,12 @@ void check_window(const char* what, std::int64_t height, std::int64_t width, con
 
 // Of the window's columns and rows in a picture of height x width, a part of which begins at
 // (top, left).
-struct Taps {
+struct WindowTaps {
   std::vector<Tap> columns, rows;
-  Taps(const WindowOf& w, std::int64_t height, std::int64_t width, std::int64_t top = 0,
-       std::int64_t left = 0)
-      : columns(make_taps(width, w.full_w, w.left, w.width, left)),
-        rows(make_taps(height, w.full_h, w.top, w.height, top)) {}
+  WindowTaps(const WindowOf& w, std::int64_t height, std::int64_t width, std::int64_t top = 0,
+             std::int64_t left = 0)
+      : columns(window_taps(width, w.full_w, w.left, w.width, left)),
+        rows(window_taps(height, w.full_h, w.top, w.height, top)) {}
   // The pixels of the part that they read.
   Rectangle source() const {
     return {rows.front().low, columns.front().low, rows.back().high - rows.front().low + 1,
@@ -54,10 +54,10 @@ struct Taps {
 
 // A pixel's three channels, and what follows them, in the lanes of one vector.
 typedef float Lanes __attribute__((vector_size(16)));
-typedef std::uint8_t Bytes __attribute__((vector_size(4)));
+typedef std::uint8_t FourBytes __attribute__((vector_size(4)));
 
 inline Lanes load_lanes(const std::uint8_t* p) {
-  Bytes bytes;
+  FourBytes bytes;
   std::memcpy(&bytes, p, sizeof bytes);
   return __builtin_convertvector(bytes, Lanes);
 }
@@ -90,7 +90,7 @@ void blend_rows(const float* low, const float* high, float t, std::size_t n, std
 }
 
 // The taps count from the image's first pixel.
-Image resize_by(const Image& image, Taps taps, bool mirrored) {
+Image resize_by(const Image& image, WindowTaps taps, bool mirrored) {
   if (mirrored) std::reverse(taps.columns.begin(), taps.columns.end());
   const auto height = static_cast<std::int64_t>(taps.rows.size());
   const auto width = static_cast<std::int64_t>(taps.columns.size());
@@ -122,12 +122,12 @@ Image resize_by(const Image& image, Taps taps, bool mirrored) {
 
 Rectangle source_of(const WindowOf& w, std::int64_t height, std::int64_t width) {
   check_window("source_of", height, width, w);
-  return Taps(w, height, width).source();
+  return WindowTaps(w, height, width).source();
 }
 
 Image resize_bilinear(const ImagePart& part, const WindowOf& w) {
   check_window("resize_bilinear", part.height, part.width, w);
-  Taps taps(w, part.height, part.width, part.top, part.left);
+  WindowTaps taps(w, part.height, part.width, part.top, part.left);
   const Rectangle s = taps.source();
   check(s.top >= 0 && s.left >= 0 && s.top + s.height <= part.image.height &&
             s.left + s.width <= part.image.width,
@@ -138,7 +138,7 @@ Image resize_bilinear(const ImagePart& part, const WindowOf& w) {
 
 Image resize_bilinear(const Image& image, const WindowOf& w) {
   check_window("resize_bilinear", image.height, image.width, w);
-  return resize_by(image, Taps(w, image.height, image.width), w.mirrored);
+  return resize_by(image, WindowTaps(w, image.height, image.width), w.mirrored);
 }
 
 Image resize_bilinear(const Image& image, std::int64_t height, std::int64_t width) {

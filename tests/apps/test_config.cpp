@@ -1,6 +1,8 @@
 // Settings: TOML and options, their order, and what is refused.
 #include <doctest/doctest.h>
 
+#include <CLI/CLI.hpp>
+
 #include "apps/commands/config_options.h"
 #include "apps/report/progress.h"
 #include "apps/settings/run_config.h"
@@ -53,7 +55,7 @@ TEST_CASE("config: options win over the file, the file over the default") {
   CLI::App app;
   TrainConfig defaults;
   ConfigOptions options;
-  options.add_to(app, settings_of(defaults));
+  options.add_to(Command(&app), settings_of(defaults));
   app.parse("--batch 5 --no-photometric --val-size 480x352", false);
   TrainConfig config;
   load_config(folder / "a.toml", settings_of(config));
@@ -72,7 +74,7 @@ TEST_CASE("config: crop takes one number or height and width") {
     CLI::App app;
     TrainConfig defaults;
     ConfigOptions options;
-    options.add_to(app, settings_of(defaults));
+    options.add_to(Command(&app), settings_of(defaults));
     app.parse(text, false);
     TrainConfig config;
     apply_options(options.given(), settings_of(config));

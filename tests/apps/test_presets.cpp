@@ -1,6 +1,7 @@
 // Recipes: their numbers, their groups of parameters, and what the commands make of them.
 #include <doctest/doctest.h>
 
+#include <CLI/CLI.hpp>
 #include <map>
 
 #include "apps/commands/protocol_options.h"
@@ -118,9 +119,9 @@ TEST_CASE("presets: the test protocol, and what options change of it") {
   const auto protocol = [](const std::string& line) {
     CLI::App app;
     ProtocolOptions options;
-    add_protocol(app, options);
+    add_protocol(Command(&app), options);
     app.parse(line, false);
-    return protocol_of(app, options, {});
+    return protocol_of(Command(&app), options, {});
   };
   const Protocol city = protocol("--preset cityscapes-tiny");
   CHECK(city.window == Size{1024, 1024});

@@ -5,7 +5,7 @@
 namespace nextgrad::layouts {
 namespace {
 
-FolderSpec read(const Place& at, const std::string& split) {
+FolderSpec read_ade20k(const Place& at, const std::string& split) {
   FolderSpec spec = with_classes(tables::ade20k);
   spec.mapping = plain_mapping(150, 1);
   spec.submission = Submission(1);
@@ -37,6 +37,6 @@ const Layout ade20k{
     {"images/training", "images/validation"},
     {"ADEChallengeData2016", "ade/ADEChallengeData2016"},
     "download ADEChallengeData2016.zip (data.csail.mit.edu/places/ADEchallenge) and unpack it",
-    read};
+    read_ade20k};
 
 }  // namespace nextgrad::layouts

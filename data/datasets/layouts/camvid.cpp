@@ -5,7 +5,7 @@
 namespace nextgrad::layouts {
 namespace {
 
-FolderSpec read(const Place& at, const std::string& split) {
+FolderSpec read_camvid(const Place& at, const std::string& split) {
   FolderSpec spec;
   spec.classes =
       split_names("Sky,Building,Pole,Road,Pavement,Tree,SignSymbol,Fence,Car,Pedestrian,Bicyclist");
@@ -25,7 +25,7 @@ const Layout camvid{"camvid",
                     {"images", "labels"},
                     {"camvid", "CamVid"},
                     "put the pictures into images/SPLIT and the label PNGs into labels/SPLIT",
-                    read,
+                    read_camvid,
                     true};
 
 }  // namespace nextgrad::layouts

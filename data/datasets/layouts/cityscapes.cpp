@@ -25,7 +25,7 @@ std::array<int, 256> mapping_of_ids() {
   return mapping;
 }
 
-FolderSpec read(const Place& at, const std::string& split) {
+FolderSpec read_cityscapes(const Place& at, const std::string& split) {
   FolderSpec spec = with_classes(tables::cityscapes);
   for (std::size_t k = 0; k < kLabelIds.size(); ++k) spec.submission.values[k] = kLabelIds[k];
   spec.submission.suffix = kImages;
@@ -59,6 +59,6 @@ const Layout cityscapes{
     {"cityscapes", "Cityscapes"},
     "download leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip (cityscapes-dataset.com) "
     "and unpack both in one folder",
-    read};
+    read_cityscapes};
 
 }  // namespace nextgrad::layouts

@@ -24,7 +24,7 @@ std::array<int, 256> mapping_of_pixel_maps() {
   return mapping;
 }
 
-FolderSpec read(const Place& at, const std::string& split) {
+FolderSpec read_cocostuff(const Place& at, const std::string& split) {
   FolderSpec spec = with_classes(tables::cocostuff);
   spec.submission.note = "COCO-Stuff: grey PNGs of the class indices 0 to 170";
   const std::string year = split + "2017";
@@ -54,6 +54,6 @@ const Layout cocostuff{
     {"coco_stuff164k", "cocostuff", "coco"},
     "download train2017.zip and val2017.zip (cocodataset.org) into images/, and "
     "stuffthingmaps_trainval2017.zip (github.com/nightrome/cocostuff) into annotations/",
-    read};
+    read_cocostuff};
 
 }  // namespace nextgrad::layouts

@@ -22,7 +22,7 @@ FolderSpec context(const Place& at, const std::string& split, bool background) {
   return spec;
 }
 
-Layout layout(const char* kind, FolderSpec (*read)(const Place&, const std::string&)) {
+Layout context_layout(const char* kind, FolderSpec (*read)(const Place&, const std::string&)) {
   return {kind,
           "Pascal Context",
           {"train", "val"},
@@ -37,10 +37,10 @@ Layout layout(const char* kind, FolderSpec (*read)(const Place&, const std::stri
 
 }  // namespace
 
-const Layout context59 = layout("context59", [](const Place& at, const std::string& split) {
+const Layout context59 = context_layout("context59", [](const Place& at, const std::string& split) {
   return context(at, split, false);
 });
-const Layout context60 = layout("context60", [](const Place& at, const std::string& split) {
+const Layout context60 = context_layout("context60", [](const Place& at, const std::string& split) {
   return context(at, split, true);
 });
 

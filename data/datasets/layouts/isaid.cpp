@@ -5,7 +5,7 @@
 namespace nextgrad::layouts {
 namespace {
 
-FolderSpec read(const Place& at, const std::string& split) {
+FolderSpec read_isaid(const Place& at, const std::string& split) {
   FolderSpec spec = with_classes(tables::isaid);
   spec.submission.palette = spec.palette;
   spec.mapping = plain_mapping(16);
@@ -38,6 +38,6 @@ const Layout isaid{
     {"iSAID", "iSAID_Patches", "isaid"},
     "download the images (DOTA-v1.0) and semantic masks (iSAID; captain-whu.github.io), unpack "
     "them and run segnext prepare isaid",
-    read};
+    read_isaid};
 
 }  // namespace nextgrad::layouts

@@ -4,7 +4,7 @@
 namespace nextgrad::layouts {
 namespace {
 
-FolderSpec read(const Place& at, const std::string& split) {
+FolderSpec read_isprs(const Place& at, const std::string& split) {
   FolderSpec spec;
   spec.classes = split_names("impervious_surface,building,low_vegetation,tree,car,clutter");
   spec.palette = palette_of("ffffff 0000ff 00ffff 00ff00 ffff00 ff0000");
@@ -28,7 +28,7 @@ const Layout potsdam{"potsdam",
                      {"potsdam", "Potsdam"},
                      "order the data from ISPRS and cut it into img_dir and ann_dir "
                      "(MMSegmentation's tools/dataset_converters/potsdam.py)",
-                     read};
+                     read_isprs};
 
 const Layout vaihingen{"vaihingen",
                        "Vaihingen in patches",
@@ -37,6 +37,6 @@ const Layout vaihingen{"vaihingen",
                        {"vaihingen", "Vaihingen"},
                        "order the data from ISPRS and cut it into img_dir and ann_dir "
                        "(MMSegmentation's tools/dataset_converters/vaihingen.py)",
-                       read};
+                       read_isprs};
 
 }  // namespace nextgrad::layouts

@@ -4,7 +4,7 @@
 namespace nextgrad::layouts {
 namespace {
 
-FolderSpec read(const Place& at, const std::string& split) {
+FolderSpec read_loveda(const Place& at, const std::string& split) {
   FolderSpec spec;
   spec.classes = split_names("background,building,road,water,barren,forest,agricultural");
   spec.palette = palette_of("ffffff ff0000 ffff00 0000ff 9f81b7 00ff00 ffc380");
@@ -34,6 +34,6 @@ const Layout loveda{"loveda",
                     {"loveDA", "LoveDA", "loveda"},
                     "download Train.zip, Val.zip and Test.zip (zenodo.org/record/5706578) and "
                     "unpack them in one folder",
-                    read};
+                    read_loveda};
 
 }  // namespace nextgrad::layouts

@@ -60,7 +60,7 @@ FolderSpec read_vocaug(const Place& at, const std::string& split) {
   return spec;
 }
 
-Layout layout(const char* kind, FolderSpec (*read)(const Place&, const std::string&)) {
+Layout voc_layout(const char* kind, FolderSpec (*read)(const Place&, const std::string&)) {
   return {kind,
           "Pascal VOC 2012",
           {"train", "val", "trainval", "test"},
@@ -73,7 +73,7 @@ Layout layout(const char* kind, FolderSpec (*read)(const Place&, const std::stri
 
 }  // namespace
 
-const Layout voc = layout("voc", read_voc);
-const Layout vocaug = layout("vocaug", read_vocaug);
+const Layout voc = voc_layout("voc", read_voc);
+const Layout vocaug = voc_layout("vocaug", read_vocaug);
 
 }  // namespace nextgrad::layouts
