@@ -61,6 +61,19 @@ TEST_CASE("an atomic file replaces all or nothing") {
   CHECK(read_file(path) == bytes_of("whole"));
 }
 
+TEST_CASE("an open file is known again by its path, until another takes its place") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a", other = folder / "b";
+  write_file_atomic(path, std::string_view("a"));
+  write_file_atomic(other, std::string_view("a"));
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "r"), fclose);
+  CHECK(is_open_as(fileno(file.get()), path));
+  CHECK_FALSE(is_open_as(fileno(file.get()), other));
+  CHECK_FALSE(is_open_as(fileno(file.get()), folder / "missing"));
+  write_file_atomic(path, std::string_view("a"));
+  CHECK_FALSE(is_open_as(fileno(file.get()), path));
+}
+
 TEST_CASE("a link stays a link, a device stays a device") {
   const TemporaryFolder folder;
   fs::create_directories(folder / "disk");
