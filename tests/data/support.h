@@ -17,6 +17,13 @@
 
 namespace nextgrad::testing {
 
+// How many times a sanitizer's time and memory are what is allowed without one.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr int kSanitizerCost = 4;
+#else
+constexpr int kSanitizerCost = 1;
+#endif
+
 // A folder that goes with the object.
 class TemporaryFolder {
  public:

@@ -5,6 +5,10 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <memory>
 
 #include "data/files/file.h"
 #include "data/files/text.h"
