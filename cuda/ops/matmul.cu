@@ -72,9 +72,9 @@ Tensor CudaBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& 
     Scope scope(*this, "linear", work(x, weight), bytes_of({x, weight, z}));
     product(x, false, weight, true, z, bias);
   }
-  Tensor y = pre_activation == nullptr ? z : empty_like(z);
   if (pre_activation != nullptr) *pre_activation = z;
   if (activation == Activation::none) return z;
+  Tensor y = pre_activation == nullptr ? z : empty_like(z);
   unary_into(unary_of(activation), z, 0, y);
   return y;
 }
