@@ -29,6 +29,8 @@ enum class ElementType : std::uint8_t {
   u32
 };
 
+constexpr std::uint64_t kMaxElements = 1ull << 40;  // of a tensor: more is a damaged file
+
 struct ElementFormat {
   ElementType type;
   const char* name;         // "f16", as users write it

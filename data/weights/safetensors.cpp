@@ -67,8 +67,7 @@ struct Header {
 // --- the header, checked while it is parsed ---
 
 constexpr std::uint64_t kMaxHeader = 100u << 20;  // the format's own limit
-constexpr std::uint64_t kMaxElements = 1ull << 36;
-constexpr std::size_t kMaxMetadata = 1u << 16;  // each takes many times its bytes in the file
+constexpr std::size_t kMaxMetadata = 1u << 16;    // each takes many times its bytes in the file
 
 [[noreturn]] void damaged(const std::string& what) {
   fail_input("damaged safetensors header: {}", what);

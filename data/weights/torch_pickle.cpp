@@ -15,8 +15,6 @@ using Id = Pickle::Id;
 using Kind = Pickle::Kind;
 using nlohmann::json;
 
-constexpr std::uint64_t kMostElements = 1ull << 40;
-
 bool is_foreign(const Node& node) {
   return node.kind == Kind::call || node.kind == Kind::object || node.kind == Kind::global ||
          node.kind == Kind::persistent;
@@ -222,7 +220,7 @@ class WeightsFinder {
   std::uint64_t whole(Id id) const {
     const Node& node = pickle_[id];
     if (node.kind != Kind::integer || node.integer < 0 ||
-        static_cast<std::uint64_t>(node.integer) > kMostElements)
+        static_cast<std::uint64_t>(node.integer) > kMaxElements)
       bad("its offset, shape or strides are absurd");
     return static_cast<std::uint64_t>(node.integer);
   }
@@ -248,7 +246,7 @@ class WeightsFinder {
     for (int axis = 0; axis < t.shape.size(); ++axis) {
       const auto extent = static_cast<std::uint64_t>(t.shape[axis]);
       numel *= extent;
-      if (numel > kMostElements) bad("its shape is absurdly large");
+      if (numel > kMaxElements) bad("its shape is absurdly large");
       if (extent > 0)
         last += static_cast<unsigned __int128>(extent - 1) *
                 static_cast<std::uint64_t>(t.strides[axis]);

@@ -26,10 +26,6 @@ FolderSpec read_ade20k(const Place& at, const std::string& split) {
 
 }  // namespace
 
-Palette ade20k_palette() {
-  return with_classes(tables::ade20k).palette;
-}
-
 const Layout ade20k{
     "ade20k",
     "ADE20K",

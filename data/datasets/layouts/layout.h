@@ -43,9 +43,8 @@ struct Layout {
 extern const Layout ade20k, camvid, cityscapes, cocostuff, context59, context60, isaid, loveda,
     potsdam, vaihingen, voc, vocaug;
 
-// Colours that other files need too.
+// Its colours, which cutting it into patches needs too.
 Palette isaid_palette();
-Palette ade20k_palette();  // 150 colours
 
 // "a,b c,d" to its parts.
 std::vector<std::string> split_names(std::string_view names);
