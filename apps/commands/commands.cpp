@@ -35,8 +35,9 @@ void add_data(Command app, DatasetConfig& data, std::string& split) {
   const auto take = [](const std::vector<std::string>& texts) {
     set_max_pixels(std::stoll(texts.front(), nullptr, 0));
   };
-  const char* help = "refuse pictures of more pixels, as their header tells [{}]";
-  app.text_option("--max-pixels", take, fmt::format(fmt::runtime(help), max_pixels()))
+  const std::string help =
+      fmt::format("refuse pictures of more pixels, as their header tells [{}]", max_pixels());
+  app.text_option("--max-pixels", take, help)
       .takes("INT", 1, 1)
       .range(std::int64_t{1}, std::int64_t{1} << 40);
 }

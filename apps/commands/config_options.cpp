@@ -16,10 +16,9 @@ void ConfigOptions::add_to(Command app, const Settings& defaults) {
     const char* type = std::holds_alternative<std::string*>(s.target) ? "TEXT"
                        : std::holds_alternative<Size*>(s.target)      ? "SIZE"
                                                                       : "N";
-    const bool crop = s.key == "crop";  // --crop H W
-    const Option option = app.text_option(
-        "--" + s.key, [](const auto&) {}, help);
-    option.takes(type, 1, crop ? 2 : 1);
+    const bool crop = s.key == "crop";  // of `--crop H W` the last does not count alone
+    const auto later = [](const std::vector<std::string>&) {};  // given() reads the text
+    const Option option = app.text_option("--" + s.key, later, help).takes(type, 1, crop ? 2 : 1);
     options_.emplace_back(s.key, crop ? option : option.last_counts());
   }
 }

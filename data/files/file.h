@@ -67,7 +67,7 @@ std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit
 // more than `limit` bytes unpacked.
 std::vector<std::uint8_t> read_gzip(const std::string& path, std::uint64_t limit);
 
-std::span<const std::uint8_t> byte_span(std::string_view text);
+std::span<const std::uint8_t> byte_span(std::string_view text);  // of the same bytes
 
 // The check sum of our files: zlib's CRC-32. `before`: of the bytes that come before these.
 std::uint32_t crc32_of(std::span<const std::uint8_t> bytes, std::uint32_t before = 0);

@@ -15,7 +15,7 @@
 #include "tensor/error.h"
 
 namespace nextgrad {
-namespace png {  // named, as a class below has a Reader
+namespace png {  // named: PngRows::State, compiled with other files, must not hold what is not
 
 using codecs::Bytes;
 using Context = std::unique_ptr<spng_ctx, decltype(&spng_ctx_free)>;

@@ -17,7 +17,7 @@
 
 namespace nextgrad::testing {
 
-// How many times a sanitizer's time and memory are what is allowed without one.
+// How many times more time and memory a test may take under a sanitizer.
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr int kSanitizerCost = 4;
 #else
