@@ -1,33 +1,75 @@
-// Elementwise arithmetic with broadcasting (NumPy's rule) and the activations, f32 or f64.
+// Elementwise arithmetic with broadcasting (NumPy's rule) and the activations, f32 or f64. Throws
+// where tensor/ops.h does, and for shapes that do not broadcast.
 #pragma once
 
 #include "autograd/variable.h"
 
 namespace nextgrad {
 
-Variable operator+(const Variable& a, const Variable& b);
-Variable operator-(const Variable& a, const Variable& b);
-Variable operator*(const Variable& a, const Variable& b);
-Variable operator/(const Variable& a, const Variable& b);
-Variable operator+(const Variable& a, double b);
-Variable operator-(const Variable& a, double b);
-Variable operator*(const Variable& a, double b);
-Variable operator/(const Variable& a, double b);
-Variable operator-(const Variable& a);
+// Any op of the table (tensor/elementwise.h), computed at once.
+Variable elementwise(Unary op, const Variable& x, double alpha = 0);
+Variable elementwise(Binary op, const Variable& a, const Variable& b);
 
-Variable exp(const Variable& x);
-Variable log(const Variable& x);
-Variable sqrt(const Variable& x);
-Variable rsqrt(const Variable& x);
-Variable square(const Variable& x);
-Variable clamp_min(const Variable& x, double lowest);
+// Sums of equal shapes, and products of [N, ..., C] with a vector [C], wait to be fused (fuse.h);
+// such a vector may be a parameter of bf16 activations.
+Variable operator+(Variable a, Variable b);
+Variable operator*(Variable a, Variable b);
+inline Variable operator-(const Variable& a, const Variable& b) {
+  return elementwise(Binary::sub, a, b);
+}
+inline Variable operator/(const Variable& a, const Variable& b) {
+  return elementwise(Binary::div, a, b);
+}
+inline Variable operator+(const Variable& x, double c) {
+  return elementwise(Unary::add_scalar, x, c);
+}
+inline Variable operator-(const Variable& x, double c) {
+  return x + -c;
+}
+inline Variable operator*(const Variable& x, double c) {
+  return elementwise(Unary::mul_scalar, x, c);
+}
+inline Variable operator/(const Variable& x, double c) {
+  return x * (1 / c);
+}
+inline Variable operator-(const Variable& x) {
+  return elementwise(Unary::neg, x);
+}
 
-// Activations; their formulas and slopes stand in tensor/elementwise.h.
-Variable relu(const Variable& x);
-Variable gelu(const Variable& x);  // x Phi(x), exact (Hendrycks and Gimpel 2016)
-Variable sigmoid(const Variable& x);
-Variable silu(const Variable& x);       // x sigmoid(x)
-Variable hardswish(const Variable& x);  // x clamp(x + 3, 0, 6) / 6 (Howard et al. 2019)
-Variable tanh(const Variable& x);
+inline Variable exp(const Variable& x) {
+  return elementwise(Unary::exp, x);
+}
+inline Variable log(const Variable& x) {
+  return elementwise(Unary::log, x);
+}
+inline Variable sqrt(const Variable& x) {
+  return elementwise(Unary::sqrt, x);
+}
+inline Variable rsqrt(const Variable& x) {
+  return elementwise(Unary::rsqrt, x);
+}
+inline Variable square(const Variable& x) {
+  return elementwise(Unary::square, x);
+}
+inline Variable clamp_min(const Variable& x, double lowest) {
+  return elementwise(Unary::clamp_min, x, lowest);
+}
+
+// Activations; their formulas and slopes stand in the table. ReLU and GELU wait to be fused.
+Variable relu(Variable x);
+Variable gelu(Variable x);
+Unary unary_of(Activation f);  // throws for none
+inline Variable sigmoid(const Variable& x) {
+  return elementwise(Unary::sigmoid, x);
+}
+inline Variable silu(const Variable& x) {
+  return elementwise(Unary::silu, x);
+}
+inline Variable hardswish(const Variable& x) {
+  return elementwise(Unary::hardswish, x);
+}
+inline Variable tanh(const Variable& x) {
+  return elementwise(Unary::tanh, x);
+}
 
 }  // namespace nextgrad

@@ -5,7 +5,8 @@
 
 namespace nextgrad {
 
-inline void check_floating(const char* op, const Tensor& x) {
+// They take tensors and variables, whose values they do not ask for.
+inline void check_floating(const char* op, const auto& x) {
   check(x.defined(), "{}: an input is undefined", op);
   const bool on_gpu = x.device().kind == Device::Kind::cuda;
   check(x.dtype() == DType::f32 || x.dtype() == DType::f64 || (on_gpu && x.dtype() == DType::bf16),
@@ -14,7 +15,7 @@ inline void check_floating(const char* op, const Tensor& x) {
 }
 
 // b has the dtype of a, or if it is a parameter the one that goes with a.
-inline void check_same(const char* op, const Tensor& a, const Tensor& b, bool parameter = false) {
+inline void check_same(const char* op, const auto& a, const auto& b, bool parameter = false) {
   check(a.defined() && b.defined(), "{}: an input is undefined", op);
   check(b.dtype() == (parameter ? parameter_dtype(a.dtype()) : a.dtype()),
         "{}: inputs are {} and {}; convert one with to()", op, name_of(a.dtype()),
@@ -24,21 +25,21 @@ inline void check_same(const char* op, const Tensor& a, const Tensor& b, bool pa
 }
 
 // A parameter of the dtype that goes with x: its own, or f32 if x is bf16.
-inline void check_parameter(const char* op, const Tensor& x, const Tensor& p) {
+inline void check_parameter(const char* op, const auto& x, const auto& p) {
   check_same(op, x, p, true);
 }
 
 // A parameter of `extent` elements, or undefined.
-inline void check_vector(const char* op, const char* what, const Tensor& x, const Variable& v,
+inline void check_vector(const char* op, const char* what, const Variable& x, const Variable& v,
                          std::int64_t extent) {
   if (!v.defined()) return;
-  check_parameter(op, x, v.value());
+  check_parameter(op, x, v);
   check(v.ndim() == 1 && v.dim(0) == extent, "{}: {} is {}, the input {} wants [{}]", op, what,
         v.shape().str(), x.shape().str(), extent);
 }
 
 // A drop path mask, one number an image, or undefined.
-inline void check_mask(const char* op, const Tensor& x, const Tensor& mask) {
+inline void check_mask(const char* op, const Variable& x, const Tensor& mask) {
   const DType dtype = parameter_dtype(x.dtype());
   check(!mask.defined() || (mask.ndim() == 1 && mask.dim(0) == x.dim(0) && mask.dtype() == dtype),
         "{}: the mask must be {} [{}]", op, name_of(dtype), x.dim(0));
@@ -47,8 +48,5 @@ inline void check_mask(const char* op, const Tensor& x, const Tensor& mask) {
 inline Tensor value_or_none(const Variable& v) {
   return v.defined() ? v.value().contiguous() : Tensor();
 }
-
-// The gradient of a broadcast: sums g over the axes that `shape` does not have or has as 1.
-Tensor sum_to(const Tensor& g, const Shape& shape);
 
 }  // namespace nextgrad

@@ -1,12 +1,13 @@
 #include "autograd/conv.h"
 
 #include "autograd/checks.h"
+#include "autograd/fuse.h"
 
 namespace nextgrad {
 
 namespace {
 
-void check_window(const char* op, const Tensor& x, const Window& w) {
+void check_window(const char* op, const Variable& x, const Window& w) {
   check(w.stride_h > 0 && w.stride_w > 0 && w.dilation_h > 0 && w.dilation_w > 0 && w.pad_h >= 0 &&
             w.pad_w >= 0,
         "{}: strides and dilations must be positive, paddings not negative", op);
@@ -17,14 +18,29 @@ void check_window(const char* op, const Tensor& x, const Window& w) {
         w.kw, w.dilation_h, w.dilation_w, x.shape().str(), w.pad_h, w.pad_w);
 }
 
+// Takes the kernel's extents from the weight; the output's shape.
+Shape check_depthwise(const Variable& x, const Variable& weight, const Variable& bias,
+                      Window& window) {
+  check_floating("depthwise_conv2d", x);
+  check_parameter("depthwise_conv2d", x, weight);
+  check(x.ndim() == 4 && weight.ndim() == 3 && weight.dim(2) == x.dim(3),
+        "depthwise_conv2d: input {} does not fit weight {} (wants [N,H,W,C] and [kh,kw,C])",
+        x.shape().str(), weight.shape().str());
+  window.kh = static_cast<int>(weight.dim(0));
+  window.kw = static_cast<int>(weight.dim(1));
+  check_vector("depthwise_conv2d", "bias", x, bias, x.dim(3));
+  check_window("depthwise_conv2d", x, window);
+  return {x.dim(0), window.out_h(x.dim(1)), window.out_w(x.dim(2)), x.dim(3)};
+}
+
 }  // namespace
 
 // y[p] = sum over taps t and channels i of W[t] x[stride p + dilation t - pad] + b;
 // dx, dW and db are its transposes applied to dy.
 Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias, Window window,
                 int groups) {
-  check_floating("conv2d", x.value());
-  check_parameter("conv2d", x.value(), weight.value());
+  check_floating("conv2d", x);
+  check_parameter("conv2d", x, weight);
   check(x.ndim() == 4 && weight.ndim() == 4,
         "conv2d: wants input [N,H,W,C] and weight [O,kh,kw,I], got {} and {}", x.shape().str(),
         weight.shape().str());
@@ -35,8 +51,8 @@ Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias,
   check(x.dim(3) == weight.dim(3) * groups,
         "conv2d: input has {} channels, weight wants {} (weight {}, {} groups)", x.dim(3),
         weight.dim(3) * groups, weight.shape().str(), groups);
-  check_vector("conv2d", "bias", x.value(), bias, weight.dim(0));
-  check_window("conv2d", x.value(), window);
+  check_vector("conv2d", "bias", x, bias, weight.dim(0));
+  check_window("conv2d", x, window);
   const Tensor in = x.value().contiguous(), w = weight.value().contiguous();
   const Needs needs{x.requires_grad(), weight.requires_grad(), bias.requires_grad()};
   return record(
@@ -48,21 +64,17 @@ Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias,
       });
 }
 
+Variable depthwise_conv2d(Variable x, const Variable& weight, const Variable& bias, Window window) {
+  const Shape shape = check_depthwise(x, weight, bias, window);
+  return uncooked(DepthwiseRecipe{std::move(x), weight, bias, window}, shape);
+}
+
 // y[p, c] = base[p, c] + sum over taps t of W[t, c] x[stride p + dilation t - pad, c] + b[c]
 Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Variable& bias,
                           Window window, const Variable& base) {
-  check_floating("depthwise_conv2d", x.value());
-  check_parameter("depthwise_conv2d", x.value(), weight.value());
-  check(x.ndim() == 4 && weight.ndim() == 3 && weight.dim(2) == x.dim(3),
-        "depthwise_conv2d: input {} does not fit weight {} (wants [N,H,W,C] and [kh,kw,C])",
-        x.shape().str(), weight.shape().str());
-  window.kh = static_cast<int>(weight.dim(0));
-  window.kw = static_cast<int>(weight.dim(1));
-  check_vector("depthwise_conv2d", "bias", x.value(), bias, x.dim(3));
-  check_window("depthwise_conv2d", x.value(), window);
+  const Shape out = check_depthwise(x, weight, bias, window);
   if (base.defined()) {
-    const Shape out{x.dim(0), window.out_h(x.dim(1)), window.out_w(x.dim(2)), x.dim(3)};
-    check_same("depthwise_conv2d", x.value(), base.value());
+    check_same("depthwise_conv2d", x, base);
     check(base.shape() == out, "depthwise_conv2d: base {} is not the output's {}",
           base.shape().str(), out.str());
   }

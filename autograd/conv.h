@@ -10,9 +10,11 @@ namespace nextgrad {
 // larger than the padded input.
 Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias = {},
                 Window window = {}, int groups = 1);
-// y = base + depthwise(x) + bias: x [N,H,W,C], weight [kh,kw,C]; base, like the output, or
-// undefined (0).
-Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Variable& bias = {},
-                          Window window = {}, const Variable& base = {});
+// y = depthwise(x) + bias: x [N,H,W,C], weight [kh,kw,C]. Waits to be fused (fuse.h); with a base,
+// like the output or undefined (0), y = base + depthwise(x) + bias is computed at once.
+Variable depthwise_conv2d(Variable x, const Variable& weight, const Variable& bias = {},
+                          Window window = {});
+Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Variable& bias,
+                          Window window, const Variable& base);
 
 }  // namespace nextgrad

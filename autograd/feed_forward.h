@@ -1,4 +1,4 @@
-// The feed-forward part of MSCAN's blocks.
+// A feed-forward branch whose hidden maps see their neighbours (Mix-FFN, Xie et al. 2021).
 #pragma once
 
 #include "autograd/variable.h"

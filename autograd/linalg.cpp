@@ -4,6 +4,7 @@
 
 #include "autograd/arithmetic.h"
 #include "autograd/reduce.h"
+#include "tensor/ops.h"
 
 namespace nextgrad {
 
@@ -25,9 +26,7 @@ Variable inverse(const Variable& matrices) {
   const Tensor& like = matrices.value();
   const Tensor y = Tensor::from(numbers, shape).to(like.dtype()).to(like.device());
   return record("inverse", y, {matrices}, [y = Saved(y)](const Tensor& dy) -> std::vector<Tensor> {
-    Backend& backend = dy.backend();
-    const Tensor left = backend.matmul(y.get(), dy.contiguous(), true, false);
-    return {backend.unary(Unary::neg, backend.matmul(left, y.get(), false, true), 0)};
+    return {-matmul(matmul(y.get(), dy, true), y.get(), false, true)};
   });
 }
 

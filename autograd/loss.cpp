@@ -19,8 +19,8 @@ struct SavedLoss {
 
 Tensor check_loss(const char* op, const Variable& logits, const Tensor& labels,
                   const CrossEntropyOptions& options, const Tensor& weights) {
-  check_floating(op, logits.value());
-  check(logits.ndim() >= 1 && logits.value().numel() > 0, "{}: the logits {} are empty", op,
+  check_floating(op, logits);
+  check(logits.ndim() >= 1 && logits.numel() > 0, "{}: the logits {} are empty", op,
         logits.shape().str());
   check(labels.defined() && labels.dtype() == DType::i32, "{}: labels must be i32", op);
   check(options.label_smoothing >= 0 && options.label_smoothing <= 1,
@@ -38,7 +38,7 @@ Tensor check_loss(const char* op, const Variable& logits, const Tensor& labels,
 Variable cross_entropy(const Variable& logits, const Tensor& labels,
                        const CrossEntropyOptions& options, const Tensor& class_weights) {
   const Tensor weights = check_loss("cross_entropy", logits, labels, options, class_weights);
-  const std::int64_t k = logits.dim(-1), pixels = logits.value().numel() / k;
+  const std::int64_t k = logits.dim(-1), pixels = logits.numel() / k;
   check(labels.numel() == pixels, "cross_entropy: labels {} for logits {}", labels.shape().str(),
         logits.shape().str());
   const Tensor z = logits.value().reshape({pixels, k}), l = labels.reshape({pixels});
@@ -73,7 +73,7 @@ Variable upsample_cross_entropy(const Variable& logits, const Tensor& labels,
 }
 
 Variable soft_cross_entropy(const Variable& logits, const Tensor& targets) {
-  check(logits.ndim() >= 1 && logits.value().numel() > 0 && targets.shape() == logits.shape(),
+  check(logits.ndim() >= 1 && logits.numel() > 0 && targets.shape() == logits.shape(),
         "soft_cross_entropy: targets {} for logits {}", targets.shape().str(),
         logits.shape().str());
   const auto rows = static_cast<double>(targets.numel() / targets.dim(-1));

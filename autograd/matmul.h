@@ -9,14 +9,18 @@ namespace nextgrad {
 // last two axes of that input swapped.
 Variable matmul(const Variable& a, const Variable& b, bool transpose_a = false,
                 bool transpose_b = false);
-// y = activation(x W^T + bias): x [..., I], weight [O, I], bias [O] or undefined -> [..., O].
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {},
-                Activation activation = Activation::none);
+// y = x W^T + bias: x [..., I], weight [O, I], bias [O] or undefined -> [..., O]. Waits to be fused
+// (fuse.h); with an activation, even none, y = activation(x W^T + bias) is computed at once.
+Variable linear(Variable x, const Variable& weight, const Variable& bias = {});
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
+                Activation activation);
 // The end of a residual branch in one product: base + mask[n] scale[c] (input(x) W^T + bias), x
 // [N, ..., I], base [N, ..., O], scale [O] or undefined (layer scale), mask [N] or undefined (drop
-// path, 0 or 1 / keep). Equals residual(base, linear(input(x), weight, bias), scale, mask).
+// path, 0 or 1 / keep). Equals residual(base, linear(input(x), weight, bias), scale, mask), and
+// gives `moments` as that does.
 Variable linear_residual(const Variable& base, const Variable& x, const Variable& weight,
                          const Variable& bias = {}, Activation input = Activation::none,
-                         const Variable& scale = {}, const Tensor& mask = {});
+                         const Variable& scale = {}, const Tensor& mask = {},
+                         Tensor* moments = nullptr);
 
 }  // namespace nextgrad

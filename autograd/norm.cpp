@@ -1,17 +1,19 @@
 #include "autograd/norm.h"
 
 #include "autograd/checks.h"
+#include "autograd/fuse.h"
+#include "tensor/ops.h"
 
 namespace nextgrad {
 
 namespace {
 
 void check_norm(const char* op, const Variable& x, const Variable& gamma, const Variable& beta) {
-  check_floating(op, x.value());
-  check(x.ndim() >= 1 && x.value().numel() > 0, "{}: the input {} is empty", op, x.shape().str());
+  check_floating(op, x);
+  check(x.ndim() >= 1 && x.numel() > 0, "{}: the input {} is empty", op, x.shape().str());
   check(gamma.defined() && beta.defined(), "{}: wants gamma and beta", op);
-  check_vector(op, "gamma", x.value(), gamma, x.dim(-1));
-  check_vector(op, "beta", x.value(), beta, x.dim(-1));
+  check_vector(op, "gamma", x, gamma, x.dim(-1));
+  check_vector(op, "beta", x, beta, x.dim(-1));
 }
 
 // Of (backend, x, gamma, mean, rstd, dy).
@@ -39,47 +41,40 @@ Variable record_norm(const char* name, const Variable& x, const Variable& gamma,
 Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps,
                     Tensor* mean, Tensor* rstd) {
   check_norm("batch_norm", x, gamma, beta);
-  const Tensor in = x.value().contiguous(), g = gamma.value().contiguous();
-  const NormResult r = in.backend().batch_norm(in, g, beta.value().contiguous(), eps);
+  Tensor moments;
+  const Tensor in = cook(x, &moments).contiguous(), g = gamma.value().contiguous();
+  const NormResult r = in.backend().batch_norm(in, g, beta.value().contiguous(), eps, moments);
   if (mean != nullptr) *mean = r.mean;
   if (rstd != nullptr) *rstd = r.rstd;
   const Remake remake = [in = Saved(x, in), g = Saved(g), beta = Saved(beta), mean = Saved(r.mean),
                          rstd = Saved(r.rstd)] {
-    Backend& b = in.get().backend();
-    const Tensor scale = b.binary(Binary::mul, rstd.get(), g.get());
-    return b.channel_affine(in.get(), scale, beta.get(), mean.get());
+    return in.get().backend().channel_affine(in.get(), rstd.get() * g.get(), beta.get(),
+                                             mean.get());
   };
   return record_norm("batch_norm", x, gamma, beta, in, r, &Backend::batch_norm_backward, remake);
 }
 
-// y = x s + (beta - m s), s = gamma r: dx = dy s, dgamma = r (sum dy x - m sum dy), dbeta = sum dy
+// y = x s + (beta - m s), s = gamma r: dx = s dy, dbeta = sum dy, dgamma = r (sum dy x - m sum dy)
 Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variable& beta,
                          const Tensor& running_mean, const Tensor& running_var, double eps) {
   check_norm("batch_norm_eval", x, gamma, beta);
   check(running_mean.numel() == x.dim(-1) && running_var.numel() == x.dim(-1),
         "batch_norm_eval: running statistics of {} channels for input {}", running_mean.numel(),
         x.shape().str());
-  Backend& b = x.backend();
   const Tensor in = x.value().contiguous();
   const DType dtype = parameter_dtype(in.dtype());
-  const Tensor mean = running_mean.to(dtype);
+  const Tensor mean = running_mean.to(dtype).contiguous();
   const auto [scale, shift, rstd] =
-      b.fold_statistics(gamma.value().contiguous(), beta.value().contiguous(), mean.contiguous(),
-                        running_var.to(dtype).contiguous(), eps);
-  return record("batch_norm_eval", b.channel_affine(in, scale, shift, {}), {x, gamma, beta},
-                [in = Saved(in), scale = scale, mean = Saved(mean),
-                 rstd = rstd](const Tensor& dy) -> std::vector<Tensor> {
-                  Backend& b = dy.backend();
-                  const Tensor g = dy.contiguous();
-                  const Tensor zero = Tensor::zeros(scale.shape(), scale.dtype(), scale.device());
-                  const DType dtype = scale.dtype();
-                  const Tensor dbeta = sum_to(g.to(dtype), scale.shape());
-                  const Tensor dyx =
-                      sum_to(b.binary(Binary::mul, g.to(dtype), in.get().to(dtype)), scale.shape());
-                  const Tensor dgamma = b.binary(
-                      Binary::mul, rstd,
-                      b.binary(Binary::sub, dyx, b.binary(Binary::mul, mean.get(), dbeta)));
-                  return {b.channel_affine(g, scale, zero, {}), dgamma, dbeta};
+      in.backend().fold_statistics(gamma.value().contiguous(), beta.value().contiguous(), mean,
+                                   running_var.to(dtype).contiguous(), eps);
+  return record("batch_norm_eval", in.backend().channel_affine(in, scale, shift, {}),
+                {x, gamma, beta},
+                [in = Saved(in), s = scale, m = Saved(mean), r = rstd,
+                 dtype](const Tensor& grad) -> std::vector<Tensor> {
+                  const Tensor dy = grad.to(dtype), x = in.get().to(dtype);
+                  const Tensor dbeta = sum_to(dy, s.shape()), dyx = sum_to(dy * x, s.shape());
+                  const Tensor dgamma = r * (dyx - m.get() * dbeta);
+                  return {(dy * s).to(grad.dtype()), dgamma, dbeta};
                 });
 }
 

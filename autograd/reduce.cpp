@@ -6,6 +6,7 @@
 #include "autograd/arithmetic.h"
 #include "autograd/checks.h"
 #include "autograd/shape_ops.h"
+#include "tensor/ops.h"
 
 namespace nextgrad {
 
@@ -33,7 +34,7 @@ Shape without(const Shape& kept, const std::vector<int>& axes) {
 // dx = dy, for a mean divided by the count, broadcast
 Variable reduced(const char* name, Reduce op, const Variable& x, std::vector<int> wanted,
                  bool keep) {
-  check_floating(name, x.value());
+  check_floating(name, x);
   const std::vector<int> axes = resolved(x.shape(), std::move(wanted));
   const Tensor in = x.value().contiguous();
   const Tensor y = axes.empty() ? in.clone() : in.backend().reduce(op, in, axes);
@@ -41,10 +42,8 @@ Variable reduced(const char* name, Reduce op, const Variable& x, std::vector<int
   return record(name, keep ? y : y.reshape(without(y.shape(), axes)), {x},
                 [op, share = static_cast<double>(y.numel()) / count, from = x.shape(),
                  kept = y.shape()](const Tensor& dy) -> std::vector<Tensor> {
-                  Tensor g = dy.reshape(kept);
-                  if (op == Reduce::mean)
-                    g = g.backend().unary(Unary::mul_scalar, g.contiguous(), share);
-                  return {g.expand(from)};
+                  const Tensor g = dy.reshape(kept);
+                  return {(op == Reduce::mean ? g * share : g).expand(from)};
                 });
 }
 
@@ -59,7 +58,7 @@ Variable softmax_last(const Variable& x, bool log) {
 }
 
 Variable softmax_over(const Variable& x, int axis, bool log) {
-  check_floating("softmax", x.value());
+  check_floating("softmax", x);
   const int a = x.shape().axis(axis);
   if (a == x.ndim() - 1) return softmax_last(x, log);
   return transpose(softmax_last(transpose(x, a, -1), log), a, -1);

@@ -1,6 +1,7 @@
 #include "autograd/shape_ops.h"
 
 #include "autograd/checks.h"
+#include "tensor/ops.h"
 
 namespace nextgrad {
 
@@ -59,7 +60,7 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
   std::vector<std::int64_t> extents;
   std::int64_t total = 0;
   for (const Variable& part : parts) {
-    check_same("concat", parts[0].value(), part.value());
+    check_same("concat", parts[0], part);
     Shape like = part.shape();
     check(like.size() == shape.size(), "concat: shapes {} and {} do not fit", shape.str(),
           like.str());
@@ -70,7 +71,7 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
           part.shape().str());
   }
   shape[a] = total;
-  Tensor y = Tensor::empty(shape, parts[0].dtype(), parts[0].value().device());
+  Tensor y = Tensor::empty(shape, parts[0].dtype(), parts[0].device());
   std::int64_t at = 0;
   for (std::size_t i = 0; i < parts.size(); at += extents[i++])
     y.slice(a, at, at + extents[i]).copy_(parts[i].value());
@@ -86,7 +87,7 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
 }
 
 Variable gather(const Variable& x, int axis, const Tensor& index) {
-  check_floating("gather", x.value());
+  check_floating("gather", x);
   const int a = x.shape().axis(axis);
   check(index.dtype() == DType::i64, "gather: the index must be i64, got {}",
         name_of(index.dtype()));

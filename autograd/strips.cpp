@@ -7,14 +7,14 @@ namespace nextgrad {
 namespace {
 
 void check_strip(const Variable& x, const StripVariables& s) {
-  check_parameter("strips", x.value(), s.row.value());
-  check_parameter("strips", x.value(), s.column.value());
+  check_parameter("strips", x, s.row);
+  check_parameter("strips", x, s.column);
   const std::int64_t c = x.dim(3), k = s.row.ndim() == 3 ? s.row.dim(1) : 0;
   check(k % 2 == 1 && s.row.shape() == Shape{1, k, c} && s.column.shape() == Shape{k, 1, c},
         "strips: row {} and column {} do not fit the input {} (want [1,k,C] and [k,1,C], k odd)",
         s.row.shape().str(), s.column.shape().str(), x.shape().str());
-  check_vector("strips", "row bias", x.value(), s.row_bias, c);
-  check_vector("strips", "column bias", x.value(), s.column_bias, c);
+  check_vector("strips", "row bias", x, s.row_bias, c);
+  check_vector("strips", "column bias", x, s.column_bias, c);
 }
 
 }  // namespace
@@ -23,7 +23,7 @@ void check_strip(const Variable& x, const StripVariables& s) {
 // turns the taps round, dx = dy + sum_i w_i' * g_i, dc_i = <dy, r_i>, dw_i = <g_i, x>, and the
 // biases' gradients are the sums of g_i and dy. r_i and g_i are computed again where needed.
 Variable strips(const Variable& x, const std::vector<StripVariables>& strips) {
-  check_floating("strips", x.value());
+  check_floating("strips", x);
   check(x.ndim() == 4, "strips: wants input [N,H,W,C], got {}", x.shape().str());
   const Tensor in = x.value().contiguous();
   std::vector<Variable> inputs = {x};

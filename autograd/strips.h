@@ -1,4 +1,4 @@
-// Multi-scale strip convolutions, the context of SegNeXt's attention, in one op.
+// Multi-scale strip convolutions in one op.
 #pragma once
 
 #include <vector>

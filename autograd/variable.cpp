@@ -5,38 +5,23 @@
 #include <iterator>
 #include <map>
 
+#include "autograd/fuse.h"
+#include "autograd/node.h"
+
 namespace nextgrad {
 
-// A place in the graph. Inner nodes keep the nodes (not the values) of their inputs, so that a
-// value lives only as long as somebody uses it or a backward saved it.
-struct Node {
-  const char* name = "leaf";
-  std::uint64_t order = 0;  // of creation: inputs always have smaller ones
-  std::vector<std::shared_ptr<Node>> inputs;
-  Backward backward;  // empty for a leaf and once freed
-  Tensor grad;        // of a leaf, or of a node that retains it
-  Tensor pending;     // what has arrived during this backward
-  bool leaf = true, retain = false, freed = false;
-
-  // Chains of nodes are as deep as the net: unlink them one by one, not by recursion.
-  ~Node() {
-    std::vector<std::shared_ptr<Node>> stack = std::move(inputs);
-    while (!stack.empty()) {
-      const std::shared_ptr<Node> node = std::move(stack.back());
-      stack.pop_back();
-      if (node != nullptr && node.use_count() == 1) {
-        std::move(node->inputs.begin(), node->inputs.end(), std::back_inserter(stack));
-        node->inputs.clear();
-      }
+// Chains of nodes are as deep as the net: unlink them one by one, not by recursion.
+Node::~Node() {
+  std::vector<std::shared_ptr<Node>> stack = std::move(inputs);
+  while (!stack.empty()) {
+    const std::shared_ptr<Node> node = std::move(stack.back());
+    stack.pop_back();
+    if (node != nullptr && node.use_count() == 1) {
+      std::move(node->inputs.begin(), node->inputs.end(), std::back_inserter(stack));
+      node->inputs.clear();
     }
   }
-};
-
-struct Variable::Impl {
-  Tensor value;
-  std::shared_ptr<Node> node;  // null: needs no gradient
-  Remake remake;               // of an inner node's value, or empty
-};
+}
 
 namespace {
 
@@ -146,48 +131,67 @@ Variable::Variable(Tensor value, bool requires_grad) : impl_(std::make_shared<Im
 
 const Tensor& Variable::value() const {
   check(defined(), "an undefined variable was used");
-  return impl_->value;
+  return impl_->recipe ? cook(*this) : impl_->value;
+}
+
+Shape Variable::shape() const {
+  return defined() && impl_->recipe ? impl_->recipe->shape : value().shape();
+}
+std::int64_t Variable::dim(int axis) const {
+  const Shape of = shape();
+  return of[of.axis(axis)];
+}
+DType Variable::dtype() const {
+  return defined() && impl_->recipe ? impl_->recipe->dtype : value().dtype();
+}
+Device Variable::device() const {
+  return defined() && impl_->recipe ? impl_->recipe->device : value().device();
 }
 
 bool Variable::requires_grad() const {
-  return defined() && impl_->node != nullptr;
+  return defined() && (impl_->node != nullptr || (impl_->recipe && impl_->recipe->records));
 }
 
 const Tensor& Variable::grad() const {
   static const Tensor none;
-  return requires_grad() ? impl_->node->grad : none;
+  return defined() && impl_->node != nullptr ? impl_->node->grad : none;
 }
 
 void Variable::set_grad(Tensor grad) {
   check(requires_grad(), "set_grad: this variable requires no gradient");
+  value();
   impl_->node->grad = std::move(grad);
 }
 
 void Variable::zero_grad() {
-  if (requires_grad()) impl_->node->grad = Tensor();
+  if (defined() && impl_->node != nullptr) impl_->node->grad = Tensor();
 }
 
 void Variable::retain_grad() const {
   check(requires_grad(), "retain_grad: this variable requires no gradient");
+  value();
   impl_->node->retain = true;
 }
 
 Variable Variable::detach() const {
-  return Variable(value());
+  if (!defined() || !impl_->recipe) return Variable(value());
+  return uncooked(SameRecipe{*this}, shape());
 }
 
 void Variable::set_value(Tensor value) const {
-  check(defined() && (!requires_grad() || impl_->node->leaf),
+  check(defined() && (!requires_grad() || (impl_->node != nullptr && impl_->node->leaf)),
         "set_value: only a leaf's value can be replaced");
+  impl_->recipe.reset();
   impl_->value = std::move(value);
 }
 
 void Variable::backward(const Tensor& seed, bool retain_graph) const {
   check(requires_grad(), "backward: this variable does not depend on anything with a gradient");
+  value();  // so that there is a node
   Tensor start = seed;
   if (!start.defined()) {
-    check(value().numel() == 1, "backward of shape {} needs a seed gradient", shape().str());
-    start = Tensor::full(shape(), 1.0, dtype(), value().device());
+    check(shape().numel() == 1, "backward of shape {} needs a seed gradient", shape().str());
+    start = Tensor::full(shape(), 1.0, dtype(), device());
   }
   check(start.shape() == shape() && start.dtype() == dtype(),
         "backward: the seed is {} {}, the variable {} {}", name_of(start.dtype()),
@@ -201,6 +205,7 @@ InnerGraph::InnerGraph() : first_(next_order()) {}
 
 void InnerGraph::backward(const Variable& y, const Tensor& seed) const {
   if (!y.requires_grad()) return;
+  y.value();
   Walk walk(first_);
   walk.add(y.impl_->node, seed);
   walk.run(false);
@@ -210,10 +215,12 @@ Watch::Watch() : before_(std::exchange(watching, this)) {}
 Watch::~Watch() {
   watching = before_;
 }
+Watch* Watch::active() {
+  return watching;
+}
 
-Variable record(const char* name, Tensor value, const std::vector<Variable>& inputs,
+Variable record(const char* name, Variable result, const std::vector<Variable>& inputs,
                 Backward backward, Remake remake) {
-  Variable result(std::move(value));
   if (watching != nullptr)
     for (const Variable& input : inputs)
       if (input.requires_grad()) watching->seen.emplace_back(input.value());
@@ -222,11 +229,13 @@ Variable record(const char* name, Tensor value, const std::vector<Variable>& inp
   if (!needed) return result;
   auto node = std::make_shared<Node>();
   node->name = name;
-  node->order = next_order();
   node->leaf = false;
   node->backward = std::move(backward);
-  for (const Variable& input : inputs)
+  for (const Variable& input : inputs) {
+    if (input.requires_grad()) input.value();  // or it had no node yet
     node->inputs.push_back(input.requires_grad() ? input.impl_->node : nullptr);
+  }
+  node->order = next_order();
   result.impl_->node = std::move(node);
   result.impl_->remake = std::move(remake);
   return result;

@@ -22,13 +22,19 @@ class Variable {
   explicit Variable(Tensor value, bool requires_grad = false);
 
   bool defined() const { return impl_ != nullptr; }
-  const Tensor& value() const;  // throws if undefined
-  const Shape& shape() const { return value().shape(); }
-  std::int64_t dim(int axis) const { return value().dim(axis); }
-  int ndim() const { return value().ndim(); }
-  DType dtype() const { return value().dtype(); }
-  Backend& backend() const { return value().backend(); }
+  // The numbers; throws if undefined. Some ops leave their result to be computed here, when
+  // somebody asks for it: it may then be computed together with what it is made of (fuse.h).
+  const Tensor& value() const;
   double item() const { return value().item(); }
+
+  // Known without the numbers.
+  Shape shape() const;
+  std::int64_t dim(int axis) const;
+  int ndim() const { return shape().size(); }
+  std::int64_t numel() const { return shape().numel(); }
+  DType dtype() const;
+  Device device() const;
+  Backend& backend() const { return backend_of(device()); }
 
   bool requires_grad() const;  // a leaf that asks for one, or computed from such
 
@@ -52,11 +58,12 @@ class Variable {
   struct Impl;
 
  private:
-  friend Variable record(const char*, Tensor, const std::vector<Variable>&,
+  friend Variable record(const char*, Variable, const std::vector<Variable>&,
                          std::function<std::vector<Tensor>(const Tensor&)>,
                          std::function<Tensor()>);
   friend class Saved;
   friend class InnerGraph;
+  friend class Cook;  // fuse.cpp
   std::shared_ptr<Impl> impl_;
 };
 
@@ -71,8 +78,13 @@ using Remake = std::function<Tensor()>;
 
 // Wraps the result of an op. If gradients are enabled and any input needs one, the result gets a
 // node that remembers the inputs' nodes (not their values) and `backward`, and `remake` if given.
-Variable record(const char* name, Tensor value, const std::vector<Variable>& inputs,
+// `result` is a new variable that nobody else holds.
+Variable record(const char* name, Variable result, const std::vector<Variable>& inputs,
                 Backward backward, Remake remake = nullptr);
+inline Variable record(const char* name, Tensor value, const std::vector<Variable>& inputs,
+                       Backward backward, Remake remake = nullptr) {
+  return record(name, Variable(std::move(value)), inputs, std::move(backward), std::move(remake));
+}
 
 // A tensor that a backward needs, with its version: get() throws if it was changed in place.
 class Saved {
@@ -111,6 +123,7 @@ class Watch {
   ~Watch();
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;
+  static Watch* active();  // the latest of this thread, or null
   std::vector<Saved> seen;
 
  private:

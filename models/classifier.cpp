@@ -8,7 +8,7 @@ namespace nextgrad {
 MSCANClassifier::MSCANClassifier(const MSCANConfig& config, int num_classes)
     : MSCAN(config), head_(child<Linear>("head", config.channels.back(), num_classes)) {}
 
-Variable MSCANClassifier::forward(const Variable& x) const {
+Variable MSCANClassifier::forward(Variable x) const {
   const Variable logits = head_(mean(features(x).back(), {1, 2}));
   return cast(logits, parameter_dtype(logits.dtype()));
 }

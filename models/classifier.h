@@ -12,7 +12,7 @@ class MSCANClassifier : public MSCAN {
  public:
   MSCANClassifier(const MSCANConfig& config, int num_classes);
   // x [N,H,W,3] -> logits [N,classes]: mean over the pixels of stage 4, then one linear layer.
-  Variable forward(const Variable& x) const override;
+  Variable forward(Variable x) const override;
 
  private:
   Linear& head_;

@@ -23,9 +23,9 @@ Hamburger::Hamburger(int channels, int rank)
       ham_(child<MatrixDecomposition>("ham", DecompositionOptions{.rank = rank})),
       ham_out_(child<ConvNorm>("ham_out", channels, channels)) {}
 
-Variable Hamburger::forward(const Variable& x) const {
+Variable Hamburger::forward(Variable x) const {
   // The ReLU gives the NMF what it can factor: nothing negative.
-  return relu(x + ham_out_(ham_(ham_in_.forward(x, Activation::relu))));
+  return relu(x + ham_out_(ham_(relu(ham_in_(x)))));
 }
 
 LightHamHead::LightHamHead(const std::vector<int>& in, int width, int rank, int classes,

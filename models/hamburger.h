@@ -14,7 +14,7 @@ namespace nextgrad {
 class ConvNorm : public Module {
  public:
   ConvNorm(int in, int out);
-  Variable forward(const Variable& x) const override { return norm_(conv_(x)); }
+  Variable forward(Variable x) const override { return norm_(conv_(x)); }
 
  private:
   Conv2d& conv_;
@@ -25,7 +25,7 @@ class ConvNorm : public Module {
 class Hamburger : public Module {
  public:
   Hamburger(int channels, int rank);
-  Variable forward(const Variable& x) const override;
+  Variable forward(Variable x) const override;
   MatrixDecomposition& ham() const { return ham_; }
 
  private:

@@ -4,10 +4,7 @@
 
 #include "autograd/arithmetic.h"
 #include "autograd/checkpoint.h"
-#include "autograd/feed_forward.h"
-#include "autograd/residual.h"
 #include "autograd/shape_ops.h"
-#include "autograd/strips.h"
 
 namespace nextgrad {
 
@@ -29,9 +26,7 @@ class Stem : public Module {
         norm1_(child<BatchNorm2d>("proj.1", channels / 2)),
         conv2_(child<Conv2d>("proj.3", halving(channels / 2, channels))),
         norm2_(child<BatchNorm2d>("proj.4", channels)) {}
-  Variable forward(const Variable& x) const override {
-    return norm2_(conv2_(gelu(norm1_(conv1_(x)))));
-  }
+  Variable forward(Variable x) const override { return norm2_(conv2_(gelu(norm1_(conv1_(x))))); }
 
  private:
   Conv2d& conv1_;
@@ -45,7 +40,7 @@ class Downsample : public Module {
  public:
   Downsample(int in, int out)
       : proj_(child<Conv2d>("proj", halving(in, out))), norm_(child<BatchNorm2d>("norm", out)) {}
-  Variable forward(const Variable& x) const override { return norm_(proj_(x)); }
+  Variable forward(Variable x) const override { return norm_(proj_(x)); }
 
  private:
   Conv2d& proj_;
@@ -55,7 +50,7 @@ class Downsample : public Module {
 }  // namespace
 
 MSCA::MSCA(int channels)
-    : local_(child<DepthwiseConv2d>("conv0", channels, same_window(5))),
+    : conv0_(child<DepthwiseConv2d>("conv0", channels, same_window(5))),
       strips_{strip(0, 7, channels), strip(1, 11, channels), strip(2, 21, channels)},
       mix_(child<Conv2d>("conv3", pointwise(channels, channels))) {}
 
@@ -66,13 +61,11 @@ MSCA::Strip MSCA::strip(int index, int kernel, int channels) {
   return {row, column};
 }
 
-Variable MSCA::forward(const Variable& u) const {
-  const Variable local = local_(u);
-  std::vector<StripVariables> branches;
-  for (const auto& [row, column] : strips_)
-    branches.push_back({row.weight, row.bias, column.weight, column.bias});
-  // The attention is a convolution's output: nothing squashes it.
-  return mix_(strips(local, branches)) * u;
+Variable MSCA::forward(Variable u) const {
+  const Variable local = conv0_(u);
+  Variable attention = local;
+  for (const auto& [row, column] : strips_) attention = attention + column(row(local));
+  return mix_(attention) * u;  // nothing squashes the attention
 }
 
 Attention::Attention(int channels)
@@ -80,12 +73,8 @@ Attention::Attention(int channels)
       msca_(child<MSCA>("spatial_gating_unit", channels)),
       proj_2_(child<Conv2d>("proj_2", pointwise(channels, channels))) {}
 
-Variable Attention::add_to(const Variable& base, const Variable& x, const Variable& scale,
-                           const Tensor& mask) const {
-  const Variable attended = msca_(proj_1_.forward(x, Activation::gelu));
-  const Variable sum = residual(base, x, scale, mask);
-  if (training()) x.backend().expect_batch_norm();  // the block's second
-  return proj_2_.add_to(sum, attended, Activation::none, scale, mask);
+Variable Attention::forward(Variable x) const {
+  return x + proj_2_(msca_(gelu(proj_1_(x))));
 }
 
 FeedForward::FeedForward(int channels, int hidden)
@@ -93,32 +82,22 @@ FeedForward::FeedForward(int channels, int hidden)
       position_(child<DepthwiseConv2d>("dwconv.dwconv", hidden, same_window(3))),
       fc2_(child<Conv2d>("fc2", pointwise(hidden, channels))) {}
 
-Variable FeedForward::add_to(const Variable& base, const Variable& x, const Variable& scale,
-                             const Tensor& mask) const {
-  // A checkpoint's first run records nothing either, but must give what its second run gives.
-  if (training() || grad_enabled() || mask.defined()) {
-    const Variable hidden = position_(fc1_(x));
-    if (training()) x.backend().expect_batch_norm();  // the next block's first, if there is one
-    return fc2_.add_to(base, hidden, Activation::gelu, scale, mask);
-  }
-  return feed_forward(
-      base, x,
-      {fc1_.matrix(), fc1_.bias, position_.weight, position_.bias, fc2_.matrix(), fc2_.bias},
-      scale);
+Variable FeedForward::forward(Variable x) const {
+  return fc2_(gelu(position_(fc1_(x))));
 }
 
 Block::Block(int channels, int ratio, double drop_path)
-    : layer_scale_1_(parameter("layer_scale_1", {channels}, Init::constant(kLayerScale))),
-      layer_scale_2_(parameter("layer_scale_2", {channels}, Init::constant(kLayerScale))),
+    : scale_1_(parameter("layer_scale_1", {channels}, Init::constant(kLayerScale))),
+      scale_2_(parameter("layer_scale_2", {channels}, Init::constant(kLayerScale))),
       norm1_(child<BatchNorm2d>("norm1", channels)),
       attention_(child<Attention>("attn", channels)),
       norm2_(child<BatchNorm2d>("norm2", channels)),
       feed_forward_(child<FeedForward>("mlp", channels, channels * ratio)),
       drop_path_(child<DropPath>("drop_path", drop_path)) {}
 
-Variable Block::forward(const Variable& x) const {
-  const Variable y = attention_.add_to(x, norm1_(x), layer_scale_1_, drop_path_.mask(x));
-  return feed_forward_.add_to(y, norm2_(y), layer_scale_2_, drop_path_.mask(y));
+Variable Block::forward(Variable x) const {
+  const Variable y = x + drop_path_(scale_1_ * attention_(norm1_(x)));
+  return y + drop_path_(scale_2_ * feed_forward_(norm2_(y)));
 }
 
 MSCAN::MSCAN(const MSCANConfig& config) : config_(config) {

@@ -24,7 +24,7 @@ struct MSCANConfig {
 class MSCA : public Module {
  public:
   explicit MSCA(int channels);
-  Variable forward(const Variable& u) const override;
+  Variable forward(Variable u) const override;
 
  private:
   struct Strip {  // a k x k kernel as its cheap cousin, 1 x k then k x 1
@@ -33,19 +33,16 @@ class MSCA : public Module {
   };
   Strip strip(int index, int kernel, int channels);
 
-  DepthwiseConv2d& local_;
+  DepthwiseConv2d& conv0_;
   std::vector<Strip> strips_;
   Conv2d& mix_;
 };
 
-// The first branch of a block: 1x1, GELU, MSCA, 1x1, and the input added. What a block adds to its
-// input is scale[c] branch(x), dropped for some images by mask [N] or undefined; both are honoured
-// in evaluation too. A branch ends in a 1x1 convolution that does the adding.
+// The first branch of a block: 1x1, GELU, MSCA, 1x1, and the input added.
 class Attention : public Module {
  public:
   explicit Attention(int channels);
-  Variable add_to(const Variable& base, const Variable& x, const Variable& scale,
-                  const Tensor& mask) const;
+  Variable forward(Variable x) const override;
 
  private:
   Conv2d& proj_1_;
@@ -57,8 +54,7 @@ class Attention : public Module {
 class FeedForward : public Module {
  public:
   FeedForward(int channels, int hidden);
-  Variable add_to(const Variable& base, const Variable& x, const Variable& scale,
-                  const Tensor& mask) const;
+  Variable forward(Variable x) const override;
 
  private:
   Conv2d& fc1_;
@@ -66,14 +62,14 @@ class FeedForward : public Module {
   Conv2d& fc2_;
 };
 
-// x + s1 attention(norm1(x)), then + s2 ffn(norm2(.)), each with drop path: Figure 2(a).
+// y = x + s1 attention(norm1(x)), then y + s2 ffn(norm2(y)), each with drop path: Figure 2(a).
 class Block : public Module {
  public:
   Block(int channels, int ratio, double drop_path);
-  Variable forward(const Variable& x) const override;
+  Variable forward(Variable x) const override;
 
  private:
-  Variable layer_scale_1_, layer_scale_2_;  // [C]
+  Variable scale_1_, scale_2_;  // [C]
   BatchNorm2d& norm1_;
   Attention& attention_;
   BatchNorm2d& norm2_;
@@ -86,7 +82,7 @@ class MSCAN : public Module {
   explicit MSCAN(const MSCANConfig& config);
   // x [N,H,W,3] -> the four stages' features at 1/4, 1/8, 1/16 and 1/32, sizes rounded up.
   std::vector<Variable> features(const Variable& x) const;
-  Variable forward(const Variable& x) const override { return features(x).back(); }
+  Variable forward(Variable x) const override { return features(x).back(); }
   const MSCANConfig& config() const { return config_; }
   // What this and what follows compute in, instead of the image's dtype: the image is cast to it.
   // bf16, on a GPU: half the memory, and products on tensor cores; weights, statistics, the NMF and

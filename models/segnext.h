@@ -40,7 +40,7 @@ class SegNeXt : public Module {
   };
   Output forward_stages(const Variable& image) const;
   // image [N,H,W,3], H and W at least 32 -> logits [N,ceil(H/8),ceil(W/8),classes].
-  Variable forward(const Variable& image) const override { return forward_stages(image).logits; }
+  Variable forward(Variable image) const override { return forward_stages(image).logits; }
   // Cross entropy of the logits upsampled to the labels' size (scalar).
   Variable loss(const Variable& logits, const Tensor& labels,
                 const CrossEntropyOptions& options = {}) const;

@@ -1,6 +1,5 @@
 #include "nn/conv.h"
 
-#include "autograd/arithmetic.h"
 #include "autograd/matmul.h"
 #include "autograd/shape_ops.h"
 
@@ -40,21 +39,11 @@ Conv2d::Conv2d(const Conv2dOptions& o, const Init& weight_init) : options_(o) {
   if (o.bias) bias = parameter("bias", {o.out_channels}, Init::constant(0));
 }
 
-Variable Conv2d::forward(const Variable& x, Activation activation) const {
+Variable Conv2d::forward(Variable x) const {
   check(x.ndim() == 4, "Conv2d: the input must be [N,H,W,C], got {}", x.shape().str());
-  if (is_pointwise(options_)) return linear(x, matrix(), bias, activation);
-  const Variable y = conv2d(x, weight, bias, options_.window, options_.groups);
-  return activation == Activation::gelu ? gelu(y) : activation == Activation::relu ? relu(y) : y;
-}
-
-Variable Conv2d::add_to(const Variable& base, const Variable& x, Activation input,
-                        const Variable& scale, const Tensor& mask) const {
-  return linear_residual(base, x, matrix(), bias, input, scale, mask);
-}
-
-Variable Conv2d::matrix() const {
-  check(is_pointwise(options_), "Conv2d: only a 1x1 convolution of stride 1 is a matrix");
-  return reshape(weight, {options_.out_channels, options_.in_channels});
+  if (!is_pointwise(options_)) return conv2d(x, weight, bias, options_.window, options_.groups);
+  const Variable matrix = reshape(weight, {options_.out_channels, options_.in_channels});
+  return linear(std::move(x), matrix, bias);
 }
 
 DepthwiseConv2d::DepthwiseConv2d(std::int64_t channels, const Window& window) : window_(window) {

@@ -23,12 +23,7 @@ class Conv2d : public Module {
  public:
   explicit Conv2d(const Conv2dOptions& options);  // weight drawn by Init::fan_out
   Conv2d(const Conv2dOptions& options, const Init& weight_init);
-  Variable forward(const Variable& x) const override { return forward(x, Activation::none); }
-  Variable forward(const Variable& x, Activation activation) const;  // activation(conv(x))
-  // The end of a residual branch, base + mask[n] scale[c] conv(input(x)), as one product: 1x1 only.
-  Variable add_to(const Variable& base, const Variable& x, Activation input, const Variable& scale,
-                  const Tensor& mask) const;
-  Variable matrix() const;  // the weight of a 1x1 convolution, [out, in]
+  Variable forward(Variable x) const override;
   const Conv2dOptions& options() const { return options_; }
 
   Variable weight, bias;  // bias undefined without
@@ -46,8 +41,8 @@ inline Conv2dOptions pointwise(std::int64_t in, std::int64_t out, bool bias = tr
 class DepthwiseConv2d : public Module {
  public:
   DepthwiseConv2d(std::int64_t channels, const Window& window);
-  Variable forward(const Variable& x) const override {
-    return depthwise_conv2d(x, weight, bias, window_);
+  Variable forward(Variable x) const override {
+    return depthwise_conv2d(std::move(x), weight, bias, window_);
   }
 
   Variable weight, bias;

@@ -132,7 +132,7 @@ Variable MatrixDecomposition::coefficients(const Variable& rows, const Factors& 
       std::vector<double> eye(static_cast<std::size_t>(r * r), 0.0);
       for (std::int64_t i = 0; i < r; ++i)
         eye[static_cast<std::size_t>(i * (r + 1))] = options_.beta;
-      const Tensor ridge = Tensor::from(eye, {1, r, r}).to(rows.dtype()).to(rows.value().device());
+      const Tensor ridge = Tensor::from(eye, {1, r, r}).to(rows.dtype()).to(rows.device());
       const Variable gram = matmul(f.bases, f.bases, true) + Variable(ridge);
       return matmul(matmul(rows, f.bases), inverse(gram));
     }
@@ -140,7 +140,7 @@ Variable MatrixDecomposition::coefficients(const Variable& rows, const Factors& 
   fail("unknown matrix decomposition");
 }
 
-Variable MatrixDecomposition::forward(const Variable& image_in) const {
+Variable MatrixDecomposition::forward(Variable image_in) const {
   check(image_in.ndim() == 4, "matrix decomposition: wants [N,H,W,C], got {}",
         image_in.shape().str());
   // Its quotients of sums over all pixels need more digits than bf16 has.

@@ -10,7 +10,7 @@ namespace nextgrad {
 struct DecompositionOptions {
   enum class Kind { nmf, vq, cd };  // non-negative factors, soft vector quantisation, concepts
   enum class Gradient {
-    unrolled,  // through all iterations (SegNeXt)
+    unrolled,  // through all iterations (Guo et al. 2022)
     one_step  // iterations are constants; only the last coefficients are differentiated (the paper)
   };
   Kind kind = Kind::nmf;
@@ -30,7 +30,7 @@ class MatrixDecomposition : public Module {
  public:
   explicit MatrixDecomposition(const DecompositionOptions& options);
   // x [B,H,W,C] -> its reconstruction, same shape.
-  Variable forward(const Variable& x) const override;
+  Variable forward(Variable x) const override;
   // Uses these initial bases [B*S,D,R] in every forward (tests); undefined goes back to the rule.
   void set_bases(Tensor bases) { fixed_ = std::move(bases); }
   const DecompositionOptions& options() const { return options_; }

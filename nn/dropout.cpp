@@ -19,10 +19,9 @@ Variable RandomMask::masked(const Variable& x, const Shape& shape) const {
   return mask.defined() ? apply_mask(x, mask) : x;
 }
 
-Variable DropPath::forward(const Variable& x) const {
-  Shape shape{x.dim(0)};
-  while (shape.size() < x.ndim()) shape.push_back(1);
-  return masked(x, shape);
+Variable DropPath::forward(Variable x) const {
+  const Tensor mask = mask_of(x, {x.dim(0)});
+  return mask.defined() ? scale_images(std::move(x), mask) : x;
 }
 
 }  // namespace nextgrad

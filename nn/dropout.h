@@ -26,25 +26,21 @@ class RandomMask : public Module {
 class Dropout : public RandomMask {
  public:
   explicit Dropout(double p) : RandomMask("Dropout", p) {}
-  Variable forward(const Variable& x) const override { return masked(x, x.shape()); }
+  Variable forward(Variable x) const override { return masked(x, x.shape()); }
 };
 
 // Whole channels of an image, x [N,H,W,C] (PyTorch's Dropout2d; Tompson et al. 2015).
 class ChannelDropout : public RandomMask {
  public:
   explicit ChannelDropout(double p) : RandomMask("ChannelDropout", p) {}
-  Variable forward(const Variable& x) const override {
-    return masked(x, {x.dim(0), 1, 1, x.dim(3)});
-  }
+  Variable forward(Variable x) const override { return masked(x, {x.dim(0), 1, 1, x.dim(3)}); }
 };
 
 // Whole residual branches per sample (stochastic depth, Huang et al. 2016).
 class DropPath : public RandomMask {
  public:
   explicit DropPath(double p) : RandomMask("DropPath", p) {}
-  // [N] mask for residual(); undefined when nothing is dropped.
-  Tensor mask(const Variable& x) const { return mask_of(x, {x.dim(0)}); }
-  Variable forward(const Variable& x) const override;  // x * mask
+  Variable forward(Variable x) const override;  // x * mask
 };
 
 }  // namespace nextgrad

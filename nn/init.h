@@ -20,7 +20,7 @@ struct Init {
   static Init normal(double deviation) { return {Kind::normal, deviation}; }
   // Cut at two standard deviations (drawn again beyond).
   static Init truncated_normal(double deviation) { return {Kind::truncated_normal, deviation}; }
-  // N(0, sqrt(2 / (kh kw out / groups))): He et al. 2015, "fan out"; SegNeXt's convolutions.
+  // N(0, sqrt(2 / (kh kw out / groups))): He et al. 2015, "fan out".
   static Init fan_out(std::int64_t kh, std::int64_t kw, std::int64_t out, std::int64_t groups = 1);
 };
 

@@ -14,7 +14,7 @@ class Linear : public Module {
       : weight(parameter("weight", {out, in}, Init::truncated_normal(0.02))) {
     if (with_bias) bias = parameter("bias", {out}, Init::constant(0));
   }
-  Variable forward(const Variable& x) const override { return linear(x, weight, bias); }
+  Variable forward(Variable x) const override { return linear(std::move(x), weight, bias); }
 
   Variable weight, bias;
 };

@@ -20,7 +20,7 @@ Shape torch_shape(const Shape& s, Layout layout) {
   return s;
 }
 
-Variable Module::forward(const Variable&) const {
+Variable Module::forward(Variable) const {
   fail("this module has no forward of one input; use its own methods");
 }
 
@@ -85,7 +85,7 @@ void Module::zero_grad() {
 
 Device Module::device() const {
   const auto all = named_parameters();
-  return all.empty() ? Device{} : all.front().value.value().device();
+  return all.empty() ? Device{} : all.front().value.device();
 }
 
 Variable Module::parameter(const std::string& name, const Shape& shape, const Init& init,

@@ -41,8 +41,8 @@ class Module {
   Module& operator=(const Module&) = delete;
 
   // The usual one-input forward; throws for a module that has none.
-  virtual Variable forward(const Variable& x) const;
-  Variable operator()(const Variable& x) const { return forward(x); }
+  virtual Variable forward(Variable x) const;
+  Variable operator()(Variable x) const { return forward(std::move(x)); }
 
   std::vector<Parameter> named_parameters() const;  // in PyTorch's order
   std::vector<Buffer> named_buffers() const;

@@ -13,9 +13,9 @@ BatchNorm2d::BatchNorm2d(std::int64_t channels, double eps, double momentum)
       eps_(eps),
       momentum_(momentum) {}
 
-Variable BatchNorm2d::forward(const Variable& x) const {
+Variable BatchNorm2d::forward(Variable x) const {
   if (!training()) return batch_norm_eval(x, weight, bias, running_mean, running_var, eps_);
-  const std::int64_t rows = x.value().numel() / x.dim(-1);
+  const std::int64_t rows = x.numel() / x.dim(-1);
   check(rows > 1,
         "batch norm: input {} has one value per channel, which has no variance; train on larger "
         "images or more of them",

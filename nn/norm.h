@@ -13,7 +13,7 @@ namespace nextgrad {
 class BatchNorm2d : public Module {
  public:
   explicit BatchNorm2d(std::int64_t channels, double eps = 1e-5, double momentum = 0.1);
-  Variable forward(const Variable& x) const override;
+  Variable forward(Variable x) const override;
 
   Variable weight, bias;                                     // [C], 1 and 0
   Tensor &running_mean, &running_var, &num_batches_tracked;  // [C], [C], i64 []
@@ -26,7 +26,7 @@ class BatchNorm2d : public Module {
 class LayerNorm : public Module {
  public:
   explicit LayerNorm(std::int64_t channels, double eps = 1e-5);
-  Variable forward(const Variable& x) const override { return layer_norm(x, weight, bias, eps_); }
+  Variable forward(Variable x) const override { return layer_norm(x, weight, bias, eps_); }
 
   Variable weight, bias;
 
@@ -39,9 +39,7 @@ class LayerNorm : public Module {
 class GroupNorm : public Module {
  public:
   GroupNorm(int groups, std::int64_t channels, double eps = 1e-5);
-  Variable forward(const Variable& x) const override {
-    return group_norm(x, weight, bias, groups_, eps_);
-  }
+  Variable forward(Variable x) const override { return group_norm(x, weight, bias, groups_, eps_); }
 
   Variable weight, bias;
 

@@ -43,17 +43,10 @@ std::unique_ptr<Transfer> Backend::send(const Tensor& host) {
   return std::make_unique<HostTransfer>(host.clone());
 }
 
-Backend::FoldedNorm Backend::fold_statistics(const Tensor& gamma, const Tensor& beta,
-                                             const Tensor& mean, const Tensor& variance,
-                                             double eps) {
-  const Tensor rstd = unary(Unary::rsqrt, unary(Unary::add_scalar, variance, eps), 0);
-  const Tensor scale = binary(Binary::mul, gamma, rstd);
-  return {scale, binary(Binary::sub, beta, binary(Binary::mul, mean, scale)), rstd};
-}
-
 Backend& backend_of(Device device) {
   if (device.kind == Device::Kind::cpu) {
-    static auto* cpu = new cpu::CpuBackend;
+    const auto made = registry().create[0];
+    static Backend* cpu = made != nullptr ? made(0) : new cpu::CpuBackend;
     return *cpu;
   }
   Registry& r = registry();

@@ -1,5 +1,6 @@
 #include "tensor/profile.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "tensor/error.h"
@@ -8,7 +9,9 @@ namespace nextgrad {
 
 namespace {
 std::atomic<Profile*> active_profile{nullptr};
-}
+thread_local int open_scopes = 0;
+thread_local double parts_flops = 0, parts_bytes = 0;  // of the ops within the outermost
+}  // namespace
 
 Profile::Profile() {
   Profile* none = nullptr;
@@ -34,6 +37,8 @@ void Profile::add(const std::string& name, double seconds, double flops, double 
 
 void OpScope::start(const char* name, double flops, double bytes) {
   profiled_ = true;
+  outermost_ = open_scopes++ == 0;
+  if (outermost_) parts_flops = parts_bytes = 0;
   name_ = name;
   flops_ = flops;
   bytes_ = bytes;
@@ -42,7 +47,14 @@ void OpScope::start(const char* name, double flops, double bytes) {
 
 void OpScope::finish() {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin_;
-  if (Profile* profile = Profile::active()) profile->add(name_, elapsed.count(), flops_, bytes_);
+  --open_scopes;
+  if (!outermost_) {
+    parts_flops += std::max(flops_, 0.0);
+    parts_bytes += std::max(bytes_, 0.0);
+  } else if (Profile* profile = Profile::active()) {
+    profile->add(name_, elapsed.count(), flops_ < 0 ? parts_flops : flops_,
+                 bytes_ < 0 ? parts_bytes : bytes_);
+  }
 }
 
 }  // namespace nextgrad

@@ -34,10 +34,12 @@ class Profile {
   std::map<std::string, OpCost> ops_;
 };
 
-// Put at the top of a backend method: OpScope scope("conv2d", flops, bytes).
+// Put at the top of a backend method: OpScope scope("conv2d", flops, bytes). An op within an op is
+// part of that one, so that names mean the same on every backend, however it is composed there; one
+// that names no costs has those of its parts.
 class OpScope {
  public:
-  OpScope(const char* name, double flops, double bytes) {
+  OpScope(const char* name, double flops = kOfParts, double bytes = kOfParts) {
     if (Profile::active() != nullptr) start(name, flops, bytes);
   }
   OpScope(const std::string& name, double flops, double bytes)
@@ -49,9 +51,10 @@ class OpScope {
   OpScope& operator=(const OpScope&) = delete;
 
  private:
+  static constexpr double kOfParts = -1;
   void start(const char* name, double flops, double bytes);
   void finish();
-  bool profiled_ = false;
+  bool profiled_ = false, outermost_ = false;
   std::string name_;
   double flops_ = 0, bytes_ = 0;
   std::chrono::steady_clock::time_point begin_;

@@ -105,7 +105,7 @@ class Bench {
  private:
   void predict(const Tensor& images) {
     const NoGrad no_grad;
-    model_->forward(Variable(images));
+    model_->forward(Variable(images)).value();
   }
   Variable loss() {
     model_->zero_grad();

@@ -119,7 +119,6 @@ void* CudaBackend::allocate(std::size_t bytes) {
 }
 
 void CudaBackend::release(void* block, std::size_t) {
-  statistics_.drop(block);
   allocator_->release(block);
 }
 

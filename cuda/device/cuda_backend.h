@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "cuda/device/allocator.h"
-#include "cuda/device/produced_statistics.h"
 #include "cuda/kit/dispatch.h"
 #include "cuda/kit/launch.h"
 #include "cuda/kit/runtime.h"
@@ -63,10 +62,10 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Transfer> send(const Tensor& host) override;
   std::unique_ptr<Recording> record(const std::function<void()>& work) override;
   void allow_tf32(bool yes) override;
-  void expect_batch_norm() override { batch_norm_expected_ = true; }
   FoldedNorm fold_statistics(const Tensor& gamma, const Tensor& beta, const Tensor& mean,
                              const Tensor& variance, double eps) override;
-#include "tensor/backend_overrides.h"
+#include "tensor/fused_overrides.h"
+#include "tensor/primitive_overrides.h"
 
  private:
   // The time of an op is that of its kernels: while a Profile is alive, each op waits for them.
@@ -109,9 +108,10 @@ class CudaBackend final : public Backend {
   void depthwise_into(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& base,
                       const Window& window, Activation activation, Tensor& y);
   // base + mask[image] s[channel] (branch + bias[channel]); any of s, bias and mask may be
-  // undefined.
+  // undefined. If `moments` is given it receives the partials of channel_statistics.h, of the sum
+  // as of one image.
   Tensor residual_sum(const Tensor& base, const Tensor& branch, const Tensor& s, const Tensor& bias,
-                      const Tensor& mask);
+                      const Tensor& mask, Tensor* moments);
 
   friend class CudaRecording;
 
@@ -125,9 +125,7 @@ class CudaBackend final : public Backend {
   Progress* progress_ = nullptr;  // on the device
   std::mutex faults_mutex_;       // host threads that wait at once read one fault once
   bool recording_ = false;
-  bool batch_norm_expected_ = false;  // of the next residual_sum()
   std::shared_ptr<TransferBuffers> transfers_;
-  ProducedStatistics statistics_;
 };
 
 }  // namespace nextgrad::cuda

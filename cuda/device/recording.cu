@@ -17,8 +17,6 @@ class CudaRecording final : public Recording {
  public:
   CudaRecording(CudaBackend& backend, const std::function<void()>& work) : backend_(backend) {
     use_device(backend_.index_);
-    // A replay must not use statistics that it does not find itself.
-    backend_.statistics_.clear();
     pool_ = backend_.allocator_->begin_pool();
     backend_.recording_ = true;
     cudaGraph_t graph = nullptr;
@@ -34,7 +32,6 @@ class CudaRecording final : public Recording {
       status = cudaStreamEndCapture(backend_.stream_, &graph);
     }
     backend_.recording_ = false;
-    backend_.statistics_.clear();
     backend_.allocator_->end_pool();
     if (status == cudaSuccess && !thrown) status = cudaGraphInstantiate(&graph_, graph, 0);
     if (graph != nullptr) cudaGraphDestroy(graph);

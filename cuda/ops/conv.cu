@@ -201,7 +201,7 @@ ConvGradients CudaBackend::conv2d_backward(const Tensor& x, const Tensor& weight
   if (needs.dbias) g.dbias = empty({weight.dim(0)}, parameters);
   dispatch_activation(x.dtype(), "conv2d", [&]<class T>() {
     const PatchShape s(x.shape(), weight.shape(), window, groups, kPack<T>);
-    Scope scope(*this, "conv2d backward", products * s.flops(),
+    Scope scope(*this, "conv2d_backward", products * s.flops(),
                 dy.nbytes() + products * x.nbytes());
     if (dy.numel() == 0) {
       for (Tensor* t : {&g.dx, &g.dweight, &g.dbias})

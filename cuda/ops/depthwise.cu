@@ -242,7 +242,7 @@ Tensor weight_sums(cudaStream_t stream, const DepthwiseShape& s, int processors,
 }
 
 std::string op_name(const Window& window, const char* rest) {
-  return Profile::active() ? fmt::format("depthwise {}x{}{}", window.kh, window.kw, rest) : "";
+  return Profile::active() ? fmt::format("depthwise_{}x{}{}", window.kh, window.kw, rest) : "";
 }
 
 }  // namespace
@@ -271,7 +271,7 @@ ConvGradients CudaBackend::depthwise_backward(const Tensor& x, const Tensor& wei
   const DepthwiseShape s(x, window);
   const bool products = needs.dweight || needs.dbias;
   const int passes = (needs.dx ? 1 : 0) + (products ? 1 : 0);
-  Scope scope(*this, op_name(window, " backward"), passes * s.flops(),
+  Scope scope(*this, op_name(window, "_backward"), passes * s.flops(),
               dy.nbytes() + passes * x.nbytes());
   const DType parameters = parameter_dtype(x.dtype());
   ConvGradients g;

@@ -1,4 +1,4 @@
-// MSCAN's feed-forward part in evaluation: two products and between them the depth-wise 3x3, which
+// A feed-forward branch in evaluation: two products and between them the depth-wise 3x3, which
 // applies its bias and GELU as it writes. The hidden maps are read and written once each.
 #include "cuda/device/cuda_backend.h"
 
@@ -7,16 +7,15 @@ namespace nextgrad::cuda {
 Tensor CudaBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedForward& f) {
   const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
   const std::int64_t hidden = f.expand.dim(0), pixels = n * h * w;
+  Scope scope(*this, "feed_forward", 2.0 * pixels * hidden * (c + 9 + base.dim(3)),
+              x.nbytes() + 2.0 * base.nbytes());
   const Tensor wide =
       linear(x.reshape({pixels, c}), f.expand, f.expand_bias, Activation::none, nullptr)
           .reshape({n, h, w, hidden});
   const Window window{.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
   Tensor z = empty_like(wide);
-  {
-    Scope scope(*this, "depthwise 3x3 gelu", 18.0 * z.numel(), 2.0 * z.nbytes());
-    depthwise_into(wide, f.taps, f.taps_bias, {}, window, Activation::gelu, z);
-  }
-  return linear_residual(base, z, f.contract, f.contract_bias, Activation::none, {});
+  depthwise_into(wide, f.taps, f.taps_bias, {}, window, Activation::gelu, z);
+  return linear_residual(base, z, f.contract, f.contract_bias, Activation::none, {}, nullptr);
 }
 
 }  // namespace nextgrad::cuda

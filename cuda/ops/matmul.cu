@@ -68,10 +68,9 @@ Tensor CudaBackend::matmul(const Tensor& a, const Tensor& b, bool transpose_a, b
 Tensor CudaBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
                            Activation activation, Tensor* pre_activation) {
   Tensor z = empty({x.dim(0), weight.dim(0)}, x.dtype());
-  {
-    Scope scope(*this, "linear", work(x, weight), bytes_of({x, weight, z}));
-    product(x, false, weight, true, z, bias);
-  }
+  Scope scope(*this, "linear", work(x, weight),
+              bytes_of({x, weight, z}) + (pre_activation != nullptr ? bytes_of({z}) : 0.0));
+  product(x, false, weight, true, z, bias);
   if (pre_activation != nullptr) *pre_activation = z;
   if (activation == Activation::none) return z;
   Tensor y = pre_activation == nullptr ? z : empty_like(z);
@@ -100,13 +99,15 @@ ConvGradients CudaBackend::linear_backward(const Tensor& x, const Tensor& weight
 }
 
 Tensor CudaBackend::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
-                                    const Tensor& bias, Activation input, const Tensor& mask) {
+                                    const Tensor& bias, Activation input, const Tensor& mask,
+                                    Tensor* moments) {
   const std::int64_t in = weight.dim(1), out = weight.dim(0);
+  Scope scope(*this, "linear_residual", work(x, weight), bytes_of({x, weight, base, base}));
   if (base.numel() == 0) return empty_like(base);
   const Tensor f = input == Activation::none ? x : unary(unary_of(input), x, 0);
   const Tensor branch =
       linear(f.reshape({base.numel() / out, in}), weight, {}, Activation::none, nullptr);
-  return residual_sum(base, branch, {}, bias, mask);
+  return residual_sum(base, branch, {}, bias, mask, moments);
 }
 
 // With g = mask dy: dx = (g W) f'(x), dW = g^T f(x), db = column sums of g.
@@ -115,6 +116,9 @@ ConvGradients CudaBackend::linear_residual_backward(const Tensor& x, const Tenso
                                                     const Tensor& dy, Needs needs) {
   const std::int64_t in = weight.dim(1), out = weight.dim(0);
   const std::int64_t rows = in > 0 ? x.numel() / in : dy.numel() / std::max<std::int64_t>(1, out);
+  const int products = int{needs.dx} + int{needs.dweight};
+  Scope scope(*this, "linear_residual_backward", products * work(x, weight),
+              bytes_of({dy}) + (1 + products) * bytes_of({x}));
   const Tensor g = mask.defined() ? residual_backward({}, {}, mask, dy, false).dbranch : dy;
   Tensor f;
   if (needs.dweight) f = input == Activation::none ? x : unary(unary_of(input), x, 0);

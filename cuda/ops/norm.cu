@@ -135,14 +135,14 @@ __global__ void gradient_sums(const T* x, const T* dy, ChannelPlan p, int width,
   leave_sums(p, place, sum, partials);
 }
 
-// The coefficients of dy, x - mean and 1 in dx, for channels of one rstd r; a and b: the sums over
-// the group's m elements of gamma dy and gamma dy (x - mean).
+// The coefficients a, b, d of a channel (tensor/fused.cpp) from r = rstd and its group's sums A and
+// B over n elements.
 template <class C>
-__device__ __forceinline__ void leave_coefficients(double r, double a, double b, double m, C gamma,
-                                                   std::int64_t c, C* to) {
+__device__ __forceinline__ void leave_coefficients(double r, double sum_h, double sum_hx, double n,
+                                                   C gamma, std::int64_t c, C* to) {
   to[0] = static_cast<C>(r * static_cast<double>(gamma));
-  to[c] = static_cast<C>(r * r * r * b / m);
-  to[2 * c] = static_cast<C>(r * a / m);
+  to[c] = static_cast<C>(r * r * r * sum_hx / n);
+  to[2 * c] = static_cast<C>(r * sum_h / n);
 }
 
 // Batch norm: dgamma, dbeta and the coefficients [3, c]. A block as in finish_channels.
@@ -183,16 +183,16 @@ __global__ void finish_group_gradients(const double* totals, ChannelPlan p, int 
   const std::int64_t image = blockIdx.x / groups, width = p.c / groups;
   const std::int64_t group = blockIdx.x - image * groups, begin = group * width;
   const double* total = totals + image * 2 * p.c;
-  double a = 0, b = 0;
+  double sum_h = 0, sum_hx = 0;
   for (std::int64_t k = begin + threadIdx.x; k < begin + width; k += blockDim.x) {
-    a += static_cast<double>(gamma[k]) * total[k];
-    b += static_cast<double>(gamma[k]) * total[p.c + k];
+    sum_h += static_cast<double>(gamma[k]) * total[k];
+    sum_hx += static_cast<double>(gamma[k]) * total[p.c + k];
   }
-  a = block_reduce(a, scratch);
-  b = block_reduce(b, scratch);
-  const double r = static_cast<double>(rstd[blockIdx.x]), m = static_cast<double>(p.rows * width);
+  sum_h = block_reduce(sum_h, scratch);
+  sum_hx = block_reduce(sum_hx, scratch);
+  const double r = static_cast<double>(rstd[blockIdx.x]), n = static_cast<double>(p.rows * width);
   for (std::int64_t k = begin + threadIdx.x; k < begin + width; k += blockDim.x) {
-    leave_coefficients(r, a, b, m, gamma[k], p.c, coefficients + image * 3 * p.c + k);
+    leave_coefficients(r, sum_h, sum_hx, n, gamma[k], p.c, coefficients + image * 3 * p.c + k);
     if (image > 0) continue;
     double dg = 0, db = 0;
     for (std::int64_t other = 0; other < p.images; ++other) {
@@ -205,7 +205,7 @@ __global__ void finish_group_gradients(const double* totals, ChannelPlan p, int 
   }
 }
 
-// dx = a dy - (x - mean) b - d, coefficients [images, 3, c].
+// dx = a dy - b (x - mean) - d, coefficients [images, 3, c].
 template <class T, int N>
 __global__ void input_gradient(const T* x, const T* dy, ChannelPlan p, int width,
                                const Compute<T>* mean, const Compute<T>* coefficients, T* dx) {
@@ -284,6 +284,8 @@ NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, co
       partials = Tensor::empty({g.blocks(), 2, e.c}, r.mean.dtype(), x.device());
       launch("moments", moments<T, N>, g.grid, stream, x, g.plan, partials);
     }
+    check(partials.shape() == Shape{g.blocks(), 2, e.c}, "{}: moments {} are not of {}", name,
+          partials.shape().str(), x.shape().str());
     if (e.width() == 1 && e.images == 1)
       launch("finish_channels", finish_channels<Compute<T>>, totals_grid<2>(e.c, g.plan.chunks),
              stream, partials, g.plan, eps, r.mean, r.rstd);
@@ -328,10 +330,9 @@ NormGradients group_like_backward(const char* name, const Tensor& x, const Tenso
 }  // namespace
 
 NormResult CudaBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                                   double eps) {
-  const Tensor partials = statistics_.take(x);
-  Scope scope(*this, "batch_norm", 7.0 * x.numel(), (partials.defined() ? 2.0 : 3.0) * x.nbytes());
-  return group_like("batch_norm", x, gamma, beta, eps, batch_extents(x), {x.dim(-1)}, partials,
+                                   double eps, const Tensor& moments) {
+  Scope scope(*this, "batch_norm", 7.0 * x.numel(), (moments.defined() ? 2.0 : 3.0) * x.nbytes());
+  return group_like("batch_norm", x, gamma, beta, eps, batch_extents(x), {x.dim(-1)}, moments,
                     stream_);
 }
 
@@ -361,7 +362,7 @@ NormGradients CudaBackend::group_norm_backward(const Tensor& x, const Tensor& ga
 void CudaBackend::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
                                  const Tensor& rstd, double eps, std::int64_t rows, double momentum,
                                  Tensor* batches) {
-  Scope scope(*this, "update_running", 0, 6.0 * mean.nbytes());
+  Scope scope(*this, "update_running", 8.0 * mean.numel(), 6.0 * mean.nbytes());
   const double unbiased = rows > 1 ? static_cast<double>(rows) / (rows - 1) : 1.0;
   dispatch_float(running_mean.dtype(), "update_running", [&](auto zero) {
     launch("update_channels", update_channels<decltype(zero)>, grid_for(mean.numel(), 128), stream_,

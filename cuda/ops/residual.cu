@@ -92,14 +92,13 @@ __global__ void gate_gradients(const T* a, const T* u, const T* dy, std::int64_t
 }  // namespace
 
 Tensor CudaBackend::residual(const Tensor& x, const Tensor& branch, const Tensor& s,
-                             const Tensor& mask) {
+                             const Tensor& mask, Tensor* moments) {
   Scope scope(*this, "residual", 2.0 * x.numel(), 3.0 * x.nbytes());
-  return residual_sum(x, branch, s, {}, mask);
+  return residual_sum(x, branch, s, {}, mask, moments);
 }
 
 Tensor CudaBackend::residual_sum(const Tensor& base, const Tensor& branch, const Tensor& s,
-                                 const Tensor& bias, const Tensor& mask) {
-  const bool expected = std::exchange(batch_norm_expected_, false);
+                                 const Tensor& bias, const Tensor& mask, Tensor* moments) {
   Tensor y = empty_like(base), partials;
   if (y.numel() == 0) return y;
   const ImageRows e = image_rows(base, 1);
@@ -107,13 +106,13 @@ Tensor CudaBackend::residual_sum(const Tensor& base, const Tensor& branch, const
   check(pixels < std::int64_t{1} << 31, "residual: images of {} pixels are too large", pixels);
   dispatch_packs("residual", e.c, {base, branch, y}, [&]<class T, int N>() {
     // By other packs than those of batch_norm() the partials would be those of other blocks.
-    const bool measured = expected && (N > 1 || e.c % kPack<T> != 0 || !aligned({y}));
+    const bool measured = moments != nullptr && (N > 1 || e.c % kPack<T> != 0 || !aligned({y}));
     const ChannelGrid g = measured ? sums_grid<T>(e, N, 2) : map_grid(e, N);
     if (measured) partials = empty({g.blocks(), 2, e.c}, parameter_dtype(y.dtype()));
     launch("add_branch", measured ? add_branch<true, T, N> : add_branch<false, T, N>, g.grid,
            stream_, base, branch, g.plan, pixels, s, bias, mask, y, partials);
   });
-  if (partials.defined()) statistics_.leave(y, std::move(partials));
+  if (moments != nullptr) *moments = partials;
   return y;
 }
 

@@ -167,8 +167,8 @@ __global__ void __launch_bounds__(kStripThreads)
 
 // --- the host's part ---
 
-// Whether these are MSCA's own strips, 7, 11 and 21 long, in f32 or bf16: the kernels keep all
-// their taps in registers. Others are composed of depth-wise convolutions.
+// Whether these are strips 7, 11 and 21 long, in f32 or bf16: the kernels keep all their
+// taps in registers. Others are composed of depth-wise convolutions.
 bool fused_strips(const Tensor& x, const std::vector<Strip>& strips) {
   bool fits = x.dtype() != DType::f64 && strips.size() == kStrips && x.numel() > 0;
   for (int b = 0; fits && b < kStrips; ++b) fits = strips[b].row.dim(1) == strip_size(b);
@@ -240,45 +240,11 @@ void tap_gradients(cudaStream_t stream, const StripsShape& s, const Tensor& x,
   add_partials(stream, partials, sums);
 }
 
-// Branch by branch, through memory; bf16 is widened before and rounded once.
-Tensor composed(CudaBackend& backend, const Tensor& x, const std::vector<Strip>& strips) {
-  const Tensor in = x.to(parameter_dtype(x.dtype()));
-  Tensor y = in;
-  for (const Strip& strip : strips) {
-    const int k = static_cast<int>(strip.row.dim(1));
-    const Tensor r =
-        backend.depthwise(in, strip.row, strip.row_bias, {}, {.kw = k, .pad_w = k / 2});
-    y = backend.depthwise(r, strip.column, strip.column_bias, y, {.kh = k, .pad_h = k / 2});
-  }
-  return strips.empty() ? x.clone() : y.to(x.dtype());
-}
-
-StripsGradients composed_gradients(CudaBackend& backend, const Tensor& x,
-                                   const std::vector<Strip>& strips, const Tensor& dy) {
-  const DType parameters = parameter_dtype(x.dtype());
-  const Tensor in = x.to(parameters), gradient = dy.to(parameters);
-  Tensor dx = gradient.clone();
-  StripsGradients g;
-  for (const Strip& strip : strips) {
-    const int k = static_cast<int>(strip.row.dim(1));
-    const Window row{.kw = k, .pad_w = k / 2}, column{.kh = k, .pad_h = k / 2};
-    const Tensor r = backend.depthwise(in, strip.row, strip.row_bias, {}, row);
-    const ConvGradients c = backend.depthwise_backward(r, strip.column, gradient, column,
-                                                       {true, true, strip.column_bias.defined()});
-    const ConvGradients d = backend.depthwise_backward(in, strip.row, c.dx, row,
-                                                       {true, true, strip.row_bias.defined()});
-    backend.axpy(dx, d.dx, 1);
-    g.dstrips.push_back({d.dweight, d.dbias, c.dweight, c.dbias});
-  }
-  g.dx = dx.to(x.dtype());
-  return g;
-}
-
 }  // namespace
 
 Tensor CudaBackend::strips(const Tensor& x, const std::vector<Strip>& strips) {
-  if (!fused_strips(x, strips)) return composed(*this, x, strips);
   Scope scope(*this, "strips", strips_flops(x, strips), 2.0 * x.nbytes());
+  if (!fused_strips(x, strips)) return Fused::strips(x, strips);
   Tensor y = empty_like(x);
   run_strips(stream_, properties_.multiProcessorCount, x, strips, false, y);
   return y;
@@ -286,9 +252,9 @@ Tensor CudaBackend::strips(const Tensor& x, const std::vector<Strip>& strips) {
 
 StripsGradients CudaBackend::strips_backward(const Tensor& x, const std::vector<Strip>& strips,
                                              const Tensor& dy) {
-  if (!fused_strips(x, strips)) return composed_gradients(*this, x, strips, dy);
-  // Two transposed strips, two gradients of taps, and both results once more.
-  Scope scope(*this, "strips backward", 3.0 * strips_flops(x, strips), 3.0 * x.nbytes());
+  // Two transposed strips, two gradients of taps, and the row results once more.
+  Scope scope(*this, "strips_backward", 2.5 * strips_flops(x, strips), 3.0 * x.nbytes());
+  if (!fused_strips(x, strips)) return Fused::strips_backward(x, strips, dy);
   StripsGradients g = empty_strips_gradients(x, strips);
   const int processors = properties_.multiProcessorCount;
   run_strips(stream_, processors, dy, strips, true, g.dx);

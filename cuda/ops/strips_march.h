@@ -1,4 +1,4 @@
-// MSCA's strips of 7, 11 and 21 taps: what the kernels of both passes share.
+// Strips of 7, 11 and 21 taps: what the kernels of both passes share.
 //
 // A block has 32 channels, one a lane, and a tile of columns, kPixels a warp; it marches down a
 // band of rows, kChunk of them at a time:

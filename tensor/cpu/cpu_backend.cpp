@@ -52,7 +52,7 @@ double fastest(Fn&& fn) {
 
 }  // namespace
 
-Roofline CpuBackend::roofline() {
+Roofline CpuPrimitives::roofline() {
   const std::int64_t threads = num_threads(), n = std::int64_t{16} << 20;
   Tensor results = Tensor::zeros({threads}, DType::f32);
   float* result = results.data<float>();
@@ -71,7 +71,7 @@ Roofline CpuBackend::roofline() {
   return {flops / arithmetic, 8.0 * n / traffic};
 }
 
-std::string CpuBackend::description() const {
+std::string CpuPrimitives::description() const {
 #if defined(__AVX512F__)
   const char* isa = "AVX-512";
 #elif defined(__AVX2__)

@@ -19,7 +19,8 @@ T* data_or_null(const Tensor& t) {
   return t.defined() ? t.data<std::remove_const_t<T>>() : nullptr;
 }
 
-class CpuBackend final : public Backend {
+// All that the CPU must offer: right by itself, with the fused ops composed (fused.h).
+class CpuPrimitives : public Backend {
  public:
   Device device() const override { return {}; }
   void* allocate(std::size_t bytes) override { return allocator_.allocate(bytes); }
@@ -33,10 +34,16 @@ class CpuBackend final : public Backend {
   void download(void* host, const void* source, std::size_t bytes) override {
     std::memcpy(host, source, bytes);
   }
-#include "tensor/backend_overrides.h"
+#include "tensor/primitive_overrides.h"
 
  private:
   CachingAllocator allocator_;
+};
+
+// And what it does faster in one pass.
+class CpuBackend final : public CpuPrimitives {
+ public:
+#include "tensor/fused_overrides.h"
 };
 
 }  // namespace nextgrad::cpu

@@ -11,7 +11,7 @@ using namespace nextgrad;
 struct Net : Module {
   Linear& hidden = child<Linear>("hidden", 1, 32);
   Linear& out = child<Linear>("out", 32, 1);
-  Variable forward(const Variable& x) const override { return out(tanh(hidden(x))); }
+  Variable forward(Variable x) const override { return out(tanh(hidden(x))); }
 };
 
 int main() {

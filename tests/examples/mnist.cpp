@@ -15,7 +15,7 @@ struct Net : Module {
   Conv2d& a = child<Conv2d>("a", Conv2dOptions{1, 16, same_window(3, 2)});
   Conv2d& b = child<Conv2d>("b", Conv2dOptions{16, 32, same_window(3, 2)});
   Linear& out = child<Linear>("out", 7 * 7 * 32, 10);
-  Variable forward(const Variable& x) const override {
+  Variable forward(Variable x) const override {
     return out(reshape(relu(b(relu(a(x)))), {x.dim(0), 7 * 7 * 32}));
   }
 };

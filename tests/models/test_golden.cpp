@@ -3,7 +3,9 @@
 #include <fmt/core.h>
 
 #include <map>
+#include <optional>
 
+#include "autograd/fuse.h"
 #include "models/segnext.h"
 #include "nn/optim.h"
 #include "nn/random.h"
@@ -282,12 +284,17 @@ TEST_CASE("golden cases: a NaN among the results is infinitely wrong, wherever i
 }
 
 TEST_CASE("golden cases") {
+  std::optional<NoFusion> off;
+  SUBCASE("fused") {}
+  SUBCASE("op by op") {
+    off.emplace();
+  }
   int count = 0;
   for (const auto& path : golden::cases(golden::folder())) {
     if (path.stem() == "matrix_decomposition") continue;
     ++count;
     const json file = golden::read(path);
-    std::string line = path.stem().string() + ":";
+    std::string line = path.stem().string() + (off ? " op by op:" : ":");
     for (const DType dtype : {DType::f64, DType::f32}) run_case(file, dtype, line);
     fmt::print("{}\n", line);
   }

@@ -24,7 +24,7 @@ class Net : public Module {
         norm(child<BatchNorm2d>("norm", 3)),
         depthwise(child<DepthwiseConv2d>("dw", 3, same_window_2d(1, 5))),
         scale(parameter("scale", {3}, Init::constant(0.25))) {}
-  Variable forward(const Variable& x) const override { return depthwise(norm(conv(x))); }
+  Variable forward(Variable x) const override { return depthwise(norm(conv(x))); }
   Conv2d& conv;
   BatchNorm2d& norm;
   DepthwiseConv2d& depthwise;

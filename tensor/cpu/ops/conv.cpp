@@ -159,8 +159,8 @@ void weight_gradient(const ConvShape& s, const T* x, const T* dy, T* dweight, T*
 
 }  // namespace
 
-Tensor CpuBackend::conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                          const Window& window, int groups) {
+Tensor CpuPrimitives::conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                             const Window& window, int groups) {
   const ConvShape s = conv_shape(x.shape(), weight.shape(), window, groups);
   Tensor y = Tensor::empty({s.n, s.oh, s.ow, s.out}, x.dtype());
   OpScope scope("conv2d", s.flops(), x.nbytes() + weight.nbytes() + y.nbytes());
@@ -170,11 +170,12 @@ Tensor CpuBackend::conv2d(const Tensor& x, const Tensor& weight, const Tensor& b
   return y;
 }
 
-ConvGradients CpuBackend::conv2d_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
-                                          const Window& window, int groups, Needs needs) {
+ConvGradients CpuPrimitives::conv2d_backward(const Tensor& x, const Tensor& weight,
+                                             const Tensor& dy, const Window& window, int groups,
+                                             Needs needs) {
   const ConvShape s = conv_shape(x.shape(), weight.shape(), window, groups);
   const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
-  OpScope scope("conv2d backward", products * s.flops(), dy.nbytes() + products * x.nbytes());
+  OpScope scope("conv2d_backward", products * s.flops(), dy.nbytes() + products * x.nbytes());
   ConvGradients g;
   if (needs.dx) g.dx = Tensor::empty(x.shape(), x.dtype());
   if (needs.dweight) g.dweight = Tensor::empty(weight.shape(), x.dtype());

@@ -1,6 +1,6 @@
 // Depth-wise convolution. Of any window, plainly: a pixel's channels are the inner loop, threads
 // share the rows, for dx blocks of channels (rows of dx take from several rows of dy). What models
-// spend time in has kernels of its own: 3x3 and 5x5 of stride 1 (depthwise_square.cpp) and MSCA's
+// spend time in has kernels of its own: 3x3 and 5x5 of stride 1 (depthwise_square.cpp) and
 // strips (strips_forward.cpp).
 #include "tensor/cpu/ops/depthwise.h"
 
@@ -130,11 +130,11 @@ double flops(const DepthwiseShape& s) {
 
 }  // namespace
 
-Tensor CpuBackend::depthwise(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                             const Tensor& base, const Window& window) {
+Tensor CpuPrimitives::depthwise(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                const Tensor& base, const Window& window) {
   const DepthwiseShape s = shape_of(x.shape(), window);
   Tensor y = Tensor::empty({s.n, s.oh, s.ow, s.c}, x.dtype());
-  OpScope scope(Profile::active() ? fmt::format("depthwise {}x{}", window.kh, window.kw) : "",
+  OpScope scope(Profile::active() ? fmt::format("depthwise_{}x{}", window.kh, window.kw) : "",
                 flops(s), x.nbytes() + y.nbytes() * (base.defined() ? 2 : 1));
   dispatch_float(x.dtype(), "depthwise", [&]<class T>(T) {
     const auto forward =
@@ -145,12 +145,13 @@ Tensor CpuBackend::depthwise(const Tensor& x, const Tensor& weight, const Tensor
   return y;
 }
 
-ConvGradients CpuBackend::depthwise_backward(const Tensor& x, const Tensor& weight,
-                                             const Tensor& dy, const Window& window, Needs needs) {
+ConvGradients CpuPrimitives::depthwise_backward(const Tensor& x, const Tensor& weight,
+                                                const Tensor& dy, const Window& window,
+                                                Needs needs) {
   const DepthwiseShape s = shape_of(x.shape(), window);
   const int products = (needs.dx ? 1 : 0) + (needs.dweight || needs.dbias ? 1 : 0);
   OpScope scope(
-      Profile::active() ? fmt::format("depthwise {}x{} backward", window.kh, window.kw) : "",
+      Profile::active() ? fmt::format("depthwise_{}x{}_backward", window.kh, window.kw) : "",
       products * flops(s), dy.nbytes() + products * x.nbytes());
   ConvGradients g;
   if (needs.dx) g.dx = Tensor::empty(x.shape(), x.dtype());

@@ -163,7 +163,7 @@ void binary_any(const Tensor& a, const Tensor& b, Tensor& out, F f) {
 
 }  // namespace
 
-void CpuBackend::fill(Tensor& out, double value) {
+void CpuPrimitives::fill(Tensor& out, double value) {
   OpScope scope("fill", 0, out.nbytes());
   dispatch_all(out.dtype(), [&]<class T>(T) {
     const T v = cast<T>(value);
@@ -175,7 +175,7 @@ void CpuBackend::fill(Tensor& out, double value) {
   out.bump_version();
 }
 
-void CpuBackend::copy(const Tensor& source, Tensor& out) {
+void CpuPrimitives::copy(const Tensor& source, Tensor& out) {
   OpScope scope("copy", 0, source.nbytes() + out.nbytes());
   const Tensor from = source.shape() == out.shape() ? source : source.expand(out.shape());
   dispatch_all(from.dtype(), [&](auto x) {
@@ -184,7 +184,7 @@ void CpuBackend::copy(const Tensor& source, Tensor& out) {
   out.bump_version();
 }
 
-void CpuBackend::axpy(Tensor& y, const Tensor& x, double alpha) {
+void CpuPrimitives::axpy(Tensor& y, const Tensor& x, double alpha) {
   OpScope scope("axpy", 2.0 * y.numel(), 3 * y.nbytes());
   dispatch_float(y.dtype(), "axpy", [&]<class T>(T) {
     const T a = static_cast<T>(alpha);
@@ -215,7 +215,7 @@ void CpuBackend::lerp(Tensor& y, const Tensor& x, double t) {
   y.bump_version();
 }
 
-Tensor CpuBackend::unary(Unary op, const Tensor& x, double alpha) {
+Tensor CpuPrimitives::unary(Unary op, const Tensor& x, double alpha) {
   const char* name = facts_of(op).name;
   OpScope scope(name, x.numel(), 2 * x.nbytes());
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
@@ -229,7 +229,7 @@ Tensor CpuBackend::unary(Unary op, const Tensor& x, double alpha) {
   return y;
 }
 
-Tensor CpuBackend::unary_backward(Unary op, const Tensor& read, const Tensor& dy, double alpha) {
+Tensor CpuPrimitives::unary_backward(Unary op, const Tensor& read, const Tensor& dy, double alpha) {
   const UnaryFacts facts = facts_of(op);
   OpScope scope(facts.backward_name, 2.0 * dy.numel(), 3 * dy.nbytes());
   Tensor dx = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
@@ -245,7 +245,7 @@ Tensor CpuBackend::unary_backward(Unary op, const Tensor& read, const Tensor& dy
   return dx;
 }
 
-Tensor CpuBackend::binary(Binary op, const Tensor& a, const Tensor& b) {
+Tensor CpuPrimitives::binary(Binary op, const Tensor& a, const Tensor& b) {
   const char* name = name_of(op);
   const bool equal = a.shape() == b.shape();
   const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape());

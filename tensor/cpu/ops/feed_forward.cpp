@@ -1,4 +1,4 @@
-// The feed-forward part of MSCAN in evaluation, base + W2 gelu(taps * (W1 x + b1) + tap_bias) + b2,
+// A feed-forward branch in evaluation, base + W2 gelu(taps * (W1 x + b1) + tap_bias) + b2,
 // in one pass: its hidden maps, 4 to 8 times as wide as x, never leave the L2 cache.
 //
 //     x [rows + 2][columns + 2][C]           A task is a tile of kTileRows x kTileColumns pixels.
@@ -122,20 +122,15 @@ void run_tile(const Job<T>& j, const Tile& t) {
 Tensor CpuBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedForward& f) {
   const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
   const std::int64_t hidden = f.expand.dim(0), out = f.contract.dim(0), pixels = n * h * w;
+  OpScope scope("feed_forward", 2.0 * pixels * hidden * (c + 9 + out),
+                x.nbytes() + 2 * base.nbytes());
   const DepthwiseShape shape{n, h, w, hidden, h, w, {.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}};
   const bool fits = dispatch_float(x.dtype(), "feed_forward", [&]<class T>(T) {
     return depthwise_square_fits<T>(shape) && hidden % kPanel<T> == 0;
   });
   // Small or narrow hidden maps stay in cache anyway, and a wide x leaves too few rows for a tile.
-  if (!fits || h * w * hidden < (1 << 20) || out > kMostChannels) {
-    const Tensor rows =
-        linear(x.reshape({pixels, c}), f.expand, f.expand_bias, Activation::none, nullptr);
-    const Tensor z =
-        depthwise(rows.reshape({n, h, w, hidden}), f.taps, f.taps_bias, {}, shape.window);
-    return linear_residual(base, z, f.contract, f.contract_bias, Activation::gelu, {});
-  }
-  OpScope scope("feed forward", 2.0 * pixels * hidden * (c + 9 + out),
-                x.nbytes() + 2 * base.nbytes());
+  if (!fits || h * w * hidden < (1 << 20) || out > kMostChannels)
+    return Fused::feed_forward(base, x, f);
   Tensor y = Tensor::empty(base.shape(), x.dtype());
   dispatch_float(x.dtype(), "feed_forward", [&]<class T>(T) {
     const Tensor w1 = Tensor::empty({packed_size<T>(c, hidden)}, x.dtype());

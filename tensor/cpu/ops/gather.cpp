@@ -36,7 +36,7 @@ void walk(const Shape& x_shape, int axis, const Tensor& index, std::int64_t begi
 
 }  // namespace
 
-Tensor CpuBackend::gather(const Tensor& x, int axis, const Tensor& index) {
+Tensor CpuPrimitives::gather(const Tensor& x, int axis, const Tensor& index) {
   OpScope scope("gather", 0, x.nbytes() + index.nbytes());
   const int at = gather_axis(x.shape(), axis, index.shape());
   Tensor y = Tensor::empty(index.shape(), x.dtype(), x.device());
@@ -51,8 +51,8 @@ Tensor CpuBackend::gather(const Tensor& x, int axis, const Tensor& index) {
   return y;
 }
 
-Tensor CpuBackend::gather_backward(const Shape& x_shape, int axis, const Tensor& index,
-                                   const Tensor& dy) {
+Tensor CpuPrimitives::gather_backward(const Shape& x_shape, int axis, const Tensor& index,
+                                      const Tensor& dy) {
   OpScope scope("gather_backward", dy.numel(), dy.nbytes() + index.nbytes());
   const int at = gather_axis(x_shape, axis, index.shape());
   Tensor dx = Tensor::zeros(x_shape, dy.dtype(), dy.device());

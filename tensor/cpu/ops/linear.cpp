@@ -165,7 +165,7 @@ ConvGradients CpuBackend::linear_backward(const Tensor& x, const Tensor& weight,
                                           Needs needs) {
   const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
   const std::int64_t m = dy.dim(0), n = weight.dim(0), k = weight.dim(1);
-  OpScope scope("linear backward", 2.0 * products * m * n * k,
+  OpScope scope("linear_backward", 2.0 * products * m * n * k,
                 dy.nbytes() + products * m * k * size_of(dy.dtype()));
   ConvGradients g;
   dispatch_float(dy.dtype(), "linear", [&]<class T>(T) {
@@ -178,11 +178,12 @@ ConvGradients CpuBackend::linear_backward(const Tensor& x, const Tensor& weight,
 }
 
 Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
-                                   const Tensor& bias, Activation input, const Tensor& mask) {
+                                   const Tensor& bias, Activation input, const Tensor& mask,
+                                   Tensor*) {
   const std::int64_t n = weight.dim(0), k = weight.dim(1), m = n > 0 ? base.numel() / n : 0;
   const std::int64_t pixels = rows_per_image(mask, m);
   Tensor y = Tensor::empty(base.shape(), x.dtype());
-  OpScope scope("linear residual", 2.0 * m * n * k,
+  OpScope scope("linear_residual", 2.0 * m * n * k,
                 x.nbytes() + weight.nbytes() + 2 * base.nbytes());
   dispatch_float(x.dtype(), "linear_residual", [&]<class T>(T) {
     T* out = y.data<T>();
@@ -204,7 +205,7 @@ ConvGradients CpuBackend::linear_residual_backward(const Tensor& x, const Tensor
   const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
   const std::int64_t n = weight.dim(0), m = n > 0 ? dy.numel() / n : 0;
   const std::int64_t pixels = rows_per_image(mask, m);
-  OpScope scope("linear residual backward", 2.0 * products * m * weight.numel(),
+  OpScope scope("linear_residual_backward", 2.0 * products * m * weight.numel(),
                 dy.nbytes() + (1 + products) * x.nbytes());
   ConvGradients g;
   dispatch_float(dy.dtype(), "linear_residual", [&]<class T>(T) {

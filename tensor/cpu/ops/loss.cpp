@@ -10,8 +10,9 @@ namespace nextgrad::cpu {
 
 constexpr std::int64_t kChunk = 1024;  // pixels whose loss is summed by one task
 
-CrossEntropyResult CpuBackend::cross_entropy(const Tensor& logits, const Tensor& labels,
-                                             const Tensor& weights, const CrossEntropyOptions& o) {
+CrossEntropyResult CpuPrimitives::cross_entropy(const Tensor& logits, const Tensor& labels,
+                                                const Tensor& weights,
+                                                const CrossEntropyOptions& o) {
   const std::int64_t k = logits.dim(-1);
   OpScope scope("cross_entropy", loss_flops(labels, k), logits.nbytes() + labels.nbytes());
   return dispatch_float(logits.dtype(), "cross_entropy", [&]<class T>(T) {
@@ -34,9 +35,9 @@ CrossEntropyResult CpuBackend::cross_entropy(const Tensor& logits, const Tensor&
   });
 }
 
-Tensor CpuBackend::cross_entropy_backward(const Tensor& logits, const Tensor& labels,
-                                          const Tensor& weights, const CrossEntropyOptions& o,
-                                          const CrossEntropyResult& r, const Tensor& dloss) {
+Tensor CpuPrimitives::cross_entropy_backward(const Tensor& logits, const Tensor& labels,
+                                             const Tensor& weights, const CrossEntropyOptions& o,
+                                             const CrossEntropyResult& r, const Tensor& dloss) {
   const std::int64_t k = logits.dim(-1), pixels = labels.numel();
   OpScope scope("cross_entropy_backward", loss_flops(labels, k),
                 2 * logits.nbytes() + labels.nbytes());

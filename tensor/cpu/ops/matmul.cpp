@@ -8,7 +8,7 @@
 
 namespace nextgrad::cpu {
 
-Tensor CpuBackend::matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
+Tensor CpuPrimitives::matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
   const std::int64_t m = a.dim(transpose_a ? 2 : 1), k = a.dim(transpose_a ? 1 : 2);
   const std::int64_t n = b.dim(transpose_b ? 1 : 2);
   const std::int64_t batch = a.dim(0) == 1 ? b.dim(0) : a.dim(0);  // an empty one stays empty

@@ -146,7 +146,7 @@ void normalise_rows(const T* x, T* y, std::int64_t rows, std::int64_t c, const T
   });
 }
 
-// dx = a dy - (x - mean) b - d, the coefficients a, b, d per channel one after the other in `of`.
+// dx = a dy - b (x - mean) - d, the coefficients a, b, d per channel one after the other in `of`.
 template <class T>
 void gradient_rows(const T* x, const T* dy, const T* mean, const T* of, std::int64_t rows,
                    std::int64_t c, T* dx) {
@@ -217,19 +217,19 @@ void finish_group_gradient(const T* gamma, const T* rstd, const Extents& e, std:
     double* total = w.sums.data() + image * e.chunks() * 2 * c;
     T* of = w.coefficients.data() + image * 3 * c;
     const double r = rstd[image * e.groups + g];
-    double a = 0, b = 0;
+    double sum_h = 0, sum_hx = 0;  // A and B of tensor/fused.cpp
     for (std::int64_t k = begin; k < end; ++k) {
       for (std::int64_t j = 1; j < e.chunks(); ++j) {
         total[k] += total[j * 2 * c + k];
         total[c + k] += total[j * 2 * c + c + k];
       }
-      a += gamma[k] * total[k];
-      b += gamma[k] * total[c + k];
+      sum_h += gamma[k] * total[k];
+      sum_hx += gamma[k] * total[c + k];
     }
     for (std::int64_t k = begin; k < end; ++k) {
       of[k] = static_cast<T>(r * gamma[k]);
-      of[c + k] = static_cast<T>(r * r * r * b / e.group_size());
-      of[2 * c + k] = static_cast<T>(r * a / e.group_size());
+      of[c + k] = static_cast<T>(r * r * r * sum_hx / e.group_size());
+      of[2 * c + k] = static_cast<T>(r * sum_h / e.group_size());
     }
   }
   for (std::int64_t k = begin; k < end; ++k) {
@@ -244,8 +244,7 @@ void finish_group_gradient(const T* gamma, const T* rstd, const Extents& e, std:
   }
 }
 
-// dx = rstd (gamma dy - A/m - (x - mean) rstd^2 B/m), A and B the sums over a group of m elements
-// of gamma dy and gamma dy (x - mean); dgamma = sum of dy (x - mean) rstd, dbeta = sum of dy.
+// Two passes; tensor/fused.cpp says how the coefficients come about.
 template <class T>
 void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, const T* dy,
                    const Extents& e, T* dx, T* dgamma, T* dbeta) {
@@ -302,7 +301,7 @@ NormGradients group_like_backward(const char* name, const Tensor& x, const Tenso
 }  // namespace
 
 NormResult CpuBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                                  double eps) {
+                                  double eps, const Tensor&) {
   return group_like("batch_norm", x, gamma, beta, eps, {batch_extents(x)}, {x.dim(-1)});
 }
 
@@ -315,6 +314,7 @@ NormGradients CpuBackend::batch_norm_backward(const Tensor& x, const Tensor& gam
 void CpuBackend::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
                                 const Tensor& rstd, double eps, std::int64_t rows, double momentum,
                                 Tensor* batches) {
+  OpScope scope("update_running", 8.0 * mean.numel(), 6.0 * mean.nbytes());
   const double unbiased = rows > 1 ? static_cast<double>(rows) / (rows - 1) : 1.0;
   dispatch_float(running_mean.dtype(), "update_running", [&]<class T>(T) {
     const T *m = mean.data<T>(), *r = rstd.data<T>();

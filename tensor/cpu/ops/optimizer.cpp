@@ -84,8 +84,8 @@ void sgd_one(const OptimizerSlot& s, T momentum, bool nesterov, T factor) {
 
 }  // namespace
 
-void CpuBackend::adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
-                       const GradientNorm& norm) {
+void CpuPrimitives::adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
+                          const GradientNorm& norm) {
   const double factor = gradient_factor(norm), n = elements(slots);
   if (refuse(slots, factor)) return;
   OpScope scope("adamw", 12 * n, slots.empty() ? 0 : 7 * n * size_of(slots[0].p.dtype()));
@@ -96,8 +96,8 @@ void CpuBackend::adamw(std::vector<OptimizerSlot>& slots, double beta1, double b
   }
 }
 
-void CpuBackend::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
-                     const GradientNorm& norm) {
+void CpuPrimitives::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
+                        const GradientNorm& norm) {
   const double factor = gradient_factor(norm), n = elements(slots);
   if (refuse(slots, factor)) return;
   OpScope scope("sgd", 6 * n, slots.empty() ? 0 : 5 * n * size_of(slots[0].p.dtype()));

@@ -50,20 +50,21 @@ Tensor random(const char* name, const Shape& shape, DType dtype, const RandomKey
 
 }  // namespace
 
-Tensor CpuBackend::random_uniform(const Shape& shape, DType dtype, const RandomKey& key) {
+Tensor CpuPrimitives::random_uniform(const Shape& shape, DType dtype, const RandomKey& key) {
   return random("random_uniform", shape, dtype, key, [](const auto& words, double* values) {
     for (std::size_t i = 0; i < 4; ++i) values[i] = uniform(words[i]);
   });
 }
 
-Tensor CpuBackend::random_normal(const Shape& shape, DType dtype, const RandomKey& key) {
+Tensor CpuPrimitives::random_normal(const Shape& shape, DType dtype, const RandomKey& key) {
   return random("random_normal", shape, dtype, key, [](const auto& words, double* values) {
     box_muller(words[0], words[1], values);
     box_muller(words[2], words[3], values + 2);
   });
 }
 
-Tensor CpuBackend::dropout_mask(const Shape& shape, DType dtype, double p, const RandomKey& key) {
+Tensor CpuPrimitives::dropout_mask(const Shape& shape, DType dtype, double p,
+                                   const RandomKey& key) {
   check(p >= 0 && p <= 1, "dropout_mask: probability {} is outside [0, 1]", p);
   const double kept = p < 1 ? 1 / (1 - p) : 0;
   return random("dropout_mask", shape, dtype, key, [=](const auto& words, double* values) {

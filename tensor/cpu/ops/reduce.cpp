@@ -138,7 +138,7 @@ double zeros(const T* x, std::int64_t n) {
 
 }  // namespace
 
-Tensor CpuBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
+Tensor CpuPrimitives::reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
   OpScope scope("reduce", x.numel(), x.nbytes());
   return reduce_groups(op, x, axes, x.dtype(),
                        [&](const Tensor& from, const MiddleAxes& e, double factor, Tensor& to) {
@@ -148,7 +148,7 @@ Tensor CpuBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& ax
                        });
 }
 
-Tensor CpuBackend::argmax(const Tensor& x, int axis) {
+Tensor CpuPrimitives::argmax(const Tensor& x, int axis) {
   auto [e, y] = prepare_argmax(x, axis);
   OpScope scope("argmax", x.numel(), x.nbytes() + y.nbytes());
   dispatch_float(x.dtype(), "argmax", [&](auto zero) {

@@ -104,7 +104,7 @@ void residual_backward_all(const Tensor& branch, const Tensor& s, const Tensor& 
 }  // namespace
 
 Tensor CpuBackend::residual(const Tensor& x, const Tensor& branch, const Tensor& s,
-                            const Tensor& mask) {
+                            const Tensor& mask, Tensor*) {
   OpScope scope("residual", 2.0 * x.numel(), 3.0 * x.nbytes());
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   const Extents e = extents(x, mask);

@@ -94,7 +94,7 @@ Tensor resized(const Tensor& x, const ResizeExtents& e, const std::vector<Tap>& 
 
 }  // namespace
 
-Tensor CpuBackend::resize_band(const Tensor& x, const RowBand& band, std::int64_t w) {
+Tensor CpuPrimitives::resize_band(const Tensor& x, const RowBand& band, std::int64_t w) {
   check_band(x, band);
   std::vector<Tap> rows = band_taps(band);
   for (Tap& tap : rows) {
@@ -104,12 +104,12 @@ Tensor CpuBackend::resize_band(const Tensor& x, const RowBand& band, std::int64_
   return resized(x, resize_extents("resize", x.shape(), band.out_rows, w), rows, Resize::bilinear);
 }
 
-Tensor CpuBackend::resize(const Tensor& x, std::int64_t h, std::int64_t w, Resize mode) {
+Tensor CpuPrimitives::resize(const Tensor& x, std::int64_t h, std::int64_t w, Resize mode) {
   const ResizeExtents e = resize_extents("resize", x.shape(), h, w);
   return resized(x, e, make_taps(e.h, e.oh, mode), mode);
 }
 
-Tensor CpuBackend::resize_backward(const Shape& x_shape, const Tensor& dy, Resize mode) {
+Tensor CpuPrimitives::resize_backward(const Shape& x_shape, const Tensor& dy, Resize mode) {
   const ResizeExtents e = resize_extents("resize", x_shape, dy.dim(1), dy.dim(2));
   Tensor dx = Tensor::empty(x_shape, dy.dtype(), dy.device());
   OpScope scope("resize_backward", e.flops(), e.bytes(dy.dtype()));

@@ -1,4 +1,4 @@
-// Multi-scale strips backward: dx and every branch's gradients in one pass over x and dy.
+// Multi-scale strips_backward: dx and every branch's gradients in one pass over x and dy.
 //
 // With r = row(x) + row bias and y = x + sum over branches of column(r), per branch
 //   g = column'(dy)    dx = dy + row'(g)    dcolumn = <dy, r>    drow = <g, x>    drow bias = sum g
@@ -268,7 +268,7 @@ void strips_gradients(const StripsShape& s, const std::vector<StripOf<const T>>&
 StripsGradients CpuBackend::strips_backward(const Tensor& x, const std::vector<Strip>& strips,
                                             const Tensor& dy) {
   // Two transposed strips, two weight gradients, and the row results once more.
-  OpScope scope("strips backward", 2.5 * strips_flops(x, strips), 3.0 * x.nbytes());
+  OpScope scope("strips_backward", 2.5 * strips_flops(x, strips), 3.0 * x.nbytes());
   StripsGradients g = empty_strips_gradients(x, strips);
   dispatch_float(x.dtype(), "strips", [&]<class T>(T) {
     strips_gradients<T>(shape_of(x), pointers<const T>(strips), x.data<T>(), dy.data<T>(),

@@ -10,7 +10,7 @@
 //                             k = 21: kept | new    all branches + + + +
 //
 // After a band the windows' last rows, which the next band sees too, move to the front. A branch
-// costs 2 k multiply-adds a pixel and about k loads: bound by arithmetic, 78 for MSCA's 7, 11, 21.
+// costs 2 k multiply-adds a pixel and about k loads: bound by arithmetic, 78 for 7, 11 and 21.
 #include <cstring>
 
 #include "tensor/cpu/kit/parallel.h"

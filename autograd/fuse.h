@@ -1,0 +1,76 @@
+// Fusion is pulled: some ops leave a recipe instead of a value, and whoever asks for the value
+// looks at how it would be made. A table of rules (fuse.cpp) then picks one op for several where
+// the backend has it. A model says x + drop_path(scale * conv(gelu(y))) and never hears of it.
+#pragma once
+
+#include <variant>
+
+#include "autograd/variable.h"
+
+namespace nextgrad {
+
+// The ops that wait. Shapes and dtypes were checked when the recipe was made.
+struct LinearRecipe {
+  Variable x, weight, bias;  // x weight^T + bias
+};
+struct ActivateRecipe {
+  Variable x;
+  Activation f;
+};
+struct DepthwiseRecipe {
+  Variable x, weight, bias;
+  Window window;
+};
+struct ScaleRecipe {  // mask[n] scale[c] x, one of both undefined
+  Variable x, scale;
+  Tensor mask;
+};
+struct SumRecipe {
+  Variable base, branch;
+};
+struct SameRecipe {  // x, outside its graph
+  Variable x;
+};
+using Formula =
+    std::variant<LinearRecipe, ActivateRecipe, DepthwiseRecipe, ScaleRecipe, SumRecipe, SameRecipe>;
+
+struct Recipe {
+  Formula formula;
+  Shape shape;
+  DType dtype = DType::f32;
+  Device device = {};
+  bool grad_enabled, in_checkpoint;  // when it was made; in a checkpoint's first run
+  bool records = false;              // the result will have a gradient
+  int depth = 1;                     // of recipes in recipes
+  struct Input {                     // a value that was there already, and its version then
+    const Variable::Impl* variable;
+    Tensor value;
+    std::uint64_t version;
+  };
+  std::vector<Input> inputs = {};
+};
+
+// A variable of that shape, of its first input's dtype and device, that is computed when its value
+// is asked for, as if it had been computed here: an input that is changed in place until then makes
+// that throw. No value is computed twice: a recipe goes into another only if nobody else holds it,
+// so that ops take their inputs by value and move them on.
+Variable uncooked(Formula formula, const Shape& shape);
+
+// The value, computed now if it was not yet; a sum of a residual connection leaves in `moments`
+// what batch_norm() of the value can use (Backend::residual), if its backend can.
+const Tensor& cook(const Variable& v, Tensor* moments = nullptr);
+
+// While one lives, ops of this thread are computed one by one as they are called: what all fusions
+// are tested against.
+class NoFusion {
+ public:
+  NoFusion();
+  ~NoFusion();
+  NoFusion(const NoFusion&) = delete;
+  NoFusion& operator=(const NoFusion&) = delete;
+
+ private:
+  bool before_;
+};
+
+}  // namespace nextgrad

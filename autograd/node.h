@@ -1,0 +1,36 @@
+// What a Variable's handle points to: for variable.cpp, which records and walks the graph, and
+// fuse.cpp, which decides how values are computed.
+#pragma once
+
+#include "autograd/variable.h"
+
+namespace nextgrad {
+
+// A place in the graph. Inner nodes keep the nodes (not the values) of their inputs, so that a
+// value lives only as long as somebody uses it or a backward saved it.
+struct Node {
+  const char* name = "leaf";
+  std::uint64_t order = 0;  // of creation: inputs always have smaller ones
+  std::vector<std::shared_ptr<Node>> inputs;
+  Backward backward;  // empty for a leaf and once freed
+  Tensor grad;        // of a leaf, or of a node that retains it
+  Tensor pending;     // what has arrived during this backward
+  bool leaf = true, retain = false, freed = false;
+
+  Node() = default;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+  ~Node();
+};
+
+struct Recipe;  // fuse.h
+
+struct Variable::Impl {
+  Tensor value;
+  std::shared_ptr<Node> node;      // null: needs no gradient, or is not cooked yet
+  Remake remake;                   // of an inner node's value, or empty
+  std::shared_ptr<Recipe> recipe;  // of a value that nobody has asked for yet
+  std::uint64_t version = 0;       // of the value when it was cooked
+};
+
+}  // namespace nextgrad

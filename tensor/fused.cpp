@@ -1,0 +1,317 @@
+// The compositions that fused ops stand for, in the order of fused.h. What is bf16 is widened
+// first and rounded once, at the end.
+#include "tensor/fused.h"
+
+#include <cmath>
+
+#include "tensor/backend.h"
+#include "tensor/extents.h"
+#include "tensor/ops.h"
+#include "tensor/profile.h"
+
+namespace nextgrad {
+
+namespace {
+
+Tensor widened(const Tensor& x) {
+  return x.to(parameter_dtype(x.dtype()));
+}
+// [..., C] as rows [P, C].
+Tensor rows_of(const Tensor& x) {
+  const std::int64_t c = x.dim(-1);
+  return x.reshape({c > 0 ? x.numel() / c : 0, c});
+}
+// [N] to broadcast over images [N, ..., C].
+Tensor per_image(const Tensor& mask, const Tensor& x) {
+  Shape shape{mask.dim(0)};
+  while (shape.size() < x.ndim()) shape.push_back(1);
+  return mask.reshape(shape);
+}
+// How many rows x has for weight [O, I], y or dy being [..., O].
+std::int64_t rows_for(const Tensor& x, const Tensor& weight, const Tensor& y) {
+  const std::int64_t in = weight.dim(1), out = weight.dim(0);
+  return in > 0 ? x.numel() / in : out > 0 ? y.numel() / out : 0;
+}
+Tensor activated(Activation f, const Tensor& x) {
+  return f == Activation::none ? x : apply(f == Activation::gelu ? Unary::gelu : Unary::relu, x);
+}
+// mask[n] s[c] x, whichever is there.
+Tensor scaled(Tensor x, const Tensor& s, const Tensor& mask) {
+  if (s.defined()) x = x * s;
+  return mask.defined() ? x * per_image(mask, x) : x;
+}
+
+}  // namespace
+
+void Fused::scale(Tensor& y, double alpha) {
+  const OpScope scope("scale");
+  y.copy_(y * alpha);
+}
+void Fused::lerp(Tensor& y, const Tensor& x, double t) {
+  const OpScope scope("lerp");
+  y.add_(x - y, t);
+}
+Tensor Fused::norm(const std::vector<Tensor>& all) {
+  const OpScope scope("norm");
+  Tensor squares = Tensor::scalar(0, DType::f64, primitives().device());
+  for (const Tensor& x : all) squares = squares + sum_to(square(x.to(DType::f64)), {});
+  return apply(Unary::sqrt, squares);
+}
+bool Fused::all_finite(const Tensor& x) {
+  const OpScope scope("all_finite");
+  return sum_to(widened(x) * 0.0, {}).item() == 0;  // infinity times 0 is NaN
+}
+
+// The largest is subtracted first, so that no exponential overflows.
+Tensor Fused::softmax(const Tensor& x, bool log) {
+  const OpScope scope(log ? "log_softmax" : "softmax");
+  if (x.numel() == 0) return x.clone();
+  const Tensor in = widened(x), at = primitives().argmax(in.contiguous(), -1).unsqueeze(-1);
+  const Tensor z = in - primitives().gather(in.contiguous(), in.ndim() - 1, at.contiguous());
+  const Tensor total = sum(exp(z), {x.ndim() - 1});
+  return (log ? z - apply(Unary::log, total) : exp(z) / total).to(x.dtype());
+}
+Tensor Fused::softmax_backward(const Tensor& y, const Tensor& dy, bool log) {
+  const OpScope scope(log ? "log_softmax_backward" : "softmax_backward");
+  const Tensor p = widened(y), d = widened(dy);
+  const std::vector<int> last = {y.ndim() - 1};
+  return (log ? d - exp(p) * sum(d, last) : p * (d - sum(p * d, last))).to(dy.dtype());
+}
+
+Tensor Fused::linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     Activation activation, Tensor* pre_activation) {
+  const OpScope scope("linear");
+  Tensor z = matmul(widened(x), weight, false, true);
+  if (bias.defined()) z = z + bias;
+  z = z.to(x.dtype());
+  if (pre_activation != nullptr) *pre_activation = z;
+  return activated(activation, z);
+}
+ConvGradients Fused::linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
+                                     Needs needs) {
+  const OpScope scope("linear_backward");
+  const Tensor d = widened(dy);
+  ConvGradients g;
+  if (needs.dx) g.dx = matmul(d, weight).to(dy.dtype());
+  if (needs.dweight) g.dweight = matmul(d, widened(x), true);
+  if (needs.dbias) g.dbias = sum_to(d, {weight.dim(0)});
+  return g;
+}
+
+Tensor Fused::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
+                              const Tensor& bias, Activation input, const Tensor& mask,
+                              Tensor* moments) {
+  const OpScope scope("linear_residual");
+  const Tensor f = activated(input, x).reshape({rows_for(x, weight, base), weight.dim(1)});
+  const Tensor branch = linear(f, weight, bias, Activation::none, nullptr);
+  return residual(base, branch.reshape(base.shape()), {}, mask, moments);
+}
+ConvGradients Fused::linear_residual_backward(const Tensor& x, const Tensor& weight,
+                                              Activation input, const Tensor& mask,
+                                              const Tensor& dy, Needs needs) {
+  const OpScope scope("linear_residual_backward");
+  const Tensor g = scaled(widened(dy), {}, mask).to(dy.dtype()), f = activated(input, x);
+  const std::int64_t rows = rows_for(x, weight, dy);
+  ConvGradients d = linear_backward(f.reshape({rows, weight.dim(1)}), weight,
+                                    g.reshape({rows, weight.dim(0)}), needs);
+  if (!needs.dx) return d;
+  d.dx = d.dx.reshape(x.shape());
+  if (input == Activation::gelu) d.dx = slope_times(Unary::gelu, x, d.dx);
+  if (input == Activation::relu) d.dx = slope_times(Unary::relu, f, d.dx);
+  return d;
+}
+
+Tensor Fused::feed_forward(const Tensor& base, const Tensor& x, const FeedForward& f) {
+  const OpScope scope("feed_forward");
+  const Tensor wide = linear(rows_of(x), f.expand, f.expand_bias, Activation::none, nullptr);
+  const Tensor mixed =
+      primitives().depthwise(wide.reshape({x.dim(0), x.dim(1), x.dim(2), f.expand.dim(0)}), f.taps,
+                             f.taps_bias, {}, {.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1});
+  return linear_residual(base, mixed, f.contract, f.contract_bias, Activation::gelu, {}, nullptr);
+}
+
+Tensor Fused::strips(const Tensor& x, const std::vector<Strip>& strips) {
+  const OpScope scope("strips");
+  const Tensor in = widened(x);
+  Tensor y = in;
+  for (const Strip& strip : strips) {
+    const int k = static_cast<int>(strip.row.dim(1));
+    const Tensor r =
+        primitives().depthwise(in, strip.row, strip.row_bias, {}, {.kw = k, .pad_w = k / 2});
+    y = primitives().depthwise(r, strip.column, strip.column_bias, y, {.kh = k, .pad_h = k / 2});
+  }
+  return strips.empty() ? x.clone() : y.to(x.dtype());
+}
+StripsGradients Fused::strips_backward(const Tensor& x, const std::vector<Strip>& strips,
+                                       const Tensor& dy) {
+  const OpScope scope("strips_backward");
+  const Tensor in = widened(x), d = widened(dy);
+  Tensor dx = d;
+  StripsGradients g;
+  for (const Strip& strip : strips) {
+    const int k = static_cast<int>(strip.row.dim(1));
+    const Window row{.kw = k, .pad_w = k / 2}, column{.kh = k, .pad_h = k / 2};
+    const Tensor r = primitives().depthwise(in, strip.row, strip.row_bias, {}, row);
+    const ConvGradients of_column = primitives().depthwise_backward(
+        r, strip.column, d, column, {.dbias = strip.column_bias.defined()});
+    const ConvGradients of_row = primitives().depthwise_backward(
+        in, strip.row, of_column.dx, row, {.dbias = strip.row_bias.defined()});
+    dx = dx + of_row.dx;
+    g.dstrips.push_back({of_row.dweight, of_row.dbias, of_column.dweight, of_column.dbias});
+  }
+  g.dx = strips.empty() ? dy.clone() : dx.to(x.dtype());
+  return g;
+}
+
+// The three norms are one: they differ in the axes that are averaged over, of x seen as `view`, and
+// in the shape in which gamma and beta stand before those axes.
+namespace {
+
+struct NormView {
+  Shape view, statistics, parameters;  // statistics: as they are returned
+  std::vector<int> axes;
+};
+
+NormView batch_view(const Tensor& x) {
+  const std::int64_t c = x.dim(-1);
+  return {rows_of(x).shape(), {c}, {c}, {0}};
+}
+NormView layer_view(const Tensor& x) {
+  return {rows_of(x).shape(), without_axis(x.shape(), x.ndim() - 1), {x.dim(-1)}, {1}};
+}
+NormView group_view(const Tensor& x, int groups) {
+  const NormExtents e = group_extents(x, groups);
+  return {{e.images, e.rows, groups, e.width()}, {e.images, groups}, {groups, e.width()}, {1, 3}};
+}
+
+// y = (x - m) r gamma + beta, m and r = 1 / sqrt(v + eps) of the averages over the axes.
+NormResult normalised(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps,
+                      const NormView& n) {
+  check(x.numel() > 0, "norm: the input {} is empty", x.shape().str());
+  const Tensor in = widened(x).reshape(n.view), m = mean(in, n.axes), d = in - m;
+  const Tensor r = rsqrt(mean(square(d), n.axes) + eps);
+  const Tensor y = d * r * gamma.reshape(n.parameters) + beta.reshape(n.parameters);
+  return {y.reshape(x.shape()).to(x.dtype()), m.reshape(n.statistics), r.reshape(n.statistics)};
+}
+
+// The derivative, from the textbook's form to the kernels'. Of n elements that share a mean m and
+// r = 1 / sqrt(v + eps), with z = (x - m) r, h = gamma dy and <> their average,
+//   dx = r (h - <h> - z <h z>),   dbeta = sum dy,   dgamma = sum dy z = r sum dy (x - m).
+// Kernels first sum A = sum h and B = sum h (x - m), so that <h> = A / n and <h z> = r B / n, and
+// then need but three coefficients for each channel:
+//   dx = a dy - b (x - m) - d,    a = r gamma,  b = r^3 B / n,  d = r A / n.
+NormGradients normalised_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean_,
+                                  const Tensor& rstd, const Tensor& dy, const NormView& n) {
+  if (x.numel() == 0) return empty_norm_gradients(x, gamma);
+  Shape kept = n.view;
+  for (const int a : n.axes) kept[a] = 1;
+  const Tensor r = rstd.reshape(kept), d = widened(dy).reshape(n.view);
+  const Tensor z = (widened(x).reshape(n.view) - mean_.reshape(kept)) * r;
+  const Tensor h = d * gamma.reshape(n.parameters);
+  const Tensor dx = r * (h - mean(h, n.axes) - z * mean(h * z, n.axes));
+  return {dx.reshape(x.shape()).to(x.dtype()), sum_to(d * z, n.parameters).reshape(gamma.shape()),
+          sum_to(d, n.parameters).reshape(gamma.shape())};
+}
+
+}  // namespace
+
+NormResult Fused::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps,
+                             const Tensor&) {
+  const OpScope scope("batch_norm");
+  return normalised(x, gamma, beta, eps, batch_view(x));
+}
+NormGradients Fused::batch_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                         const Tensor& rstd, const Tensor& dy) {
+  const OpScope scope("batch_norm_backward");
+  return normalised_backward(x, gamma, mean, rstd, dy, batch_view(x));
+}
+void Fused::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
+                           const Tensor& rstd, double eps, std::int64_t rows, double momentum,
+                           Tensor* batches) {
+  const OpScope scope("update_running");
+  const double unbiased = rows > 1 ? static_cast<double>(rows) / static_cast<double>(rows - 1) : 1;
+  const Tensor one = Tensor::full(rstd.shape(), 1, rstd.dtype(), rstd.device());
+  const Tensor variance = apply(Unary::clamp_min, one / square(rstd) + -eps, 0) * unbiased;
+  lerp(running_mean, mean.to(running_mean.dtype()), momentum);
+  lerp(running_var, variance.to(running_var.dtype()), momentum);
+  if (batches != nullptr) batches->fill_(batches->item() + 1);
+}
+Fused::FoldedNorm Fused::fold_statistics(const Tensor& gamma, const Tensor& beta,
+                                         const Tensor& mean, const Tensor& variance, double eps) {
+  const OpScope scope("fold_statistics", 4.0 * gamma.numel(), 7.0 * gamma.nbytes());
+  const Tensor rstd = rsqrt(variance + eps), scale = gamma * rstd;
+  return {scale, beta - mean * scale, rstd};
+}
+Tensor Fused::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
+                             const Tensor& centre) {
+  const OpScope scope("channel_affine");
+  const Tensor in = widened(x);
+  return ((centre.defined() ? in - centre : in) * scale + shift).to(x.dtype());
+}
+
+NormResult Fused::layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps) {
+  const OpScope scope("layer_norm");
+  return normalised(x, gamma, beta, eps, layer_view(x));
+}
+NormGradients Fused::layer_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                         const Tensor& rstd, const Tensor& dy) {
+  const OpScope scope("layer_norm_backward");
+  return normalised_backward(x, gamma, mean, rstd, dy, layer_view(x));
+}
+NormResult Fused::group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, int groups,
+                             double eps) {
+  const OpScope scope("group_norm");
+  return normalised(x, gamma, beta, eps, group_view(x, groups));
+}
+NormGradients Fused::group_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                         const Tensor& rstd, const Tensor& dy, int groups) {
+  const OpScope scope("group_norm_backward");
+  return normalised_backward(x, gamma, mean, rstd, dy, group_view(x, groups));
+}
+
+Tensor Fused::residual(const Tensor& x, const Tensor& branch, const Tensor& s, const Tensor& mask,
+                       Tensor*) {
+  const OpScope scope("residual");
+  return (widened(x) + scaled(widened(branch), s, mask)).to(x.dtype());
+}
+Fused::ResidualGradients Fused::residual_backward(const Tensor& branch, const Tensor& s,
+                                                  const Tensor& mask, const Tensor& dy,
+                                                  bool needs_ds) {
+  const OpScope scope("residual_backward");
+  const Tensor d = scaled(widened(dy), {}, mask);
+  ResidualGradients g{scaled(d, s, {}).to(dy.dtype()), {}};
+  if (s.defined() && needs_ds) g.ds = sum_to(d * widened(branch), s.shape());
+  return g;
+}
+std::pair<Tensor, Tensor> Fused::gate_backward(const Tensor& a, const Tensor& u, const Tensor& dy) {
+  const OpScope scope("gate_backward");
+  return {dy * u, dy * a};
+}
+
+Tensor Fused::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) {
+  const OpScope scope("resize_argmax");
+  return primitives().argmax(primitives().resize(x, h, w, Resize::bilinear), -1).to(DType::i32);
+}
+CrossEntropyResult Fused::upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
+                                                 const Tensor& weights,
+                                                 const CrossEntropyOptions& o) {
+  const OpScope scope("upsample_cross_entropy");
+  const Tensor full = primitives().resize(logits, labels.dim(1), labels.dim(2), Resize::bilinear);
+  CrossEntropyResult r =
+      primitives().cross_entropy(rows_of(full), labels.reshape({labels.numel()}), weights, o);
+  r.log_sum = r.log_sum.reshape(labels.shape());
+  return r;
+}
+Tensor Fused::upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
+                                              const Tensor& weights, const CrossEntropyOptions& o,
+                                              const CrossEntropyResult& r, const Tensor& dloss) {
+  const OpScope scope("upsample_cross_entropy_backward");
+  const Tensor full = primitives().resize(logits, labels.dim(1), labels.dim(2), Resize::bilinear);
+  const std::int64_t pixels = labels.numel();
+  const Tensor d = primitives().cross_entropy_backward(
+      rows_of(full), labels.reshape({pixels}), weights, o,
+      {r.loss, r.log_sum.reshape({pixels}), r.normaliser}, dloss);
+  return primitives().resize_backward(logits.shape(), d.reshape(full.shape()), Resize::bilinear);
+}
+
+}  // namespace nextgrad
