@@ -1,6 +1,7 @@
 // The elementwise ops, one struct each: what it is called, its value and its gradient. Both
-// backends make their kernels of these, and autograd keeps what the gradient reads. Adding one is:
-// an enumerator and a struct here, a function in autograd/, a line in its tests.
+// backends make their kernels of these, and autograd keeps what the gradient reads. Adding one is
+// four edits in four files: an enumerator and a struct here, a function in autograd/arithmetic.h, its
+// value in tests/tensor/test_elementwise.cpp, its gradient in tests/autograd/test_ops.cpp.
 //
 // T is the type that is computed in. M holds what differs between devices: the elementary functions
 // of the backend's own kit (cpu::Math, cuda::Math).
@@ -19,7 +20,7 @@
 
 namespace nextgrad {
 
-// y = f(x). The constants of `clamp_min`, `add_scalar` and `mul_scalar` come as `alpha`.
+// y = f(x). The constant that some have comes as `alpha`.
 enum class Unary {
   neg,
   exp,

@@ -75,5 +75,28 @@ hits=$(grep -rlE '#[[:space:]]*include[[:space:]]*<(fstream|filesystem|cstdio)>'
 for file in $(find tensor autograd nn cuda models data apps -name '*.h' -o -name '*.cpp' -o -name '*.cu'); do
   [ "$(wc -l < "$file")" -le 600 ] || breach "$file is longer than 600 lines"
 done
+
+# An elementwise op is four edits, another op one in each of five places (README, "Reading the code").
+in_order() { sed -n "/^enum class $1 {/,/^}/p" tensor/elementwise.h | grep -oE '^  [a-z_0-9]+' ; }
+for op in $(in_order Unary); do
+  grep -q "struct UnaryOp<Unary::$op," tensor/elementwise.h || breach "the table has no struct for $op"
+  grep -q "Unary::$op\b" autograd/arithmetic.h autograd/arithmetic.cpp || breach "autograd/ does not know $op"
+  grep -q "{Unary::$op," tests/tensor/test_elementwise.cpp || breach "no test of the value of $op"
+  case $op in
+    neg) call='-in\[0\]' ;;
+    add_scalar) call='+ 2.0' ;;
+    mul_scalar) call='in\[0\] \* 2.0' ;;
+    *) call="\b$op(in\[0\]" ;;
+  esac
+  grep -q -e "$call" tests/autograd/test_ops.cpp || breach "no gradcheck of $op"
+done
+for op in $(grep -ohE '^[A-Za-z].* [a-z_0-9]+\(' tensor/primitive_overrides.h tensor/fused_overrides.h | sed 's/.* //; s/(//'); do
+  case $op in description|roofline) continue ;; esac
+  grep -q "\b$op(" tensor/backend.h tensor/fused.h || breach "$op is no method of a backend"
+  grep -rqE "Cpu(Backend|Primitives)::$op\(" tensor/cpu || breach "$op has no CPU kernel"
+  grep -rq "CudaBackend::$op(" cuda || breach "$op has no CUDA kernel"
+  grep -rqE "[.>:]$op(\(|,)" tensor/*.cpp autograd nn models apps || breach "nothing above a backend calls $op"
+  grep -rq "\b${op%_backward}\b" tests/autograd tests/tensor tests/nn || breach "no test of $op"
+done
 [ $bad -eq 0 ] && echo "structure: the folders keep to their rules"
 exit $bad

@@ -63,7 +63,9 @@ __global__ void strided_kernel(const T* a, const T* b, T* out, Walk<3> walk, F f
 // The ops of tensor/elementwise.h as functors; a device's lambdas would want a compiler's option.
 struct Math {
   __device__ static auto exp(auto x) { return std::exp(x); }
+  __device__ static auto expm1(auto x) { return std::expm1(x); }
   __device__ static auto log(auto x) { return std::log(x); }
+  __device__ static auto log1p(auto x) { return std::log1p(x); }
   __device__ static auto sqrt(auto x) { return std::sqrt(x); }
   __device__ static auto tanh(auto x) { return std::tanh(x); }
   __device__ static auto gelu(auto x) { return cuda::gelu(x); }

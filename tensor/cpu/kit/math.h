@@ -122,7 +122,9 @@ template <class T>
 // What the elementwise ops compute with (tensor/elementwise.h).
 struct Math {
   [[gnu::always_inline]] static auto exp(auto x) { return cpu::exp(x); }
+  [[gnu::always_inline]] static auto expm1(auto x) { return std::expm1(x); }
   [[gnu::always_inline]] static auto log(auto x) { return std::log(x); }
+  [[gnu::always_inline]] static auto log1p(auto x) { return std::log1p(x); }
   [[gnu::always_inline]] static auto sqrt(auto x) { return std::sqrt(x); }
   [[gnu::always_inline]] static auto tanh(auto x) { return cpu::tanh(x); }
   [[gnu::always_inline]] static auto gelu(auto x) { return cpu::gelu(x); }
