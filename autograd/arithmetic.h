@@ -71,5 +71,8 @@ inline Variable hardswish(const Variable& x) {
 inline Variable tanh(const Variable& x) {
   return elementwise(Unary::tanh, x);
 }
+inline Variable softplus(const Variable& x) {
+  return elementwise(Unary::softplus, x);
+}
 
 }  // namespace nextgrad

@@ -1,7 +1,7 @@
 // The elementwise ops, one struct each: what it is called, its value and its gradient. Both
 // backends make their kernels of these, and autograd keeps what the gradient reads. Adding one is
-// four edits in four files: an enumerator and a struct here, a function in autograd/arithmetic.h, its
-// value in tests/tensor/test_elementwise.cpp, its gradient in tests/autograd/test_ops.cpp.
+// four edits in four files: an enumerator and a struct here, a function in autograd/arithmetic.h,
+// its value in tests/tensor/test_elementwise.cpp, its gradient in tests/autograd/test_ops.cpp.
 //
 // T is the type that is computed in. M holds what differs between devices: the elementary functions
 // of the backend's own kit (cpu::Math, cuda::Math).
@@ -34,6 +34,7 @@ enum class Unary {
   silu,
   hardswish,
   tanh,
+  softplus,
   clamp_min,
   add_scalar,
   mul_scalar  // the last, which with_unary() counts by
@@ -136,6 +137,15 @@ struct UnaryOp<Unary::tanh, M, T> : GradientReads<Reads::y> {
   static constexpr const char* name = "tanh";
   NEXTGRAD_ELEMENTWISE T value(T x, T) { return M::tanh(x); }
   NEXTGRAD_ELEMENTWISE T gradient(T y, T d, T) { return d * (T(1) - y * y); }
+};
+// log(1 + e^x) (Dugas et al. 2001), without overflow: max(x, 0) + log(1 + e^-|x|)
+template <class M, class T>
+struct UnaryOp<Unary::softplus, M, T> : GradientReads<Reads::x> {
+  static constexpr const char* name = "softplus";
+  NEXTGRAD_ELEMENTWISE T value(T x, T) {
+    return (x < T(0) ? T(0) : x) + M::log1p(M::exp(x < T(0) ? x : -x));
+  }
+  NEXTGRAD_ELEMENTWISE T gradient(T x, T d, T) { return d / (T(1) + M::exp(-x)); }
 };
 template <class M, class T>
 struct UnaryOp<Unary::clamp_min, M, T> : GradientReads<Reads::x> {

@@ -30,6 +30,7 @@ const std::map<Unary, std::function<double(double)>> kUnary = {
     {Unary::silu, [](double x) { return x * sigmoid(x); }},
     {Unary::hardswish, [](double x) { return x * std::clamp(x + 3, 0.0, 6.0) / 6; }},
     {Unary::tanh, [](double x) { return std::tanh(x); }},
+    {Unary::softplus, [](double x) { return std::log(1 + std::exp(x)); }},
     {Unary::clamp_min, [](double x) { return x < 2.5 ? 2.5 : x; }},
     {Unary::add_scalar, [](double x) { return x + 2.5; }},
     {Unary::mul_scalar, [](double x) { return x * 2.5; }}};
