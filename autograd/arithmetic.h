@@ -74,5 +74,8 @@ inline Variable tanh(const Variable& x) {
 inline Variable softplus(const Variable& x) {
   return elementwise(Unary::softplus, x);
 }
+inline Variable leaky_relu(const Variable& x, double slope = 0.01) {
+  return elementwise(Unary::leaky_relu, x, slope);
+}
 
 }  // namespace nextgrad

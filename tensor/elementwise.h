@@ -35,6 +35,7 @@ enum class Unary {
   hardswish,
   tanh,
   softplus,
+  leaky_relu,
   clamp_min,
   add_scalar,
   mul_scalar  // the last, which with_unary() counts by
@@ -146,6 +147,13 @@ struct UnaryOp<Unary::softplus, M, T> : GradientReads<Reads::x> {
     return (x < T(0) ? T(0) : x) + M::log1p(M::exp(x < T(0) ? x : -x));
   }
   NEXTGRAD_ELEMENTWISE T gradient(T x, T d, T) { return d / (T(1) + M::exp(-x)); }
+};
+// max(x, 0) + alpha min(x, 0) (Maas et al. 2013)
+template <class M, class T>
+struct UnaryOp<Unary::leaky_relu, M, T> : GradientReads<Reads::x> {
+  static constexpr const char* name = "leaky_relu";
+  NEXTGRAD_ELEMENTWISE T value(T x, T alpha) { return x < T(0) ? alpha * x : x; }
+  NEXTGRAD_ELEMENTWISE T gradient(T x, T d, T alpha) { return x > T(0) ? d : alpha * d; }
 };
 template <class M, class T>
 struct UnaryOp<Unary::clamp_min, M, T> : GradientReads<Reads::x> {

@@ -48,6 +48,7 @@ TEST_CASE("activations") {
     require_op([](In in) { return hardswish(in[0] * 2.0); }, {x});
     require_op([](In in) { return tanh(in[0]); }, {x});
     require_op([](In in) { return softplus(in[0]); }, {x});
+    require_op([](In in) { return leaky_relu(in[0], 0.1); }, {x});
   }
 }
 
