@@ -77,5 +77,8 @@ inline Variable softplus(const Variable& x) {
 inline Variable leaky_relu(const Variable& x, double slope = 0.01) {
   return elementwise(Unary::leaky_relu, x, slope);
 }
+inline Variable elu(const Variable& x, double alpha = 1) {
+  return elementwise(Unary::elu, x, alpha);
+}
 
 }  // namespace nextgrad

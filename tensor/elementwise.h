@@ -36,6 +36,7 @@ enum class Unary {
   tanh,
   softplus,
   leaky_relu,
+  elu,
   clamp_min,
   add_scalar,
   mul_scalar  // the last, which with_unary() counts by
@@ -154,6 +155,15 @@ struct UnaryOp<Unary::leaky_relu, M, T> : GradientReads<Reads::x> {
   static constexpr const char* name = "leaky_relu";
   NEXTGRAD_ELEMENTWISE T value(T x, T alpha) { return x < T(0) ? alpha * x : x; }
   NEXTGRAD_ELEMENTWISE T gradient(T x, T d, T alpha) { return x > T(0) ? d : alpha * d; }
+};
+// x, or alpha (e^x - 1) below 0 (Clevert et al. 2016)
+template <class M, class T>
+struct UnaryOp<Unary::elu, M, T> : GradientReads<Reads::x> {
+  static constexpr const char* name = "elu";
+  NEXTGRAD_ELEMENTWISE T value(T x, T alpha) { return x < T(0) ? alpha * M::expm1(x) : x; }
+  NEXTGRAD_ELEMENTWISE T gradient(T x, T d, T alpha) {
+    return x > T(0) ? d : d * alpha * M::exp(x);
+  }
 };
 template <class M, class T>
 struct UnaryOp<Unary::clamp_min, M, T> : GradientReads<Reads::x> {

@@ -49,6 +49,7 @@ TEST_CASE("activations") {
     require_op([](In in) { return tanh(in[0]); }, {x});
     require_op([](In in) { return softplus(in[0]); }, {x});
     require_op([](In in) { return leaky_relu(in[0], 0.1); }, {x});
+    require_op([](In in) { return elu(in[0], 1.5); }, {x});
   }
 }
 

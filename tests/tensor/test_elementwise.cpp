@@ -32,6 +32,7 @@ const std::map<Unary, std::function<double(double)>> kUnary = {
     {Unary::tanh, [](double x) { return std::tanh(x); }},
     {Unary::softplus, [](double x) { return std::log(1 + std::exp(x)); }},
     {Unary::leaky_relu, [](double x) { return x < 0 ? 2.5 * x : x; }},
+    {Unary::elu, [](double x) { return x < 0 ? 2.5 * std::expm1(x) : x; }},
     {Unary::clamp_min, [](double x) { return x < 2.5 ? 2.5 : x; }},
     {Unary::add_scalar, [](double x) { return x + 2.5; }},
     {Unary::mul_scalar, [](double x) { return x * 2.5; }}};
