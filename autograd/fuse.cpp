@@ -68,7 +68,7 @@ class Cook {
   const R* sole(const Variable& v) const {
     const Recipe* r = recipe(v);
     if (r == nullptr || v.impl_.use_count() != 1 || r->grad_enabled != root_.grad_enabled ||
-        r->in_checkpoint != root_.in_checkpoint)
+        r->in_first_run != root_.in_first_run)
       return nullptr;
     const R* found = std::get_if<R>(&r->formula);
     if (found != nullptr) check_inputs(*r);
@@ -169,11 +169,11 @@ Variable Cook::as_strips(const SumRecipe& sum) const {
   return std::ranges::all_of(read, same) ? nextgrad::strips(s->base, strips) : Variable();
 }
 
-// base + scale (linear (gelu (3x3 (linear (x))))), which has no backward. What a checkpoint's first
-// run computes must be what its second one, which records, will compute.
+// base + scale (linear (gelu (3x3 (linear (x))))), which has no backward. What the first
+// run of recomputed() computes must be what the second, which records, will.
 Variable Cook::as_feed_forward(const Variable& base, const LinearRecipe& last,
                                const Variable& scale) const {
-  if (root_.records || root_.in_checkpoint) return {};
+  if (root_.records || root_.in_first_run) return {};
   const auto* a = sole<ActivateRecipe>(last.x);
   const auto* d = a != nullptr && a->f == Activation::gelu ? sole<DepthwiseRecipe>(a->x) : nullptr;
   const auto* first =
@@ -188,7 +188,7 @@ Variable uncooked(Formula formula, const Shape& shape) {
   Recipe r{.formula = std::move(formula),
            .shape = shape,
            .grad_enabled = grad_enabled(),
-           .in_checkpoint = Watch::active() != nullptr};
+           .in_first_run = Watch::active() != nullptr};
   const auto add = [&](const Variable& v) {
     if (!v.defined()) return;
     if (v.requires_grad() && Watch::active() != nullptr)

@@ -39,10 +39,10 @@ struct Recipe {
   Shape shape;
   DType dtype = DType::f32;
   Device device = {};
-  bool grad_enabled, in_checkpoint;  // when it was made; in a checkpoint's first run
-  bool records = false;              // the result will have a gradient
-  int depth = 1;                     // of recipes in recipes
-  struct Input {                     // a value that was there already, and its version then
+  bool grad_enabled, in_first_run;  // when it was made; in the first run of recomputed()
+  bool records = false;             // the result will have a gradient
+  int depth = 1;                    // of recipes in recipes
+  struct Input {                    // a value that was there already, and its version then
     const Variable::Impl* variable;
     Tensor value;
     std::uint64_t version;

@@ -70,8 +70,7 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
         Tensor g = dy.reshape({rows, out});
         if (activation != Activation::none)
           g = slope_times(gelu ? Unary::gelu : Unary::relu, kept.get(), g);
-        const Tensor in_rows = needs.dweight ? sx.get().reshape({rows, in}) : Tensor();
-        ConvGradients d = g.backend().linear_backward(in_rows, sw.get(), g, needs);
+        ConvGradients d = g.backend().linear_backward(sx.get(), sw.get(), g, needs);
         return {d.dx.defined() ? d.dx.reshape(from) : d.dx, d.dweight, d.dbias};
       },
       gelu ? Remake(remake) : nullptr);

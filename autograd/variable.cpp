@@ -244,6 +244,7 @@ Variable record(const char* name, Variable result, const std::vector<Variable>& 
 Saved::Saved(const Variable& v, const Tensor& used) {
   if (v.defined() && v.impl_->remake) {
     remake_ = v.impl_->remake;
+    shape_ = used.shape();
   } else {
     *this = Saved(used);
   }
@@ -251,7 +252,7 @@ Saved::Saved(const Variable& v, const Tensor& used) {
 
 const Tensor& Saved::get() const {
   if (remake_) {
-    if (!tensor_.defined()) tensor_ = remake_();
+    if (!tensor_.defined()) tensor_ = remake_().reshape(shape_);
     return tensor_;
   }
   check(tensor_.version() == version_,

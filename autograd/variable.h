@@ -71,9 +71,10 @@ class Variable {
 // an undefined tensor means no gradient. Called once (unless the graph is retained).
 using Backward = std::function<std::vector<Tensor>(const Tensor& dy)>;
 
-// Makes a value again that is cheap to compute from what its own backward keeps anyway (a batch
-// norm's output, an activation's): later ops then keep this recipe instead of the value, which
-// saves memory for the time of one more pass in the backward.
+// Makes a value again that is cheap to compute from what its own backward keeps anyway: a batch
+// norm's output from its input and statistics, GELU's from its input. An op that passes one to
+// record() lets later ops keep it instead of the value, which saves memory for the time of one more
+// pass in the backward. What it captures must be Saved.
 using Remake = std::function<Tensor()>;
 
 // Wraps the result of an op. If gradients are enabled and any input needs one, the result gets a
@@ -86,14 +87,19 @@ inline Variable record(const char* name, Tensor value, const std::vector<Variabl
   return record(name, Variable(std::move(value)), inputs, std::move(backward), std::move(remake));
 }
 
-// A tensor that a backward needs, with its version: get() throws if it was changed in place.
+// A tensor that a backward needs, with its version: get() throws if it was changed in place. All
+// that a backward captures is Saved. An input is saved through its Variable, so that it can be made
+// again; results, statistics, masks and labels as tensors:
+//
+//   const Tensor in = x.value().contiguous(), y = softmax(in);
+//   record("op", y, {x}, [in = Saved(x, in), y = Saved(y)](const Tensor& dy) { ... in.get() ... });
 class Saved {
  public:
   Saved() = default;
   explicit Saved(Tensor tensor) : tensor_(std::move(tensor)), version_(tensor_.version()) {}
   explicit Saved(const Variable& v) : Saved(v, v.defined() ? v.value() : Tensor()) {}
-  // The value of v as the op uses it (contiguous, perhaps reshaped; get() gives the value in v's
-  // own shape if it was made again): kept, or made again when it is needed.
+  // The value of v as the op uses it, contiguous and perhaps reshaped: kept, or, if v has a Remake,
+  // made again at the first get(), in the same shape.
   Saved(const Variable& v, const Tensor& used);
   const Tensor& get() const;
 
@@ -101,9 +107,10 @@ class Saved {
   mutable Tensor tensor_;
   std::uint64_t version_ = 0;
   Remake remake_;
+  Shape shape_;  // of what is made again
 };
 
-// A piece of graph that a node's backward records and goes through at once (checkpoint()). What it
+// A piece of graph that a node's backward records and goes through at once (recompute.h). What it
 // reaches and was there before it (parameters, values computed outside) receives its share through
 // the backward that is running, when its turn comes.
 class InnerGraph {

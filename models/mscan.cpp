@@ -3,7 +3,7 @@
 #include <numeric>
 
 #include "autograd/arithmetic.h"
-#include "autograd/checkpoint.h"
+#include "autograd/recompute.h"
 #include "autograd/shape_ops.h"
 
 namespace nextgrad {
@@ -133,7 +133,7 @@ std::vector<Variable> MSCAN::features(const Variable& image) const {
     x = (*stage.embed)(x);
     for (const Block* block : stage.blocks) {
       const auto run = [block](const std::vector<Variable>& in) { return (*block)(in.front()); };
-      x = config_.recompute && grad_enabled() ? checkpoint(run, {x}) : (*block)(x);
+      x = config_.recompute && grad_enabled() ? recomputed(run, {x}) : (*block)(x);
     }
     x = (*stage.norm)(x);
     features.push_back(x);

@@ -11,7 +11,7 @@ struct DecompositionOptions {
   enum class Kind { nmf, vq, cd };  // non-negative factors, soft vector quantisation, concepts
   enum class Gradient {
     unrolled,  // through all iterations (Guo et al. 2022)
-    one_step  // iterations are constants; only the last coefficients are differentiated (the paper)
+    one_step   // iterations are constants, the last coefficients are differentiated (Geng et al.)
   };
   Kind kind = Kind::nmf;
   Gradient gradient = Gradient::unrolled;
@@ -24,8 +24,11 @@ struct DecompositionOptions {
 };
 
 // The first bases are random: drawn per sample in training, fixed and the same for every sample in
-// evaluation, so that a prediction depends on its image alone.
-// The input of nmf must not be negative. forward throws unless groups divides the channels.
+// evaluation, so that a prediction depends on its image alone. All options go with all kinds, but
+// `beta` with cd alone. The input of nmf must not be negative (a ReLU before it sees to that):
+// nothing checks it, and the factors would lose their meaning, not their finiteness. The
+// constructor throws for groups or rank below 1, forward unless groups divides the channels and for
+// bases set in another shape.
 class MatrixDecomposition : public Module {
  public:
   explicit MatrixDecomposition(const DecompositionOptions& options);

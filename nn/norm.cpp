@@ -1,6 +1,6 @@
 #include "nn/norm.h"
 
-#include "autograd/checkpoint.h"
+#include "autograd/recompute.h"
 
 namespace nextgrad {
 

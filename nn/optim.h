@@ -10,7 +10,8 @@
 
 namespace nextgrad {
 
-// Applies to parameters whose name contains `contains`; the first rule that matches wins.
+// Applies to parameters whose full name contains `contains` anywhere ("head" is also in "overhead":
+// write as much of the name as tells it apart, "decode_head."); the first rule that matches wins.
 struct ParameterRule {
   std::string contains;
   double lr_scale = 1;
@@ -24,14 +25,14 @@ class Optimizer {
   // step does not count.
   void step(double lr, const GradientNorm& norm = {});
   void zero_grad();
-  // Steps that were done without step(): replays of a recording of it.
+  // Steps that were done without step(): replays of a capture of it.
   void count_steps(std::int64_t n);
   // State for an exact resume, in this library's layouts: "step" i64 [parameters] and the moments.
   StateDict state() const;
   // Throws InputError, changing nothing, unless names and shapes are those of state().
   void load_state(const StateDict& state);
 
-  struct Slot {
+  struct Slot {  // what it keeps of one parameter
     Parameter parameter;
     double lr_scale = 1, decay_scale = 1;
     std::int64_t steps = 0;       // asked for, those refused for their norm included

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "autograd/checkpoint.h"
+#include "autograd/recompute.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -18,7 +18,7 @@ std::uint64_t save() {
 
 void restore(std::uint64_t state) {
   check(state >> 32 == (context.serial & 0xffffffffu),
-        "backward of a checkpoint outside the RandomScope of its forward: random masks would "
+        "backward of recomputed() outside the RandomScope of its forward: random masks would "
         "differ; keep the scope alive until backward() is done");
   context.use = static_cast<std::uint32_t>(state);
 }

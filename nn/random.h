@@ -15,7 +15,7 @@ struct RandomContext {
 };
 
 // While it lives, this thread draws from (seed, iteration), use 0 first. Scopes nest. The backward
-// of a checkpoint()ed function that draws must run inside the scope of its forward (throws else).
+// of a recomputed() function that draws must run inside the scope of its forward (throws else).
 class RandomScope {
  public:
   RandomScope(std::uint64_t seed, std::uint64_t iteration);

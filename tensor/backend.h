@@ -4,10 +4,11 @@
 // elementwise.h.
 //
 // Rules for all methods, unless a comment says otherwise:
-//  - inputs are contiguous, on this device, of one floating dtype T (f32 or f64); callers in
-//    autograd/ have checked shapes and dtypes and said what was wrong, so methods do not repeat it;
-//  - results are new contiguous tensors; a tensor passed as `Tensor&` is written in place and its
-//    version bumped;
+//  - inputs are contiguous, on this device, of one floating dtype T: f32 or f64, and bf16 where the
+//    device computes in it (then parameters, statistics and sums are f32); callers in autograd/
+//    have checked shapes and dtypes and said what was wrong, so methods do not repeat it;
+//  - results are new contiguous tensors, which share no memory with an input; a tensor passed as
+//    `Tensor&` is written in place, its version bumped, and no other argument may overlap it;
 //  - an optional tensor is passed undefined;
 //  - a sum over many elements has an order that does not depend on the number of threads;
 //  - each method opens an OpScope (profile.h) with its FLOPs and fewest bytes.
@@ -19,11 +20,11 @@
 #include <string>
 #include <vector>
 
+#include "tensor/capture.h"
 #include "tensor/elementwise.h"
 #include "tensor/fused.h"
 #include "tensor/optimizer_slot.h"
 #include "tensor/random.h"
-#include "tensor/recording.h"
 #include "tensor/tensor.h"
 
 namespace nextgrad {
@@ -64,8 +65,8 @@ class Backend : public Fused {
   // Calls the work once, without doing what it submits, and returns what will do that; null on a
   // device that cannot (the CPU), which calls nothing. The work must not wait for the device, and
   // what it reads from outside must stay where it is. Its own tensors keep their memory for as long
-  // as the recording lives: those it leaves hold the results of the latest replay.
-  virtual std::unique_ptr<Recording> record(const std::function<void()>&) { return nullptr; }
+  // as the capture lives: those it leaves hold the results of the latest replay.
+  virtual std::unique_ptr<Capture> capture(const std::function<void()>&) { return nullptr; }
   // Whether products of f32 may round their inputs to 10 bits (TF32, on tensor cores). No, at
   // first.
   virtual void allow_tf32(bool) {}

@@ -20,6 +20,7 @@ class Shape {
   explicit Shape(std::span<const std::int64_t> extents);
 
   int size() const { return size_; }  // number of axes
+  // Unchecked: 0 <= axis < size(). axis() resolves and checks.
   std::int64_t operator[](int axis) const { return extents_[axis]; }
   std::int64_t& operator[](int axis) { return extents_[axis]; }
   std::int64_t numel() const;           // product; 1 for a scalar; throws on overflow or below 0

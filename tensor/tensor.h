@@ -52,8 +52,10 @@ class Tensor {
   bool shares_storage(const Tensor& other) const { return storage_ == other.storage_; }
   std::uint64_t version() const { return storage_ ? storage_->version() : 0; }
 
-  // Views: no numbers move (except reshape of a non-contiguous tensor, which copies).
-  Tensor reshape(const Shape& shape) const;  // one extent may be -1
+  // Views share the storage, and so its version: no numbers move. Axes may be negative, from the
+  // end; all throw for an axis or extent that is not there.
+  Tensor reshape(const Shape& shape) const;  // one extent may be -1; copies unless contiguous
+  // Elements begin, begin + step, ... below end: 0 <= begin <= end <= dim(axis), step > 0.
   Tensor slice(int axis, std::int64_t begin, std::int64_t end, std::int64_t step = 1) const;
   Tensor permute(const std::vector<int>& axes) const;
   Tensor transpose(int a, int b) const;
@@ -71,7 +73,7 @@ class Tensor {
 
   // In place; the storage's version grows.
   void fill_(double value);
-  void copy_(const Tensor& source);                     // broadcasts and casts
+  void copy_(const Tensor& source);                     // broadcasts and casts; must not overlap
   void add_(const Tensor& source, double alpha = 1.0);  // this += alpha * source, same shape
 
   // To the host.

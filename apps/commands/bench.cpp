@@ -141,11 +141,11 @@ class Bench {
 
   // The same, recorded once and replayed (on a GPU): seconds of a replay.
   double replay(const std::function<void()>& work) {
-    backend_.empty_cache();  // the recording has memory of its own
-    const auto recording = backend_.record(work);
+    backend_.empty_cache();  // the capture has memory of its own
+    const auto capture = backend_.capture(work);
     const auto once = [&] {
       const Stopwatch clock;
-      recording->replay();
+      capture->replay();
       backend_.synchronize();
       return clock.seconds();
     };

@@ -23,8 +23,8 @@ class ModelForward {
  private:
   struct Size {  // of images
     int seen = 0;
-    Tensor input, logits;  // what the recording reads and writes
-    std::unique_ptr<Recording> recording;
+    Tensor input, logits;  // what the capture reads and writes
+    std::unique_ptr<Capture> capture;
   };
   const SegNeXt& model_;
   std::map<std::string, Size> sizes_;

@@ -5,7 +5,7 @@
 namespace nextgrad {
 namespace {
 
-// Before the recording: the optimiser's moments are made, and every algorithm is chosen.
+// Before the capture: the optimiser's moments are made, and every algorithm is chosen.
 constexpr int kPlainSteps = 2;
 
 }  // namespace
@@ -26,23 +26,23 @@ Tensor RecordedStep::update(double lr) {
   return norm;
 }
 
-// Whether the recording is one of this step; makes it when it is time.
+// Whether the capture is one of this step; makes it when it is time.
 bool RecordedStep::may_replay(const Batch& batch, double lr) {
-  if (recording_ != nullptr) {
+  if (capture_ != nullptr) {
     return batch.images.shares_storage(recorded_.images) &&
            batch.labels.shares_storage(recorded_.labels);
   }
   // A rate of zero cannot be scaled to another one.
   if (!task_.recordable() || refused_ || plain_steps_ < kPlainSteps || lr <= 0) return false;
   Backend& backend = batch.images.backend();
-  backend.empty_cache();  // the recording has memory of its own
+  backend.empty_cache();  // the capture has memory of its own
   try {
-    recording_ = backend.record([&] { submit(batch, lr); });
+    capture_ = backend.capture([&] { submit(batch, lr); });
   } catch (const Error&) {
     // There was no memory for it, say: what is wrong with the step itself, the step will tell.
     refused_ = true;
   }
-  if (recording_ == nullptr) return false;
+  if (capture_ == nullptr) return false;
   optimizer_.count_steps(-1);  // submit() has counted one that nobody took yet
   recorded_ = batch;
   recorded_lr_ = lr;
@@ -52,8 +52,8 @@ bool RecordedStep::may_replay(const Batch& batch, double lr) {
 RecordedStep::Result RecordedStep::operator()(const Batch& batch, double lr) {
   const bool on_gpu = batch.images.device().kind != Device::Kind::cpu;
   if (on_gpu && may_replay(batch, lr)) {
-    recording_->replay(static_cast<std::uint64_t>(batch.iteration - recorded_.iteration),
-                       lr / recorded_lr_);
+    capture_->replay(static_cast<std::uint64_t>(batch.iteration - recorded_.iteration),
+                     lr / recorded_lr_);
     optimizer_.count_steps(1);
   } else {
     submit(batch, lr);

@@ -38,8 +38,8 @@ class RecordedStep {
   int plain_steps_ = 0;
   bool updated_ = false;
   bool refused_ = false;  // the device could not record it
-  std::unique_ptr<Recording> recording_;
-  Batch recorded_;  // the tensors that the recording reads
+  std::unique_ptr<Capture> capture_;
+  Batch recorded_;  // the tensors that the capture reads
   double recorded_lr_ = 0;
 };
 

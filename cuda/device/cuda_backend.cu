@@ -128,7 +128,7 @@ void CudaBackend::empty_cache() {
 }
 
 void CudaBackend::upload(void* destination, const void* host, std::size_t bytes) {
-  check(!recording_, "a recorded step must not read the host's memory");
+  check(!capturing_, "a captured step must not read the host's memory");
   cuda_check(cudaMemcpyAsync(destination, host, bytes, cudaMemcpyHostToDevice, stream_),
              "copying to the GPU");
   // The host may reuse its memory as soon as this returns.
@@ -136,14 +136,14 @@ void CudaBackend::upload(void* destination, const void* host, std::size_t bytes)
 }
 
 void CudaBackend::download(void* host, const void* source, std::size_t bytes) {
-  check(!recording_, "a recorded step must not wait for the GPU");
+  check(!capturing_, "a captured step must not wait for the GPU");
   cuda_check(cudaMemcpyAsync(host, source, bytes, cudaMemcpyDeviceToHost, stream_),
              "copying from the GPU");
   check_faults();
 }
 
 void CudaBackend::synchronize() {
-  check(!recording_, "a recorded step must not wait for the GPU");
+  check(!capturing_, "a captured step must not wait for the GPU");
   check_faults();
 }
 

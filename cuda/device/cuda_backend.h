@@ -38,7 +38,7 @@ __device__ __forceinline__ void report(Fault* fault, Fault::Code code, long long
   fault->limit = limit;
 }
 
-// How far a recorded step has moved on since it was recorded; kernels of random numbers and of the
+// How far a captured step has moved on since it was captured; kernels of random numbers and of the
 // optimiser read it, so that a replay draws the numbers and takes the rate of its own iteration.
 struct Progress {
   unsigned long long iterations;  // added to RandomKey::iteration and OptimizerSlot::step
@@ -60,7 +60,7 @@ class CudaBackend final : public Backend {
   void download(void* host, const void* source, std::size_t bytes) override;
   void synchronize() override;
   std::unique_ptr<Transfer> send(const Tensor& host) override;
-  std::unique_ptr<Recording> record(const std::function<void()>& work) override;
+  std::unique_ptr<Capture> capture(const std::function<void()>& work) override;
   void allow_tf32(bool yes) override;
   FoldedNorm fold_statistics(const Tensor& gamma, const Tensor& beta, const Tensor& mean,
                              const Tensor& variance, double eps) override;
@@ -77,7 +77,7 @@ class CudaBackend final : public Backend {
       use_device(backend.index_);
     }
     ~Scope() {
-      if (Profile::active() != nullptr && !backend_.recording_)
+      if (Profile::active() != nullptr && !backend_.capturing_)
         cudaStreamSynchronize(backend_.stream_);
     }
 
@@ -113,7 +113,7 @@ class CudaBackend final : public Backend {
   Tensor residual_sum(const Tensor& base, const Tensor& branch, const Tensor& s, const Tensor& bias,
                       const Tensor& mask, Tensor* moments);
 
-  friend class CudaRecording;
+  friend class CudaCapture;
 
   int index_;
   cudaDeviceProp properties_{};
@@ -124,7 +124,7 @@ class CudaBackend final : public Backend {
   Fault* fault_seen_ = nullptr;   // its copy, pinned; faults_mutex_
   Progress* progress_ = nullptr;  // on the device
   std::mutex faults_mutex_;       // host threads that wait at once read one fault once
-  bool recording_ = false;
+  bool capturing_ = false;
   std::shared_ptr<TransferBuffers> transfers_;
 };
 

@@ -15,7 +15,7 @@ class CudaTransfer final : public Transfer {
   CudaTransfer& operator=(const CudaTransfer&) = delete;
 
   // One more copy, at the speed of device memory: the tensor then lives where all others do, and a
-  // recorded step finds it at the same address each time.
+  // captured step finds it at the same address each time.
   void receive(Tensor& destination) override {
     check(destination.shape() == shape_ && destination.dtype() == dtype_ &&
               destination.is_contiguous(),

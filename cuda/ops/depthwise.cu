@@ -157,7 +157,7 @@ int marching(const Window& k) {
 // Bands as high as leaves enough threads to fill the device; their border rows are read twice.
 March march_of(const DepthwiseShape& s, int size, int pack) {
   March m{s.h, s.w, s.c, s.oh, s.ow, s.window.pad_h, s.window.pad_w, s.c / pack, 0, 0, 0, 0};
-  m.tiles = (s.ow + kRun - 1) / kRun;
+  m.tiles = (s.ow + kColumns - 1) / kColumns;
   constexpr std::int64_t kEnough = 132 * 1024;
   for (m.rows = 6 * size + 1;; m.rows -= size) {
     m.bands = (s.oh + m.rows - 1) / m.rows;

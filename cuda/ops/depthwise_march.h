@@ -1,16 +1,17 @@
 // Kernels of square depth-wise convolutions of stride 1, the fast ones; depthwise.cu chooses.
 //
-// A thread has N channels of kRun neighbouring columns and marches down `rows` rows of the image:
+// A thread has N channels of kColumns neighbouring columns and marches down `rows` rows of the
+// image:
 //
-//       x row    # # # # # # # #     kRun + K - 1 packs, each loaded once,
+//       x row    # # # # # # # #     kColumns + K - 1 packs, each loaded once,
 //                 \ | all taps /     multiplied by K x K weights in registers
 //       sums      + + + +            of the K rows of outputs that see this row: a ring in
 //                 + + + +            registers, of which one row is complete after every step
 //                 + + + +
 //
-// so that an output costs (kRun + K - 1) / kRun loads. Lanes of a warp are neighbours in channels.
-// The gradient of weights is the same march with a ring of rows of dy and the sums of all taps in
-// registers; the input's gradient is the convolution of dy with weights turned round.
+// so that an output costs (kColumns + K - 1) / kColumns loads. Lanes of a warp are neighbours in
+// channels. The gradient of weights is the same march with a ring of rows of dy and the sums of all
+// taps in registers; the input's gradient is the convolution of dy with weights turned round.
 #pragma once
 
 #include "cuda/kit/kernel.h"
@@ -18,7 +19,7 @@
 namespace nextgrad::cuda {
 namespace {
 
-constexpr int kRun = 4, kMarchThreads = 128;
+constexpr int kColumns = 4, kMarchThreads = 128;
 // Channels of a thread; more would not leave room for the weights in registers.
 template <class T, int K>
 constexpr int kMarchPack = static_cast<int>((K == 3 ? 16 : 8) / sizeof(Compute<T>));
@@ -36,7 +37,7 @@ struct MarchTask {
 };
 __device__ __forceinline__ MarchTask march_task(const March& s, std::int64_t i) {
   const std::int64_t band = i / s.tiles;
-  return {band / s.bands, static_cast<int>(i % s.tiles) * kRun,
+  return {band / s.bands, static_cast<int>(i % s.tiles) * kColumns,
           static_cast<int>(band % s.bands) * s.rows};
 }
 
@@ -59,8 +60,8 @@ __device__ __forceinline__ void load_run(const T* image, int h, int w, int c, in
 template <int N, bool Gelu, class T>
 __device__ __forceinline__ void finish_run(const T* base, T* y, std::int64_t at, int c, int columns,
                                            const Compute<T> (&bias)[N],
-                                           Compute<T> (&sum)[kRun][N]) {
-  unroll<kRun>([&](int p) {
+                                           Compute<T> (&sum)[kColumns][N]) {
+  unroll<kColumns>([&](int p) {
     if (p < columns) {
       Compute<T> out[N], below[N] = {};
       if (base != nullptr) load<N>(base + at + static_cast<std::int64_t>(p) * c, below);
@@ -85,7 +86,7 @@ __global__ void __launch_bounds__(kMarchThreads, 3)
   if (index >= s.tasks * s.packs) return;
   const int channel = static_cast<int>(index % s.packs) * N;
   const MarchTask task = march_task(s, index / s.packs);
-  C w[K * K][N], b[N] = {}, sum[K][kRun][N] = {};
+  C w[K * K][N], b[N] = {}, sum[K][kColumns][N] = {};
   unroll<K * K>([&](int t) { load<N>(weight + (flip ? K * K - 1 - t : t) * s.c + channel, w[t]); });
   if (bias != nullptr) load<N>(bias + channel, b);
   const T* image = x + task.image * s.h * s.w * s.c + channel;
@@ -93,9 +94,9 @@ __global__ void __launch_bounds__(kMarchThreads, 3)
   for (int first = 0; first < rows + K - 1; first += K) {
     unroll<K>([&](int u) {
       const int in_y = task.y - s.pad_h + first + u, out = first + u - (K - 1);
-      C in[kRun + K - 1][N];
+      C in[kColumns + K - 1][N];
       load_run<N>(image, s.h, s.w, s.c, in_y, task.x - s.pad_w, in);
-      unroll<K * K, kRun, N>([&](int t, int p, int j) {
+      unroll<K * K, kColumns, N>([&](int t, int p, int j) {
         sum[(u - t / K + K) % K][p][j] += w[t][j] * in[p + t % K][j];
       });
       const std::int64_t pixel = (task.image * s.oh + task.y + out) * s.ow + task.x;
@@ -111,18 +112,18 @@ __device__ __forceinline__ void march_products(const March& s, const MarchTask& 
                                                const T* image, const T* dy, int channel,
                                                Compute<T> (&sum)[K * K + 1][N]) {
   using C = Compute<T>;
-  C g[K][kRun][N] = {};
+  C g[K][kColumns][N] = {};
   const int rows = s.oh - task.y < s.rows ? s.oh - task.y : s.rows;
   const T* gradients = dy + task.image * s.oh * s.ow * s.c + channel;
   image += task.image * s.h * s.w * s.c + channel;
   for (int first = 0; first < rows + K - 1; first += K) {
     unroll<K>([&](int u) {
       const int r = first + u;
-      C in[kRun + K - 1][N];
+      C in[kColumns + K - 1][N];
       load_run<N>(image, s.h, s.w, s.c, task.y - s.pad_h + r, task.x - s.pad_w, in);
       load_run<N>(gradients, s.oh, s.ow, s.c, r < rows ? task.y + r : -1, task.x, g[u]);
-      unroll<kRun, N>([&](int p, int j) { sum[K * K][j] += g[u][p][j]; });
-      unroll<K * K, kRun, N>([&](int t, int p, int j) {
+      unroll<kColumns, N>([&](int p, int j) { sum[K * K][j] += g[u][p][j]; });
+      unroll<K * K, kColumns, N>([&](int t, int p, int j) {
         sum[t][j] += in[p + t % K][j] * g[(u - t / K + K) % K][p][j];
       });
     });

@@ -20,7 +20,7 @@ struct Run {
   }
 };
 
-constexpr int kRun = 16;  // packs added in T by a thread
+constexpr int kPacksInT = 16;  // packs added in T by a thread
 #ifdef NEXTGRAD_EMULATE_CUDA
 constexpr unsigned kMostBlocks = 3;
 #else
@@ -151,12 +151,12 @@ struct Pass {
 
   Pass(const MiddleAxes& e, int pack) {
     if (e.inner > 1) {
-      columns = channel_grid({e.outer, e.r, e.inner}, pack, kRun, pack * sizeof(double));
+      columns = channel_grid({e.outer, e.r, e.inner}, pack, kPacksInT, pack * sizeof(double));
       chunks = columns.plan.chunks;
       return;
     }
     lanes = team_lanes(parts_of(e.r, pack));
-    chunk = std::int64_t{lanes} * pack * kRun;
+    chunk = std::int64_t{lanes} * pack * kPacksInT;
     chunks = parts_of(e.r, chunk);
   }
 };

@@ -31,12 +31,12 @@ __device__ __forceinline__ void add_row(const C* line, int u, const C (&row)[kSt
   });
 }
 
-// The first kChunk rows of the window, from row y of the image on, are complete: writes them.
+// The first kRowsAtOnce rows of the window, from row y of the image on, are complete: writes them.
 template <class T>
 __device__ __forceinline__ void write_rows(const StripsShape& s, const StripsTile& t, int y,
                                            Compute<T> bias, const Rows<Compute<T>>& window,
                                            T* out) {
-  unroll<kChunk>([&](int u) {
+  unroll<kRowsAtOnce>([&](int u) {
     if (y + u < t.y0 || y + u >= t.y1 || t.lane >= t.channels) return;
     unroll<kPixels>([&](int p) {
       const int x = t.x0 + t.column + p;
@@ -62,9 +62,9 @@ __global__ void __launch_bounds__(kStripThreads)
   });
   Rows<C> window = {};
   int first = t.y0 - kReach;
-  while (first + kChunk <= 0) first += kChunk;  // rows above the image
+  while (first + kRowsAtOnce <= 0) first += kRowsAtOnce;  // rows above the image
   march_rows<T, N>(s, t, x, first, t.y1 + kReach, shared_memory<C>(), [&](int at, const C* line) {
-    unroll<kChunk>([&](int u) {
+    unroll<kRowsAtOnce>([&](int u) {
       if (at + u >= 0 && at + u < s.h)
         add_row(line + u * kLine * 32, u, row, row_bias, column, window);
     });
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kStripThreads)
   unroll<kStrips>([&](int b) { bias[b] = load_bias(from.bias[b], s, t); });
   load_window(s, t, dy, t.y0 - kReach, 0, window);
   march_rows<T, N>(s, t, x, t.y0, t.y1, lines, [&](int at, const C* line) {
-    unroll<kChunk>([&](int u) {
+    unroll<kRowsAtOnce>([&](int u) {
       if (at + u >= t.y1) return;
       if constexpr (of_rows)
         row_products(line + u * kLine * 32, u, taps, window, sum);
@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kStripThreads)
         column_products(line + u * kLine * 32, u, taps, bias, window, sum);
     });
     move_up(window);
-    load_window(s, t, dy, at + kChunk - kReach, kWindow - kChunk, window);
+    load_window(s, t, dy, at + kRowsAtOnce - kReach, kWindow - kRowsAtOnce, window);
   });
   leave_sums(s, t, lines, sum, partials);
 }
@@ -258,7 +258,7 @@ StripsGradients CudaBackend::strips_backward(const Tensor& x, const std::vector<
   StripsGradients g = empty_strips_gradients(x, strips);
   const int processors = properties_.multiProcessorCount;
   run_strips(stream_, processors, dy, strips, true, g.dx);
-  const StripsShape s = strips_shape(x, processors, kChunk);
+  const StripsShape s = strips_shape(x, processors, kRowsAtOnce);
   const Tensor partials =
       empty({s.n * s.bands * s.tiles, kSums, std::int64_t{s.c}}, parameter_dtype(x.dtype()));
   tap_gradients<true>(stream_, s, x, strips, dy, partials, g);

@@ -1,13 +1,15 @@
 // Strips of 7, 11 and 21 taps: what the kernels of both passes share.
 //
 // A block has 32 channels, one a lane, and a tile of columns, kPixels a warp; it marches down a
-// band of rows, kChunk of them at a time:
+// band of rows, kRowsAtOnce of them at a time:
 //
-//   x rows    # # # # # # # # # # # #   [kChunk][kTile + 2 kReach][32] in shared memory, twice:
+//   x rows    # # # # # # # # # # # #   [kRowsAtOnce][kTile + 2 kReach][32] in shared memory,
+//   twice:
 //                                       the next chunk comes in through registers meanwhile
 //   a thread  .  39 taps of rows and 39 of columns (forward) or 39 sums (backward)
-//             .  kChunk + 2 kReach rows of its two columns: sums of y (forward), dy (backward);
-//                they move up by kChunk after a chunk
+//             .  kRowsAtOnce + 2 kReach rows of its two columns: sums of y (forward), dy
+//             (backward);
+//                they move up by kRowsAtOnce after that
 //
 // so that 78 multiply-adds cost 11 loads from shared memory, and every number is read from global
 // memory about once a tile.
@@ -28,12 +30,12 @@ __host__ __device__ constexpr int strip_first(int b) {
 }
 
 constexpr int kReach = 10;  // of the longest strip
-constexpr int kPixels = 2, kChunk = 3, kWindow = kChunk + 2 * kReach;
+constexpr int kPixels = 2, kRowsAtOnce = 3, kWindow = kRowsAtOnce + 2 * kReach;
 // Two warps a scheduler, so that a thread may have all registers that there are.
 constexpr int kWarps = 8, kStripThreads = 32 * kWarps;
 constexpr int kTile = kWarps * kPixels, kLine = kTile + 2 * kReach;  // columns of y and of x
-constexpr int kLines = kChunk * kLine * 32;                          // elements of a chunk of x
-constexpr int kTaken = kPixels + 2 * kReach;  // columns of x that a thread sees
+constexpr int kLines = kRowsAtOnce * kLine * 32;  // elements of so many rows of x
+constexpr int kTaken = kPixels + 2 * kReach;      // columns of x that a thread sees
 
 struct StripsShape {
   std::int64_t n;
@@ -64,13 +66,13 @@ __device__ __forceinline__ StripsTile strips_tile(const StripsShape& s) {
           static_cast<int>(threadIdx.x) / 32 * kPixels};
 }
 
-// kChunk rows of x on their way to shared memory, N channels a load.
+// kRowsAtOnce rows of x on their way to shared memory, N channels a load.
 template <class T, int N>
 struct ChunkInFlight {
   static constexpr int kAll = kLines / N, kLoads = (kAll + kStripThreads - 1) / kStripThreads;
   Pack<T, N> packs[kLoads];
 
-  // Rows [y, y + kChunk), zeros outside the image.
+  // Rows [y, y + kRowsAtOnce), zeros outside the image.
   __device__ __forceinline__ void fetch(const StripsShape& s, const StripsTile& t, const T* x,
                                         int y) {
     unroll<kLoads>([&](int i) {
@@ -117,8 +119,8 @@ __device__ __forceinline__ C load_bias(const C* bias, const StripsShape& s, cons
   return bias != nullptr && t.lane < t.channels ? bias[t.image % s.c + t.lane] : C{0};
 }
 
-// Marches over rows [from, to) of x: calls each(y, line) with kChunk rows from y on, the first of
-// them at `line`, at this thread's first column less kReach and at its lane.
+// Marches over rows [from, to) of x: calls each(y, line) with kRowsAtOnce rows from y on, the first
+// of them at `line`, at this thread's first column less kReach and at its lane.
 template <class T, int N, class Each>
 __device__ __forceinline__ void march_rows(const StripsShape& s, const StripsTile& t, const T* x,
                                            int from, int to, Compute<T>* lines, Each&& each) {
@@ -126,10 +128,10 @@ __device__ __forceinline__ void march_rows(const StripsShape& s, const StripsTil
   next.fetch(s, t, x, from);
   next.put(lines);
   __syncthreads();
-  for (int y = from, buffer = 0; y < to; y += kChunk, buffer ^= 1) {
-    if constexpr (N > 1) next.fetch(s, t, x, y + kChunk);
+  for (int y = from, buffer = 0; y < to; y += kRowsAtOnce, buffer ^= 1) {
+    if constexpr (N > 1) next.fetch(s, t, x, y + kRowsAtOnce);
     each(y, lines + buffer * kLines + t.column * 32 + t.lane);
-    if constexpr (N == 1) next.fetch(s, t, x, y + kChunk);  // too many to keep
+    if constexpr (N == 1) next.fetch(s, t, x, y + kRowsAtOnce);  // too many to keep
     next.put(lines + (buffer ^ 1) * kLines);
     __syncthreads();
   }
@@ -144,7 +146,7 @@ using Rows = C[kWindow][kPixels];
 template <class C>
 __device__ __forceinline__ void move_up(Rows<C>& window) {
   unroll<kWindow, kPixels>([&](int u, int p) {
-    window[u][p] = u + kChunk < kWindow ? window[(u + kChunk) % kWindow][p] : C{0};
+    window[u][p] = u + kRowsAtOnce < kWindow ? window[(u + kRowsAtOnce) % kWindow][p] : C{0};
   });
 }
 // The row of the window that tap i of column strip b sees in row u of a chunk.
@@ -197,7 +199,7 @@ inline StripsShape strips_shape(const Tensor& x, int processors, int border) {
     const int rows = (s.h + bands - 1) / bands;
     const std::int64_t turns = (blocks * bands + processors - 1) / processors;
     const std::int64_t cost = turns * (rows + (bands > 1 ? border : 0));
-    if (bands > 1 && (rows < kChunk || cost >= best)) continue;
+    if (bands > 1 && (rows < kRowsAtOnce || cost >= best)) continue;
     best = cost;
     s.rows = rows;
   }

@@ -1,12 +1,12 @@
 // Every rule of autograd/fuse.cpp against the same ops one by one (NoFusion): value and gradients,
-// in f64 and f32, inside and outside of a checkpoint, recorded or not; and that it is the rule
+// in f64 and f32, recomputed or kept, recorded or not; and that it is the rule
 // which was taken, by the ops that ran.
 #include "autograd/arithmetic.h"
-#include "autograd/checkpoint.h"
 #include "autograd/conv.h"
 #include "autograd/fuse.h"
 #include "autograd/matmul.h"
 #include "autograd/norm.h"
+#include "autograd/recompute.h"
 #include "autograd/reduce.h"
 #include "autograd/residual.h"
 #include "autograd/shape_ops.h"
@@ -38,16 +38,16 @@ Fn one_by_one(const Fn& fn) {
     return fn(in);
   };
 }
-Fn checkpointed(const Fn& fn) {
-  return [fn](In in) { return checkpoint(fn, in); };
+Fn second_run(const Fn& fn) {
+  return [fn](In in) { return recomputed(fn, in); };
 }
 
 // Fused and not: the same numbers, everywhere.
 void require_rule(const Fn& fn, const std::vector<Variable>& inputs) {
   require_same(fn, one_by_one(fn), inputs);
-  require_same(checkpointed(fn), one_by_one(fn), inputs);
+  require_same(second_run(fn), one_by_one(fn), inputs);
   require_op(fn, inputs);
-  require_f32_like_f64(checkpointed(fn), inputs);
+  require_f32_like_f64(second_run(fn), inputs);
   const NoGrad off;
   CHECK(difference(fn(inputs).value(), one_by_one(fn)(inputs).value()) < 1e-12);
 }
@@ -208,7 +208,7 @@ TEST_CASE("every rule equals the ops one by one, and is taken") {
   }
 }
 
-TEST_CASE("a whole branch without gradients is one op, but not in a checkpoint's first run") {
+TEST_CASE("a whole branch without gradients is one op, but not in the first run of recomputed()") {
   const Variable x = leaf({2, 9, 7, 8}, 1), in = leaf({16, 8}, 2), b1 = leaf({16}, 3);
   const Variable taps = leaf({3, 3, 16}, 4), b2 = leaf({16}, 5), out = leaf({8, 16}, 6);
   const Variable s = leaf({8}, 7);
@@ -225,9 +225,9 @@ TEST_CASE("a whole branch without gradients is one op, but not in a checkpoint's
   }
   CHECK(difference(fused, one_by_one(branch)(all).value()) < 1e-12);
   CHECK_FALSE(ops_of([&] { return branch(all); }).contains("feed_forward"));
-  CHECK_FALSE(ops_of([&] { return checkpoint(branch, all); }).contains("feed_forward"));
-  // Bit by bit what is recorded, when it is computed after the checkpoint has ended, too.
-  CHECK(checkpoint(branch, all).value().to_vector<double>() ==
+  CHECK_FALSE(ops_of([&] { return recomputed(branch, all); }).contains("feed_forward"));
+  // Bit by bit what is recorded, when it is computed after that run has ended, too.
+  CHECK(recomputed(branch, all).value().to_vector<double>() ==
         branch(all).value().to_vector<double>());
   std::vector<Variable> frozen;
   for (const Variable& v : all) frozen.emplace_back(v.value());
@@ -403,9 +403,9 @@ TEST_CASE("moments are asked for by the batch norm that reads the sum first") {
     return y + gelu(z);
   };
   require_rule(block, {x, w, g, b});
-  // A checkpoint hands them on to the next.
+  // They are handed on to the next.
   const Fn chain = [&](In v) {
-    return checkpoint(block, {checkpoint(block, v), v[1], v[2], v[3]});
+    return recomputed(block, {recomputed(block, v), v[1], v[2], v[3]});
   };
   require_same(chain, [&](In v) { return block({block(v), v[1], v[2], v[3]}); }, {x, w, g, b});
 }

@@ -1,11 +1,11 @@
 // Every tensor that a backward reads is watched: changed in place in between, it is refused.
 #include "autograd/arithmetic.h"
-#include "autograd/checkpoint.h"
 #include "autograd/conv.h"
 #include "autograd/feed_forward.h"
 #include "autograd/loss.h"
 #include "autograd/matmul.h"
 #include "autograd/norm.h"
+#include "autograd/recompute.h"
 #include "autograd/reduce.h"
 #include "autograd/residual.h"
 #include "autograd/resize.h"
@@ -198,9 +198,9 @@ std::vector<Op> all_ops() {
        [](In v) { return soft_cross_entropy(v[0], v[1].value()); },
        {1},
        {1}},
-      {"checkpoint",
+      {"recomputed",
        {x, y},
-       [](In v) { return checkpoint([w = v[1]](In in) { return in[0] * w; }, {v[0]}); },
+       [](In v) { return recomputed([w = v[1]](In in) { return in[0] * w; }, {v[0]}); },
        {0, 1}},
   };
 }

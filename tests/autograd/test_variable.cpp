@@ -1,8 +1,8 @@
 // The tape: what is recorded, freed, accumulated and refused.
 #include "autograd/arithmetic.h"
-#include "autograd/checkpoint.h"
 #include "autograd/matmul.h"
 #include "autograd/norm.h"
+#include "autograd/recompute.h"
 #include "autograd/reduce.h"
 #include "autograd/shape_ops.h"
 #include "tensor/profile.h"
@@ -119,7 +119,7 @@ TEST_CASE("backward frees what was saved") {
   CHECK(backend_of(test_device()).memory().live < before + 3 * 8192);
 }
 
-TEST_CASE("checkpoint: same values and gradients, parameters outside its inputs included") {
+TEST_CASE("recomputed: same values and gradients, parameters outside its inputs included") {
   const Variable x = leaf({3, 4}, 12), w = leaf({4, 4}, 13);
   const Fn block = [&](const std::vector<Variable>& in) {
     return exp(matmul(in[0], w) * 0.1) * in[0];
@@ -129,21 +129,21 @@ TEST_CASE("checkpoint: same values and gradients, parameters outside its inputs 
   Variable x2(x.value(), true);
   Variable w2 = w;
   w2.zero_grad();
-  const Variable y = checkpoint(block, {x2});
+  const Variable y = recomputed(block, {x2});
   CHECK(difference(y.value(), block({x}).value()) == 0);
   sum(y).backward();
   CHECK(difference(x2.grad(), dx) == 0);
   CHECK(difference(w.grad(), dw) == 0);
-  require_gradcheck([&](const std::vector<Variable>& in) { return checkpoint(block, in); }, {x2});
+  require_gradcheck([&](const std::vector<Variable>& in) { return recomputed(block, in); }, {x2});
 }
 
-TEST_CASE("checkpoint: a parameter or a computed value used inside and outside") {
+TEST_CASE("recomputed: a parameter or a computed value used inside and outside") {
   // Gradients of x, w and v, h = v^2 computed outside, with `wrap` around each block.
   using Block = std::function<Variable(const std::vector<Variable>&)>;
   const auto run = [](bool recompute, bool retain) {
     const Variable x = leaf({3, 4}, 12), w = leaf({4, 4}, 13), v = leaf({4, 4}, 14);
     const auto call = [&](const Block& block, const Variable& in) {
-      return recompute ? checkpoint(block, {in}) : block({in});
+      return recompute ? recomputed(block, {in}) : block({in});
     };
     const Variable h = square(v);
     const Block inner = [&](const std::vector<Variable>& in) { return matmul(in[0], w * h); };
@@ -163,9 +163,9 @@ TEST_CASE("checkpoint: a parameter or a computed value used inside and outside")
   }
 }
 
-TEST_CASE("checkpoint: a backward that fails inside leaves nothing behind") {
+TEST_CASE("recomputed: a backward that fails inside leaves nothing behind") {
   const Variable x = leaf({2}, 15), w = leaf({2}, 16);
-  const Variable y = sum(checkpoint(
+  const Variable y = sum(recomputed(
       [&](const std::vector<Variable>& in) {
         const Variable inside = in[0] * w;
         return record("fails", inside.value(), {inside},
@@ -217,10 +217,10 @@ TEST_CASE("gradients of a layer are kept, not copied") {
   CHECK(b.grad().defined());
 }
 
-TEST_CASE("checkpoint: an input changed in place before the backward is refused") {
+TEST_CASE("recomputed: an input changed in place before the backward is refused") {
   const Variable x = leaf({3, 4}, 14);
   const Variable y =
-      sum(checkpoint([](const std::vector<Variable>& in) { return square(in[0]); }, {x}));
+      sum(recomputed([](const std::vector<Variable>& in) { return square(in[0]); }, {x}));
   Tensor value = x.value();
   value.fill_(0);
   CHECK_THROWS_AS(y.backward(), Error);

@@ -30,10 +30,10 @@ TEST_CASE("memory: nothing leaks over 10,000 steps, submitted or replayed") {
   CHECK(b.memory().live == before.live);
   CHECK(b.memory().reserved == before.reserved);
   CHECK(loss.item() < first);
-  const auto recording = b.record(step);
-  REQUIRE(recording != nullptr);
+  const auto capture = b.capture(step);
+  REQUIRE(capture != nullptr);
   const std::size_t reserved = b.memory().reserved;
-  for (int i = 0; i < 10000; ++i) recording->replay();
+  for (int i = 0; i < 10000; ++i) capture->replay();
   CHECK(b.memory().live == before.live);
   CHECK(b.memory().reserved == reserved);
   CHECK(std::isfinite(loss.item()));

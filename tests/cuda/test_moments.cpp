@@ -109,21 +109,21 @@ TEST_CASE("moments that a kernel cannot find, and moments of something else") {
   CHECK_THROWS_AS(norm(activation({2, 6, 5, 8}, 3), moments), Error);
 }
 
-TEST_CASE("moments in a recording") {
+TEST_CASE("moments in a capture") {
   Backend& b = tested();
   const Shape shape{2, 7, 9, 16};
   Tensor x = activation(shape, 1);
   const Tensor branch = activation(shape, 2);
   const Tensor gamma = parameter_of(x, 11), beta = parameter_of(x, 12);
   NormResult inside;
-  const auto recording = b.record([&] {
+  const auto capture = b.capture([&] {
     Tensor moments;
     const Tensor y = b.residual(x, branch, {}, {}, &moments);
     CHECK(passes(x.nbytes(), [&] { inside = b.batch_norm(y, gamma, beta, 1e-5, moments); }) == 2);
   });
   for (const std::uint64_t seed : {3, 4}) {
     x.copy_(activation(shape, seed));
-    recording->replay();
+    capture->replay();
     const NormResult want = norm(b.residual(x, branch, {}, {}), {});
     check_same(inside.y, want.y);
     check_same(inside.mean, want.mean);

@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "autograd/arithmetic.h"
-#include "autograd/checkpoint.h"
+#include "autograd/recompute.h"
 #include "autograd/reduce.h"
 #include "nn/dropout.h"
 #include "nn/norm.h"
@@ -40,8 +40,8 @@ TEST_CASE("recomputation draws the same masks and counts statistics once") {
     const auto fn = [&](const std::vector<Variable>& in) {
       return square(dropout(norm(dropout(in[0]))));
     };
-    const Variable y = recompute ? checkpoint(fn, {x}) : fn({x});
-    const Variable z = dropout(y);  // draws after the checkpoint go on where it ended
+    const Variable y = recompute ? recomputed(fn, {x}) : fn({x});
+    const Variable z = dropout(y);  // draws after it go on where it ended
     sum(z).backward();
     auto result = x.grad().to_vector<double>();
     result.push_back(sum(z).item());
@@ -58,7 +58,7 @@ TEST_CASE("a backward after its scope is an error, not another mask") {
   Variable y;
   {
     const RandomScope scope(1, 2);
-    y = checkpoint([&](const std::vector<Variable>& in) { return dropout(in[0]); }, {x});
+    y = recomputed([&](const std::vector<Variable>& in) { return dropout(in[0]); }, {x});
   }
   const RandomScope later(1, 3);
   CHECK_THROWS_AS(sum(y).backward(), Error);

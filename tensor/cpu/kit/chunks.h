@@ -1,5 +1,5 @@
 // Rows of channels in pieces: [images, rows, C] is cut into chunks of a fixed number of elements,
-// which are the tasks of the threads; sums run over kRun rows in T, then in double, chunks in
+// which are the tasks of the threads; sums run over kRowsInT rows in T, then in double, chunks in
 // order.
 #pragma once
 
@@ -19,11 +19,11 @@ struct Chunk {
 // `Extents` is ImageRows or made of it.
 template <class Extents>
 struct Chunked : Extents {
-  static constexpr std::int64_t kRun = 64;          // rows summed in T
+  static constexpr std::int64_t kRowsInT = 64;      // rows summed in T
   static constexpr std::int64_t kElements = 65536;  // of a chunk
 
   std::int64_t chunk_rows() const {
-    return std::max(kRun, kElements / std::max<std::int64_t>(1, this->c) / kRun * kRun);
+    return std::max(kRowsInT, kElements / std::max<std::int64_t>(1, this->c) / kRowsInT * kRowsInT);
   }
   std::int64_t chunks() const { return (this->rows + chunk_rows() - 1) / chunk_rows(); }
   std::int64_t tasks() const { return this->images * chunks(); }

@@ -15,7 +15,7 @@ struct PackA;
 struct PackB;
 struct SumOfStep;
 
-constexpr std::int64_t kChunk = 16;  // rows packed together
+constexpr std::int64_t kRowsPacked = 16;  // rows packed together
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
@@ -65,14 +65,14 @@ void tile_of(std::int64_t rows, std::int64_t k, const T* a, std::int64_t a_row, 
     tile_of<T, Rows - 1>(rows, k, a, a_row, a_col, b, bias, accumulate, c, ldc, n);
 }
 
-// Panels [begin, end) of B [K,N]. Rows are taken kChunk at a time, so that they are read from end
-// to end while their cache lines are there.
+// Panels [begin, end) of B [K,N]. Rows are taken kRowsPacked at a time, so that they are read from
+// end to end while their cache lines are there.
 template <class T>
 void pack_panels(MatrixView<T> b, std::int64_t k, std::int64_t n, std::int64_t begin,
                  std::int64_t end, T* packed) {
   constexpr int P = kPanel<T>, L = kLanes<T>;
-  for (std::int64_t p0 = 0; p0 < k; p0 += kChunk) {
-    const std::int64_t rows = std::min(kChunk, k - p0);
+  for (std::int64_t p0 = 0; p0 < k; p0 += kRowsPacked) {
+    const std::int64_t rows = std::min(kRowsPacked, k - p0);
     for (std::int64_t panel = begin; panel < end; ++panel) {
       const std::int64_t width = std::min<std::int64_t>(P, n - panel * P);
       const T* from = b.data + p0 * b.row + panel * P * b.col;
@@ -97,8 +97,8 @@ template <class T>
 void pack_columns(const T* a, std::int64_t a_row, std::int64_t m, std::int64_t readable,
                   std::int64_t k, T* packed) {
   constexpr int L = kLanes<T>, kVectors = (kRows + L - 1) / L;
-  for (std::int64_t p0 = 0; p0 < k; p0 += kChunk) {
-    const std::int64_t p1 = std::min(k, p0 + kChunk);
+  for (std::int64_t p0 = 0; p0 < k; p0 += kRowsPacked) {
+    const std::int64_t p1 = std::min(k, p0 + kRowsPacked);
     for (std::int64_t i = 0; i < m; i += kRows) {
       T* out = packed + i * k;
       const std::int64_t rows = std::min<std::int64_t>(kRows, m - i);

@@ -96,10 +96,10 @@ void gradient(const T* x, const T* gamma, const T* mean, const T* rstd, const T*
   });
 }
 
-using Extents = Chunked<ImageRows>;
+using Chunks = Chunked<ImageRows>;
 
 template <class T>
-void layer_norm_all(const T* x, const T* gamma, const T* beta, const Extents& e, T eps, T* y,
+void layer_norm_all(const T* x, const T* gamma, const T* beta, const Chunks& e, T eps, T* y,
                     T* mean, T* rstd) {
   for_chunks(e, [&, c = e.c](std::int64_t, const Chunk& chunk) {
     for_row_groups<kRows>(chunk.row, chunk.row + chunk.rows, [=](std::int64_t r, auto n) {
@@ -110,16 +110,16 @@ void layer_norm_all(const T* x, const T* gamma, const T* beta, const Extents& e,
 
 template <class T>
 void layer_norm_backward_all(const T* x, const T* gamma, const T* mean, const T* rstd, const T* dy,
-                             const Extents& e, T* dx, T* dgamma, T* dbeta) {
+                             const Chunks& e, T* dx, T* dgamma, T* dbeta) {
   const std::int64_t c = e.c, chunks = e.chunks();
   std::vector<double> sums(std::max<std::int64_t>(1, chunks) * 2 * c);
   for_chunks(e, [&](std::int64_t t, const Chunk& chunk) {
     std::vector<T> run(2 * c);
     T *dg = run.data(), *db = dg + c;
     const std::int64_t end = chunk.row + chunk.rows;
-    for (std::int64_t first = chunk.row; first < end; first += e.kRun) {
+    for (std::int64_t first = chunk.row; first < end; first += e.kRowsInT) {
       std::fill(run.begin(), run.end(), T(0));
-      for_row_groups<kRows>(first, std::min(first + e.kRun, end), [=](std::int64_t r, auto n) {
+      for_row_groups<kRows>(first, std::min(first + e.kRowsInT, end), [=](std::int64_t r, auto n) {
         gradient<n()>(x + r * c, gamma, mean + r, rstd + r, dy + r * c, c, dx + r * c, dg, db);
       });
       add_to(sums.data() + t * 2 * c, dg, 2 * c);

@@ -8,7 +8,7 @@
 
 namespace nextgrad::cpu {
 
-constexpr std::int64_t kChunk = 1024;  // pixels whose loss is summed by one task
+constexpr std::int64_t kPixelsPerTask = 1024;  // pixels whose loss is summed by one task
 
 CrossEntropyResult CpuPrimitives::cross_entropy(const Tensor& logits, const Tensor& labels,
                                                 const Tensor& weights,
@@ -31,7 +31,7 @@ CrossEntropyResult CpuPrimitives::cross_entropy(const Tensor& logits, const Tens
       }
       return sum;
     };
-    return target.result(sum_of_chunks(labels.numel(), kChunk, loss_of), log_sum);
+    return target.result(sum_of_chunks(labels.numel(), kPixelsPerTask, loss_of), log_sum);
   });
 }
 
@@ -48,7 +48,7 @@ Tensor CpuPrimitives::cross_entropy_backward(const Tensor& logits, const Tensor&
     const Target<T> target(labels, k, weights, o);
     const T *v = logits.data<T>(), *lse = r.log_sum.data<T>();
     T* dv = dlogits.data<T>();
-    parallel_each(pixels, kChunk, [&](std::int64_t i) {
+    parallel_each(pixels, kPixelsPerTask, [&](std::int64_t i) {
       if (label[i] == o.ignore_label) {
         std::fill_n(dv + i * k, k, T(0));
       } else {

@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::int64_t kBlock = 512;  // channels of a block: its sums stay in L1
 
-using Extents = Chunked<NormExtents>;
-constexpr std::int64_t kRun = Extents::kRun;
+using Chunks = Chunked<NormExtents>;
+constexpr std::int64_t kRowsInT = Chunks::kRowsInT;
 
 // s += x - shift, q += (x - shift)^2, summed over `kRows` rows of n channels.
 template <int kRows, class T>
@@ -39,15 +39,15 @@ inline void add_moments(const T* x, const T* shift, std::int64_t c, std::int64_t
 }
 
 // Sums two quantities over rows of n channels: add(r, count, a, b) adds those of `count` rows (a
-// std::integral_constant, AtOnce or 1) from row r on to a and b, which go to double every kRun
+// std::integral_constant, AtOnce or 1) from row r on to a and b, which go to double every kRowsInT
 // rows.
 template <int AtOnce, class T, class Add>
 void sum_block(std::int64_t rows, std::int64_t n, double* first, double* second, Add&& add) {
   T a[kBlock], b[kBlock];
   std::fill_n(first, n, 0.0);
   std::fill_n(second, n, 0.0);
-  for (std::int64_t begin = 0; begin < rows; begin += kRun) {
-    const std::int64_t end = std::min(rows, begin + kRun);
+  for (std::int64_t begin = 0; begin < rows; begin += kRowsInT) {
+    const std::int64_t end = std::min(rows, begin + kRowsInT);
     std::fill_n(a, n, T(0));
     std::fill_n(b, n, T(0));
     for_row_groups<AtOnce>(begin, end, [&](std::int64_t r, auto count) { add(r, count, a, b); });
@@ -108,7 +108,7 @@ struct Moments {  // count, mean and sum of squared deviations
 // Of group g of an image: mean and rstd from its chunks' sums [chunks, 2, C], and the coefficients
 // [2, C] of its channels, mean and rstd gamma.
 template <class T>
-void finish_group(const T* x, const double* sums, const T* gamma, const Extents& e, double eps,
+void finish_group(const T* x, const double* sums, const T* gamma, const Chunks& e, double eps,
                   std::int64_t g, T* mean, T* rstd, T* coefficients) {
   const std::int64_t width = e.c / e.groups, begin = g * width, chunk = e.chunk_rows();
   Moments m;
@@ -164,7 +164,7 @@ void gradient_rows(const T* x, const T* dy, const T* mean, const T* of, std::int
 }
 
 template <class T>
-void norm_forward(const T* x, const T* gamma, const T* beta, const Extents& e, double eps, T* y,
+void norm_forward(const T* x, const T* gamma, const T* beta, const Chunks& e, double eps, T* y,
                   T* mean, T* rstd) {
   const std::int64_t c = e.c, sums_of_image = e.chunks() * 2 * c;
   std::vector<double> sums(e.images * sums_of_image);
@@ -199,7 +199,7 @@ template <class T>
 struct Backward {
   std::vector<T> means, coefficients;  // [images, C]; [images, 3, C]: of dy, of x - mean, and 1
   std::vector<double> sums;            // [images, chunks, 2, C]
-  Backward(const Extents& e, const T* mean)
+  Backward(const Chunks& e, const T* mean)
       : means(e.images * e.c), coefficients(3 * means.size()), sums(e.tasks() * 2 * e.c) {
     const std::int64_t width = e.c / e.groups;
     for (std::int64_t i = 0; i < e.images * e.c; ++i) {
@@ -210,7 +210,7 @@ struct Backward {
 
 // Of group g, over all images: the coefficients, dgamma and dbeta of its channels.
 template <class T>
-void finish_group_gradient(const T* gamma, const T* rstd, const Extents& e, std::int64_t g,
+void finish_group_gradient(const T* gamma, const T* rstd, const Chunks& e, std::int64_t g,
                            Backward<T>& w, T* dgamma, T* dbeta) {
   const std::int64_t c = e.c, begin = g * (c / e.groups), end = begin + c / e.groups;
   for (std::int64_t image = 0; image < e.images; ++image) {
@@ -247,7 +247,7 @@ void finish_group_gradient(const T* gamma, const T* rstd, const Extents& e, std:
 // Two passes; tensor/fused.cpp says how the coefficients come about.
 template <class T>
 void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, const T* dy,
-                   const Extents& e, T* dx, T* dgamma, T* dbeta) {
+                   const Chunks& e, T* dx, T* dgamma, T* dbeta) {
   const std::int64_t c = e.c;
   Backward<T> w(e, mean);
   parallel_team(e.tasks(), e.grain(), [&](const Team& team) {
@@ -275,7 +275,7 @@ void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, con
 }
 
 NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                      double eps, const Extents& e, const Shape& statistics_shape) {
+                      double eps, const Chunks& e, const Shape& statistics_shape) {
   OpScope scope(name, 7.0 * x.numel(), 3.0 * x.nbytes());
   check(x.numel() > 0, "{}: the input {} is empty", name, x.shape().str());
   NormResult r = empty_norm(x, statistics_shape);
@@ -288,7 +288,7 @@ NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, co
 
 NormGradients group_like_backward(const char* name, const Tensor& x, const Tensor& gamma,
                                   const Tensor& mean, const Tensor& rstd, const Tensor& dy,
-                                  const Extents& e) {
+                                  const Chunks& e) {
   OpScope scope(name, 9.0 * x.numel(), 5.0 * x.nbytes());
   NormGradients g = empty_norm_gradients(x, gamma);
   dispatch_float(x.dtype(), name, [&]<class T>(T) {
@@ -338,7 +338,7 @@ Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Te
                                   const Tensor& centre) {
   OpScope scope("channel_affine", 2.0 * x.numel(), 2.0 * x.nbytes());
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  const Extents e{batch_extents(x)};
+  const Chunks e{batch_extents(x)};
   dispatch_float(x.dtype(), "channel_affine", [&]<class T>(T) {
     const std::vector<T> zeros(e.c);
     const T *px = x.data<T>(), *a = scale.data<T>(), *b = shift.data<T>();

@@ -12,17 +12,17 @@
 namespace nextgrad::cpu {
 namespace {
 
-constexpr std::int64_t kColumns = 512;  // columns of a block
-constexpr std::int64_t kRun = 32;       // rows summed in T before going to double
-constexpr std::int64_t kChunk = 65536;  // elements of a chunk
-constexpr std::int64_t kRowRun = 1024;  // elements of one row summed in T
+constexpr std::int64_t kColumns = 512;            // columns of a block
+constexpr std::int64_t kRowsInT = 32;             // rows summed in T before going to double
+constexpr std::int64_t kElementsPerTask = 65536;  // elements of a chunk
+constexpr std::int64_t kRowRun = 1024;            // elements of one row summed in T
 
 // acc[c] += the sum over rows of x[row * stride + c], c < n <= kColumns.
 template <class T>
 void reduce_block(const T* x, std::int64_t rows, std::int64_t stride, std::int64_t n, double* acc) {
   T run[kColumns];
-  for (std::int64_t begin = 0; begin < rows; begin += kRun) {
-    const std::int64_t end = std::min(rows, begin + kRun);
+  for (std::int64_t begin = 0; begin < rows; begin += kRowsInT) {
+    const std::int64_t end = std::min(rows, begin + kRowsInT);
     std::copy_n(x + begin * stride, n, run);
     for (std::int64_t r = begin + 1; r < end; ++r) {
       const T* row = x + r * stride;
@@ -59,12 +59,12 @@ void reduce_middle(const T* x, T* y, const MiddleAxes& e, double factor) {
   const auto [outer, r, inner] = e;
   const std::int64_t columns = std::min(inner, kColumns);
   const std::int64_t blocks = (inner + kColumns - 1) / kColumns;
-  const std::int64_t chunk = std::max(kRun, kChunk / columns);
+  const std::int64_t chunk = std::max(kRowsInT, kElementsPerTask / columns);
   const std::int64_t chunks = std::max<std::int64_t>(1, (r + chunk - 1) / chunk);
   // Where a single chunk is the whole, its results go to y at once.
   std::vector<double> partial(chunks > 1 ? outer * chunks * inner : 0);
   const std::int64_t work = std::min(r, chunk) * columns;
-  const std::int64_t grain = kChunk / std::max<std::int64_t>(1, work);
+  const std::int64_t grain = kElementsPerTask / std::max<std::int64_t>(1, work);
   parallel_each(outer * chunks * blocks, grain, [&](std::int64_t t) {
     const std::int64_t block = t % blocks, part = t / blocks;  // part = o * chunks + chunk
     const std::int64_t first = part % chunks * chunk, rows = std::min(chunk, r - first);
@@ -83,7 +83,7 @@ void reduce_middle(const T* x, T* y, const MiddleAxes& e, double factor) {
     for (std::int64_t c = 0; c < n; ++c) y[at + c] = static_cast<T>(to[c] * factor);
   });
   if (chunks == 1) return;
-  parallel_each(outer, kChunk / (chunks * inner), [&](std::int64_t o) {
+  parallel_each(outer, kElementsPerTask / (chunks * inner), [&](std::int64_t o) {
     double* first = partial.data() + o * chunks * inner;
     for (std::int64_t k = 1; k < chunks; ++k) {
       for (std::int64_t c = 0; c < inner; ++c) first[c] += first[k * inner + c];
@@ -96,7 +96,7 @@ void reduce_middle(const T* x, T* y, const MiddleAxes& e, double factor) {
 template <class T>
 void argmax_middle(const T* x, std::int64_t* y, const MiddleAxes& e) {
   const auto [outer, r, inner] = e;
-  const std::int64_t grain = kChunk / std::max<std::int64_t>(1, r);
+  const std::int64_t grain = kElementsPerTask / std::max<std::int64_t>(1, r);
   parallel_for(outer * inner, grain, [&](std::int64_t begin, std::int64_t end) {
     std::int64_t o = begin / inner, c = begin % inner;
     for (std::int64_t t = begin; t < end; ++t) {
@@ -167,7 +167,7 @@ Tensor CpuBackend::norm(const std::vector<Tensor>& all) {
   for (const Tensor& x : all) {
     sum += dispatch_float(x.dtype(), "norm", [&](auto zero) {
       const auto* p = x.data<decltype(zero)>();
-      return sum_of_chunks(x.numel(), kChunk, [p](std::int64_t begin, std::int64_t end) {
+      return sum_of_chunks(x.numel(), kElementsPerTask, [p](std::int64_t begin, std::int64_t end) {
         return squares(p + begin, end - begin);
       });
     });
@@ -179,7 +179,7 @@ bool CpuBackend::all_finite(const Tensor& x) {
   OpScope scope("all_finite", x.numel(), x.nbytes());
   const double sum = dispatch_float(x.dtype(), "all_finite", [&]<class T>(T) {
     const T* p = x.data<T>();
-    return sum_of_chunks(x.numel(), kChunk, [p](std::int64_t begin, std::int64_t end) {
+    return sum_of_chunks(x.numel(), kElementsPerTask, [p](std::int64_t begin, std::int64_t end) {
       return zeros(p + begin, end - begin);
     });
   });

@@ -10,15 +10,15 @@
 namespace nextgrad::cpu {
 namespace {
 
-using Extents = Chunked<ImageRows>;
+using Chunks = Chunked<ImageRows>;
 
-Extents extents(const Tensor& x, const Tensor& mask) {
+Chunks extents(const Tensor& x, const Tensor& mask) {
   return {image_rows(x, mask.defined() ? mask.numel() : 1)};
 }
 
 // mask[image] s[c] for all images, [images, c].
 template <class T>
-std::vector<T> coefficients(const Tensor& s, const Tensor& mask, const Extents& e) {
+std::vector<T> coefficients(const Tensor& s, const Tensor& mask, const Chunks& e) {
   std::vector<T> out(e.images * e.c, T(1));
   const T *ps = data_or_null<const T>(s), *pm = data_or_null<const T>(mask);
   for (std::int64_t n = 0; n < e.images; ++n) {
@@ -37,8 +37,8 @@ void backward_chunk(const T* branch, const T* dy, T* dbranch, const T* scale, st
                     std::int64_t c, double* sum) {
   std::vector<T> run(c);
   T* partial = run.data();
-  for (std::int64_t begin = 0; begin < rows; begin += Extents::kRun) {
-    const std::int64_t end = std::min(rows, begin + Extents::kRun);
+  for (std::int64_t begin = 0; begin < rows; begin += Chunks::kRowsInT) {
+    const std::int64_t end = std::min(rows, begin + Chunks::kRowsInT);
     std::fill(run.begin(), run.end(), T(0));
     for (std::int64_t r = begin; r < end; ++r) {
       const T *b = branch + r * c, *d = dy + r * c;
@@ -79,7 +79,7 @@ void gate_gradients(const T* a, const T* u, const T* dy, std::int64_t n, T* da, 
 
 template <class T>
 void residual_backward_all(const Tensor& branch, const Tensor& s, const Tensor& mask,
-                           const Tensor& dy, const Extents& e, Tensor& dbranch, Tensor& ds) {
+                           const Tensor& dy, const Chunks& e, Tensor& dbranch, Tensor& ds) {
   const std::vector<T> scale = coefficients<T>(s, mask, e);
   const T* pd = dy.data<T>();
   const T* pb = ds.defined() ? branch.data<T>() : pd;  // not read unless ds is wanted
@@ -107,7 +107,7 @@ Tensor CpuBackend::residual(const Tensor& x, const Tensor& branch, const Tensor&
                             const Tensor& mask, Tensor*) {
   OpScope scope("residual", 2.0 * x.numel(), 3.0 * x.nbytes());
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  const Extents e = extents(x, mask);
+  const Chunks e = extents(x, mask);
   dispatch_float(x.dtype(), "residual", [&]<class T>(T) {
     const std::vector<T> scales = coefficients<T>(s, mask, e);
     const T *px = x.data<T>(), *pb = branch.data<T>();

@@ -41,31 +41,32 @@ std::vector<StripOf<T>> pointers(const std::vector<Strip>& strips) {
 
 template <class T>
 inline constexpr int kLine = 64 / static_cast<int>(sizeof(T));  // channels of a line
-inline constexpr int kRun = 8;                                  // neighbouring sums in registers
+inline constexpr int kSumsAtOnce = 8;                           // neighbouring sums in registers
 
-// Smallest multiple of kRun that is not below n.
+// Smallest multiple of kSumsAtOnce that is not below n.
 inline std::int64_t whole_runs(std::int64_t n) {
-  return (n + kRun - 1) / kRun * kRun;
+  return (n + kSumsAtOnce - 1) / kSumsAtOnce * kSumsAtOnce;
 }
 
-// sum[p] += sum over t < Taps of in[p + t] w[t]: kRun + 2 Taps - 1 loads, kRun * Taps products.
+// sum[p] += sum over t < Taps of in[p + t] w[t]: kSumsAtOnce + 2 Taps - 1 loads, kSumsAtOnce * Taps
+// products.
 template <int Taps, int Step, class T>
-inline void add_some_taps(Vec<T> (&sum)[kRun], const T* in, const T* w) {
+inline void add_some_taps(Vec<T> (&sum)[kSumsAtOnce], const T* in, const T* w) {
   Vec<T> tap[Taps];
 #pragma GCC unroll 16
   for (int t = 0; t < Taps; ++t) tap[t] = load(w + t * kLine<T>);
 #pragma GCC unroll 16
-  for (int j = 0; j < kRun + Taps - 1; ++j) {
+  for (int j = 0; j < kSumsAtOnce + Taps - 1; ++j) {
     const Vec<T> v = load(in + j * Step);
 #pragma GCC unroll 16
     for (int t = 0; t < Taps; ++t)
-      if (j - t >= 0 && j - t < kRun) sum[j - t] += v * tap[t];
+      if (j - t >= 0 && j - t < kSumsAtOnce) sum[j - t] += v * tap[t];
   }
 }
 
 // The same for any number of taps, four at a time: 8 sums, 4 taps and an input fill 13 registers.
 template <int Step, class T>
-inline void add_taps(Vec<T> (&sum)[kRun], const T* in, const T* w, int taps) {
+inline void add_taps(Vec<T> (&sum)[kSumsAtOnce], const T* in, const T* w, int taps) {
   for (; taps >= 4; taps -= 4, in += 4 * Step, w += 4 * kLine<T>)
     add_some_taps<4, Step>(sum, in, w);
   if (taps == 3) return add_some_taps<3, Step>(sum, in, w);
@@ -80,13 +81,13 @@ void convolve_line(const T* in, const T* w, int taps, const T* from, int from_st
                    std::int64_t n) {
   constexpr int B = kLine<T>;
   for (int h = 0; h < B; h += kLanes<T>)
-    for (std::int64_t i = 0; i < n; i += kRun) {
-      Vec<T> sum[kRun];
+    for (std::int64_t i = 0; i < n; i += kSumsAtOnce) {
+      Vec<T> sum[kSumsAtOnce];
 #pragma GCC unroll 16
-      for (int p = 0; p < kRun; ++p) sum[p] = load(from + (i + p) * from_step + h);
+      for (int p = 0; p < kSumsAtOnce; ++p) sum[p] = load(from + (i + p) * from_step + h);
       add_taps<B>(sum, in + i * B + h, w + h, taps);
 #pragma GCC unroll 16
-      for (int p = 0; p < kRun; ++p) store(out + (i + p) * B + h, sum[p]);
+      for (int p = 0; p < kSumsAtOnce; ++p) store(out + (i + p) * B + h, sum[p]);
     }
 }
 

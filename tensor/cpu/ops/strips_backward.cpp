@@ -31,7 +31,7 @@ struct LineScratch;
 struct RingScratch;
 struct ParameterScratch;
 
-inline constexpr std::int64_t kWide = 128, kBand = 32, kChunk = 16;
+inline constexpr std::int64_t kWide = 128, kBand = 32, kColumnsAtOnce = 16;
 
 template <class T>
 struct Branch {
@@ -155,11 +155,12 @@ void column_gradients(const Task<T>& t, std::int64_t y) {
   constexpr int B = kLine<T>;
   std::vector<const T*> rows(2 * t.pad + 1);
   for (std::int64_t i = 0; i <= 2 * t.pad; ++i) rows[i] = t.dy_row(y + t.pad - i);
-  for (std::int64_t chunk = 0; chunk < t.extent; chunk += kChunk)
+  for (std::int64_t first = 0; first < t.extent; first += kColumnsAtOnce)
     for (const Branch<T>& b : t.branches) {
       const std::int64_t left = std::max<std::int64_t>(-t.x0, -b.pad) + t.pad;
       const std::int64_t right = std::min<std::int64_t>(t.s.w - t.x0, t.columns + b.pad) + t.pad;
-      const std::int64_t begin = std::max(chunk, left), end = std::min(chunk + kChunk, right);
+      const std::int64_t begin = std::max(first, left),
+                         end = std::min(first + kColumnsAtOnce, right);
       if (begin >= end) continue;
       T* g = b.g + begin * B;
       std::fill_n(g, (end - begin) * B, T{0});

@@ -102,19 +102,19 @@ void convolve_row(const Task<T>& t, std::int64_t y0, std::int64_t y) {
   }
 }
 
-// kRun outputs of one column: to = from + bias + the columns of all branches, `at` elements into
-// their windows.
+// kSumsAtOnce outputs of one column: to = from + bias + the columns of all branches, `at` elements
+// into their windows.
 template <class T>
 void convolve_column(const Task<T>& t, std::int64_t at, const T* from, T* to, std::int64_t step) {
   for (int h = 0; h < kLine<T>; h += kLanes<T>) {
     const Vec<T> bias = load(t.bias + h);
-    Vec<T> sum[kRun];
+    Vec<T> sum[kSumsAtOnce];
 #pragma GCC unroll 16
-    for (int p = 0; p < kRun; ++p) sum[p] = load(from + p * step + h) + bias;
+    for (int p = 0; p < kSumsAtOnce; ++p) sum[p] = load(from + p * step + h) + bias;
     for (const Branch<T>& b : t.branches)
       add_taps<kStep<T>>(sum, b.window + at + h, b.column + h, b.k);
 #pragma GCC unroll 16
-    for (int p = 0; p < kRun; ++p) store(to + p * step + h, sum[p]);
+    for (int p = 0; p < kSumsAtOnce; ++p) store(to + p * step + h, sum[p]);
   }
 }
 
@@ -123,17 +123,19 @@ template <class T>
 void convolve_columns(const Task<T>& t, std::int64_t y0, std::int64_t rows) {
   constexpr int B = kLine<T>;
   const std::int64_t step = t.s.w * t.s.c;
-  for (std::int64_t r = 0; r < rows; r += kRun)
+  for (std::int64_t r = 0; r < rows; r += kSumsAtOnce)
     for (std::int64_t i = 0; i < t.columns; ++i) {
       const std::int64_t from = (y0 + r) * step + (t.x0 + i) * t.s.c, at = r * kStep<T> + i * B;
-      if (r + kRun <= rows && t.channels == B) {
+      if (r + kSumsAtOnce <= rows && t.channels == B) {
         convolve_column(t, at, t.x + from, t.y + from, step);
         continue;
       }
-      T some[kRun * B] = {};
-      gather_line(t.x + from, step, t.channels, std::min<std::int64_t>(kRun, rows - r), some);
+      T some[kSumsAtOnce * B] = {};
+      gather_line(t.x + from, step, t.channels, std::min<std::int64_t>(kSumsAtOnce, rows - r),
+                  some);
       convolve_column(t, at, some, some, std::int64_t{B});
-      scatter_line(some, step, t.channels, std::min<std::int64_t>(kRun, rows - r), t.y + from);
+      scatter_line(some, step, t.channels, std::min<std::int64_t>(kSumsAtOnce, rows - r),
+                   t.y + from);
     }
 }
 

@@ -1,4 +1,4 @@
-// Recordings: CUDA graphs captured from the stream.
+// Captures: CUDA graphs made of what the stream is told.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/device/gemm.h"
 #include "cuda/device/transfer.h"
@@ -13,12 +13,12 @@ __global__ void set_kernel(Progress* to, Progress value) {
 
 }  // namespace
 
-class CudaRecording final : public Recording {
+class CudaCapture final : public Capture {
  public:
-  CudaRecording(CudaBackend& backend, const std::function<void()>& work) : backend_(backend) {
+  CudaCapture(CudaBackend& backend, const std::function<void()>& work) : backend_(backend) {
     use_device(backend_.index_);
     pool_ = backend_.allocator_->begin_pool();
-    backend_.recording_ = true;
+    backend_.capturing_ = true;
     cudaGraph_t graph = nullptr;
     std::exception_ptr thrown;
     // Relaxed: the allocator may ask for memory while the stream is captured.
@@ -31,7 +31,7 @@ class CudaRecording final : public Recording {
       }
       status = cudaStreamEndCapture(backend_.stream_, &graph);
     }
-    backend_.recording_ = false;
+    backend_.capturing_ = false;
     backend_.allocator_->end_pool();
     if (status == cudaSuccess && !thrown) status = cudaGraphInstantiate(&graph_, graph, 0);
     if (graph != nullptr) cudaGraphDestroy(graph);
@@ -39,22 +39,22 @@ class CudaRecording final : public Recording {
     cudaGetLastError();  // or the next launch would report it
     backend_.allocator_->drop_pool(pool_);
     if (thrown) std::rethrow_exception(thrown);
-    cuda_check(status, "recording a graph");
+    cuda_check(status, "capturing a graph");
   }
-  ~CudaRecording() override {
+  ~CudaCapture() override {
     cudaStreamSynchronize(backend_.stream_);  // it may still run
     cudaGraphExecDestroy(graph_);
     backend_.allocator_->drop_pool(pool_);
   }
-  CudaRecording(const CudaRecording&) = delete;
-  CudaRecording& operator=(const CudaRecording&) = delete;
+  CudaCapture(const CudaCapture&) = delete;
+  CudaCapture& operator=(const CudaCapture&) = delete;
 
   void replay(std::uint64_t iterations, double lr_ratio) override {
     const Progress now{iterations, lr_ratio}, none{0, 1};
     use_device(backend_.index_);
     set_progress(now);
     cuda_check(cudaGraphLaunch(graph_, backend_.stream_), "replaying a graph");
-    set_progress(none);  // for what is not recorded
+    set_progress(none);  // for what is not captured
   }
 
  private:
@@ -68,8 +68,8 @@ class CudaRecording final : public Recording {
   cudaGraphExec_t graph_ = nullptr;
 };
 
-std::unique_ptr<Recording> CudaBackend::record(const std::function<void()>& work) {
-  return std::make_unique<CudaRecording>(*this, work);
+std::unique_ptr<Capture> CudaBackend::capture(const std::function<void()>& work) {
+  return std::make_unique<CudaCapture>(*this, work);
 }
 
 std::unique_ptr<Transfer> CudaBackend::send(const Tensor& host) {

@@ -66,10 +66,10 @@ double rate(std::uint64_t iteration) {
 
 }  // namespace
 
-TEST_CASE("recording: a training step that is replayed is the step that is submitted") {
+TEST_CASE("capture: a training step that is replayed is the step that is submitted") {
   Training plain, replayed;
   constexpr std::uint64_t kFirst = 2, kAll = 5;
-  std::unique_ptr<Recording> recording;
+  std::unique_ptr<Capture> capture;
   for (std::uint64_t i = 0; i < kAll; ++i) {
     plain.load(i);
     plain.submit(i, rate(i));
@@ -77,12 +77,12 @@ TEST_CASE("recording: a training step that is replayed is the step that is submi
     if (i < kFirst) {
       replayed.submit(i, rate(i));
     } else {
-      if (recording == nullptr) {
-        recording = tested().record([&] { replayed.submit(i, rate(i)); });
-        REQUIRE(recording != nullptr);
+      if (capture == nullptr) {
+        capture = tested().capture([&] { replayed.submit(i, rate(i)); });
+        REQUIRE(capture != nullptr);
         replayed.optimizer->count_steps(-1);
       }
-      recording->replay(i - kFirst, rate(i) / rate(kFirst));
+      capture->replay(i - kFirst, rate(i) / rate(kFirst));
       replayed.optimizer->count_steps(1);
     }
     CHECK(replayed.loss.item() == doctest::Approx(plain.loss.item()).epsilon(1e-6));
@@ -93,7 +93,7 @@ TEST_CASE("recording: a training step that is replayed is the step that is submi
   CHECK(plain.optimizer->slots()[0].steps == replayed.optimizer->slots()[0].steps);
 }
 
-TEST_CASE("recording: a replayed step that is refused for its norm does not count") {
+TEST_CASE("capture: a replayed step that is refused for its norm does not count") {
   struct Little {
     Linear layer{4, 3};
     std::unique_ptr<AdamW> optimizer;
@@ -119,11 +119,11 @@ TEST_CASE("recording: a replayed step that is refused for its norm does not coun
   }
   replayed.load(1);
   replayed.submit();
-  const auto recording = tested().record([&] { replayed.submit(); });
+  const auto capture = tested().capture([&] { replayed.submit(); });
   std::uint64_t replays = 0;
   for (const std::uint64_t i : {2, 0, 3, 0, 0, 4, 5}) {
     replayed.load(i, i != 0);
-    recording->replay(replays++);
+    capture->replay(replays++);
   }
   replayed.optimizer->count_steps(static_cast<std::int64_t>(replays) - 1);
   CHECK(difference(parameters_of(replayed.layer), parameters_of(plain.layer)) < 1e-6);
@@ -151,40 +151,40 @@ TEST_CASE("several threads that wait at once learn of a fault once") {
   }
 }
 
-TEST_CASE("recording: what is recorded is not done, must not wait, and keeps its memory") {
+TEST_CASE("capture: what is captured is not done, must not wait, and keeps its memory") {
   Backend& b = tested();
   const Tensor x = random_tensor<float>({1000}, 3);
   Tensor y;
   const std::size_t before = b.memory().live;
   {
-    const auto recording = b.record([&] {
+    const auto capture = b.capture([&] {
       const Tensor gone = b.unary(Unary::square, x, 0);
       y = b.unary(Unary::exp, gone, 0);
     });
-    recording->replay();
+    capture->replay();
     const auto first = y.to_vector<double>();
-    // Other work of the same size does not get at the recording's memory.
+    // Other work of the same size does not get at the capture's memory.
     std::vector<Tensor> others;
     for (int i = 0; i < 8; ++i)
       others.push_back(Tensor::full({1000}, 7, DType::f32, test_device()));
-    recording->replay();
+    capture->replay();
     CHECK(y.to_vector<double>() == first);
     for (const Tensor& t : others) CHECK(t.to_vector<double>() == Doubles(1000, 7.0));
-    CHECK_THROWS_AS(b.record([&] { x.item(); }), Error);
-    CHECK_THROWS_AS(b.record([&] { x.to_vector<float>(); }), Error);
-    recording->replay();  // a recording that failed has left nothing behind
+    CHECK_THROWS_AS(b.capture([&] { x.item(); }), Error);
+    CHECK_THROWS_AS(b.capture([&] { x.to_vector<float>(); }), Error);
+    capture->replay();  // a capture that failed has left nothing behind
     CHECK(y.to_vector<double>() == first);
   }
   y = {};
   CHECK(b.memory().live == before);
 }
 
-TEST_CASE("recording: random numbers go on with the iterations") {
+TEST_CASE("capture: random numbers go on with the iterations") {
   Backend& b = tested();
   Tensor y;
-  const auto recording = b.record([&] { y = b.random_uniform({100}, DType::f32, {1, 5, 2, 3}); });
+  const auto capture = b.capture([&] { y = b.random_uniform({100}, DType::f32, {1, 5, 2, 3}); });
   for (const std::uint64_t i : {0, 1, 4}) {
-    recording->replay(i);
+    capture->replay(i);
     CHECK(numbers(y) == numbers(b.random_uniform({100}, DType::f32, {1, 5 + i, 2, 3})));
   }
 }

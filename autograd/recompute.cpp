@@ -1,4 +1,4 @@
-#include "autograd/checkpoint.h"
+#include "autograd/recompute.h"
 
 namespace nextgrad {
 
@@ -40,7 +40,7 @@ void set_replay_hook(ReplayHook replay) {
   hook() = std::move(replay);
 }
 
-Variable checkpoint(const std::function<Variable(const std::vector<Variable>&)>& fn,
+Variable recomputed(const std::function<Variable(const std::vector<Variable>&)>& fn,
                     const std::vector<Variable>& inputs) {
   if (!grad_enabled()) return fn(inputs);
   const std::uint64_t state = hook().save();
@@ -64,7 +64,7 @@ Variable checkpoint(const std::function<Variable(const std::vector<Variable>&)>&
   // that always requires a gradient stands for them.
   std::vector<Variable> parents = inputs;
   parents.emplace_back(Tensor::zeros({}, y.dtype(), y.device()), true);
-  return record("checkpoint", y, parents, [=](const Tensor& dy) -> std::vector<Tensor> {
+  return record("recomputed", y, parents, [=](const Tensor& dy) -> std::vector<Tensor> {
     for (const Saved& value : captured) value.get();  // throws if it was changed
     const InnerGraph inner;
     std::vector<Variable> leaves;

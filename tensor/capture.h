@@ -9,11 +9,11 @@
 namespace nextgrad {
 
 // Work that a device keeps and does again as a whole, on the same addresses: a CUDA graph.
-class Recording {
+class Capture {
  public:
-  virtual ~Recording() = default;
+  virtual ~Capture() = default;
   // Submits the work. Where it draws random numbers or steps an optimiser, it does so for
-  // `iterations` after the one that was recorded, with learning rates times `lr_ratio`.
+  // `iterations` after the one that was captured, with learning rates times `lr_ratio`.
   virtual void replay(std::uint64_t iterations = 0, double lr_ratio = 1) = 0;
 };
 
