@@ -44,14 +44,14 @@ Variable recomputed(const std::function<Variable(const std::vector<Variable>&)>&
                     const std::vector<Variable>& inputs) {
   if (!grad_enabled()) return fn(inputs);
   const std::uint64_t state = hook().save();
+  std::vector<Variable> values;
+  for (const Variable& input : inputs) values.push_back(input.detach());
   Variable y;
   std::vector<Saved> captured;
   {
     const NoGrad first_run;
     Watch watch;
-    std::vector<Variable> values;
-    for (const Variable& input : inputs) values.push_back(input.detach());
-    y = fn(values).detach();
+    y = fn(values).detach();  // not asked for yet: what reads it may want its moments
     captured = std::move(watch.seen);
   }
   std::vector<Saved> saved;

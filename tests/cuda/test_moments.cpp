@@ -1,7 +1,6 @@
 // Moments that a residual sum leaves for the batch norm after it: no result may show whether they
 // were there.
-#include "autograd/norm.h"
-#include "autograd/residual.h"
+#include "autograd/recompute.h"
 #include "models/mscan.h"
 #include "nn/init.h"
 #include "tensor/profile.h"
@@ -139,6 +138,12 @@ TEST_CASE("moments: blocks of MSCAN use them in training, and evaluation asks fo
   second.to(test_device());
   const Variable x(activation({2, 8, 8, 16}, 1));
   CHECK(passes(x.value().nbytes(), [&] { second(first(x)).value(); }) == 3 + 2 + 2 + 2);
+  // Of what is recomputed, too, from one block to the next.
+  const auto through = [](const Block& block, const Variable& in) {
+    return recomputed([&](const std::vector<Variable>& v) { return block(v.front()); }, {in});
+  };
+  CHECK(passes(x.value().nbytes(), [&] { through(second, through(first, x)).value(); }) ==
+        3 + 2 + 2 + 2);
   first.train(false);
   second.train(false);
   const Profile profile;
