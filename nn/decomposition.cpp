@@ -6,6 +6,7 @@
 #include "autograd/reduce.h"
 #include "autograd/shape_ops.h"
 #include "nn/random.h"
+#include "tensor/ops.h"
 
 namespace nextgrad {
 
@@ -21,10 +22,9 @@ constexpr RandomKey kEvaluationKey{.seed = 0x68616d627572676eu};
 // Non-negative uniform for nmf, normal directions for the others; columns of length 1.
 Tensor random_bases(Kind kind, const Shape& shape, DType dtype, Backend& backend,
                     const RandomKey& key) {
-  const NoGrad guard;
   const Tensor t = kind == Kind::nmf ? backend.random_uniform(shape, dtype, key)
                                      : backend.random_normal(shape, dtype, key);
-  return normalize(Variable(t), 1).value();
+  return t / sqrt(sum(square(t), {1}));
 }
 
 // Coefficients that sum to 1 over the N points, for each of the R bases.

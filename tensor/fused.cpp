@@ -55,7 +55,7 @@ Tensor Fused::norm(const std::vector<Tensor>& all) {
   const OpScope scope("norm");
   Tensor squares = Tensor::scalar(0, DType::f64, primitives().device());
   for (const Tensor& x : all) squares = squares + sum_to(square(x.to(DType::f64)), {});
-  return apply(Unary::sqrt, squares);
+  return sqrt(squares);
 }
 bool Fused::all_finite(const Tensor& x) {
   const OpScope scope("all_finite");

@@ -53,6 +53,9 @@ Tensor sum(const Tensor& x, const std::vector<int>& axes) {
 Tensor mean(const Tensor& x, const std::vector<int>& axes) {
   return x.backend().reduce(Reduce::mean, x.contiguous(), axes);
 }
+Tensor softmax(const Tensor& x) {
+  return x.backend().softmax(x.contiguous(), false);
+}
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;

@@ -25,6 +25,9 @@ Tensor slope_times(Unary op, const Tensor& read, const Tensor& dy, double alpha 
 inline Tensor exp(const Tensor& x) {
   return apply(Unary::exp, x);
 }
+inline Tensor sqrt(const Tensor& x) {
+  return apply(Unary::sqrt, x);
+}
 inline Tensor rsqrt(const Tensor& x) {
   return apply(Unary::rsqrt, x);
 }
@@ -35,6 +38,7 @@ inline Tensor square(const Tensor& x) {
 // Over the given axes (sorted, distinct), which stay as extent 1.
 Tensor sum(const Tensor& x, const std::vector<int>& axes);
 Tensor mean(const Tensor& x, const std::vector<int>& axes);
+Tensor softmax(const Tensor& x);  // over the last axis
 // The gradient of a broadcast: the sum over the axes that `shape` does not have or has as 1.
 Tensor sum_to(const Tensor& x, const Shape& shape);
 

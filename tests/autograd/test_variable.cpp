@@ -163,6 +163,18 @@ TEST_CASE("recomputed: a parameter or a computed value used inside and outside")
   }
 }
 
+TEST_CASE("recomputed: a function that returns what it was given, or a parameter") {
+  const Variable x = leaf({2, 3}, 1), w = leaf({2, 3}, 2), twice = w * 2.0;
+  const Tensor seed = normal({2, 3}, 3);
+  recomputed([](const std::vector<Variable>& in) { return in[0]; }, {x}).backward(seed);
+  CHECK(difference(x.grad(), seed) == 0);
+  recomputed([&](const std::vector<Variable>&) { return w; }, {x}).backward(seed);
+  CHECK(difference(w.grad(), seed) == 0);
+  recomputed([&](const std::vector<Variable>&) { return twice; }, {x}).backward(seed);
+  CHECK(difference(w.grad(), (Variable(seed) * 3.0).value()) < 1e-12);
+  CHECK(difference(x.grad(), seed) == 0);
+}
+
 TEST_CASE("recomputed: a backward that fails inside leaves nothing behind") {
   const Variable x = leaf({2}, 15), w = leaf({2}, 16);
   const Variable y = sum(recomputed(
