@@ -87,10 +87,10 @@ class Cook {
     return depthwise_conv2d(r.x, r.weight, r.bias, r.window, {});
   }
   Variable make(const ScaleRecipe& r) const {
-    if (r.mask.defined()) {
-      Shape shape = r.mask.shape();
+    if (const Tensor mask = r.mask.get(); mask.defined()) {
+      Shape shape = mask.shape();
       while (shape.size() < r.x.ndim()) shape.push_back(1);
-      return apply_mask(r.x, r.mask.reshape(shape));
+      return apply_mask(r.x, mask.reshape(shape));
     }
     return elementwise(Binary::mul, r.x, cast(r.scale, r.x.dtype()));
   }
@@ -128,9 +128,9 @@ void Cook::check_inputs(const Recipe& recipe) {
 Variable Cook::add(const Variable& base, const Variable& branch, const Variable& scale,
                    const Tensor& mask, Tensor* moments) const {
   if (const auto* s = sole<ScaleRecipe>(branch);
-      s != nullptr && (s->mask.defined() ? !mask.defined() : !scale.defined()))
-    return s->mask.defined() ? add(base, s->x, scale, s->mask, moments)
-                             : add(base, s->x, s->scale, mask, moments);
+      s != nullptr && (s->scale.defined() ? !scale.defined() : !mask.defined()))
+    return s->scale.defined() ? add(base, s->x, s->scale, mask, moments)
+                              : add(base, s->x, scale, s->mask.get(), moments);
   if (const auto* s = sole<SumRecipe>(branch); s != nullptr && (scale.defined() || mask.defined()))
     if (const auto* l = sole<LinearRecipe>(s->branch)) {  // s (p + q) = s p + s q
       l->x.value();  // first: it takes more memory than the sum

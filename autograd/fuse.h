@@ -23,7 +23,7 @@ struct DepthwiseRecipe {
 };
 struct ScaleRecipe {  // mask[n] scale[c] x, one of both undefined
   Variable x, scale;
-  Tensor mask;
+  Saved mask;
 };
 struct SumRecipe {
   Variable base, branch;

@@ -32,7 +32,7 @@ Variable scale_images(Variable x, const Tensor& mask) {
   check(x.ndim() >= 1 && mask.defined(), "scale_images: wants images and a mask");
   check_mask("scale_images", x, mask);
   const Shape shape = x.shape();
-  return uncooked(ScaleRecipe{std::move(x), {}, mask}, shape);
+  return uncooked(ScaleRecipe{std::move(x), {}, Saved(mask)}, shape);
 }
 
 Variable apply_mask(const Variable& x, const Tensor& mask) {

@@ -255,10 +255,11 @@ const Tensor& Saved::get() const {
     if (!tensor_.defined()) tensor_ = remake_().reshape(shape_);
     return tensor_;
   }
-  check(tensor_.version() == version_,
-        "a tensor {} that this backward needs was changed in place after it was used; clone it "
-        "before the change",
-        tensor_.shape().str());
+  check(
+      tensor_.version() == version_,
+      "a tensor {} that is still needed, by a backward or for a value that was not asked for yet, "
+      "was changed in place; change a clone",
+      tensor_.shape().str());
   return tensor_;
 }
 

@@ -315,6 +315,11 @@ TEST_CASE("inputs of a recipe that are changed in place or replaced are noticed"
     }
   }
   const Variable x = leaf(kImage, 1), w = leaf({4, 4}, 2);
+  Tensor mask = mask_like(x);
+  const Variable dropped = x + scale_images(linear(x, w), mask), alone = scale_images(x, mask);
+  mask.fill_(1);
+  CHECK_THROWS_WITH_AS(dropped.value(), changed, Error);
+  CHECK_THROWS_WITH_AS(alone.value(), changed, Error);
   const Variable h = linear(x, w), y = gelu(h);
   Tensor inner = h.value();
   inner.fill_(1);
