@@ -102,7 +102,7 @@ Variable elementwise(Unary op, const Variable& x, double alpha) {
 Variable operator+(Variable a, Variable b) {
   check_floating("add", a);
   check_same("add", a, b);
-  const Shape shape = broadcast(a.shape(), b.shape());
+  const Shape shape = broadcast(a.shape(), b.shape(), "add");
   if (shape.size() < 2 || !(a.shape() == b.shape())) return add(a, b);
   return uncooked(SumRecipe{std::move(a), std::move(b)}, shape);
 }

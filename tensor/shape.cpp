@@ -48,14 +48,14 @@ Shape contiguous_strides(const Shape& shape) {
   return strides;
 }
 
-Shape broadcast(const Shape& a, const Shape& b) {
+Shape broadcast(const Shape& a, const Shape& b, const char* op) {
   const int axes = std::max(a.size(), b.size());
   Shape result;
   for (int i = 0; i < axes; ++i) {
     const int ia = i - (axes - a.size()), ib = i - (axes - b.size());
     const std::int64_t ea = ia < 0 ? 1 : a[ia], eb = ib < 0 ? 1 : b[ib];
-    check(ea == eb || ea == 1 || eb == 1, "shapes {} and {} do not broadcast together", a.str(),
-          b.str());
+    check(ea == eb || ea == 1 || eb == 1, "{}: shapes {} and {} do not broadcast together", op,
+          a.str(), b.str());
     result.push_back(ea == 1 ? eb : ea);
   }
   return result;

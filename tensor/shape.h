@@ -36,7 +36,8 @@ class Shape {
   int size_ = 0;
 };
 
-Shape contiguous_strides(const Shape& shape);     // row-major, in elements
-Shape broadcast(const Shape& a, const Shape& b);  // NumPy's rule; throws where it fails
+Shape contiguous_strides(const Shape& shape);  // row-major, in elements
+// NumPy's rule; throws, in the name of `op`, where it fails.
+Shape broadcast(const Shape& a, const Shape& b, const char* op = "broadcast");
 
 }  // namespace nextgrad

@@ -365,12 +365,13 @@ TEST_CASE("shape errors come at once and name the op") {
   CHECK_THROWS_WITH_AS(linear(x, w), doctest::Contains("linear: input"), Error);
   CHECK_THROWS_WITH_AS(depthwise_conv2d(x, taps), doctest::Contains("depthwise_conv2d: a 9x9"),
                        Error);
-  CHECK_THROWS_WITH_AS(x + leaf({2, 5, 6, 3}, 4), doctest::Contains("[2,5,6,3]"), Error);
+  CHECK_THROWS_WITH_AS(x + leaf({2, 5, 6, 3}, 4),
+                       doctest::Contains("add: shapes [2,5,6,4] and [2,5,6,3]"), Error);
   CHECK_THROWS_WITH_AS(gelu(Variable(Tensor::zeros({2}, DType::i64))), doctest::Contains("gelu"),
                        Error);
   CHECK_THROWS_WITH_AS(scale_images(x, Tensor::zeros({3}, DType::f64, test_device())),
                        doctest::Contains("scale_images"), Error);
-  CHECK_THROWS_WITH_AS(x * leaf({3}, 4), doctest::Contains("broadcast"), Error);
+  CHECK_THROWS_WITH_AS(x * leaf({3}, 4), doctest::Contains("mul: shapes"), Error);
   CHECK_THROWS_AS(x + Variable(), Error);
   CHECK_THROWS_AS(x * Variable(), Error);
 }
