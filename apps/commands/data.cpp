@@ -13,8 +13,8 @@
 #include "apps/report/progress.h"
 #include "apps/report/tables.h"
 #include "apps/settings/run_config.h"
-#include "apps/training/segmentation_task.h"
 #include "apps/training/signals.h"
+#include "apps/training/train_task.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
