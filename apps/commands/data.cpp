@@ -6,7 +6,6 @@
 #include <span>
 
 #include "apps/commands/commands.h"
-#include "apps/commands/config_options.h"
 #include "apps/help.h"
 #include "apps/inference/pipeline.h"
 #include "apps/report/contact_sheet.h"

@@ -3,7 +3,6 @@
 #include <memory>
 
 #include "apps/commands/commands.h"
-#include "apps/commands/config_options.h"
 #include "apps/help.h"
 #include "apps/report/progress.h"
 #include "apps/settings/presets.h"

@@ -3,7 +3,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "apps/commands/config_options.h"
+#include "apps/commands/commands.h"
 #include "apps/report/progress.h"
 #include "apps/settings/run_config.h"
 #include "tensor/error.h"

@@ -4,7 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <map>
 
-#include "apps/commands/protocol_options.h"
+#include "apps/commands/commands.h"
 #include "apps/settings/presets.h"
 #include "models/segnext.h"
 #include "nn/optim.h"
