@@ -138,7 +138,7 @@ void run_inspect(InspectArguments& a) {
   check_output(a.out);
   check_output(a.json);
   apply_options(a.options.given(), augmentation_settings(a.augmentation));
-  if (a.augmentation.scale_min > a.augmentation.scale_max)
+  if (a.augmentation.transform.scale_min > a.augmentation.transform.scale_max)
     fail_input("--scale-min is above --scale-max; exchange them");
   const std::vector<SplitCount> splits = count_splits(a);
   std::vector<std::string> problems;

@@ -57,7 +57,7 @@ void run_eval_only(const PretrainArguments& a) {
                                       {config.device, config.precision});
   const auto data = open_split(config, "val");
   check_classes(loaded, a.weights, *data, a.any_classes);
-  const std::int64_t size = given.contains("size") ? config.size : loaded.info.size;
+  const std::int64_t size = given.contains("size") ? config.transform.size : loaded.info.size;
   const Stopwatch clock;
   ProgressLine progress(stderr, 0);
   const ClassEvalResult result = evaluate_classes(

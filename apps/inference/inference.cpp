@@ -134,6 +134,34 @@ std::int64_t rows_of_a_band(std::int64_t width, const SegNeXt& model) {
 
 }  // namespace
 
+Tensor ModelForward::operator()(const Tensor& images) {
+  constexpr int kSeenBefore = 2;  // a size that came so often is recorded
+  constexpr int kMostSizes = 8;   // each recording keeps its activations' memory
+  const NoGrad no_grad;
+  const Device device = model_.device();
+  Size& size = sizes_[images.shape().str()];
+  if (size.recording != nullptr) {
+    size.input.copy_(images);
+    size.recording->replay();
+    return size.logits.clone();
+  }
+  const bool again = size.seen++ >= kSeenBefore && recorded_ < kMostSizes;
+  if (!again || device == Device{}) return model_.forward(Variable(images.to(device))).value();
+  size.input = Tensor::empty(images.shape(), images.dtype(), device);
+  try {
+    size.recording = backend_of(device).record(
+        [&] { size.logits = model_.forward(Variable(size.input)).value(); });
+  } catch (const Error&) {
+    recorded_ = kMostSizes;  // no memory for more, say
+  }
+  if (size.recording == nullptr) {
+    size.input = {};
+    return model_.forward(Variable(images.to(device))).value();
+  }
+  ++recorded_;
+  return (*this)(images);
+}
+
 Protocol make_protocol(const ProtocolSizes& sizes, const Normalize& normalize,
                        const char* window_option, const char* stride_option) {
   const auto& [size, base, window, stride, multiple] = sizes;

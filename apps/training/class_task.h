@@ -5,28 +5,26 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "apps/inference/checkpoint.h"
 #include "apps/report/progress.h"
-#include "apps/report/run_report.h"
+#include "apps/report/report.h"
 #include "apps/settings/precision.h"
 #include "apps/training/train_task.h"
+#include "data/files/file.h"
+#include "tensor/threads.h"
 
 namespace nextgrad {
 
-// What a run's settings ask of the process: threads, the largest picture. Throws InputError for
-// settings that contradict each other.
-void prepare_process(const RunConfig& config);
 // The variant of the settings, for so many classes.
-SegNeXtConfig model_config(const RunConfig& config, int classes);
-// Throws InputError where the encoder's last stage, at a 32nd of the crop, would have a single
-// value a channel: a batch norm cannot take its variance.
-void check_batch_norm(std::int64_t batch, const Size& crop);
-// A split as difference() wants it.
-nlohmann::json identity_of(const std::string& split, const Dataset& dataset);
-nlohmann::json identity_of(const std::string& split, const ClassDataset& dataset);
-
+inline SegNeXtConfig model_config(const RunConfig& config, int classes) {
+  SegNeXtConfig architecture = segnext_config(config.variant, classes);
+  if (config.drop_path >= 0) architecture.encoder.drop_path = config.drop_path;
+  architecture.encoder.recompute = config.recompute;
+  return architecture;
+}
 // `Shown`: what the report shows of a validation.
 template <class Config, class Data, class Net, class Shown>
 class ClassTask : public TrainTask {
@@ -42,9 +40,15 @@ class ClassTask : public TrainTask {
   bool has_pictures() const override { return !shown_.empty(); }
 
  protected:
-  // Opens the splits. `by_epochs`: the steps in all are counted by them, not by the iterations.
+  // Sets up the process and opens the splits. Throws InputError for settings that contradict each
+  // other. `by_epochs`: the steps in all are counted by them, not by the iterations.
   ClassTask(const Config& config, bool by_epochs) : config_(config) {
-    prepare_process(config);
+    if (config.transform.scale_min > config.transform.scale_max)
+      fail_input("--scale-min {} is above --scale-max {}; exchange them",
+                 config.transform.scale_min, config.transform.scale_max);
+    Device::parse(config.device);  // refuses one that is not there
+    set_num_threads(static_cast<int>(config.threads));
+    set_max_pixels(config.largest_picture);
     train_set_ = open_split(config, "train");
     val_set_ = open_split(config, "val");
     info_.variant = config.variant;
@@ -65,7 +69,13 @@ class ClassTask : public TrainTask {
       ProgressLine(stdout).message("pretrained " + load_pretrained(*model_, config_.pretrained,
                                                                    config_.reset_classifier,
                                                                    info_.classes));
-    check_batch_norm(config_.batch, crop);
+    // The last stage, at a 32nd of the crop, would have a single value a channel, which has no
+    // variance.
+    if (config_.batch < 2 && crop.height <= 32 && crop.width <= 32)
+      fail_input(
+          "--batch {} of {}x{} pixels: batch norm needs more than one value a channel in the last "
+          "stage, a 32nd of that; choose a larger --batch or picture",
+          config_.batch, crop.width, crop.height);
     const Device device = Device::parse(config_.device);
     model_->to(device);
     set_precision(encoder_of(*model_), device, config_.precision);
@@ -76,12 +86,26 @@ class ClassTask : public TrainTask {
     static_cast<RunConfig&>(o) = config_;
     o.iterations = o.schedule.iterations = steps_;
     o.schedule.base_lr = config_.lr;
+    o.command = Config::kCommand;
     o.settings = config_text(config_);
     std::vector<std::string> names;
     for (const auto& name : info_.classes) names.push_back(printable(name));
     o.data = {{"classes", names},
               {"splits", {identity_of("train", *train_set_), identity_of("val", *val_set_)}}};
     return o;
+  }
+
+  // A split of TrainerOptions::data.
+  static nlohmann::json identity_of(const char* split, const Data& data) {
+    std::uint32_t listing = 0;
+    for (std::int64_t i = 0; i < data.size(); ++i) {
+      std::string text = data.name(i);
+      if constexpr (std::is_same_v<Data, ClassDataset>)
+        text = fmt::format("{} {}", data.load_label(i), text);
+      // With the zero that ends it: names do not run together.
+      listing = crc32_of(std::string_view(text.c_str(), text.size() + 1), listing);
+    }
+    return {{"name", split}, {"samples", data.size()}, {"listing", listing}};
   }
 
   Config config_;

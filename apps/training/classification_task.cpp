@@ -13,40 +13,23 @@ Filter filter_of(const PretrainConfig& c) {
   return c.interpolation == "bilinear" ? Filter::bilinear : Filter::bicubic;
 }
 
-ClassTransform class_transform(const PretrainConfig& c) {
-  ClassTransform t;
-  t.size = c.size;
-  t.scale_min = c.scale_min;
-  t.scale_max = c.scale_max;
-  t.filter = filter_of(c);
-  t.flip = c.flip;
-  t.rand_augment.layers = static_cast<int>(c.rand_augment);
-  t.rand_augment.magnitude = c.magnitude;
-  t.rand_augment.deviation = c.magnitude_std;
-  t.jitter = c.jitter;
-  t.erasing.p = c.erasing;
-  return t;
-}
-
 class ClassificationTask
     : public ClassTask<PretrainConfig, ClassDataset, MSCANClassifier, ClassExample> {
  public:
   ClassificationTask(const PretrainConfig& config, bool has_state)
-      : ClassTask(config, config.iterations == 0),
-        mix_{config.mixup, config.cutmix, config.mix_switch} {
+      : ClassTask(config, config.iterations == 0) {
     for (const auto& warning :
          {survey_labels(*train_set_, "train"), survey_labels(*val_set_, "val")})
       if (!has_state && !warning.empty()) say(stderr, warning + "\n");
-    info_.size = config.size;
+    info_.size = config.transform.size;
     const int classes = train_set_->num_classes();
     adopt(std::make_unique<MSCANClassifier>(model_config(config, classes).encoder, classes),
-          {config.size, config.size}, has_state);
+          {info_.size, info_.size}, has_state);
   }
 
   TrainerOptions options() const override {
     const PretrainConfig& c = config_;
     TrainerOptions o = common_options();
-    o.command = "segnext pretrain";
     o.val_every = c.val_every > 0 ? std::max<std::int64_t>(1, steps_of(c.val_every)) : 0;
     o.schedule.kind = Schedule::Kind::cosine;
     o.schedule.min_lr = std::min(c.min_lr, c.lr);
@@ -67,13 +50,15 @@ class ClassificationTask
   }
 
   SampleMaker samples() const override {
-    return pictures_of(*train_set_, class_transform(config_), mix_);
+    ClassTransform transform = config_.transform;
+    transform.filter = filter_of(config_);
+    return pictures_of(*train_set_, transform, config_.mix);
   }
 
   Variable loss(const Batch& batch) override {
     const Device device = model_->device();
     const MixPlan plan =
-        plan_of(mix_, static_cast<std::uint64_t>(config_.seed), batch.iteration, config_.size);
+        plan_of(config_.mix, static_cast<std::uint64_t>(config_.seed), batch.iteration, info_.size);
     const Tensor targets = soft_targets(batch.labels.to(Device{}), train_set_->num_classes(),
                                         config_.label_smoothing, plan);
     const Variable logits = model_->forward(Variable(batch.images.to(device)));
@@ -88,9 +73,6 @@ class ClassificationTask
     shown_ = std::move(result.examples);
     return Validation{result.scores.top1(), scores_json(result.scores), summary_of(result.scores)};
   }
-
- private:
-  BatchMix mix_;
 };
 
 }  // namespace

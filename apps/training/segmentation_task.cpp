@@ -9,17 +9,11 @@
 namespace nextgrad {
 
 TrainTransform train_transform(const TrainConfig& c) {
-  TrainTransform t;
+  TrainTransform t = c.transform;
   t.crop_h = c.crop.height;
   t.crop_w = c.crop.width;
   t.base_short = std::min(c.base_size.height, c.base_size.width);
   t.base_long = std::max(c.base_size.height, c.base_size.width);
-  t.scale_min = c.scale_min;
-  t.scale_max = c.scale_max;
-  t.flip = c.flip;
-  t.cat_max_ratio = c.cat_max_ratio;
-  t.photometric.enabled = c.photometric;
-  t.reduced_decoding = c.reduced_decoding;
   return t;
 }
 
@@ -38,7 +32,6 @@ class SegmentationTask : public ClassTask<TrainConfig, Dataset, SegNeXt, EvalRes
 
   TrainerOptions options() const override {
     TrainerOptions o = common_options();
-    o.command = "segnext train";
     o.val_every = config_.val_every;
     o.schedule.kind = parse_schedule(config_.schedule);
     o.schedule.power = config_.power;

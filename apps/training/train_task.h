@@ -28,7 +28,10 @@ struct Validation {
 struct TrainerOptions : RunConfig {  // `iterations`: steps in all
   std::string command;               // that trains, "segnext train"
   std::string settings;              // all of them, TOML: kept beside the state
-  nlohmann::json data;               // what it learns from, see difference(): kept there too
+  // What it learns from, so that it is not resumed on something else: {"classes": [printable names,
+  // in order], "splits": [{"name", "samples", "listing": CRC-32 of the samples' names (and
+  // classes), in order}]}.
+  nlohmann::json data;
   Schedule schedule;
   std::int64_t val_every = 0;  // iterations; 0: only at the end
   // Whether loss() does nothing on the host that depends on the batch, so that a step may be
@@ -69,11 +72,5 @@ TrainTransform train_transform(const TrainConfig& config);
 ClassEvalTransform class_eval_transform(const PretrainConfig& config, std::int64_t size,
                                         const Normalize& normalize);
 std::string summary_of(const ClassScores& scores);  // "top-1 75.90  top-5 92.90"
-
-// What a run learns from, so that it is not resumed on something else. Of two {"classes":
-// [printable names, in order], "splits": [{"name", "samples", "listing": CRC-32 of the samples'
-// names (and classes), in order}]}: "class 1 was a and is b", "the split train had 20 samples and
-// has 21"; empty if nothing changed. Throws json::exception for something else.
-std::string difference(const nlohmann::json& before, const nlohmann::json& now);
 
 }  // namespace nextgrad

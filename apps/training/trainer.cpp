@@ -41,6 +41,29 @@ RunLog::Mark mark_of(const std::string& text) {
   return mark;
 }
 
+// Of what two runs learn from: "class 1 was a and is b", "the split train had 20 samples and has
+// 21"; empty if nothing changed. Throws json::exception for something else.
+std::string difference(const nlohmann::json& before, const nlohmann::json& now) {
+  const nlohmann::json &was = before.at("classes"), &is = now.at("classes");
+  for (std::size_t c = 0; c < std::min(was.size(), is.size()); ++c)
+    if (was[c] != is[c])
+      return fmt::format("class {} was {} and is {}", c, was[c].get<std::string>(),
+                         is[c].get<std::string>());
+  if (was.size() != is.size())
+    return fmt::format("there were {} classes and are {}", was.size(), is.size());
+  const nlohmann::json &old_splits = before.at("splits"), &splits = now.at("splits");
+  if (old_splits.size() != splits.size()) return "there are other splits";
+  for (std::size_t i = 0; i < splits.size(); ++i) {
+    const nlohmann::json &a = old_splits.at(i), &b = splits.at(i);
+    const std::string split = b.at("name");
+    const std::int64_t had = a.at("samples"), has = b.at("samples");
+    if (had != has) return fmt::format("the split {} had {} samples and has {}", split, had, has);
+    if (a != b)
+      return fmt::format("the split {} has samples of other names, or in another order", split);
+  }
+  return {};
+}
+
 class Trainer {
  public:
   Trainer(TrainTask& task, const RunFolder& folder)
