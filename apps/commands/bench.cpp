@@ -25,7 +25,7 @@ struct BenchArguments {
   std::string variant = "tiny", json_file;
   Placement placement;
   Size size{512, 512};
-  int classes = 150, batch = 2, runs = 5, threads = 0;
+  int classes = 150, batch = 2, runs = 5;
   bool recompute = false, scaling = false;
 };
 
@@ -112,13 +112,17 @@ class Bench {
     return model_->loss(model_->forward(Variable(images_)), labels_);
   }
 
-  // Seconds of a prediction.
+  // Seconds of some work, to its end.
+  template <class Work>
+  double timed(const Work& work) {
+    const Stopwatch clock;
+    work();
+    backend_.synchronize();
+    return clock.seconds();
+  }
   double forward(const Tensor& images) {
     model_->eval();
-    const Stopwatch clock;
-    predict(images);
-    backend_.synchronize();
-    const double seconds = clock.seconds();
+    const double seconds = timed([&] { predict(images); });
     model_->train();
     return seconds;
   }
@@ -126,30 +130,19 @@ class Bench {
   // {forward and loss, backward, optimiser, all}, seconds.
   std::array<double, 4> step() {
     const RandomScope random(0, 0);
-    const Stopwatch clock;
-    const Variable value = loss();
-    backend_.synchronize();
-    const double forward = clock.seconds();
-    value.backward();
-    backend_.synchronize();
-    const double backward = clock.seconds();
-    optimizer_->step(1e-4);
-    backend_.synchronize();
-    const double all = clock.seconds();
-    return {forward, backward - forward, all - backward, all};
+    Variable value;
+    const double forward = timed([&] { value = loss(); });
+    const double backward = timed([&] { value.backward(); });
+    const double optimizer = timed([&] { optimizer_->step(1e-4); });
+    return {forward, backward, optimizer, forward + backward + optimizer};
   }
 
-  // The same, recorded once and replayed (on a GPU): seconds of a replay.
+  // The same, captured once and replayed (on a GPU): seconds of a replay.
   double replay(const std::function<void()>& work) {
     backend_.empty_cache();  // the capture has memory of its own
     const auto capture = backend_.capture(work);
-    const auto once = [&] {
-      const Stopwatch clock;
-      capture->replay();
-      backend_.synchronize();
-      return clock.seconds();
-    };
-    return median_of(runs_, once, 2);
+    return median_of(
+        runs_, [&] { return timed([&] { capture->replay(); }); }, 2);
   }
 
   void measure_recorded(json& result) {
@@ -232,7 +225,7 @@ void print_times(const BenchArguments& a, const json& result) {
 
 // Prediction of one image with 1, 2, 4, ... threads and at several sizes.
 void run_scaling(const BenchArguments& a) {
-  set_num_threads(a.threads);
+  set_num_threads(a.placement.threads);
   const int most = num_threads();
   json table = json::array();
   fmt::print("{:<10}{:>8}{:>12}{:>12}{:>22}\n", "size", "threads", "ms", "speed-up",
@@ -261,7 +254,7 @@ void run_bench(const BenchArguments& a) {
   if (a.size.height == 0) fail_input("--size: must not be 0");
   check_output(a.json_file);
   if (a.scaling) return run_scaling(a);
-  set_num_threads(a.threads);
+  set_num_threads(a.placement.threads);
   Bench bench(a);
   const Roofline peak = bench.backend().roofline();
   fmt::print("SegNeXt {}, {} classes, {} x {}x{}, on {}\n", a.variant, a.classes, a.batch,
@@ -300,7 +293,7 @@ void bench_command(Command root) {
   app.flag("--scaling", a->scaling,
            "instead: prediction by 1, 2, 4, ... threads and at 256 to 2048 pixels square");
   app.option("--json", a->json_file, "also write all figures to this file");
-  add_placement(app, a->placement, a->threads);
+  add_placement(app, a->placement);
   data_bench_command(app);
   gemm_bench_command(app);
   app.needs_subcommand(false);

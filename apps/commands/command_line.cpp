@@ -120,12 +120,15 @@ std::string usage_error(CLI::App& root, const CLI::ParseError& e, const std::str
 
 }  // namespace
 
-int run_command_line(int argc, char** argv, const std::function<void(Command root)>& add) {
+int run_command_line(int argc, char** argv) {
   CLI::App root{"SegNeXt: trains, scores and applies semantic segmentation", "segnext"};
   root.require_subcommand(1);
   root.set_version_flag("--version", version_text, "version, commit, what it was built for");
   root.footer("Start here:\n  segnext train --out run\n  segnext train --help");
-  add(Command(&root));
+  for (const auto& add :
+       {train_command, pretrain_command, eval_command, predict_command, preset_command,
+        data_command, prepare_command, info_command, convert_command, bench_command})
+    add(Command(&root));
   try {
     root.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help

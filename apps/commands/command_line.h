@@ -66,8 +66,8 @@ class Command {
   CLI::App* app_;
 };
 
-// Lets `add` make the commands, and runs the one that the arguments name. What main() returns;
-// throws InputError for arguments that are no right usage.
-int run_command_line(int argc, char** argv, const std::function<void(Command root)>& add);
+// Runs the command that the arguments name. What main() returns; throws InputError for arguments
+// that are no right usage.
+int run_command_line(int argc, char** argv);
 
 }  // namespace nextgrad

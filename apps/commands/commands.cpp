@@ -4,45 +4,32 @@
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <variant>
 
+#include "apps/build_config.h"
+#include "apps/commit.h"
+#include "apps/settings/presets.h"
 #include "data/files/file.h"
 #include "data/images/image.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
 
-void add_weights(Command app, std::string& weights, std::string& variant) {
-  app.option("--weights", weights,
-             "a run's folder, weights written by segnext train, or others' .pth or "
-             ".safetensors")
-      .required();
-  app.option("--variant", variant, "only for weights whose shapes do not say it");
-}
-
-void add_placement(Command app, Placement& p, int& threads) {
-  app.option("--threads", threads, "threads that compute; 0 = all cores").range(0, 1024);
-  app.option("--device", p.device, kDeviceHelp).shows_default();
-  app.option("--precision", p.precision, kPrecisionHelp)
-      .one_of({"f32", "tf32", "bf16"})
-      .shows_default();
-}
-
-void add_data(Command app, DatasetConfig& data, std::string& split) {
-  app.option("--data", data.kind, dataset_kinds_help());
-  app.option("--data-root", data.root,
-             "the folder the data set was unpacked in, or the TOML file of a set of folders");
-  app.option("--split", split, "which part of it: train, val, test").shows_default();
-  const auto take = [](const std::vector<std::string>& texts) {
-    set_max_pixels(std::stoll(texts.front(), nullptr, 0));
-  };
-  const std::string help =
-      fmt::format("refuse pictures of more pixels, as their header tells [{}]", max_pixels());
-  app.text_option("--max-pixels", take, help)
-      .takes("INT", 1, 1)
-      .range(std::int64_t{1}, std::int64_t{1} << 40);
-}
-
 namespace {
+
+// The widest vectors that the compiler was allowed to use.
+constexpr const char* kVectors =
+#if defined(__AVX512F__)
+    "AVX-512";
+#elif defined(__AVX2__)
+    "AVX2";
+#elif defined(__SSE2__)
+    "SSE2";
+#elif defined(__ARM_NEON)
+    "NEON";
+#else
+    "no vectors";
+#endif
 
 // The stream that leads where this path does ("-", /dev/stdout, the file it was redirected to):
 // what is written must follow what it has, not replace it.
@@ -82,6 +69,139 @@ void write_json(const std::string& path, const nlohmann::json& json) {
   const int error = errno;
   if (file != standard) std::fclose(file);
   if (!ok) fail("{}: {}; free some space or name another file", path, std::strerror(error));
+}
+
+std::string version_text() {
+  return fmt::format(
+      "segnext {} (commit {}), MIT license\n"
+      "built by {} for {} ({}, cpu_arch {}); {}\n"
+      "linked: {{fmt}} (MIT), CLI11 (BSD-3-Clause), toml++ (MIT), nlohmann-json (MIT), "
+      "libjpeg-turbo\n"
+      "(IJG and BSD-3-Clause), libspng (BSD-2-Clause), libzip (BSD-3-Clause), zlib (Zlib), "
+      "utf8proc\n"
+      "(MIT and Unicode), Eigen (MPL-2.0), libgomp, libstdc++ (GPL-3 with the runtime exception), "
+      "glibc\n(LGPL-2.1){}",
+      NEXTGRAD_VERSION, NEXTGRAD_COMMIT, NEXTGRAD_COMPILER, NEXTGRAD_CPU, kVectors,
+      NEXTGRAD_CPU_ARCH, *NEXTGRAD_CUDA == 0 ? std::string("without CUDA") : "with " NEXTGRAD_CUDA,
+      *NEXTGRAD_CUDA == 0 ? "" : ", CUDA runtime and cuBLASLt (NVIDIA's EULA)");
+}
+
+void add_weights(Command app, std::string& weights, std::string& variant) {
+  app.option("--weights", weights,
+             "a run's folder, weights written by segnext train, or others' .pth or "
+             ".safetensors")
+      .required();
+  app.option("--variant", variant, "only for weights whose shapes do not say it");
+}
+
+void add_placement(Command app, Placement& p) {
+  app.option("--threads", p.threads, "threads that compute; 0 = all cores").range(0, 1024);
+  app.option("--device", p.device, kDeviceHelp).shows_default();
+  app.option("--precision", p.precision, kPrecisionHelp)
+      .one_of({"f32", "tf32", "bf16"})
+      .shows_default();
+}
+
+void add_data(Command app, DatasetConfig& data, std::string& split) {
+  app.option("--data", data.kind, dataset_kinds_help());
+  app.option("--data-root", data.root,
+             "the folder the data set was unpacked in, or the TOML file of a set of folders");
+  app.option("--split", split, "which part of it: train, val, test").shows_default();
+  const auto take = [](const std::vector<std::string>& texts) {
+    set_max_pixels(std::stoll(texts.front(), nullptr, 0));
+  };
+  const std::string help =
+      fmt::format("refuse pictures of more pixels, as their header tells [{}]", max_pixels());
+  app.text_option("--max-pixels", take, help)
+      .takes("INT", 1, 1)
+      .range(std::int64_t{1}, std::int64_t{1} << 40);
+}
+
+void add_protocol(Command app, ProtocolOptions& o) {
+  app.option("--preset", o.preset,
+             "test protocol of a recipe, such as cityscapes-tiny (segnext preset list)");
+  app.size(
+      "--size", o.size,
+      "resize images to WIDTHxHEIGHT for the network; 0 (default) = by --base-size and --multiple");
+  app.size("--base-size", o.base_size,
+           "fit images into WIDTHxHEIGHT, keeping their ratio; 0 (default) = as they are");
+  app.number("--multiple", o.multiple, 0, 1024,
+             "then up to multiples of this; 0 = 32, with --window 1");
+  app.size("--window", o.window,
+           "sliding window of WIDTHxHEIGHT: large images in bounded memory; 0 (default) = whole");
+  app.size("--stride", o.stride, "steps of the window; 0 (default) = three quarters of it");
+  app.option("--scales", o.scales, "test at these scales: 0.75,1,1.25").range(0.1, 8.0);
+  app.flag("--flip", o.flip, "each scale mirrored too; probabilities are averaged");
+  app.flag("--multi-scale", o.multi_scale,
+           "the paper's multi-scale test: 0.5 to 1.75 by 0.25, each mirrored too");
+  app.number("--batch", o.batch, 1, 1024, "windows that go through the network together");
+  app.number("--workers", o.workers, 1, 64, "images prepared ahead, by threads of their own");
+}
+
+Protocol protocol_of(Command app, const ProtocolOptions& given, const Normalize& normalize) {
+  ProtocolOptions o = given;
+  if (!o.preset.empty()) {
+    const TrainConfig preset = preset_config(o.preset);
+    const auto take = [&](const char* option, auto& value, const auto& from) {
+      if (!app.given(option)) value = from;
+    };
+    take("--size", o.size, preset.val_size);
+    take("--base-size", o.base_size, preset.base_size);
+    take("--multiple", o.multiple, preset.val_multiple);
+    take("--window", o.window, preset.val_window);
+    take("--stride", o.stride, app.given("--window") ? Size{} : preset.val_stride);
+  }
+  if (o.multi_scale && !o.scales.empty())
+    fail_input("--multi-scale and --scales: give one of the two");
+  const std::int64_t multiple = o.multiple > 0 ? o.multiple : o.window.height > 0 ? 1 : 32;
+  Protocol p = make_protocol({o.size, o.base_size, o.window, o.stride, multiple}, normalize);
+  if (o.multi_scale) o.scales = {0.5, 0.75, 1.0, 1.25, 1.5, 1.75};
+  if (!o.scales.empty()) p.scales = o.scales;
+  p.flip = o.flip || o.multi_scale;
+  p.batch = o.batch;
+  return p;
+}
+
+void use_preset_data(Command app, const std::string& preset, DatasetConfig& data) {
+  if (preset.empty()) return;
+  const bool folder = app.given("--data") && std::filesystem::is_directory(data.kind);
+  if (folder) data.root = data.kind;
+  if (folder || !app.given("--data")) data.kind = preset_config(preset).data;
+}
+
+void ConfigOptions::add_to(Command app, const Settings& defaults) {
+  for (const auto& s : defaults) {
+    const std::string help = fmt::format("{} [{}]", s.help, s.str());
+    if (std::holds_alternative<bool*>(s.target)) {
+      options_.emplace_back(s.key, app.flag(fmt::format("--{0},!--no-{0}", s.key), help));
+      continue;
+    }
+    const char* type = std::holds_alternative<std::string*>(s.target) ? "TEXT"
+                       : std::holds_alternative<Size*>(s.target)      ? "SIZE"
+                                                                      : "N";
+    const bool crop = s.key == "crop";  // of `--crop H W` the last does not count alone
+    const auto later = [](const std::vector<std::string>&) {};  // given() reads the text
+    const Option option = app.text_option("--" + s.key, later, help).takes(type, 1, crop ? 2 : 1);
+    options_.emplace_back(s.key, crop ? option : option.last_counts());
+  }
+}
+
+std::map<std::string, std::string> ConfigOptions::given() const {
+  std::map<std::string, std::string> texts;
+  for (const auto& [key, option] : options_)
+    if (!option.texts().empty())
+      texts[key] =
+          key == "crop" ? fmt::format("{}", fmt::join(option.texts(), " ")) : option.texts().back();
+  return texts;
+}
+
+void RunOptions::add_to(Command app, const Settings& defaults) {
+  app.option("--config", config, "TOML file of settings; options win over it");
+  const Option to = app.option("--out", out, "folder of the run").shows_default();
+  const Option from = app.option("--resume", resume, "folder of a run to continue, bit for bit");
+  const Option replace = app.flag("--overwrite", overwrite, "replace a run in --out");
+  from.excludes(to).excludes(replace);
+  options.add_to(app, defaults);
 }
 
 }  // namespace nextgrad

@@ -1,12 +1,17 @@
-// The subcommands of segnext, one file each.
+// The subcommands of segnext, one file each, and what several of them share.
 #pragma once
 
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "apps/commands/command_line.h"
+#include "apps/inference/inference.h"
 #include "apps/settings/precision.h"
 #include "apps/settings/settings.h"
+#include "apps/training/run_folder.h"
 #include "data/datasets/dataset.h"
 
 namespace nextgrad {
@@ -28,17 +33,59 @@ void gemm_bench_command(Command bench);
 // What `segnext --version` prints: version, commit, what it was built for, what is linked.
 std::string version_text();
 
-// --weights, which must be there, and --variant.
-void add_weights(Command app, std::string& weights, std::string& variant);
-// --threads, --device and --precision, of every command that computes.
-void add_placement(Command app, Placement& placement, int& threads);
-// --data, --data-root, --split and --max-pixels (which holds from the parsing on), for a data set
-// that is only read.
-void add_data(Command app, DatasetConfig& data, std::string& split);
 // Throws InputError if write_json could not even begin, before hours are spent on the text.
 void check_output(const std::string& path);
 // Into a file the user named, if any: atomically; into a device or pipe, directly. "-" is stdout.
 // What is not UTF-8 (names of files) is replaced.
 void write_json(const std::string& path, const nlohmann::json& json);
+
+// --- options ---
+
+// --weights, which must be there, and --variant.
+void add_weights(Command app, std::string& weights, std::string& variant);
+// --threads, --device and --precision, of every command that computes.
+void add_placement(Command app, Placement& placement);
+// --data, --data-root, --split and --max-pixels (which holds from the parsing on), for a data set
+// that is only read.
+void add_data(Command app, DatasetConfig& data, std::string& split);
+
+// The options of a test protocol, shared by eval and predict.
+struct ProtocolOptions {
+  std::string preset;
+  Size size, base_size, window, stride;
+  std::int64_t multiple = 0;  // 0: 32, or 1 for a sliding window
+  std::vector<double> scales;
+  bool flip = false, multi_scale = false;
+  std::int64_t batch = 1;
+  int workers = 3;
+};
+
+// Registers --size, --base-size, --multiple, --window, --stride, --scales, --flip, --multi-scale,
+// --batch, --workers and --preset.
+void add_protocol(Command app, ProtocolOptions& options);
+
+// The protocol they ask for: those that were not given come from the preset, if one is named.
+// Throws InputError for a stride above the window, or scales out of range.
+Protocol protocol_of(Command app, const ProtocolOptions& options, const Normalize& normalize);
+
+// With a preset, the kind of data is known: --data may be left out, or be the data set's folder.
+void use_preset_data(Command app, const std::string& preset, DatasetConfig& data);
+
+// --KEY for every setting (the present values are shown as defaults); after parsing, given() holds
+// the text of those on the command line.
+class ConfigOptions {
+ public:
+  void add_to(Command app, const Settings& defaults);
+  std::map<std::string, std::string> given() const;
+
+ private:
+  std::vector<std::pair<std::string, Option>> options_;
+};
+
+// --config, --out, --resume, --overwrite and an option for each setting.
+struct RunOptions : RunArguments {
+  ConfigOptions options;
+  void add_to(Command app, const Settings& defaults);
+};
 
 }  // namespace nextgrad

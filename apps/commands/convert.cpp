@@ -8,7 +8,7 @@
 #include "apps/inference/checkpoint.h"
 #include "apps/report/progress.h"
 #include "data/files/text.h"
-#include "data/weights/torch_file.h"
+#include "data/weights/weights_file.h"
 #include "models/published_names.h"
 #include "tensor/backend.h"
 
@@ -62,13 +62,6 @@ void rename(const std::string& path, const std::string& names, StateDict& tensor
   }
 }
 
-void set_types(const ConvertArguments& a, WeightsFile& file) {
-  const std::string dtype = a.half ? "f16" : a.dtype;
-  if (dtype.empty()) return;
-  for (std::size_t i = 0; i < file.types.size(); ++i)
-    if (is_floating(file.tensors[i].value.dtype())) file.types[i] = *parse_element_type(dtype);
-}
-
 // Numbers that the new type turns into infinity would be found out when they are used.
 void check_range(const WeightsFile& file) {
   for (std::size_t i = 0; i < file.tensors.size(); ++i) {
@@ -107,7 +100,9 @@ void run_convert(const ConvertArguments& a) {
     fmt::print("left out {} tensors that are not the encoder's\n", before - file.tensors.size());
   rename(file.path, a.names, file.tensors);
   check_usable(file.path, file.tensors);
-  set_types(a, file);
+  const auto type = parse_element_type(a.half ? "f16" : a.dtype);
+  for (std::size_t i = 0; i < file.types.size(); ++i)
+    if (type && is_floating(file.tensors[i].value.dtype())) file.types[i] = *type;
   check_range(file);
   if (torch) {
     write_torch_file(a.out, file.tensors, file.types, file.metadata);

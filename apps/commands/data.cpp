@@ -6,15 +6,14 @@
 #include <span>
 
 #include "apps/commands/commands.h"
-#include "apps/commands/config_options.h"
 #include "apps/help.h"
 #include "apps/inference/pipeline.h"
 #include "apps/report/contact_sheet.h"
 #include "apps/report/progress.h"
 #include "apps/report/tables.h"
 #include "apps/settings/run_config.h"
-#include "apps/training/segmentation_task.h"
 #include "apps/training/signals.h"
+#include "apps/training/train_task.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -139,7 +138,7 @@ void run_inspect(InspectArguments& a) {
   check_output(a.out);
   check_output(a.json);
   apply_options(a.options.given(), augmentation_settings(a.augmentation));
-  if (a.augmentation.scale_min > a.augmentation.scale_max)
+  if (a.augmentation.transform.scale_min > a.augmentation.transform.scale_max)
     fail_input("--scale-min is above --scale-max; exchange them");
   const std::vector<SplitCount> splits = count_splits(a);
   std::vector<std::string> problems;

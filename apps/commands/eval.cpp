@@ -2,7 +2,6 @@
 #include <memory>
 
 #include "apps/commands/commands.h"
-#include "apps/commands/protocol_options.h"
 #include "apps/help.h"
 #include "apps/inference/checkpoint.h"
 #include "apps/inference/evaluator.h"
@@ -19,12 +18,11 @@ struct EvalArguments {
   bool any_classes = false;
   ProtocolOptions protocol;
   Placement placement;
-  int threads = 0;
 };
 
 void run_eval(Command app, const EvalArguments& a) {
   check_output(a.json);
-  set_num_threads(a.threads);
+  set_num_threads(a.placement.threads);
   LoadedModel loaded = load_weights(a.weights, a.variant, a.placement);
   const auto dataset = make_dataset(a.data, a.split);
   match_classes(loaded.info, a.weights, *dataset, a.data.kind, a.any_classes);
@@ -67,7 +65,7 @@ void eval_command(Command root) {
   app.flag("--any-classes", a->any_classes,
            "score even if the weights name other classes, or in another order");
   app.option("--json", a->json, "also write the scores and exact counts to this file");
-  add_placement(app, a->placement, a->threads);
+  add_placement(app, a->placement);
   app.does([app, a] {
     use_preset_data(app, a->protocol.preset, a->data);
     run_eval(app, *a);

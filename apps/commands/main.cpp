@@ -29,13 +29,6 @@ void hold_standard_descriptors() {
     if (fcntl(fd, F_GETFD) == -1) (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
-void add_commands(Command root) {
-  for (const auto& add :
-       {train_command, pretrain_command, eval_command, predict_command, preset_command,
-        data_command, prepare_command, info_command, convert_command, bench_command})
-    add(root);
-}
-
 }  // namespace
 }  // namespace nextgrad
 
@@ -47,7 +40,7 @@ int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);  // and so is a reader who left
   int code = 1;
   try {
-    code = nextgrad::run_command_line(argc, argv, nextgrad::add_commands);
+    code = nextgrad::run_command_line(argc, argv);
   } catch (const nextgrad::InputError& e) {
     return complain(2, e.what());
   } catch (const std::bad_alloc&) {

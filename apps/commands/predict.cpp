@@ -1,20 +1,207 @@
 // segnext predict: pictures of what a model sees, for files or for images of a data set.
+#include <glob.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 
 #include "apps/commands/commands.h"
-#include "apps/commands/predict_files.h"
-#include "apps/commands/protocol_options.h"
 #include "apps/help.h"
 #include "apps/inference/checkpoint.h"
 #include "apps/inference/evaluator.h"
 #include "apps/inference/pipeline.h"
 #include "apps/report/progress.h"
+#include "data/files/file.h"
 #include "data/images/palette.h"
+#include "tensor/error.h"
 #include "tensor/threads.h"
 
 namespace nextgrad {
 namespace {
+
+namespace fs = std::filesystem;
+
+// --- what is read, and where the results go: checked as a whole before anything is done ---
+
+// Where an image comes from, and the name of its results: its own without suffix, after the folder
+// it has within the one that was given.
+struct Source {
+  std::string name;
+  std::string path;  // "" for an image of the data set
+  std::int64_t index = 0;
+  std::string called = path;  // by messages
+};
+
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  const bool there = fs::exists(path, error);
+  if (error) fail_input("{}: {}; give another name", path.string(), error.message());
+  return there;
+}
+
+// Whether a path lies in a folder.
+bool is_below(const fs::path& path, const fs::path& folder) {
+  std::error_code error;
+  const fs::path relative =
+      fs::weakly_canonical(path, error).lexically_relative(fs::weakly_canonical(folder, error));
+  return !relative.empty() && *relative.begin() != "..";
+}
+
+// The images of a folder and its sub-folders, but for results that lie in it.
+std::vector<Source> images_in(const std::string& folder, const std::string& output) {
+  const bool results = is_below(output, folder) && !is_below(folder, output);
+  std::vector<Source> sources;
+  std::size_t passed = 0;
+  for (const std::string& name : list_pictures(folder)) {
+    const fs::path relative = name;
+    const fs::path path = fs::path(folder) / relative;
+    if (results && is_below(path, output))
+      ++passed;
+    else
+      sources.push_back({(relative.parent_path() / relative.stem()).string(), path.string(), 0});
+  }
+  if (passed > 0)
+    fmt::print("{}: {} pictures in it lie in --output {} and are taken for results\n",
+               printable(folder), passed, printable(output));
+  if (sources.empty()) fail_input("{}: no images in this folder; give another", folder);
+  return sources;
+}
+
+// A file is itself, a folder its images, a pattern what it matches.
+std::vector<Source> expand(const std::string& input, const std::string& output) {
+  std::error_code ignored;
+  if (fs::is_directory(input, ignored)) return images_in(input, output);
+  std::vector<std::string> files{input};
+  if (!is_there(input) && input.find_first_of("*?[") != std::string::npos) {
+    glob_t matches{};
+    const int status = glob(input.c_str(), 0, nullptr, &matches);
+    files.assign(matches.gl_pathv, matches.gl_pathv + matches.gl_pathc);
+    globfree(&matches);
+    if (status != 0 || files.empty()) fail_input("{}: matches no file", input);
+  }
+  std::vector<Source> sources;
+  for (const auto& path : files) {
+    if (!is_there(path)) fail_input("{}: no such file; give a file, a folder or a glob", path);
+    sources.push_back({fs::path(path).stem().string(), path, 0});
+  }
+  return sources;
+}
+
+// The images that are meant by files, folders (with their sub-folders, but without the results that
+// lie in one) and patterns. Two of one name keep their suffixes. Throws InputError for what is not
+// there.
+std::vector<Source> sources_of(const std::vector<std::string>& inputs, const std::string& output) {
+  std::vector<Source> sources;
+  for (const auto& input : inputs)
+    for (auto& source : expand(input, output)) sources.push_back(std::move(source));
+  // a.jpg and a.png: their results are a.jpg.png and a.png.png.
+  std::map<std::string, int> uses;
+  for (const auto& s : sources) ++uses[s.name];
+  for (auto& s : sources)
+    if (uses[s.name] > 1) s.name += fs::path(s.path).extension().string();
+  return sources;
+}
+
+// The first `count` of a data set.
+std::vector<Source> sources_of(const Dataset& dataset, std::int64_t count) {
+  std::vector<Source> sources;
+  for (std::int64_t i = 0; i < std::min(count, dataset.size()); ++i)
+    sources.push_back({dataset.name(i), "", i, dataset.called(i)});
+  return sources;
+}
+
+// The files of the results: one for each image and kind. A kind has a sub-folder if there are
+// several.
+class Results {
+ public:
+  enum class Existing { refused, skipped, replaced };
+  // `suffix`: of the files' names.
+  Results(std::string folder, std::vector<std::string> kinds, std::string suffix)
+      : folder_(std::move(folder)), kinds_(std::move(kinds)), suffix_(std::move(suffix)) {}
+  const std::vector<std::string>& kinds() const { return kinds_; }
+  Results(const Results&) = delete;
+  Results& operator=(const Results&) = delete;
+  // Takes those folders away again into which nothing was put.
+  ~Results() {
+    std::error_code not_empty;
+    for (auto path = made_.rbegin(); path != made_.rend(); ++path) fs::remove(*path, not_empty);
+  }
+
+  fs::path path(const std::string& kind, const std::string& name) const {
+    return (kinds_.size() > 1 ? folder_ / kind : folder_) / (name + suffix_);
+  }
+
+  // Takes out the sources that have all their results, if that is what is to be done with them.
+  // Throws InputError for results that exist otherwise, that are an input themselves, that would be
+  // one file, one the folder of another, or outside the folder.
+  void check(Existing existing, std::vector<Source>& sources) const {
+    check_collisions(sources);
+    std::erase_if(sources, [&](const Source& s) {
+      std::size_t there = 0;
+      for (const auto& kind : kinds_) {
+        const fs::path result = path(kind, s.name);
+        if (!is_there(result)) continue;
+        ++there;
+        std::error_code ignored;
+        if (!s.path.empty() && fs::equivalent(result, s.path, ignored))
+          fail_input("{}: is an input itself; choose another --output", s.path);
+        if (existing == Existing::refused)
+          fail_input(
+              "{}: exists; add --skip-existing to predict only what is missing, --overwrite "
+              "to replace it, or choose another --output",
+              result.string());
+      }
+      return existing == Existing::skipped && there == kinds_.size();
+    });
+  }
+
+  void make_folders(const std::vector<Source>& sources) {
+    std::set<fs::path> folders;
+    for (const auto& kind : kinds_)
+      for (const auto& s : sources) folders.insert(path(kind, s.name).parent_path());
+    for (const auto& folder : folders) {
+      std::error_code error;
+      std::vector<fs::path> missing;  // innermost first
+      for (fs::path p = folder; !p.empty() && !fs::exists(p, error); p = p.parent_path())
+        missing.push_back(p);
+      made_.insert(made_.end(), missing.rbegin(), missing.rend());
+      make_folder(folder, "--output");
+    }
+  }
+
+ private:
+  void check_collisions(const std::vector<Source>& sources) const {
+    std::map<fs::path, const Source*> seen;
+    for (const auto& s : sources) {
+      const fs::path name = fs::path(s.name + suffix_).lexically_normal();
+      if (name.is_absolute() || *name.begin() == "..")
+        fail_input("{}: its result would lie outside --output; give its folder", s.called);
+      if (name.filename().string().size() > 255)
+        fail_input("{}: its result would have a name of {} bytes, 255 are the most; rename it",
+                   s.called, name.filename().string().size());
+      if (const auto [at, fresh] = seen.emplace(name, &s); !fresh)
+        fail_input("{}: would be written over the result of {}; predict them into two folders",
+                   s.called, at->second->called);
+    }
+    for (const auto& [name, source] : seen)
+      for (fs::path p = name.parent_path(); !p.empty(); p = p.parent_path())
+        if (const auto at = seen.find(p); at != seen.end())
+          fail_input(
+              "{}: its result would be the folder of that of {}; predict them into two "
+              "folders",
+              at->second->called, source->called);
+  }
+
+  fs::path folder_;
+  std::vector<std::string> kinds_;
+  std::string suffix_;
+  std::vector<fs::path> made_;
+};
+
+// --- the predictions ---
 
 struct PredictArguments {
   std::vector<std::string> inputs;
@@ -27,7 +214,6 @@ struct PredictArguments {
   double alpha = 0.5;
   ProtocolOptions protocol;
   Placement placement;
-  int threads = 0;
   std::vector<std::string> kinds() const {
     std::vector<std::string> k;
     if (submission) return {"submission"};
@@ -49,7 +235,7 @@ struct Job {
   // What the network is to see.
   Prepared prepare(std::int64_t i) const {
     const Source& s = sources[static_cast<std::size_t>(i)];
-    return with_memory_for(called(s, dataset), kReadRemedy, [&] {
+    return with_memory_for(s.called, kReadRemedy, [&] {
       Sample sample =
           s.path.empty() ? dataset->load(s.index) : Sample{s.name, read_image(s.path), {}};
       std::vector<Image> views = resize_views(protocol, sample.image);
@@ -143,7 +329,7 @@ void predict_all(const Job& job, const Results& results) {
         progress.update(fmt::format("image {} of {}: {:.0f} %  left {}", i + 1, n, 100 * share,
                                     format_duration(seconds / all - seconds)));
       };
-      label = with_memory_for(called(source, job.dataset), network_remedy(job.protocol), [&] {
+      label = with_memory_for(source.called, network_remedy(job.protocol), [&] {
         const auto& image = picture.sample.image;
         return predict_labels(forward, job.protocol, picture.views, image.height, image.width,
                               show);
@@ -154,7 +340,7 @@ void predict_all(const Job& job, const Results& results) {
       files.begin([&job, &results, &failures, &source, sample = std::move(picture.sample),
                    label = std::move(label)] {
         try {
-          with_memory_for(called(source, job.dataset), network_remedy(job.protocol),
+          with_memory_for(source.called, network_remedy(job.protocol),
                           [&] { job.write(results, source.name, sample, label); });
         } catch (const OutOfMemory& e) {
           failures.add(e.what(), true);
@@ -178,7 +364,7 @@ void run_predict(Command app, const PredictArguments& a) {
     fail_input("--submission wants --data: whose judges' format it is");
   if (data_set == !a.inputs.empty())
     fail_input("predict: give images (files, a folder or a glob) or --data, one of the two");
-  set_num_threads(a.threads);
+  set_num_threads(a.placement.threads);
   LoadedModel loaded = load_weights(a.weights, a.variant, a.placement);
   std::unique_ptr<Dataset> dataset;
   if (data_set) {
@@ -207,7 +393,7 @@ void run_predict(Command app, const PredictArguments& a) {
   results.check(a.overwrite       ? Existing::replaced
                 : a.skip_existing ? Existing::skipped
                                   : Existing::refused,
-                dataset.get(), job.sources);
+                job.sources);
   if (const std::size_t there = all - job.sources.size(); there > 0)
     fmt::print("{} of {} images have their results in {} already\n", there, all,
                printable(a.output));
@@ -238,7 +424,7 @@ void predict_command(Command root) {
       .excludes(replace);
   app.flag("--any-classes", a->any_classes,
            "with --data: even if the weights name other classes, or in another order");
-  add_placement(app, a->placement, a->threads);
+  add_placement(app, a->placement);
   app.does([a, app] {
     if (app.given("--data")) use_preset_data(app, a->protocol.preset, a->data);
     run_predict(app, *a);

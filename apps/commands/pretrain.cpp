@@ -2,13 +2,11 @@
 #include <memory>
 
 #include "apps/commands/commands.h"
-#include "apps/commands/config_options.h"
 #include "apps/help.h"
 #include "apps/inference/checkpoint.h"
 #include "apps/inference/evaluator.h"
+#include "apps/report/progress.h"
 #include "apps/report/tables.h"
-#include "apps/training/classification_task.h"
-#include "apps/training/signals.h"
 #include "apps/training/trainer.h"
 #include "tensor/threads.h"
 
@@ -31,10 +29,7 @@ void run_pretrain(PretrainArguments& a) {
   a.read(settings_of(config), given, state);
   make_absolute(config.data_root);
   make_absolute(config.pretrained);
-  ClassificationTask task(config, state.has_value());
-  a.begin(config_text(config));
-  install_signal_handlers();
-  a.end(Trainer(task).run(a.folder(), state), task.options().command);
+  run_training(*classification_task(config, state.has_value()), a, state);
 }
 
 void check_classes(const LoadedClassifier& loaded, const std::string& weights,
@@ -62,13 +57,12 @@ void run_eval_only(const PretrainArguments& a) {
                                       {config.device, config.precision});
   const auto data = open_split(config, "val");
   check_classes(loaded, a.weights, *data, a.any_classes);
-  ModelInfo info = loaded.info;
-  if (given.contains("size")) info.size = config.size;
+  const std::int64_t size = given.contains("size") ? config.transform.size : loaded.info.size;
   const Stopwatch clock;
   ProgressLine progress(stderr, 0);
   const ClassEvalResult result = evaluate_classes(
-      *loaded.model, *data, class_eval_transform(config, info), config.batch, 0,
-      [&](std::int64_t done, std::int64_t all) {
+      *loaded.model, *data, class_eval_transform(config, size, loaded.info.normalize), config.batch,
+      0, [&](std::int64_t done, std::int64_t all) {
         const double rate = static_cast<double>(done) / clock.seconds();
         progress.update(fmt::format("{} of {} images  {:.1f} images/s  left {}", done, all, rate,
                                     format_duration(static_cast<double>(all - done) / rate)),
@@ -77,7 +71,7 @@ void run_eval_only(const PretrainArguments& a) {
       });
   progress.finish();
   fmt::print("{}  ({} images of {} classes at {}x{})\n", summary_of(result.scores),
-             result.scores.total(), loaded.info.num_classes, info.size, info.size);
+             result.scores.total(), loaded.info.num_classes, size, size);
   auto json = scores_json(result.scores);
   json["weights"] = a.weights;
   json["classes"] = data->classes();

@@ -3,12 +3,9 @@
 #include <memory>
 
 #include "apps/commands/commands.h"
-#include "apps/commands/config_options.h"
 #include "apps/help.h"
 #include "apps/report/progress.h"
 #include "apps/settings/presets.h"
-#include "apps/training/segmentation_task.h"
-#include "apps/training/signals.h"
 #include "apps/training/trainer.h"
 
 namespace nextgrad {
@@ -45,10 +42,7 @@ void run_train(RunOptions& a, const std::string& preset) {
   TrainConfig config = read_config(a, preset, state);
   make_absolute(config.data_root);
   make_absolute(config.pretrained);
-  SegmentationTask task(config, state.has_value());
-  a.begin(config_text(config));
-  install_signal_handlers();
-  a.end(Trainer(task).run(a.folder(), state), task.options().command);
+  run_training(*segmentation_task(config, state.has_value()), a, state);
 }
 
 }  // namespace

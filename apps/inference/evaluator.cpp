@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
-#include "autograd/reduce.h"
+#include "tensor/ops.h"
 
 namespace nextgrad {
 namespace {
@@ -21,12 +21,6 @@ class EvalMode {
   Module& module_;
   bool before_;
 };
-
-template <class Label>
-std::string called(const DatasetOf<Label>& dataset, std::int64_t i) {
-  const std::string path = dataset.image_path(i);
-  return path.empty() ? dataset.name(i) : path;
-}
 
 // Calls judge(first, what prepare(first, last) has made) for n samples, `batch` at a time; they are
 // prepared ahead, by other threads. False if `more` stopped it.
@@ -62,7 +56,7 @@ EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& prot
   ModelForward forward(model);
   EvalResult result{ConfusionMatrix(dataset.num_classes()), {}, false};
   const auto prepare = [&](std::int64_t i, std::int64_t) {
-    return with_memory_for(called(dataset, i), kReadRemedy, [&] {
+    return with_memory_for(dataset.called(i), kReadRemedy, [&] {
       Sample sample = dataset.load(i);
       std::vector<Image> views = resize_views(protocol, sample.image);
       return Prepared{std::move(sample), std::move(views)};
@@ -70,7 +64,7 @@ EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& prot
   };
   const auto judge = [&](std::int64_t i, Prepared picture) {
     Sample& sample = picture.sample;
-    LabelMap prediction = with_memory_for(called(dataset, i), network_remedy(protocol), [&] {
+    LabelMap prediction = with_memory_for(dataset.called(i), network_remedy(protocol), [&] {
       return predict_labels(forward, protocol, picture.views, sample.label.height,
                             sample.label.width);
     });
@@ -95,7 +89,7 @@ ClassEvalResult evaluate_classes(MSCANClassifier& model, const ClassDataset& dat
     for (std::int64_t i = first; i < last; ++i) {
       const auto place = std::span(images).subspan(static_cast<std::size_t>((i - first) * values),
                                                    static_cast<std::size_t>(values));
-      with_memory_for(called(dataset, i), kReadRemedy,
+      with_memory_for(dataset.called(i), kReadRemedy,
                       [&] { transform.apply(dataset.load_image(i), place); });
       pictures.labels.push_back(dataset.load_label(i));
     }
@@ -111,11 +105,11 @@ ClassEvalResult evaluate_classes(MSCANClassifier& model, const ClassDataset& dat
     for (auto& some : wanted) some.insert(static_cast<int>(i * classes / shown));
   const auto judge = [&](std::int64_t first, const Pictures& pictures) {
     const Tensor logits = with_memory_for(
-        called(dataset, first) + " and those after it", "; lower --batch or --size", [&] {
+        dataset.called(first) + " and those after it", "; lower --batch or --size", [&] {
           return model.forward(Variable(pictures.images.to(model.device()))).value().to(Device{});
         });
     const std::vector<std::int32_t> guesses = result.scores.add(logits, pictures.labels);
-    const auto shares = softmax(Variable(logits)).value().to_vector<float>();
+    const auto shares = softmax(logits).to_vector<float>();
     for (std::size_t i = 0; i < guesses.size(); ++i) {
       const int label = pictures.labels[i], guess = guesses[i];
       const bool right = guess == label;

@@ -3,11 +3,9 @@
 #include <algorithm>
 #include <deque>
 
-#include "autograd/arithmetic.h"
-#include "autograd/shape_ops.h"
 #include "data/datasets/patches.h"
-#include "tensor/backend.h"
 #include "tensor/error.h"
+#include "tensor/ops.h"
 
 namespace nextgrad {
 namespace {
@@ -21,7 +19,7 @@ Tensor mirrored(const Tensor& x) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(w));
   for (std::int64_t i = 0; i < w; ++i) order[static_cast<std::size_t>(i)] = w - 1 - i;
   const Tensor index = Tensor::from(order, {1, 1, w, 1}, x.device()).expand(x.shape());
-  return gather(Variable(x), 2, index.contiguous()).value();
+  return x.backend().gather(x.contiguous(), 2, index.contiguous());
 }
 
 // The logits of one view (a scale, mirrored or not) at the size of the resized picture. They are
@@ -47,20 +45,20 @@ class ViewScores {
 
   // Rows [first, last): [1,last - first,width,classes]. `first` must not fall from call to call.
   Tensor rows(std::int64_t first, std::int64_t last) {
-    while (!strips_.empty() && strips_.front().top + window_h_ <= first) strips_.pop_front();
-    while (next_ < tops_.size() && tops_[next_] < last) add_strip(tops_[next_++]);
-    if (strips_.size() == 1 && lefts_.size() == 1) return part(strips_.front(), 0, first, last);
+    while (!rows_.empty() && rows_.front().top + window_h_ <= first) rows_.pop_front();
+    while (next_ < tops_.size() && tops_[next_] < last) add_row(tops_[next_++]);
+    if (rows_.size() == 1 && lefts_.size() == 1) return part(rows_.front(), 0, first, last);
     return average(first, last);
   }
 
  private:
-  struct Strip {  // a row of windows
+  struct WindowRow {  // a row of windows
     std::int64_t top;
     std::vector<Tensor> logits;  // one a window, [1,h,w,classes]
   };
 
-  void add_strip(std::int64_t top) {
-    Strip strip{top, {}};
+  void add_row(std::int64_t top) {
+    WindowRow row{top, {}};
     for (std::size_t from = 0; from < lefts_.size();) {
       std::vector<Rectangle> windows;
       for (; from < lefts_.size() && std::ssize(windows) < protocol_.batch; ++from)
@@ -69,30 +67,30 @@ class ViewScores {
       Tensor logits = forward_(input);
       if (flipped_) logits = mirrored(logits);
       for (std::int64_t i = 0; i < logits.dim(0); ++i)
-        strip.logits.push_back(logits.slice(0, i, i + 1).contiguous());
+        row.logits.push_back(logits.slice(0, i, i + 1).contiguous());
     }
-    strips_.push_back(std::move(strip));
+    rows_.push_back(std::move(row));
   }
 
-  // Rows [first, last) of the picture, which window `at` of the strip must hold.
-  Tensor part(const Strip& strip, std::size_t at, std::int64_t first, std::int64_t last) const {
-    const Tensor& logits = strip.logits[at];
+  // Rows [first, last) of the picture, which window `at` of the row must hold.
+  Tensor part(const WindowRow& row, std::size_t at, std::int64_t first, std::int64_t last) const {
+    const Tensor& logits = row.logits[at];
     return logits.backend().resize_band(
-        logits, {logits.dim(1), 0, window_h_, first - strip.top, last - first}, window_w_);
+        logits, {logits.dim(1), 0, window_h_, first - row.top, last - first}, window_w_);
   }
 
   Tensor average(std::int64_t first, std::int64_t last) const {
-    const std::int64_t w = width(), classes = strips_.front().logits.front().dim(3);
-    const auto any = strips_.front().logits.front();
+    const std::int64_t w = width(), classes = rows_.front().logits.front().dim(3);
+    const auto any = rows_.front().logits.front();
     Tensor sum = Tensor::zeros({1, last - first, w, classes}, any.dtype(), any.device());
     std::vector<float> count(static_cast<std::size_t>((last - first) * w));
-    for (const Strip& strip : strips_) {
-      const std::int64_t a = std::max(first, strip.top), b = std::min(last, strip.top + window_h_);
+    for (const WindowRow& row : rows_) {
+      const std::int64_t a = std::max(first, row.top), b = std::min(last, row.top + window_h_);
       if (a >= b) continue;
       for (std::size_t i = 0; i < lefts_.size(); ++i) {
         sum.slice(1, a - first, b - first)
             .slice(2, lefts_[i], lefts_[i] + window_w_)
-            .add_(part(strip, i, a, b));
+            .add_(part(row, i, a, b));
         for (std::int64_t y = a - first; y < b - first; ++y)
           for (std::int64_t x = 0; x < window_w_; ++x)
             ++count[static_cast<std::size_t>(y * w + lefts_[i] + x)];
@@ -100,7 +98,7 @@ class ViewScores {
     }
     const Tensor windows =
         Tensor::from(count, {1, last - first, w, 1}, any.device()).to(any.dtype());
-    return (Variable(sum) / Variable(windows)).value();
+    return sum / windows;
   }
 
   ModelForward& forward_;
@@ -109,8 +107,8 @@ class ViewScores {
   const bool flipped_;
   std::int64_t window_h_, window_w_;
   std::vector<std::int64_t> tops_, lefts_;
-  std::size_t next_ = 0;      // of tops_: what add_strip takes next
-  std::deque<Strip> strips_;  // from the top down
+  std::size_t next_ = 0;        // of tops_: what add_row takes next
+  std::deque<WindowRow> rows_;  // from the top down
 };
 
 // Rows [top, top + rows) of the view's logits at the picture's size, height x width.
@@ -133,6 +131,34 @@ std::int64_t rows_of_a_band(std::int64_t width, const SegNeXt& model) {
 }
 
 }  // namespace
+
+Tensor ModelForward::operator()(const Tensor& images) {
+  constexpr int kSeenBefore = 2;  // a size that came so often is captured
+  constexpr int kMostSizes = 8;   // each capture keeps its activations' memory
+  const NoGrad no_grad;
+  const Device device = model_.device();
+  Seen& size = sizes_[images.shape().str()];
+  if (size.capture != nullptr) {
+    size.input.copy_(images);
+    size.capture->replay();
+    return size.logits.clone();
+  }
+  const bool again = size.seen++ >= kSeenBefore && captured_ < kMostSizes;
+  if (!again || device == Device{}) return model_.forward(Variable(images.to(device))).value();
+  size.input = Tensor::empty(images.shape(), images.dtype(), device);
+  try {
+    size.capture = backend_of(device).capture(
+        [&] { size.logits = model_.forward(Variable(size.input)).value(); });
+  } catch (const Error&) {
+    captured_ = kMostSizes;  // no memory for more, say
+  }
+  if (size.capture == nullptr) {
+    size.input = {};
+    return model_.forward(Variable(images.to(device))).value();
+  }
+  ++captured_;
+  return (*this)(images);
+}
 
 Protocol make_protocol(const ProtocolSizes& sizes, const Normalize& normalize,
                        const char* window_option, const char* stride_option) {

@@ -15,11 +15,7 @@ namespace {
 
 constexpr std::int64_t kGap = 8;
 constexpr Color kInk{0, 0, 0};
-
-Image blank(std::int64_t height, std::int64_t width) {
-  return {height, width,
-          std::vector<std::uint8_t>(static_cast<std::size_t>(height * width * 3), 255)};
-}
+constexpr std::uint8_t kPaper = 255;
 
 // Fills a rectangle; what leaves the picture is cut.
 void fill(Image& image, const Rectangle& part, const Color& color) {
@@ -89,7 +85,7 @@ Image legend(const Dataset& dataset, const std::set<int>& classes, std::int64_t 
   const std::int64_t entry = kSwatch + 6 + static_cast<std::int64_t>(longest) * 8 + 2 * kGap;
   const auto columns = std::max<std::int64_t>(1, (width - kGap) / entry);
   const auto lines = (static_cast<std::int64_t>(classes.size()) + columns - 1) / columns;
-  Image image = blank(std::max<std::int64_t>(lines, 1) * kLine + kGap, width);
+  Image image = plain_image(std::max<std::int64_t>(lines, 1) * kLine + kGap, width, kPaper);
   std::int64_t at = 0;
   for (const int k : classes) {
     const std::int64_t x = kGap + at % columns * entry, y = at / columns * kLine;
@@ -147,7 +143,7 @@ Image contact_sheet(const Dataset& dataset, const TrainTransform& transform,
   const std::int64_t pair = 2 * w + kGap / 2 + kGap;
   const std::int64_t width = std::max<std::int64_t>(kGap + columns * pair, 320);
   const Image names = legend(dataset, classes, width);
-  Image out = blank(kGap + rows * (h + kGap) + names.height, width);
+  Image out = plain_image(kGap + rows * (h + kGap) + names.height, width, kPaper);
   for (std::int64_t j = 0; j < std::ssize(cells); ++j) {
     const Sample& a = cells[static_cast<std::size_t>(j)];
     const std::int64_t x = kGap + j % columns * pair, y = kGap + j / columns * (h + kGap);

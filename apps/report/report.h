@@ -3,9 +3,14 @@
 
 #include <array>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "apps/inference/checkpoint.h"
+#include "apps/inference/evaluator.h"
+#include "apps/settings/run_config.h"
 
 namespace nextgrad {
 
@@ -45,5 +50,18 @@ std::string render_report(const Report& report);
 std::string data_uri(const std::string& type, const std::vector<std::uint8_t>& bytes);
 // At most `most` points, each the mean of its neighbours: a curve of 160,000 points stays readable.
 Report::Curve thin_out(const Report::Curve& curve, std::size_t most);
+
+// --- of training runs, from their logs ---
+
+// Of `segnext train`; `iterations` in all.
+Report run_report(const TrainConfig& config, const ModelInfo& info,
+                  const std::vector<nlohmann::json>& log,
+                  const std::vector<EvalResult::Picture>& pictures, std::int64_t iterations,
+                  std::int64_t best_iteration);
+
+// Of `segnext pretrain`.
+Report run_report(const PretrainConfig& config, const ModelInfo& info,
+                  const std::vector<nlohmann::json>& log, const std::vector<ClassExample>& examples,
+                  std::int64_t iterations, std::int64_t best_iteration);
 
 }  // namespace nextgrad

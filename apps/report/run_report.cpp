@@ -1,10 +1,10 @@
-#include "apps/report/run_report.h"
-
+// Reports of training runs.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "apps/report/progress.h"
+#include "apps/report/report.h"
 #include "data/images/palette.h"
 #include "data/images/resize.h"
 

@@ -19,12 +19,10 @@ nlohmann::json or_null(double value) {
 }
 
 nlohmann::json counts_json(const ConfusionMatrix& matrix) {
-  nlohmann::json rows = nlohmann::json::array();
-  for (int k = 0; k < matrix.classes(); ++k) {
-    nlohmann::json row = nlohmann::json::array();
-    for (int p = 0; p < matrix.classes(); ++p) row.push_back(matrix.count(k, p));
-    rows.push_back(std::move(row));
-  }
+  std::vector<std::vector<std::int64_t>> rows(static_cast<std::size_t>(matrix.classes()));
+  for (int k = 0; k < matrix.classes(); ++k)
+    for (int p = 0; p < matrix.classes(); ++p)
+      rows[static_cast<std::size_t>(k)].push_back(matrix.count(k, p));
   return rows;
 }
 
@@ -115,9 +113,7 @@ nlohmann::json statistics_json(const DatasetStatistics& statistics, const Datase
                      {"classes", nlohmann::json::array()}, {"problems", statistics.problems()}};
   if (statistics.read() > 0) {
     const auto sizes = statistics.sizes();
-    const auto pair = [](const auto& s) { return nlohmann::json::array({s.first, s.second}); };
-    out["sizes"] = {
-        {"smallest", pair(sizes[0])}, {"median", pair(sizes[1])}, {"largest", pair(sizes[2])}};
+    out["sizes"] = {{"smallest", sizes[0]}, {"median", sizes[1]}, {"largest", sizes[2]}};
   }
   for (int k = 0; k < dataset.num_classes(); ++k) {
     const auto i = static_cast<std::size_t>(k);

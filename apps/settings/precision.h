@@ -9,6 +9,7 @@ namespace nextgrad {
 
 struct Placement {
   std::string device = "cpu", precision = "f32";
+  int threads = 0;  // 0: all cores
 };
 inline constexpr const char* kDeviceHelp = "where to compute: cpu, cuda or cuda:N";
 inline constexpr const char* kPrecisionHelp =

@@ -46,12 +46,8 @@ TrainConfig config_of(const Recipe& r, const std::string& variant) {
   c.batch = r.batch;
   c.iterations = r.iterations;
   c.lr = 6e-5;
-  c.weight_decay = 0.01;
   c.head_lr_multiplier = 10;
   c.warmup = 1500;
-  c.warmup_ratio = 1e-6;
-  c.schedule = "poly";
-  c.power = 1;
   c.val_window = {r.window, r.window};
   c.val_stride = {r.stride, r.stride};
   c.val_multiple = r.window > 0 ? 1 : 32;

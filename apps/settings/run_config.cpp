@@ -12,7 +12,7 @@ namespace {
 constexpr bool kMayChange = true;  // when a run is resumed
 
 // Adds those of every run.
-void add_common(RunConfig& c, Settings& all) {
+void add_common(RunConfig& c, double& flip, Settings& all) {
   Settings common = {
       {"variant", "nano, tiny, small, base or large", c.variant, segnext_variants()},
       {"reset-classifier", "start the last layer anew: for pretrained weights of other classes",
@@ -30,7 +30,7 @@ void add_common(RunConfig& c, Settings& all) {
       {"clip-grad", "largest norm of the gradient; 0 = no limit", c.clip_grad, 0, kUnlimited},
       {"ema", "decay of averaged weights, such as 0.999; 0 = no averaging", c.ema, 0, 0.999999},
       {"drop-path", "rate at the last block; -1 = the variant's own", c.drop_path, -1, 0.95},
-      {"flip", "probability of a horizontal flip", c.flip, 0, 1},
+      {"flip", "probability of a horizontal flip", flip, 0, 1},
       {"checkpoint-every", "iterations between checkpoints; 0 = only at the end",
        c.checkpoint_every, 0, kUnlimited, kMayChange},
       {"recompute", "recompute activations in the backward pass: less memory, more time",
@@ -51,7 +51,7 @@ Settings settings_of(TrainConfig& c) {
       {"pretrained",
        "weights to start from, .pth or .safetensors (then use lr 6e-5, head-lr-multiplier 10)",
        c.pretrained, kMayChange},
-      {"crop", "training crop in pixels: one number or H W", c.crop, 32},
+      {"crop", "training crop in pixels: one number or H W", c.crop, 32, kUnlimited},
       {"iterations", "optimiser steps in all; may grow when a run is resumed", c.iterations, 1,
        kUnlimited, kMayChange},
       {"epochs", "or: how often each image is shown; 0 = by the iterations", c.epochs, 0, 1e6,
@@ -71,37 +71,30 @@ Settings settings_of(TrainConfig& c) {
       {"label-smoothing", "of the cross entropy", c.label_smoothing, 0, 0.95},
       {"base-size", "fit images into this WIDTHxHEIGHT before scaling; 0 = as they are",
        c.base_size},
-      {"scale-min", "random scale, lower end", c.scale_min, 0.05, 20},
-      {"scale-max", "random scale, upper end", c.scale_max, 0.05, 20},
+      {"scale-min", "random scale, lower end", c.transform.scale_min, 0.05, 20},
+      {"scale-max", "random scale, upper end", c.transform.scale_max, 0.05, 20},
       {"cat-max-ratio",
        "crops are drawn anew, 10 times at most, until no class fills this share; 1 = the first "
        "crop is taken",
-       c.cat_max_ratio, 0.05, 1},
-      {"photometric", "random brightness, contrast, saturation and hue", c.photometric},
+       c.transform.cat_max_ratio, 0.05, 1},
+      {"photometric", "random brightness, contrast, saturation and hue",
+       c.transform.photometric.enabled},
       {"reduced-decoding",
        "JPEGs that shrink to half or less are decoded at that size: faster, a little smoother",
-       c.reduced_decoding},
+       c.transform.reduced_decoding},
       {"val-every", "iterations between validations; 0 = only at the end", c.val_every, 0,
        kUnlimited, kMayChange},
       {"val-size", "validation images are resized to WIDTHxHEIGHT; 0 = see val-multiple",
-       c.val_size, 0, kMayChange},
+       c.val_size, kMayChange},
       {"val-multiple", "or up to multiples of this many pixels", c.val_multiple, 1, 1024,
        kMayChange},
       {"val-window", "validate by a sliding window of WIDTHxHEIGHT; 0 = whole images", c.val_window,
-       0, kMayChange},
-      {"val-stride", "steps of that window; 0 = three quarters of it", c.val_stride, 0, kMayChange},
+       kMayChange},
+      {"val-stride", "steps of that window; 0 = three quarters of it", c.val_stride, kMayChange},
       {"pictures", "validation images shown in the report", c.pictures, 0, 64, kMayChange},
   };
-  add_common(c, all);
+  add_common(c, c.transform.flip, all);
   return all;
-}
-
-std::unique_ptr<Dataset> open_split(const TrainConfig& config, const std::string& split) {
-  return make_dataset({config.data, config.data_root}, split);
-}
-
-std::string config_text(TrainConfig config) {
-  return config_text(settings_of(config), "segnext train");
 }
 
 Settings settings_of(PretrainConfig& c) {
@@ -111,7 +104,7 @@ Settings settings_of(PretrainConfig& c) {
       {"data-root", "folder of the data set", c.data_root, kMayChange},
       {"val-share", "of ROOT/CLASS: share of each class to validate on", c.val_share, 0, 0.95},
       {"pretrained", "weights to start from, .pth or .safetensors", c.pretrained, kMayChange},
-      {"size", "pictures have this many pixels a side", c.size, 32, 4096},
+      {"size", "pictures have this many pixels a side", c.transform.size, 32, 4096},
       {"epochs", "how often each picture is shown", c.epochs, 0.001, 1e6, kMayChange},
       {"iterations", "optimiser steps in all; 0 = by the epochs", c.iterations, 0, kUnlimited,
        kMayChange},
@@ -122,39 +115,32 @@ Settings settings_of(PretrainConfig& c) {
       {"weight-decay", "on all weights but vectors (norms, biases, layer scales)", c.weight_decay,
        0, 10},
       {"label-smoothing", "share of a label spread over all classes", c.label_smoothing, 0, 0.95},
-      {"scale-min", "random resized crop: smallest share of the picture's area", c.scale_min, 0.001,
-       1},
-      {"scale-max", "and largest", c.scale_max, 0.001, 1},
+      {"scale-min", "random resized crop: smallest share of the picture's area",
+       c.transform.scale_min, 0.001, 1},
+      {"scale-max", "and largest", c.transform.scale_max, 0.001, 1},
       {"interpolation",
        "bicubic or bilinear, as Pillow's",
        c.interpolation,
        {"bicubic", "bilinear"}},
-      {"rand-augment", "operations of RandAugment per picture; 0 = without", c.rand_augment, 0, 16},
-      {"magnitude", "of RandAugment's operations, 0 to 10", c.magnitude, 0, 10},
-      {"magnitude-std", "and how much it varies", c.magnitude_std, 0, 10},
-      {"jitter", "random brightness, contrast, saturation: largest change; 0 = none", c.jitter, 0,
-       1},
-      {"mixup", "alpha of mixup; 0 = without", c.mixup, 0, 100},
-      {"cutmix", "alpha of CutMix; 0 = without", c.cutmix, 0, 100},
-      {"mix-switch", "probability of CutMix rather than mixup", c.mix_switch, 0, 1},
-      {"erasing", "probability of random erasing", c.erasing, 0, 1},
+      {"rand-augment", "operations of RandAugment per picture; 0 = without",
+       c.transform.rand_augment.layers, 0, 16},
+      {"magnitude", "of RandAugment's operations, 0 to 10", c.transform.rand_augment.magnitude, 0,
+       10},
+      {"magnitude-std", "and how much it varies", c.transform.rand_augment.deviation, 0, 10},
+      {"jitter", "random brightness, contrast, saturation: largest change; 0 = none",
+       c.transform.jitter, 0, 1},
+      {"mixup", "alpha of mixup; 0 = without", c.mix.mixup_alpha, 0, 100},
+      {"cutmix", "alpha of CutMix; 0 = without", c.mix.cutmix_alpha, 0, 100},
+      {"mix-switch", "probability of CutMix rather than mixup", c.mix.switch_to_cutmix, 0, 1},
+      {"erasing", "probability of random erasing", c.transform.erasing.p, 0, 1},
       {"val-every", "epochs between validations; 0 = only at the end", c.val_every, 0, 1e6,
        kMayChange},
       {"crop-share", "validation: the middle crop's share of the resized short side", c.crop_share,
        0.1, 1, kMayChange},
       {"pictures", "examples shown in the report", c.pictures, 0, 64, kMayChange},
   };
-  add_common(c, all);
+  add_common(c, c.transform.flip, all);
   return all;
-}
-
-std::unique_ptr<ClassDataset> open_split(const PretrainConfig& c, const std::string& split) {
-  return make_class_dataset({c.data, c.data_root, c.val_share, static_cast<std::uint64_t>(c.seed)},
-                            split);
-}
-
-std::string config_text(PretrainConfig config) {
-  return config_text(settings_of(config), "segnext pretrain");
 }
 
 }  // namespace nextgrad

@@ -6,6 +6,9 @@
 #include <string>
 
 #include "apps/settings/settings.h"
+#include "data/augment/batch_mix.h"
+#include "data/augment/class_transforms.h"
+#include "data/augment/transforms.h"
 #include "data/datasets/dataset.h"
 
 namespace nextgrad {
@@ -18,12 +21,12 @@ struct RunConfig {
   std::int64_t checkpoint_every = 250, workers = 1, threads = 0, pictures = 6;
   std::int64_t skip_damaged = 0, largest_picture = max_pixels();
   double epochs = 0, lr = 6e-4, weight_decay = 0.01, clip_grad = 0, ema = 0;
-  double drop_path = -1, label_smoothing = 0, scale_min = 0.5, scale_max = 2, flip = 0.5;
+  double drop_path = -1, label_smoothing = 0;
   bool recompute = false, reset_classifier = false;
 };
 
-// `segnext train`.
 struct TrainConfig : RunConfig {
+  static constexpr const char* kCommand = "segnext train";
   TrainConfig() {
     data = "scenes";
     iterations = 2000;
@@ -33,13 +36,14 @@ struct TrainConfig : RunConfig {
   Size val_size{0, 0}, val_window{0, 0}, val_stride{0, 0};
   std::int64_t warmup = 100, val_every = 500, val_multiple = 32;  // iterations; pixels
   double head_lr_multiplier = 1, power = 1, momentum = 0.9, dropout = 0.1;
-  double cat_max_ratio = 0.75, warmup_ratio = 1e-6;
-  bool photometric = true, reduced_decoding = true;
+  double warmup_ratio = 1e-6;
+  TrainTransform transform;  // but for its sizes, which are above: see train_transform
 };
 
-// `segnext pretrain`. The defaults are DeiT's and VAN's, which SegNeXt follows, but for batch and
-// learning rate: theirs are 1024 and 1e-3 on eight devices.
+// The defaults are DeiT's and VAN's, which SegNeXt follows, but for batch and learning rate: theirs
+// are 1024 and 1e-3 on eight devices.
 struct PretrainConfig : RunConfig {
+  static constexpr const char* kCommand = "segnext pretrain";
   PretrainConfig() {
     data = "folders";
     batch = 128;
@@ -50,25 +54,29 @@ struct PretrainConfig : RunConfig {
     weight_decay = 0.05;
     ema = 0.9999;
     label_smoothing = 0.1;
-    scale_min = 0.08;
-    scale_max = 1;
   }
   std::string interpolation = "bicubic";
-  std::int64_t size = 224, rand_augment = 2;
   double warmup = 5, val_every = 1;  // epochs
-  double val_share = 0, min_lr = 1e-5;
-  double magnitude = 9, magnitude_std = 0.5, jitter = 0, erasing = 0.25;
-  double mixup = 0.8, cutmix = 1, mix_switch = 0.5, crop_share = 0.875;
+  double val_share = 0, min_lr = 1e-5, crop_share = 0.875;
+  ClassTransform transform;  // but for its filter, the interpolation
+  BatchMix mix;
 };
 
 Settings settings_of(TrainConfig& config);
 Settings settings_of(PretrainConfig& config);
 // The settings, resolved, as the run's config.toml.
-std::string config_text(TrainConfig config);
-std::string config_text(PretrainConfig config);
+template <class Config>
+std::string config_text(Config config) {
+  return config_text(settings_of(config), Config::kCommand);
+}
 
 // A split of the data set that they name.
-std::unique_ptr<Dataset> open_split(const TrainConfig& config, const std::string& split);
-std::unique_ptr<ClassDataset> open_split(const PretrainConfig& config, const std::string& split);
+inline std::unique_ptr<Dataset> open_split(const TrainConfig& c, const std::string& split) {
+  return make_dataset({c.data, c.data_root}, split);
+}
+inline std::unique_ptr<ClassDataset> open_split(const PretrainConfig& c, const std::string& split) {
+  return make_class_dataset({c.data, c.data_root, c.val_share, static_cast<std::uint64_t>(c.seed)},
+                            split);
+}
 
 }  // namespace nextgrad

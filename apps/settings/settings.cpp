@@ -1,7 +1,6 @@
 #include "apps/settings/settings.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "data/files/file.h"
 #include "data/files/toml.h"
@@ -11,12 +10,9 @@ namespace nextgrad {
 namespace {
 
 template <class T>
-T parse_number(const std::string& text, const std::string& what, const char* kind) {
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size())
-    fail_input("{}: '{}' is not {}", what, text, kind);
-  return value;
+T number_of(const std::string& text, const std::string& what, const char* kind) {
+  if (const auto value = parse_number<T>(text)) return *value;
+  fail_input("{}: '{}' is not {}", what, text, kind);
 }
 
 constexpr std::uint32_t kBytes = 0x10ff00;  // U+10FFNN stands for the byte NN
@@ -87,10 +83,10 @@ std::string Size::str() const {
 Size parse_size(const std::string& text, const std::string& what) {
   constexpr const char* kind = "a size: one number, or WIDTHxHEIGHT such as 480x352";
   const auto cut = text.find_first_of("x ");
-  const auto one = parse_number<std::int64_t>(text.substr(0, cut), what, kind);
+  const auto one = number_of<std::int64_t>(text.substr(0, cut), what, kind);
   Size size{one, one};
   if (cut != std::string::npos) {
-    const auto two = parse_number<std::int64_t>(text.substr(cut + 1), what, kind);
+    const auto two = number_of<std::int64_t>(text.substr(cut + 1), what, kind);
     size = text[cut] == 'x' ? Size{two, one} : Size{one, two};
   }
   const auto lo = std::min(size.height, size.width), hi = std::max(size.height, size.width);
@@ -113,9 +109,9 @@ void Setting::set(const std::string& text, const std::string& what) {
       fail_input("{}: '{}' is unknown; choose {}", what, text, fmt::join(choices, ", "));
     **s = text;
   } else if (auto* d = std::get_if<double*>(&target)) {
-    **d = in_range(parse_number<double>(text, what, "a number"));
+    **d = in_range(number_of<double>(text, what, "a number"));
   } else if (auto* i = std::get_if<std::int64_t*>(&target)) {
-    **i = in_range(parse_number<std::int64_t>(text, what, "a whole number"));
+    **i = in_range(number_of<std::int64_t>(text, what, "a whole number"));
   } else if (auto* b = std::get_if<bool*>(&target)) {
     if (text != "true" && text != "false") fail_input("{}: '{}' is not true or false", what, text);
     **b = text == "true";

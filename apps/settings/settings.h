@@ -35,16 +35,13 @@ struct Setting {
       : Setting(name, std::move(about), value, may_change) {
     choices = std::move(may_be);
   }
-  template <class Number>  // double or std::int64_t
+  template <class Number>  // double or std::int64_t; a Size only has a lowest
   Setting(const char* name, std::string about, Number& value, double least, double most,
           bool may_change = false)
       : Setting(name, std::move(about), value, may_change) {
     lowest = least;
     highest = most;
   }
-  Setting(const char* name, std::string about, Size& value, double least = 0,
-          bool may_change = false)
-      : key(name), help(std::move(about)), target(&value), lowest(least), resumable(may_change) {}
 
   std::string key, help;
   std::variant<std::string*, double*, std::int64_t*, bool*, Size*> target;

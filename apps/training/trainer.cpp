@@ -3,10 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
+#include "apps/report/progress.h"
+#include "apps/training/captured_step.h"
+#include "apps/training/feed.h"
+#include "apps/training/run_log.h"
 #include "apps/training/signals.h"
 #include "data/files/file.h"
+#include "nn/ema.h"
 #include "nn/random.h"
 
 namespace nextgrad {
@@ -35,312 +41,388 @@ RunLog::Mark mark_of(const std::string& text) {
   return mark;
 }
 
+// Of what two runs learn from: "class 1 was a and is b", "the split train had 20 samples and has
+// 21"; empty if nothing changed. Throws json::exception for something else.
+std::string difference(const nlohmann::json& before, const nlohmann::json& now) {
+  const nlohmann::json &was = before.at("classes"), &is = now.at("classes");
+  for (std::size_t c = 0; c < std::min(was.size(), is.size()); ++c)
+    if (was[c] != is[c])
+      return fmt::format("class {} was {} and is {}", c, was[c].get<std::string>(),
+                         is[c].get<std::string>());
+  if (was.size() != is.size())
+    return fmt::format("there were {} classes and are {}", was.size(), is.size());
+  const nlohmann::json &old_splits = before.at("splits"), &splits = now.at("splits");
+  if (old_splits.size() != splits.size()) return "there are other splits";
+  for (std::size_t i = 0; i < splits.size(); ++i) {
+    const nlohmann::json &a = old_splits.at(i), &b = splits.at(i);
+    const std::string split = b.at("name");
+    const std::int64_t had = a.at("samples"), has = b.at("samples");
+    if (had != has) return fmt::format("the split {} had {} samples and has {}", split, had, has);
+    if (a != b)
+      return fmt::format("the split {} has samples of other names, or in another order", split);
+  }
+  return {};
+}
+
+class Trainer {
+ public:
+  Trainer(TrainTask& task, const RunFolder& folder)
+      : task_(task), folder_(folder), options_(task.options()) {}
+
+  bool run(const std::optional<TrainState>& state) {
+    optimizer_ = task_.make_optimizer();
+    if (options_.ema > 0) average_ = std::make_unique<WeightAverage>(task_.model(), options_.ema);
+    if (state)
+      restore(*state);
+    else
+      log_ = std::make_unique<RunLog>(folder_.log(), std::nullopt);
+    open_stream();
+    task_.model().train();
+    window_ = next_window_ = {Stopwatch(), 0, iteration_};
+    try {
+      loop();
+      save();
+      // A run that validated nothing since it was resumed has no pictures: the older report has.
+      if (task_.has_pictures() || !std::filesystem::exists(folder_.report())) write_report();
+    } catch (...) {
+      rescue();
+    }
+    return iteration_ >= options_.iterations && validated_ == iteration_;
+  }
+
+ private:
+  std::uint64_t seed() const { return static_cast<std::uint64_t>(options_.seed); }
+  std::int64_t images_per_iteration() const { return options_.batch * options_.accumulate; }
+
+  void restore(const TrainState& state) {
+    std::string changed;
+    std::int64_t total = 0;
+    try {
+      total = std::stoll(state.extra.at("iterations"));
+      load_state_dict(task_.model(), select(state.tensors, "model."));
+      optimizer_->load_state(select(state.tensors, "optimizer."));
+      if (average_) average_->load_state(select(state.tensors, "average."));
+      validated_ = std::stoll(state.extra.at("validated"));
+      best_iteration_ = std::stoll(state.extra.at("best_iteration"));
+      log_ = std::make_unique<RunLog>(folder_.log(), mark_of(state.extra.at("log")));
+      changed = difference(nlohmann::json::parse(state.extra.at("data")), options_.data);
+      nlohmann::json::parse(state.extra.at("skipped")).get_to(skipped_);
+    } catch (const InputError&) {
+      throw;
+    } catch (const std::exception& e) {
+      fail_input("{}: is no state of the run in {} ({}); start anew with --out and --overwrite",
+                 folder_.state(), folder_.config(), e.what());
+    }
+    if (!changed.empty())
+      fail_input(
+          "{}: the data set is another than this run began with: {}; bring it back, or start "
+          "a new run with --pretrained {}",
+          folder_.state(), changed, folder_.last());
+    if (options_.iterations < std::max(total, state.iteration))
+      fail_input("--iterations {}: the run is one of {}, and it can only grow; leave it out",
+                 options_.iterations, total);
+    iteration_ = saved_ = state.iteration;
+    best_ = state.best;
+  }
+
+  // Micro-batches are numbered through: iteration i takes those from i * accumulate on.
+  void open_stream() {
+    LoaderConfig stream;
+    stream.batch = options_.batch;
+    stream.seed = seed();
+    stream.start_iteration = iteration_ * options_.accumulate;
+    stream.end_iteration = options_.iterations * options_.accumulate;
+    stream.workers = static_cast<int>(options_.workers);
+    stream.skip_damaged = options_.skip_damaged > 0;
+    feed_ = std::make_unique<Feed>(std::make_unique<Loader>(task_.samples(), stream),
+                                   task_.model().device());
+    batch_ = {};
+    step_ = std::make_unique<CapturedStep>(task_, *optimizer_, options_);
+  }
+
+  // A stop between an iteration and its validation leaves the validation to the resumed run.
+  bool validation_due() const {
+    return iteration_ > validated_ &&
+           (iteration_ >= options_.iterations ||
+            (options_.val_every > 0 && iteration_ % options_.val_every == 0));
+  }
+
+  void loop() {
+    while (!stop_requested()) {
+      const bool due = validation_due();
+      const bool checkpoint = options_.checkpoint_every > 0 && iteration_ > 0 &&
+                              iteration_ % options_.checkpoint_every == 0;
+      // Before every validation: whatever happens in it costs nothing that was trained.
+      if ((due || checkpoint) && saved_ != iteration_) save();
+      if (due) {
+        if (!validate()) return;
+      } else {
+        if (iteration_ >= options_.iterations) return;
+        train_iteration();
+      }
+    }
+  }
+
+  // What was trained, from the exception that is being handled.
+  [[noreturn]] void rescue() {
+    const std::string kept = keep_sound_state();
+    const auto no_memory = [&] {
+      return fmt::format("out of memory in {} at iteration {}; {}",
+                         validating_ ? "validation" : "training",
+                         iteration_ + (validating_ ? 0 : 1),
+                         validating_ ? options_.less_memory_validating : options_.less_memory);
+    };
+    try {
+      throw;
+    } catch (const InputError& e) {
+      throw InputError(e.what() + kept);
+    } catch (const OutOfMemory& e) {  // in a validation it names the picture, and what helps
+      throw OutOfMemory((validating_ ? e.what() : no_memory()) + kept);
+    } catch (const std::bad_alloc&) {
+      throw OutOfMemory(no_memory() + kept);
+    } catch (const std::exception& e) {
+      throw Error(e.what() + kept);
+    }
+  }
+
+  // Saves what iteration_ iterations have made, if that is what the model is or can be made again:
+  // unless the step that failed was changing the weights (it does not with a gradient that is not
+  // finite), only its forward's running statistics are to be taken back. Says what is kept.
+  std::string keep_sound_state() {
+    std::string trouble;
+    try {
+      bool sound = iteration_ > 0;
+      if (stepping_) {
+        sound = sound && !buffers_.empty() && (diverged_ || !step_->updated());
+        const auto buffers = task_.model().named_buffers();
+        for (std::size_t i = 0; sound && i < buffers.size(); ++i)
+          buffers[i].value->copy_(buffers_[i]);
+      }
+      if (sound && saved_ != iteration_ && weights_finite()) save();
+    } catch (const std::exception& e) {
+      trouble = fmt::format("; what was trained since could not be saved: {}", e.what());
+    }
+    if (saved_ <= 0) return "; no checkpoint was written yet" + trouble;
+    return fmt::format("; iteration {} is saved, go on from it with: {}{}", saved_,
+                       folder_.resume_command(options_.command), trouble);
+  }
+
+  // On a GPU a copy costs a launch a buffer, and after an error there the device is not to be
+  // trusted anyway: only where a batch may still fail between micro-batches.
+  void keep_buffers() {
+    if (task_.model().device().kind != Device::Kind::cpu && options_.accumulate == 1) return;
+    const auto buffers = task_.model().named_buffers();
+    if (buffers_.empty())
+      for (const Buffer& b : buffers) buffers_.push_back(b.value->clone());
+    else
+      for (std::size_t i = 0; i < buffers.size(); ++i) buffers_[i].copy_(*buffers[i].value);
+  }
+
+  // The next micro-batch, and word of the damaged pictures that others stand in for.
+  void take_batch() {
+    feed_->next(batch_);
+    for (const auto& [name, why] : batch_.damaged) {
+      if (skipped_.contains(printable(name))) continue;
+      // One too many is not counted: a resumed run would pass over it without a word.
+      if (static_cast<std::int64_t>(skipped_.size()) >= options_.skip_damaged)
+        fail_input("{}; --skip-damaged {} are left out already", why, options_.skip_damaged);
+      skipped_.insert(printable(name));
+      log_->add(
+          {{"iteration", iteration_ + 1}, {"skipped", printable(name)}, {"why", printable(why)}});
+      progress_.message(printable(fmt::format("left out: {}", why)));
+    }
+  }
+
+  // One optimiser step over `accumulate` micro-batches, waited for.
+  CapturedStep::Result step(double lr) {
+    take_batch();
+    keep_buffers();
+    step_->begin();
+    stepping_ = true;
+    const CapturedStep::Result result =
+        options_.accumulate > 1 ? accumulated_step(lr) : (*step_)(batch_, lr);
+    if (average_ && std::isfinite(result.loss) && std::isfinite(result.grad_norm))
+      average_->update();
+    return result;
+  }
+
+  // The mean loss of all micro-batches.
+  CapturedStep::Result accumulated_step(double lr) {
+    const auto parameters = task_.model().named_parameters();
+    const double share = 1.0 / static_cast<double>(options_.accumulate);
+    task_.model().zero_grad();
+    double loss = 0;
+    for (std::int64_t k = 0; k < options_.accumulate; ++k) {
+      if (k > 0) take_batch();
+      const RandomScope random(seed(), static_cast<std::uint64_t>(batch_.iteration));
+      const Variable value = task_.loss(batch_);
+      loss += value.item() * share;
+      if (!std::isfinite(loss)) return {loss, loss};
+      value.backward();
+    }
+    scale_grads(parameters, share);
+    return {loss, step_->update(lr).item()};
+  }
+
+  bool weights_finite() const {
+    const auto finite = [](const Tensor& t) {
+      return !is_floating(t.dtype()) || t.backend().all_finite(t);
+    };
+    return std::ranges::all_of(task_.model().named_parameters(),
+                               [&](const Parameter& p) { return finite(p.value.value()); }) &&
+           std::ranges::all_of(task_.model().named_buffers(),
+                               [&](const Buffer& b) { return finite(*b.value); });
+  }
+
+  void check_weights() const {  // such weights are never saved
+    if (!weights_finite())
+      fail("a weight is not finite at iteration {}; lower --lr or set --clip-grad", iteration_);
+  }
+
+  void train_iteration() {
+    const double lr = options_.schedule.lr(iteration_);
+    const auto [loss, norm] = step(lr);
+    diverged_ = !std::isfinite(loss) || !std::isfinite(norm);
+    if (diverged_)
+      fail("loss or gradient is {} at iteration {}; lower --lr or set --clip-grad",
+           std::isfinite(loss) ? norm : loss, iteration_ + 1);
+    stepping_ = false;
+    ++iteration_;
+    measure_speed();
+    log_->add({{"iteration", iteration_},
+               {"loss", loss},
+               {"lr", lr},
+               {"grad_norm", norm},
+               {"images_per_second", images_per_second_},
+               {"wait_share", wait_share_},
+               {"peak_bytes", backend_of(task_.model().device()).memory().peak}});
+    show_progress(loss, lr);
+  }
+
+  void measure_speed() {
+    const double seconds = std::max(window_.clock.seconds(), 1e-9);
+    images_per_second_ =
+        static_cast<double>((iteration_ - window_.iteration) * images_per_iteration()) / seconds;
+    wait_share_ = (feed_->wait_seconds() - window_.waited) / seconds;
+    if (next_window_.clock.seconds() > 15) {
+      window_ = next_window_;
+      next_window_ = {Stopwatch(), feed_->wait_seconds(), iteration_};
+    }
+  }
+
+  void show_progress(double loss, double lr) {
+    const double left =
+        static_cast<double>((options_.iterations - iteration_) * images_per_iteration()) /
+        images_per_second_;
+    const auto peak = static_cast<double>(backend_of(task_.model().device()).memory().peak);
+    progress_.update(
+        fmt::format("{}/{}  loss {}  lr {:.2e}  {:.1f} images/s  waiting {:.0f} %  memory {}  "
+                    "left {}",
+                    iteration_, options_.iterations, format_decimals(loss, 4), lr,
+                    images_per_second_, 100 * wait_share_, format_bytes(peak),
+                    format_duration(left)),
+        iteration_ == options_.iterations);
+  }
+
+  bool validate() {  // false: interrupted
+    check_weights();
+    validating_ = true;
+    std::optional<AveragedWeights> averaged;
+    if (average_) averaged.emplace(*average_);
+    const auto result = task_.validate([&](std::int64_t done, std::int64_t all) {
+      progress_.update(
+          fmt::format("{}/{}  validating {} of {}", iteration_, options_.iterations, done, all));
+      return !stop_requested();
+    });
+    validating_ = false;
+    if (!result) return false;
+    validated_ = iteration_;
+    log_->add({{"iteration", iteration_}, {"validation", result->record}});
+    const bool better = result->score > best_;  // NaN never is
+    if (better) {
+      best_ = result->score;
+      best_iteration_ = iteration_;
+      task_.save_weights(folder_.best());
+    }
+    averaged.reset();
+    progress_.message(fmt::format("validation at {}: {}{}", iteration_, result->summary,
+                                  better ? "  (best so far)" : ""));
+    save();
+    write_report();
+    window_ = next_window_ = {Stopwatch(), feed_->wait_seconds(), iteration_};
+    return true;
+  }
+
+  // The state file holds all that a resumed run needs, weights too, so that a crash between the two
+  // files does no harm.
+  void save() {
+    check_weights();
+    TrainState state;
+    state.iteration = iteration_;
+    state.seed = seed();
+    state.best = best_;
+    state.config = options_.settings;
+    append(state.tensors, "model.", state_dict(task_.model()));
+    append(state.tensors, "optimizer.", optimizer_->state());
+    if (average_) append(state.tensors, "average.", average_->state());
+    state.extra = {{"validated", std::to_string(validated_)},
+                   {"best_iteration", std::to_string(best_iteration_)},
+                   {"iterations", std::to_string(options_.iterations)},
+                   {"data", options_.data.dump()},
+                   {"skipped", nlohmann::json(skipped_).dump()},
+                   {"log", text_of(log_->mark())}};
+    save_train_state(folder_.state(), state);
+    saved_ = iteration_;
+    std::optional<AveragedWeights> averaged;
+    if (average_) averaged.emplace(*average_);
+    task_.save_weights(folder_.last());
+  }
+
+  void write_report() {
+    write_file_atomic(folder_.report(), task_.report(log_->records(), best_iteration_));
+  }
+
+  TrainTask& task_;
+  const RunFolder folder_;
+  const TrainerOptions options_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<WeightAverage> average_;
+  std::unique_ptr<CapturedStep> step_;
+  std::unique_ptr<Feed> feed_;
+  Batch batch_;
+  std::unique_ptr<RunLog> log_;
+  ProgressLine progress_{stdout};
+  std::int64_t iteration_ = 0;  // done
+  std::int64_t saved_ = -1;     // iteration of the state file
+  std::int64_t validated_ = 0;  // iteration of the last validation
+  std::int64_t best_iteration_ = 0;
+  double best_ = -1;
+  bool stepping_ = false, diverged_ = false, validating_ = false;
+  std::vector<Tensor> buffers_;    // the model's, as they were before the present step
+  std::set<std::string> skipped_;  // damaged pictures
+  // Since when speed and waiting are measured: 15 to 30 seconds ago, but not before the last
+  // validation.
+  struct Mark {
+    Stopwatch clock;
+    double waited = 0;
+    std::int64_t iteration = 0;
+  };
+  Mark window_, next_window_;
+  double images_per_second_ = 0, wait_share_ = 0;
+};
+
 }  // namespace
 
-void Trainer::restore(const TrainState& state) {
-  std::string changed;
-  std::int64_t total = 0;
-  try {
-    total = std::stoll(state.extra.at("iterations"));
-    load_state_dict(task_.model(), select(state.tensors, "model."));
-    optimizer_->load_state(select(state.tensors, "optimizer."));
-    if (average_) average_->load_state(select(state.tensors, "average."));
-    validated_ = std::stoll(state.extra.at("validated"));
-    best_iteration_ = std::stoll(state.extra.at("best_iteration"));
-    log_ = std::make_unique<RunLog>(folder_.log(), mark_of(state.extra.at("log")));
-    changed = difference(nlohmann::json::parse(state.extra.at("data")), task_.data());
-    nlohmann::json::parse(state.extra.at("skipped")).get_to(skipped_);
-  } catch (const InputError&) {
-    throw;
-  } catch (const std::exception& e) {
-    fail_input("{}: is no state of the run in {} ({}); start anew with --out and --overwrite",
-               folder_.state(), folder_.config(), e.what());
-  }
-  if (!changed.empty())
-    fail_input(
-        "{}: the data set is another than this run began with: {}; bring it back, or start "
-        "a new run with --pretrained {}",
-        folder_.state(), changed, folder_.last());
-  if (options_.iterations < std::max(total, state.iteration))
-    fail_input("--iterations {}: the run is one of {}, and it can only grow; leave it out",
-               options_.iterations, total);
-  iteration_ = saved_ = state.iteration;
-  best_ = state.best;
+bool run_training(TrainTask& task, const RunFolder& folder,
+                  const std::optional<TrainState>& state) {
+  return Trainer(task, folder).run(state);
 }
 
-// Micro-batches are numbered through: iteration i takes those from i * accumulate on.
-void Trainer::open_stream() {
-  LoaderConfig stream;
-  stream.batch = options_.batch;
-  stream.seed = seed();
-  stream.start_iteration = iteration_ * options_.accumulate;
-  stream.end_iteration = options_.iterations * options_.accumulate;
-  stream.workers = static_cast<int>(options_.workers);
-  stream.skip_damaged = options_.skip_damaged > 0;
-  feed_ = std::make_unique<Feed>(std::make_unique<Loader>(task_.samples(), stream),
-                                 task_.model().device());
-  batch_ = {};
-  step_ = std::make_unique<RecordedStep>(task_, *optimizer_, options_.clip_grad, seed());
-}
-
-// A stop between an iteration and its validation leaves the validation to the resumed run.
-bool Trainer::validation_due() const {
-  return iteration_ > validated_ &&
-         (iteration_ >= options_.iterations ||
-          (options_.val_every > 0 && iteration_ % options_.val_every == 0));
-}
-
-bool Trainer::run(const RunFolder& folder, const std::optional<TrainState>& state) {
-  folder_ = folder;
-  optimizer_ = task_.make_optimizer();
-  if (options_.ema > 0) average_ = std::make_unique<WeightAverage>(task_.model(), options_.ema);
-  if (state)
-    restore(*state);
-  else
-    log_ = std::make_unique<RunLog>(folder_.log(), std::nullopt);
-  open_stream();
-  task_.model().train();
-  window_ = next_window_ = {Stopwatch(), 0, iteration_};
-  try {
-    loop();
-    save();
-    // A run that validated nothing since it was resumed has no pictures: the older report has.
-    if (task_.has_pictures() || !std::filesystem::exists(folder_.report())) write_report();
-  } catch (...) {
-    rescue();
-  }
-  return iteration_ >= options_.iterations && validated_ == iteration_;
-}
-
-void Trainer::loop() {
-  while (!stop_requested()) {
-    const bool due = validation_due();
-    const bool checkpoint = options_.checkpoint_every > 0 && iteration_ > 0 &&
-                            iteration_ % options_.checkpoint_every == 0;
-    // Before every validation: whatever happens in it costs nothing that was trained.
-    if ((due || checkpoint) && saved_ != iteration_) save();
-    if (due) {
-      if (!validate()) return;
-    } else {
-      if (iteration_ >= options_.iterations) return;
-      train_iteration();
-    }
-  }
-}
-
-void Trainer::rescue() {
-  const std::string kept = keep_sound_state();
-  const auto no_memory = [&] {
-    return fmt::format("out of memory in {} at iteration {}; {}",
-                       validating_ ? "validation" : "training", iteration_ + (validating_ ? 0 : 1),
-                       task_.less_memory(validating_));
-  };
-  try {
-    throw;
-  } catch (const InputError& e) {
-    throw InputError(e.what() + kept);
-  } catch (const OutOfMemory& e) {  // in a validation it names the picture, and what helps
-    throw OutOfMemory((validating_ ? e.what() : no_memory()) + kept);
-  } catch (const std::bad_alloc&) {
-    throw OutOfMemory(no_memory() + kept);
-  } catch (const std::exception& e) {
-    throw Error(e.what() + kept);
-  }
-}
-
-// Saves what iteration_ iterations have made, if that is what the model is or can be made again:
-// unless the step that failed was changing the weights (it does not with a gradient that is not
-// finite), only its forward's running statistics are to be taken back. Says what is kept.
-std::string Trainer::keep_sound_state() {
-  std::string trouble;
-  try {
-    bool sound = iteration_ > 0;
-    if (stepping_) {
-      sound = sound && !buffers_.empty() && (diverged_ || !step_->updated());
-      const auto buffers = task_.model().named_buffers();
-      for (std::size_t i = 0; sound && i < buffers.size(); ++i)
-        buffers[i].value->copy_(buffers_[i]);
-    }
-    if (sound && saved_ != iteration_ && weights_finite()) save();
-  } catch (const std::exception& e) {
-    trouble = fmt::format("; what was trained since could not be saved: {}", e.what());
-  }
-  if (saved_ <= 0) return "; no checkpoint was written yet" + trouble;
-  return fmt::format("; iteration {} is saved, go on from it with: {}{}", saved_,
-                     folder_.resume_command(options_.command), trouble);
-}
-
-// On a GPU a copy costs a launch a buffer, and after an error there the device is not to be trusted
-// anyway: only where a batch may still fail between micro-batches.
-void Trainer::keep_buffers() {
-  if (task_.model().device().kind != Device::Kind::cpu && options_.accumulate == 1) return;
-  const auto buffers = task_.model().named_buffers();
-  if (buffers_.empty())
-    for (const Buffer& b : buffers) buffers_.push_back(b.value->clone());
-  else
-    for (std::size_t i = 0; i < buffers.size(); ++i) buffers_[i].copy_(*buffers[i].value);
-}
-
-// The next micro-batch, and word of the damaged pictures that others stand in for.
-void Trainer::take_batch() {
-  feed_->next(batch_);
-  for (const auto& [name, why] : batch_.damaged) {
-    if (skipped_.contains(printable(name))) continue;
-    // One too many is not counted: a resumed run would pass over it without a word.
-    if (static_cast<std::int64_t>(skipped_.size()) >= options_.skip_damaged)
-      fail_input("{}; --skip-damaged {} are left out already", why, options_.skip_damaged);
-    skipped_.insert(printable(name));
-    log_->add(
-        {{"iteration", iteration_ + 1}, {"skipped", printable(name)}, {"why", printable(why)}});
-    progress_.message(printable(fmt::format("left out: {}", why)));
-  }
-}
-
-// One optimiser step over `accumulate` micro-batches, waited for.
-RecordedStep::Result Trainer::step(double lr) {
-  take_batch();
-  keep_buffers();
-  step_->begin();
-  stepping_ = true;
-  const RecordedStep::Result result =
-      options_.accumulate > 1 ? accumulated_step(lr) : (*step_)(batch_, lr);
-  if (average_ && std::isfinite(result.loss) && std::isfinite(result.grad_norm)) average_->update();
-  return result;
-}
-
-// The mean loss of all micro-batches.
-RecordedStep::Result Trainer::accumulated_step(double lr) {
-  const auto parameters = task_.model().named_parameters();
-  const double share = 1.0 / static_cast<double>(options_.accumulate);
-  task_.model().zero_grad();
-  double loss = 0;
-  for (std::int64_t k = 0; k < options_.accumulate; ++k) {
-    if (k > 0) take_batch();
-    const RandomScope random(seed(), static_cast<std::uint64_t>(batch_.iteration));
-    const Variable value = task_.loss(batch_);
-    loss += value.item() * share;
-    if (!std::isfinite(loss)) return {loss, loss};
-    value.backward();
-  }
-  scale_grads(parameters, share);
-  return {loss, step_->update(lr).item()};
-}
-
-bool Trainer::weights_finite() const {
-  const auto finite = [](const Tensor& t) {
-    return !is_floating(t.dtype()) || t.backend().all_finite(t);
-  };
-  return std::ranges::all_of(task_.model().named_parameters(),
-                             [&](const Parameter& p) { return finite(p.value.value()); }) &&
-         std::ranges::all_of(task_.model().named_buffers(),
-                             [&](const Buffer& b) { return finite(*b.value); });
-}
-
-void Trainer::check_weights() const {
-  if (!weights_finite())
-    fail("a weight is not finite at iteration {}; lower --lr or set --clip-grad", iteration_);
-}
-
-void Trainer::train_iteration() {
-  const double lr = options_.schedule.lr(iteration_);
-  const auto [loss, norm] = step(lr);
-  diverged_ = !std::isfinite(loss) || !std::isfinite(norm);
-  if (diverged_)
-    fail("loss or gradient is {} at iteration {}; lower --lr or set --clip-grad",
-         std::isfinite(loss) ? norm : loss, iteration_ + 1);
-  stepping_ = false;
-  ++iteration_;
-  measure_speed();
-  log_->add({{"iteration", iteration_},
-             {"loss", loss},
-             {"lr", lr},
-             {"grad_norm", norm},
-             {"images_per_second", images_per_second_},
-             {"wait_share", wait_share_},
-             {"peak_bytes", backend_of(task_.model().device()).memory().peak}});
-  show_progress(loss, lr);
-}
-
-void Trainer::measure_speed() {
-  const double seconds = std::max(window_.clock.seconds(), 1e-9);
-  images_per_second_ =
-      static_cast<double>((iteration_ - window_.iteration) * images_per_iteration()) / seconds;
-  wait_share_ = (feed_->wait_seconds() - window_.waited) / seconds;
-  if (next_window_.clock.seconds() > 15) {
-    window_ = next_window_;
-    next_window_ = {Stopwatch(), feed_->wait_seconds(), iteration_};
-  }
-}
-
-void Trainer::show_progress(double loss, double lr) {
-  const double left =
-      static_cast<double>((options_.iterations - iteration_) * images_per_iteration()) /
-      images_per_second_;
-  const auto peak = static_cast<double>(backend_of(task_.model().device()).memory().peak);
-  progress_.update(
-      fmt::format("{}/{}  loss {}  lr {:.2e}  {:.1f} images/s  waiting {:.0f} %  memory {}  "
-                  "left {}",
-                  iteration_, options_.iterations, format_decimals(loss, 4), lr, images_per_second_,
-                  100 * wait_share_, format_bytes(peak), format_duration(left)),
-      iteration_ == options_.iterations);
-}
-
-bool Trainer::validate() {
-  check_weights();
-  validating_ = true;
-  std::optional<AveragedWeights> averaged;
-  if (average_) averaged.emplace(*average_);
-  const auto result = task_.validate([&](std::int64_t done, std::int64_t all) {
-    progress_.update(
-        fmt::format("{}/{}  validating {} of {}", iteration_, options_.iterations, done, all));
-    return !stop_requested();
-  });
-  validating_ = false;
-  if (!result) return false;
-  validated_ = iteration_;
-  log_->add({{"iteration", iteration_}, {"validation", result->record}});
-  const bool better = result->score > best_;  // NaN never is
-  if (better) {
-    best_ = result->score;
-    best_iteration_ = iteration_;
-    task_.save_weights(folder_.best());
-  }
-  averaged.reset();
-  progress_.message(fmt::format("validation at {}: {}{}", iteration_, result->summary,
-                                better ? "  (best so far)" : ""));
-  save();
-  write_report();
-  window_ = next_window_ = {Stopwatch(), feed_->wait_seconds(), iteration_};
-  return true;
-}
-
-// The state file holds all that a resumed run needs, weights too, so that a crash between the two
-// files does no harm.
-void Trainer::save() {
-  check_weights();
-  TrainState state;
-  state.iteration = iteration_;
-  state.seed = seed();
-  state.best = best_;
-  state.config = task_.settings();
-  append(state.tensors, "model.", state_dict(task_.model()));
-  append(state.tensors, "optimizer.", optimizer_->state());
-  if (average_) append(state.tensors, "average.", average_->state());
-  state.extra = {{"validated", std::to_string(validated_)},
-                 {"best_iteration", std::to_string(best_iteration_)},
-                 {"iterations", std::to_string(options_.iterations)},
-                 {"data", task_.data().dump()},
-                 {"skipped", nlohmann::json(skipped_).dump()},
-                 {"log", text_of(log_->mark())}};
-  save_train_state(folder_.state(), state);
-  saved_ = iteration_;
-  std::optional<AveragedWeights> averaged;
-  if (average_) averaged.emplace(*average_);
-  task_.save_weights(folder_.last());
-}
-
-void Trainer::write_report() {
-  write_file_atomic(folder_.report(), task_.report(log_->records(), best_iteration_));
+void run_training(TrainTask& task, RunArguments& run, const std::optional<TrainState>& state) {
+  const TrainerOptions options = task.options();
+  run.begin(options.settings);
+  install_signal_handlers();
+  run.end(run_training(task, run.folder(), state), options.command);
 }
 
 }  // namespace nextgrad

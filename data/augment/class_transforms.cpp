@@ -9,14 +9,6 @@
 namespace nextgrad {
 namespace {
 
-void flip_rows(Image& image) {
-  for (std::int64_t y = 0; y < image.height; ++y) {
-    std::uint8_t* row = image.pixels.data() + 3 * y * image.width;
-    for (std::int64_t a = 0, b = image.width - 1; a < b; ++a, --b)
-      std::swap_ranges(row + 3 * a, row + 3 * a + 3, row + 3 * b);
-  }
-}
-
 // torchvision's ColorJitter without hue.
 void jitter_colors(Image& image, double jitter, RandomStream& random) {
   int order[] = {0, 1, 2};
@@ -86,8 +78,7 @@ void ClassTransform::apply(const Image& image, const RandomKey& key, std::span<f
   check_pixels(image);
   RandomStream random(key);
   const Rectangle part = draw_part(image.height, image.width, scale_min, scale_max, random);
-  Image crop = resample(image, part, size, size, filter);
-  if (random.chance(flip)) flip_rows(crop);
+  Image crop = resample(image, part, size, size, filter, random.chance(flip));
   rand_augment.apply(crop, random);
   if (jitter > 0) jitter_colors(crop, jitter, random);
   write_normalized(crop, normalize, out);
@@ -108,10 +99,6 @@ Image ClassEvalTransform::crop(const Image& image) const {
     return std::llrint(static_cast<double>(n - size) / 2);
   };
   return resample(sized, {middle(height), middle(width), size, size}, size, size, filter);
-}
-
-void ClassEvalTransform::apply(const Image& image, std::span<float> out) const {
-  write_normalized(crop(image), normalize, out);
 }
 
 }  // namespace nextgrad

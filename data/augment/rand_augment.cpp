@@ -1,8 +1,7 @@
-#include "data/augment/rand_augment.h"
-
+// RandAugment and the changes of colours that it is made of.
 #include <algorithm>
 
-#include "data/images/resample.h"
+#include "data/augment/class_transforms.h"
 
 namespace nextgrad {
 namespace {
@@ -160,7 +159,7 @@ void apply_augment(Image& image, AugmentOp op, double level, bool negative, Colo
 }
 
 void RandAugment::apply(Image& image, RandomStream& random) const {
-  for (int layer = 0; layer < layers; ++layer) {
+  for (std::int64_t layer = 0; layer < layers; ++layer) {
     const auto op = static_cast<AugmentOp>(random.below(kAugmentOps));
     const bool wanted = random.chance(p);
     const double level = std::clamp(magnitude + deviation * random.normal(), 0.0, 10.0);

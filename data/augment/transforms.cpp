@@ -23,14 +23,6 @@ bool one_class_rules(const LabelMap& label, double most) {
   return present < 2 || static_cast<double>(largest) >= most * static_cast<double>(sum);
 }
 
-WindowOf draw_crop(std::int64_t full_h, std::int64_t full_w, std::int64_t crop_h,
-                   std::int64_t crop_w, RandomStream& random) {
-  WindowOf w{full_h, full_w, 0, 0, std::min(crop_h, full_h), std::min(crop_w, full_w)};
-  w.top = below(full_h - w.height + 1, random);
-  w.left = below(full_w - w.width + 1, random);
-  return w;
-}
-
 // Normalises rows of so many pixels; the numbers of the channels stand as often as a row has them,
 // for the vector units.
 class RowNormalizer {
@@ -52,6 +44,38 @@ class RowNormalizer {
  private:
   std::vector<float> means_, deviations_;
 };
+
+// Both apply(): resized(window) is that part of the picture.
+template <class Resized>
+void make(const TrainTransform& t, const LabelMap& label, const Resized& resized,
+          const RandomKey& key, std::span<float> out_image, std::span<std::int32_t> out_label) {
+  const auto n = static_cast<std::size_t>(t.crop_h * t.crop_w);
+  check(out_image.size() == 3 * n && out_label.size() == n, "transform: room for {} and {} numbers",
+        out_image.size(), out_label.size());
+  RandomStream random(key);
+  // The labels decide where to crop; only that window of the picture is then computed.
+  const TrainTransform::Crop crop = t.draw(label, random);
+  Image picture = resized(crop.window);
+  t.photometric.apply(picture, random);
+  t.write(picture, crop.label, out_image, out_label);
+}
+
+// `mmcv`'s sizes of a scaled test are whole numbers.
+double scaled(std::int64_t side, double scale) {
+  return std::floor(static_cast<double>(side) * scale);
+}
+
+// Height and width before the rounding up to multiples.
+std::pair<std::int64_t, std::int64_t> base_size(const EvalTransform& t, std::int64_t h,
+                                                std::int64_t w, double scale) {
+  if (t.height > 0 && t.width > 0)
+    return {static_cast<std::int64_t>(scaled(t.height, scale)),
+            static_cast<std::int64_t>(scaled(t.width, scale))};
+  if (t.base_short > 0 && t.base_long > 0)
+    return rescale_size(h, w, scaled(t.base_short, scale), scaled(t.base_long, scale));
+  if (scale == 1) return {h, w};
+  return rescale_size(h, w, scaled(std::min(h, w), scale), scaled(std::max(h, w), scale));
+}
 
 }  // namespace
 
@@ -89,15 +113,17 @@ TrainTransform::Crop TrainTransform::draw(const LabelMap& label, RandomStream& r
   const auto [full_h, full_w] =
       rescale_size(label.height, label.width, static_cast<double>(short_side) * ratio,
                    static_cast<double>(long_side) * ratio);
-  Crop crop;
+  Crop crop{{full_h, full_w, 0, 0, std::min(crop_h, full_h), std::min(crop_w, full_w)}, {}};
+  WindowOf& w = crop.window;
   for (int tries = 0; tries <= 10; ++tries) {
-    crop.window = draw_crop(full_h, full_w, crop_h, crop_w, random);
-    crop.label = resize_nearest(label, crop.window);
+    w.top = below(full_h - w.height + 1, random);
+    w.left = below(full_w - w.width + 1, random);
+    crop.label = resize_nearest(label, w);
     if (cat_max_ratio >= 1 || !one_class_rules(crop.label, cat_max_ratio)) break;
   }
   if (random.chance(flip)) {
-    crop.window.mirrored = true;
-    crop.label = resize_nearest(label, crop.window);
+    w.mirrored = true;
+    crop.label = resize_nearest(label, w);
   }
   return crop;
 }
@@ -121,19 +147,6 @@ void TrainTransform::write(const Image& crop, const LabelMap& label, std::span<f
   }
 }
 
-void TrainTransform::make(const LabelMap& label, const Resized& resized, const RandomKey& key,
-                          std::span<float> out_image, std::span<std::int32_t> out_label) const {
-  const auto n = static_cast<std::size_t>(crop_h * crop_w);
-  check(out_image.size() == 3 * n && out_label.size() == n, "transform: room for {} and {} numbers",
-        out_image.size(), out_label.size());
-  RandomStream random(key);
-  // The labels decide where to crop; only that window of the picture is then computed.
-  const Crop crop = draw(label, random);
-  Image picture = resized(crop.window);
-  photometric.apply(picture, random);
-  write(picture, crop.label, out_image, out_label);
-}
-
 void TrainTransform::apply(const LabelMap& label, const LoadPart& load, const RandomKey& key,
                            std::span<float> out_image, std::span<std::int32_t> out_label) const {
   const auto resized = [&](const WindowOf& window) {
@@ -141,7 +154,7 @@ void TrainTransform::apply(const LabelMap& label, const LoadPart& load, const Ra
     const std::int64_t h = (label.height + by - 1) / by, w = (label.width + by - 1) / by;
     return resize_bilinear(load(source_of(window, h, w), by), window);
   };
-  make(label, resized, key, out_image, out_label);
+  make(*this, label, resized, key, out_image, out_label);
 }
 
 void TrainTransform::apply(const Image& image, const LabelMap& label, const RandomKey& key,
@@ -152,29 +165,8 @@ void TrainTransform::apply(const Image& image, const LabelMap& label, const Rand
         "transform: image of {} x {} pixels, labels of {} x {}", image.width, image.height,
         label.width, label.height);
   const auto resized = [&](const WindowOf& window) { return resize_bilinear(image, window); };
-  make(label, resized, key, out_image, out_label);
+  make(*this, label, resized, key, out_image, out_label);
 }
-
-namespace {
-
-// `mmcv`'s sizes of a scaled test are whole numbers.
-double scaled(std::int64_t side, double scale) {
-  return std::floor(static_cast<double>(side) * scale);
-}
-
-// Height and width before the rounding up to multiples.
-std::pair<std::int64_t, std::int64_t> base_size(const EvalTransform& t, std::int64_t h,
-                                                std::int64_t w, double scale) {
-  if (t.height > 0 && t.width > 0)
-    return {static_cast<std::int64_t>(scaled(t.height, scale)),
-            static_cast<std::int64_t>(scaled(t.width, scale))};
-  if (t.base_short > 0 && t.base_long > 0)
-    return rescale_size(h, w, scaled(t.base_short, scale), scaled(t.base_long, scale));
-  if (scale == 1) return {h, w};
-  return rescale_size(h, w, scaled(std::min(h, w), scale), scaled(std::max(h, w), scale));
-}
-
-}  // namespace
 
 std::pair<std::int64_t, std::int64_t> EvalTransform::size_for(std::int64_t h, std::int64_t w,
                                                               double scale) const {

@@ -82,11 +82,6 @@ struct TrainTransform {
   // Normalises a crop into the upper left of the outputs and pads the rest.
   void write(const Image& crop, const LabelMap& label, std::span<float> out_image,
              std::span<std::int32_t> out_label) const;
-
- private:
-  using Resized = std::function<Image(const WindowOf&)>;
-  void make(const LabelMap& label, const Resized& resized, const RandomKey& key,
-            std::span<float> out_image, std::span<std::int32_t> out_label) const;
 };
 
 // Evaluation: the picture resized to height x width, or (if these are 0) by base_short and

@@ -6,19 +6,13 @@
 #include "data/datasets/layouts/layout.h"
 #include "data/datasets/scenes/scenes.h"
 #include "data/files/text.h"
-#include "tensor/error.h"
 
 namespace nextgrad {
 namespace {
 
-const layouts::Layout* const kPublished[] = {
-    &layouts::ade20k, &layouts::cityscapes, &layouts::cocostuff, &layouts::voc,
-    &layouts::vocaug, &layouts::context59,  &layouts::context60, &layouts::isaid,
-    &layouts::loveda, &layouts::potsdam,    &layouts::vaihingen, &layouts::camvid};
-
 const layouts::Layout& find_published(const std::string& kind) {
-  for (const layouts::Layout* layout : kPublished)
-    if (kind == layout->kind) return *layout;
+  for (const layouts::Layout& layout : layouts::published())
+    if (kind == layout.kind) return layout;
   const std::string guess = nearest(kind, dataset_kinds());
   fail_input("unknown data set '{}'; {}choose {}", kind,
              guess.empty() ? "" : fmt::format("did you mean {}? Or ", guess),
@@ -45,7 +39,7 @@ LabelMap Submission::encode(const LabelMap& prediction) const {
 const std::vector<std::string>& dataset_kinds() {
   static const std::vector<std::string> kinds = [] {
     std::vector<std::string> names{"scenes"};
-    for (const layouts::Layout* layout : kPublished) names.emplace_back(layout->kind);
+    for (const layouts::Layout& layout : layouts::published()) names.emplace_back(layout.kind);
     names.emplace_back("folder");
     return names;
   }();

@@ -39,6 +39,11 @@ class DatasetOf {
   virtual Label load_label(std::int64_t i) const { return load(i).label; }
   // The file; empty where there is none (drawn scenes).
   virtual std::string image_path(std::int64_t) const { return {}; }
+  // What messages call a sample: its file, or its name if it has none.
+  std::string called(std::int64_t i) const {
+    const std::string path = image_path(i);
+    return path.empty() ? name(i) : path;
+  }
 
   const std::vector<std::string>& classes() const { return classes_; }
   int num_classes() const { return static_cast<int>(classes_.size()); }

@@ -9,6 +9,60 @@
 
 namespace nextgrad {
 
+ColorClasses numbered(const Palette& palette) {
+  ColorClasses classes;
+  for (const Color& color : palette)
+    classes.emplace_back(color, static_cast<std::uint8_t>(classes.size()));
+  return classes;
+}
+
+std::int64_t ColorLabels::convert(std::span<const std::uint8_t> rgb,
+                                  std::span<std::uint8_t> out) const {
+  check(rgb.size() == 3 * out.size(), "colour labels: {} bytes for {} pixels", rgb.size(),
+        out.size());
+  std::int64_t unknown = 0;
+  auto at = classes_.end();
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const auto color_of = [&](std::size_t k) {
+      return Color{rgb[3 * k], rgb[3 * k + 1], rgb[3 * k + 2]};
+    };
+    // Labels come in runs of one colour: the search is rare.
+    if (i == 0 || color_of(i) != color_of(i - 1)) at = classes_.find(color_of(i));
+    out[i] = at == classes_.end() ? std::uint8_t{kIgnoreLabel} : at->second;
+    unknown += at == classes_.end();
+  }
+  return unknown;
+}
+
+LabelMap ColorLabels::convert(const Image& image, const std::string& name,
+                              const std::string& description) const {
+  LabelMap label{image.height, image.width, {}};
+  label.values.resize(image.pixels.size() / 3);
+  const std::int64_t unknown = convert(image.pixels, label.values);
+  const bool exact = !description.empty();
+  if (!exact && 2 * unknown > image.height * image.width) refuse(name);
+  if (!exact || unknown == 0) return label;
+  const std::uint8_t* at = image.pixels.data();
+  while (classes_.contains({at[0], at[1], at[2]})) at += 3;
+  const std::int64_t pixel = (at - image.pixels.data()) / 3;
+  fail_input(
+      "{}: colour [{}, {}, {}] at ({}, {}){} is none of the palette's; correct the file, or "
+      "add the colour to palette or ignore_colors in {}",
+      name, at[0], at[1], at[2], pixel % label.width, pixel / label.width,
+      unknown > 1 ? fmt::format(" and {} other pixels", unknown - 1) : "", description);
+}
+
+void ColorLabels::refuse(const std::string& name) const {
+  fail_input("{}: most of its colours are no class's; give the semantic labels of this data set",
+             name);
+}
+
+bool is_color_png(std::span<const std::uint8_t> bytes) {
+  constexpr std::size_t kColorType = 25;  // after signature, chunk head, width, height and depth
+  return bytes.size() > kColorType && bytes[0] == 0x89 && bytes[1] == 'P' &&
+         (bytes[kColorType] == 2 || bytes[kColorType] == 6);
+}
+
 namespace {
 
 class FolderDataset : public Dataset {
@@ -30,85 +84,79 @@ class FolderDataset : public Dataset {
   std::string label_path(std::int64_t i) const override { return pair(i).label; }
   bool has_labels() const override { return !spec_.parts.front().labels.empty(); }
   Image load_image(std::int64_t i) const override { return read_image(pair(i).image); }
-  LabelMap load_label(std::int64_t i) const override;
-  Sample load(std::int64_t i) const override;
-  std::vector<int> ignored_values() const override;
+
+  LabelMap load_label(std::int64_t i) const override {
+    const std::string& path = pair(i).label;
+    if (path.empty()) return {};
+    const std::vector<std::uint8_t> bytes = read_file(path, 1ull << 31);
+    if (is_color_png(bytes) && (!spec_.colors.empty() || !spec_.description.empty()))
+      return read_colors(bytes, path);
+    if (!spec_.values.empty()) return decode_label(bytes, path, &spec_.values);
+    LabelMap label = decode_label(bytes, path);
+    apply_mapping(label, path);
+    return label;
+  }
+
+  Sample load(std::int64_t i) const override {
+    const FilePair& p = pair(i);
+    const std::vector<std::uint8_t> bytes = read_file(p.image, 1ull << 31);
+    LabelMap label = load_label(i);
+    const codecs::Header header = codecs::read_header(bytes, p.image);
+    if (has_labels() && (header.height != label.height || header.width != label.width))
+      fail_input("{}: {} x {} labels for the {} x {} pixels of {}; {}", p.label, label.width,
+                 label.height, header.width, header.height, p.image, codecs::size_remedy(header));
+    return {p.name, decode_image(bytes, p.image), std::move(label)};
+  }
+
+  std::vector<int> ignored_values() const override {
+    std::vector<int> ignored;
+    for (const auto& [value, k] : spec_.values)
+      if (k == kIgnoreLabel) ignored.push_back(value);
+    for (std::size_t v = 0; v < 256 && spec_.values.empty(); ++v)
+      if (spec_.mapping[v] == kIgnoreLabel) ignored.push_back(static_cast<int>(v));
+    return ignored;
+  }
 
  private:
   const FilePair& pair(std::int64_t i) const { return pairs_[checked(i)]; }
-  LabelMap read_colors(const std::vector<std::uint8_t>& bytes, const std::string& path) const;
-  void apply_mapping(LabelMap& label, const std::string& path) const;
+
+  LabelMap read_colors(const std::vector<std::uint8_t>& bytes, const std::string& path) const {
+    if (spec_.colors.empty())
+      fail_input(
+          "{}: is a colour picture; say in {} which colour is which class (palette = [[red, "
+          "green, blue], ...]), or convert it to class indices (grey or palette PNG)",
+          path, spec_.description);
+    if (const int orientation = codecs::read_header(bytes, path).orientation; orientation != 1)
+      fail_input("{}: labels with EXIF orientation {}; save them upright, without it", path,
+                 orientation);
+    return colors_.convert(decode_image(bytes, path), path, spec_.description);
+  }
+
+  void apply_mapping(LabelMap& label, const std::string& path) const {
+    unsigned invalid = 0;
+    for (const std::uint8_t v : label.values) invalid |= invalid_[v];
+    if (invalid != 0) {
+      const auto at = std::find_if(label.values.begin(), label.values.end(),
+                                   [&](std::uint8_t v) { return invalid_[v] != 0; });
+      const std::int64_t index = at - label.values.begin();
+      const auto others = std::count_if(at + 1, label.values.end(),
+                                        [&](std::uint8_t v) { return invalid_[v] != 0; });
+      fail_input(
+          "{}: label {} at ({}, {}){} stands for none of the {} classes; correct the file{}", path,
+          *at, index % label.width, index / label.width,
+          others > 0 ? fmt::format(" and {} other pixels", others) : "", num_classes(),
+          spec_.description.empty()
+              ? ", or the classes it is read with"
+              : fmt::format(", or say in {} what it stands for ([values])", spec_.description));
+    }
+    for (std::uint8_t& v : label.values) v = value_[v];
+  }
 
   FolderSpec spec_;
   std::array<std::uint8_t, 256> value_{}, invalid_{};  // spec_.mapping, as the inner loop wants it
   ColorLabels colors_;
   std::vector<FilePair> pairs_;
 };
-
-std::vector<int> FolderDataset::ignored_values() const {
-  std::vector<int> ignored;
-  for (const auto& [value, k] : spec_.values)
-    if (k == kIgnoreLabel) ignored.push_back(value);
-  for (std::size_t v = 0; v < 256 && spec_.values.empty(); ++v)
-    if (spec_.mapping[v] == kIgnoreLabel) ignored.push_back(static_cast<int>(v));
-  return ignored;
-}
-
-void FolderDataset::apply_mapping(LabelMap& label, const std::string& path) const {
-  unsigned invalid = 0;
-  for (const std::uint8_t v : label.values) invalid |= invalid_[v];
-  if (invalid != 0) {
-    const auto at = std::find_if(label.values.begin(), label.values.end(),
-                                 [&](std::uint8_t v) { return invalid_[v] != 0; });
-    const std::int64_t index = at - label.values.begin();
-    const auto others =
-        std::count_if(at + 1, label.values.end(), [&](std::uint8_t v) { return invalid_[v] != 0; });
-    fail_input(
-        "{}: label {} at ({}, {}){} stands for none of the {} classes; correct the file{}", path,
-        *at, index % label.width, index / label.width,
-        others > 0 ? fmt::format(" and {} other pixels", others) : "", num_classes(),
-        spec_.description.empty()
-            ? ", or the classes it is read with"
-            : fmt::format(", or say in {} what it stands for ([values])", spec_.description));
-  }
-  for (std::uint8_t& v : label.values) v = value_[v];
-}
-
-LabelMap FolderDataset::load_label(std::int64_t i) const {
-  const std::string& path = pair(i).label;
-  if (path.empty()) return {};
-  const std::vector<std::uint8_t> bytes = read_file(path, 1ull << 31);
-  if (is_color_png(bytes) && (!spec_.colors.empty() || !spec_.description.empty()))
-    return read_colors(bytes, path);
-  if (!spec_.values.empty()) return decode_label(bytes, path, spec_.values);
-  LabelMap label = decode_label(bytes, path);
-  apply_mapping(label, path);
-  return label;
-}
-
-LabelMap FolderDataset::read_colors(const std::vector<std::uint8_t>& bytes,
-                                    const std::string& path) const {
-  if (spec_.colors.empty())
-    fail_input(
-        "{}: is a colour picture; say in {} which colour is which class (palette = [[red, "
-        "green, blue], ...]), or convert it to class indices (grey or palette PNG)",
-        path, spec_.description);
-  if (const int orientation = codecs::read_header(bytes, path).orientation; orientation != 1)
-    fail_input("{}: labels with EXIF orientation {}; save them upright, without it", path,
-               orientation);
-  return colors_.convert(decode_image(bytes, path), path, spec_.description);
-}
-
-Sample FolderDataset::load(std::int64_t i) const {
-  const FilePair& p = pair(i);
-  const std::vector<std::uint8_t> bytes = read_file(p.image, 1ull << 31);
-  LabelMap label = load_label(i);
-  const codecs::Header header = codecs::read_header(bytes, p.image);
-  if (has_labels() && (header.height != label.height || header.width != label.width))
-    fail_input("{}: {} x {} labels for the {} x {} pixels of {}; {}", p.label, label.width,
-               label.height, header.width, header.height, p.image, codecs::size_remedy(header));
-  return {p.name, decode_image(bytes, p.image), std::move(label)};
-}
 
 }  // namespace
 

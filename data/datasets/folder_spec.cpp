@@ -1,6 +1,5 @@
 // The TOML description of a pair of folders.
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <numeric>
 #include <set>
@@ -179,12 +178,10 @@ class Description {
       if (const toml::node* node = table_.get(other))
         wrong(*node, "{} beside [values]; say it there", other);
     for (const auto& [key, node] : *values) {
-      const std::string_view digits = key.str();
-      int value = -1;
-      const auto [end, error] = std::from_chars(digits.begin(), digits.end(), value);
-      if (error != std::errc() || end != digits.end() || value < 0 || value > 65535)
-        wrong(node, "[values] has {}, which is no number of 0 to 65535",
-              in_quotes(std::string(digits)));
+      const std::string digits(key.str());
+      const int value = parse_number<int>(digits).value_or(-1);
+      if (value < 0 || value > 65535)
+        wrong(node, "[values] has {}, which is no number of 0 to 65535", in_quotes(digits));
       const auto [other, fresh] = spec.values.emplace(value, class_of(spec, value, node));
       if (!fresh) wrong(node, "[values] has {} twice; remove one", other->first);
     }

@@ -5,7 +5,7 @@
 #include <map>
 #include <optional>
 
-#include "data/datasets/color_labels.h"
+#include "data/datasets/folder_dataset.h"
 #include "data/datasets/layouts/layout.h"
 #include "data/datasets/patches.h"
 #include "data/files/file.h"

@@ -26,13 +26,6 @@ void refuse_irregular(const struct stat& info, const std::string& path) {
   if (!S_ISREG(info.st_mode)) fail_input("{}: is not a regular file; give a file on a disk", path);
 }
 
-// A path to which ".PID.NUMBER.tmp" can be appended: a name has 255 bytes at most.
-std::string short_enough(const std::string& path) {
-  constexpr std::size_t kMost = 220;
-  const std::size_t name = path.rfind('/') + 1;  // 0 without a folder
-  return shortened(path, name + kMost);
-}
-
 // Where a chain of links leads, so that the file is replaced and not the link.
 std::string behind_links(std::string path) {
   for (int links = 0; links < 40; ++links) {
@@ -42,13 +35,6 @@ std::string behind_links(std::string path) {
     path = (fs::path(path).parent_path() / target).string();
   }
   return path;
-}
-
-// The rename itself must survive a power cut.
-void sync_folder_of(const std::string& path) {
-  const fs::path folder = fs::path(path).parent_path();
-  const Descriptor d(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY));
-  if (d.fd >= 0) ::fsync(d.fd);
 }
 
 }  // namespace
@@ -161,7 +147,8 @@ AtomicFile::AtomicFile(std::string path) : path_(behind_links(std::move(path))) 
   else if (errno == ELOOP)
     fail_input("{}: is a link to itself; remove it", path_);
   static std::atomic<unsigned> counter{0};
-  const std::string stem = short_enough(path_);
+  // ".PID.NUMBER.tmp" is appended: a name has 255 bytes at most.
+  const std::string stem = shortened(path_, path_.rfind('/') + 1 + 220);
   do {
     temporary_ = fmt::format("{}.{}.{}.tmp", stem, ::getpid(), counter++);
     file_.fd = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -203,7 +190,10 @@ void AtomicFile::commit() {
   if (::close(std::exchange(file_.fd, -1)) != 0) give_up("close");
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) give_up("rename the new file into place");
   committed_ = true;
-  sync_folder_of(path_);
+  // The rename itself must survive a power cut.
+  const fs::path folder = fs::path(path_).parent_path();
+  const Descriptor d(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY));
+  if (d.fd >= 0) ::fsync(d.fd);
 }
 
 void write_file_atomic(const std::string& path, std::span<const std::uint8_t> bytes) {

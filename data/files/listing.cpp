@@ -20,74 +20,59 @@ Identity identity_of(const fs::path& folder) {
   return {info.st_dev, info.st_ino};
 }
 
-class Lister {
- public:
-  Lister(const std::vector<std::string>& suffixes, const std::vector<std::string>& except,
-         bool deep)
-      : suffixes_(suffixes), deep_(deep) {
-    for (const std::string& folder : except)
-      if (const Identity found = identity_of(folder); found != Identity{}) except_.push_back(found);
-  }
+// What was found, and on the way there.
+struct Listing {
+  const std::vector<std::string>& suffixes;
+  const bool deep;
+  std::vector<Identity> except = {}, around = {};
+  std::vector<std::string> files = {};
+};
 
-  std::vector<std::string> list(const fs::path& folder) {
-    enter(folder, "", identity_of(folder));
-    std::sort(files_.begin(), files_.end());
-    return std::move(files_);
-  }
+bool is_among(const std::vector<Identity>& folders, const Identity& folder) {
+  return std::find(folders.begin(), folders.end(), folder) != folders.end();
+}
 
- private:
-  void enter(const fs::path& folder, const std::string& prefix, const Identity& identity) {
-    around_.push_back(identity);
-    std::error_code error;
-    fs::directory_iterator entries(folder, error);
-    for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
-      const std::string name = entries->path().filename().string();
-      if (name.front() != '.') see(*entries, prefix + name);
-    }
-    if (error) fail_input("{}: cannot list the folder: {}", folder.string(), error.message());
-    around_.pop_back();
-  }
-
-  void see(const fs::directory_entry& entry, const std::string& relative) {
+void list(Listing& l, const fs::path& folder, const std::string& prefix, const Identity& identity) {
+  l.around.push_back(identity);
+  std::error_code error;
+  fs::directory_iterator entries(folder, error);
+  for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
+    const fs::path path = entries->path();
+    const std::string name = prefix + path.filename().string();
+    if (path.filename().string().front() == '.') continue;
     // The listing itself tells most files: a million of them want no look each.
     std::error_code unseen, ignored;
-    const bool file = entry.is_regular_file(unseen), link = entry.is_symlink(ignored);
+    const bool file = entries->is_regular_file(unseen), link = entries->is_symlink(ignored);
     if (unseen)
-      fail_input("{}: {}: {}; mend or remove it", entry.path().string(),
+      fail_input("{}: {}: {}; mend or remove it", path.string(),
                  link ? "is a link that leads nowhere" : "cannot be looked at", unseen.message());
-    if (entry.is_directory(ignored)) {
-      if (deep_) see_folder(entry.path(), relative);
-    } else if (is_wanted(relative)) {
-      if (!file) fail_input("{}: is neither a file nor a folder; remove it", entry.path().string());
-      files_.push_back(relative);
+    if (!file && entries->is_directory(ignored)) {
+      const Identity inner = identity_of(path);
+      if (!l.deep || is_among(l.except, inner)) continue;
+      if (is_among(l.around, inner))
+        fail_input("{}: is a link to a folder around it; remove it", path.string());
+      list(l, path, name + "/", inner);
+    } else if (l.suffixes.empty() || std::any_of(l.suffixes.begin(), l.suffixes.end(),
+                                                 [&](auto& s) { return ends_in(name, s); })) {
+      if (!file) fail_input("{}: is neither a file nor a folder; remove it", path.string());
+      l.files.push_back(name);
     }
   }
+  if (error) fail_input("{}: cannot list the folder: {}", folder.string(), error.message());
+  l.around.pop_back();
+}
 
-  void see_folder(const fs::path& path, const std::string& relative) {
-    const Identity identity = identity_of(path);
-    if (std::find(except_.begin(), except_.end(), identity) != except_.end()) return;
-    if (std::find(around_.begin(), around_.end(), identity) != around_.end())
-      fail_input("{}: is a link to a folder around it; remove it", path.string());
-    enter(path, relative + "/", identity);
-  }
-
-  bool is_wanted(const std::string& name) const {
-    return suffixes_.empty() ||
-           std::any_of(suffixes_.begin(), suffixes_.end(),
-                       [&](const std::string& suffix) { return ends_in(name, suffix); });
-  }
-
-  const std::vector<std::string>& suffixes_;
-  const bool deep_;
-  std::vector<Identity> except_, around_;
-  std::vector<std::string> files_;
-};
+std::vector<std::string> sorted_files(Listing l, const std::string& folder) {
+  list(l, folder, "", identity_of(folder));
+  std::sort(l.files.begin(), l.files.end());
+  return std::move(l.files);
+}
 
 }  // namespace
 
 std::vector<std::string> list_files(const std::string& folder,
                                     const std::vector<std::string>& suffixes) {
-  std::vector<std::string> paths = Lister(suffixes, {}, false).list(folder);
+  std::vector<std::string> paths = sorted_files({suffixes, false}, folder);
   for (std::string& path : paths) path = (fs::path(folder) / path).string();
   return paths;
 }
@@ -95,7 +80,10 @@ std::vector<std::string> list_files(const std::string& folder,
 std::vector<std::string> list_tree(const std::string& folder,
                                    const std::vector<std::string>& suffixes,
                                    const std::vector<std::string>& except) {
-  return Lister(suffixes, except, true).list(folder);
+  Listing l{suffixes, true};
+  for (const std::string& other : except)
+    if (const Identity found = identity_of(other); found != Identity{}) l.except.push_back(found);
+  return sorted_files(std::move(l), folder);
 }
 
 }  // namespace nextgrad

@@ -1,7 +1,9 @@
 // What messages about names are made of.
 #pragma once
 
+#include <charconv>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +12,15 @@ namespace nextgrad {
 
 // The candidate with the fewest edits (Levenshtein distance) to `word`; "" when none is near.
 std::string nearest(const std::string& word, const std::vector<std::string>& candidates);
+
+// The number that all of a text is, as std::from_chars reads it.
+template <class T>
+std::optional<T> parse_number(std::string_view text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional(value)
+                                                                  : std::nullopt;
+}
 
 // Whether a name ends so, in any case of its letters (ASCII).
 bool ends_in(std::string_view name, std::string_view suffix);

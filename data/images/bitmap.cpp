@@ -95,11 +95,6 @@ PnmHeader read_pnm(Bytes bytes) {
   return h;
 }
 
-Image blank(std::uint64_t height, std::uint64_t width) {
-  return {static_cast<std::int64_t>(height), static_cast<std::int64_t>(width),
-          std::vector<std::uint8_t>(height * width * 3)};
-}
-
 }  // namespace
 
 Header read_bmp_header(Bytes bytes) {
@@ -126,7 +121,7 @@ Image decode_bmp(Bytes bytes) {
     channels[c] = channel_of(h.masked()     ? h.masks[c]
                              : h.bits == 16 ? 0x7c00u >> 5 * c
                                             : 0xff0000u >> 8 * c);
-  Image image = blank(height, width);
+  Image image = plain_image(static_cast<std::int64_t>(height), static_cast<std::int64_t>(width));
   std::uint8_t* out = image.pixels.data();
   for (std::size_t y = 0; y < height; ++y) {
     const std::uint8_t* from =
@@ -149,7 +144,7 @@ Image decode_pnm(Bytes bytes) {
   const std::size_t wide = most > 255 ? 2 : 1, values = width * height * channels;
   if (at > bytes.size() || bytes.size() - at < values * wide)
     fail_input("truncated PPM: {} bytes", bytes.size());
-  Image image = blank(height, width);
+  Image image = plain_image(static_cast<std::int64_t>(height), static_cast<std::int64_t>(width));
   for (std::size_t i = 0; i < values; ++i) {
     std::uint64_t value = bytes[at + i * wide];
     if (wide == 2) value = value << 8 | bytes[at + i * wide + 1];

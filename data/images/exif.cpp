@@ -51,8 +51,8 @@ Image apply_orientation(Image image, int orientation) {
   const bool transposed = orientation >= 5;
   const auto is_among = [&](const char* some) { return std::strchr(some, '0' + orientation); };
   const bool mirror_x = is_among("2378"), mirror_y = is_among("3467");  // of the stored picture
-  Image out{image.height, image.width, std::vector<std::uint8_t>(image.pixels.size())};
-  if (transposed) std::swap(out.height, out.width);
+  Image out =
+      transposed ? plain_image(image.width, image.height) : plain_image(image.height, image.width);
   std::uint8_t* to = out.pixels.data();
   for (std::int64_t y = 0; y < out.height; ++y)
     for (std::int64_t x = 0; x < out.width; ++x, to += 3) {

@@ -58,14 +58,6 @@ const Format& format_of(codecs::Bytes bytes) {
   refuse(bytes, "no JPEG, PNG, BMP, PPM or PGM picture; convert it to one");
 }
 
-LabelMap label_of(codecs::Bytes bytes, const std::string& name,
-                  const std::map<int, std::uint8_t>* classes) {
-  return in_file(name, [&] {
-    if (!is(kPng, bytes)) refuse(bytes, "no PNG; labels are grey or palette PNG files");
-    return codecs::decode_png_label(bytes, classes);
-  });
-}
-
 }  // namespace
 
 std::int64_t max_pixels() {
@@ -131,22 +123,16 @@ ImagePart decode_image_part(std::span<const std::uint8_t> bytes, const std::stri
   });
 }
 
-ImagePart read_image_part(const std::string& path, const Rectangle& wanted, std::int64_t height,
-                          std::int64_t width, int reduce) {
-  return decode_image_part(read_file(path, kMaxFile), path, wanted, height, width, reduce);
-}
-
 Image read_image(const std::string& path) {
   return decode_image(read_file(path, kMaxFile), path);
 }
 
-LabelMap decode_label(std::span<const std::uint8_t> bytes, const std::string& name) {
-  return label_of(bytes, name, nullptr);
-}
-
 LabelMap decode_label(std::span<const std::uint8_t> bytes, const std::string& name,
-                      const std::map<int, std::uint8_t>& classes) {
-  return label_of(bytes, name, &classes);
+                      const std::map<int, std::uint8_t>* classes) {
+  return in_file(name, [&] {
+    if (!is(kPng, bytes)) refuse(bytes, "no PNG; labels are grey or palette PNG files");
+    return codecs::decode_png_label(bytes, classes);
+  });
 }
 
 LabelMap read_label(const std::string& path) {

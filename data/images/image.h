@@ -14,6 +14,11 @@ struct Image {
   std::int64_t height = 0, width = 0;
   std::vector<std::uint8_t> pixels;  // RGB, [H,W,3]
 };
+// All of whose channels are `value`.
+inline Image plain_image(std::int64_t height, std::int64_t width, std::uint8_t value = 0) {
+  return {height, width,
+          std::vector<std::uint8_t>(static_cast<std::size_t>(3 * height * width), value)};
+}
 
 struct LabelMap {
   std::int64_t height = 0, width = 0;
@@ -57,8 +62,6 @@ Image decode_image(std::span<const std::uint8_t> bytes, const std::string& name)
 // are too high for that; the rectangle and the part then are of that smaller picture. Where this
 // cannot be done (another format, a turned picture) the part is the whole one. Throws InputError as
 // read_image, and, before a pixel is decoded, if the picture is not of height x width.
-ImagePart read_image_part(const std::string& path, const Rectangle& wanted, std::int64_t height,
-                          std::int64_t width, int reduce = 1);
 ImagePart decode_image_part(std::span<const std::uint8_t> bytes, const std::string& name,
                             const Rectangle& wanted, std::int64_t height, std::int64_t width,
                             int reduce = 1);
@@ -67,11 +70,10 @@ ImagePart decode_image_part(std::span<const std::uint8_t> bytes, const std::stri
 // (the raw values; over 255 throws). Throws InputError for RGB, for an EXIF orientation (what it
 // would mean for labels is anybody's guess) and for all that read_image refuses.
 LabelMap read_label(const std::string& path);
-LabelMap decode_label(std::span<const std::uint8_t> bytes, const std::string& name);
-// The same with each value, up to 65535, replaced by its class in `classes`; one that has none
-// throws InputError.
+// From memory; with `classes`, each value, up to 65535, is replaced by its class there; one that
+// has none throws InputError.
 LabelMap decode_label(std::span<const std::uint8_t> bytes, const std::string& name,
-                      const std::map<int, std::uint8_t>& classes);
+                      const std::map<int, std::uint8_t>* classes = nullptr);
 
 // PNG files in memory: RGB; indices with a palette (up to 256 colours), or 8-bit grey if it is
 // empty.

@@ -34,13 +34,6 @@ double squared_distance(const Lab& a, const Lab& b) {
 
 }  // namespace
 
-const Palette& camvid_palette() {
-  static const Palette palette{{128, 128, 128}, {128, 0, 0},   {192, 192, 128}, {128, 64, 128},
-                               {60, 40, 222},   {128, 128, 0}, {192, 128, 128}, {64, 64, 128},
-                               {64, 0, 128},    {64, 64, 0},   {0, 128, 192}};
-  return palette;
-}
-
 Palette make_palette(int classes) {
   check(classes >= 1 && classes <= 256, "make_palette: {} classes, want 1..256", classes);
   constexpr int kLevels[] = {0, 32, 64, 96, 128, 160, 192, 224, 255};

@@ -5,9 +5,6 @@
 
 namespace nextgrad {
 
-// CamVid's 11 colours, in the order of its classes.
-const Palette& camvid_palette();
-
 // `classes` colours (1..256) chosen one after the other to be farthest, in OKLab, from those
 // before; the first n are the same for every number of classes.
 Palette make_palette(int classes);

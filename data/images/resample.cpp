@@ -73,40 +73,6 @@ void resample_row(const std::uint8_t* row, const Taps& taps, std::uint8_t* out) 
   }
 }
 
-}  // namespace
-
-Image resample(const Image& image, const Rectangle& part, std::int64_t height, std::int64_t width,
-               Filter filter) {
-  check(part.top >= 0 && part.left >= 0 && part.height > 0 && part.width > 0 &&
-            part.top + part.height <= image.height && part.left + part.width <= image.width &&
-            height > 0 && width > 0,
-        "resample: {}x{}+{}+{} of {} x {} pixels to {} x {}", part.width, part.height, part.left,
-        part.top, image.width, image.height, width, height);
-  const Taps columns = make_taps(part.width, width, filter);
-  const Taps rows = make_taps(part.height, height, filter);
-  const auto n = static_cast<std::size_t>(3 * width);
-  std::vector<std::uint8_t> narrow(n * static_cast<std::size_t>(part.height));
-  for (std::int64_t y = 0; y < part.height; ++y)
-    resample_row(image.pixels.data() + 3 * ((part.top + y) * image.width + part.left), columns,
-                 narrow.data() + static_cast<std::size_t>(y) * n);
-  Image out{height, width, std::vector<std::uint8_t>(n * static_cast<std::size_t>(height))};
-  std::vector<std::int32_t> sums(n);
-  for (std::int64_t y = 0; y < height; ++y) {
-    const Taps::Span& span = rows.spans[static_cast<std::size_t>(y)];
-    std::fill(sums.begin(), sums.end(), 1 << (kFraction - 1));
-    for (std::int64_t k = 0; k < span.count; ++k) {
-      const std::uint8_t* row = narrow.data() + static_cast<std::size_t>(span.first + k) * n;
-      const std::int32_t weight = rows.weights[static_cast<std::size_t>(span.at + k)];
-      for (std::size_t i = 0; i < n; ++i) sums[i] += row[i] * weight;
-    }
-    std::transform(sums.begin(), sums.end(), out.pixels.begin() + y * static_cast<std::int64_t>(n),
-                   clip);
-  }
-  return out;
-}
-
-namespace {
-
 // Through v[1] at 0 and v[2] at 1.
 double cubic(const double* v, double t) {
   const double p2 = v[2] - v[0], p3 = 2 * (v[0] - v[1]) + v[2] - v[3];
@@ -138,6 +104,37 @@ Color sample_bicubic(const Image& image, double x, double y) {
 }
 
 }  // namespace
+
+Image resample(const Image& image, const Rectangle& part, std::int64_t height, std::int64_t width,
+               Filter filter, bool mirrored) {
+  check(part.top >= 0 && part.left >= 0 && part.height > 0 && part.width > 0 &&
+            part.top + part.height <= image.height && part.left + part.width <= image.width &&
+            height > 0 && width > 0,
+        "resample: {}x{}+{}+{} of {} x {} pixels to {} x {}", part.width, part.height, part.left,
+        part.top, image.width, image.height, width, height);
+  Taps columns = make_taps(part.width, width, filter);
+  if (mirrored) std::reverse(columns.spans.begin(), columns.spans.end());
+  const Taps rows = make_taps(part.height, height, filter);
+  const auto n = static_cast<std::size_t>(3 * width);
+  std::vector<std::uint8_t> narrow(n * static_cast<std::size_t>(part.height));
+  for (std::int64_t y = 0; y < part.height; ++y)
+    resample_row(image.pixels.data() + 3 * ((part.top + y) * image.width + part.left), columns,
+                 narrow.data() + static_cast<std::size_t>(y) * n);
+  Image out = plain_image(height, width);
+  std::vector<std::int32_t> sums(n);
+  for (std::int64_t y = 0; y < height; ++y) {
+    const Taps::Span& span = rows.spans[static_cast<std::size_t>(y)];
+    std::fill(sums.begin(), sums.end(), 1 << (kFraction - 1));
+    for (std::int64_t k = 0; k < span.count; ++k) {
+      const std::uint8_t* row = narrow.data() + static_cast<std::size_t>(span.first + k) * n;
+      const std::int32_t weight = rows.weights[static_cast<std::size_t>(span.at + k)];
+      for (std::size_t i = 0; i < n; ++i) sums[i] += row[i] * weight;
+    }
+    std::transform(sums.begin(), sums.end(), out.pixels.begin() + y * static_cast<std::int64_t>(n),
+                   clip);
+  }
+  return out;
+}
 
 Image transform_affine(const Image& image, const std::array<double, 6>& m, Color fill) {
   Image out{image.height, image.width, {}};

@@ -14,10 +14,10 @@ enum class Filter { bilinear, bicubic };
 
 // Image.crop(part).resize((width, height), filter): half-pixel centres; a kernel that is stretched
 // by the factor when the picture gets smaller (antialiasing), cut at the part's edge and
-// normalised; rows, then columns, each rounded to 8 bits. Throws Error for a part that is not
-// inside.
+// normalised; rows, then columns, each rounded to 8 bits. `mirrored`: then left and right
+// exchanged. Throws Error for a part that is not inside.
 Image resample(const Image& image, const Rectangle& part, std::int64_t height, std::int64_t width,
-               Filter filter);
+               Filter filter, bool mirrored = false);
 
 // Image.transform(size, AFFINE, inverse, BICUBIC, fillcolor=fill): pixel (x, y), its centre at +
 // 1/2, comes from (a x + b y + c, d x + e y + f); bicubic with a = -1, fractions cut; what comes

@@ -95,7 +95,7 @@ Image resize_by(const Image& image, WindowTaps taps, bool mirrored) {
   const auto height = static_cast<std::int64_t>(taps.rows.size());
   const auto width = static_cast<std::int64_t>(taps.columns.size());
   const auto n = static_cast<std::size_t>(width * 3);
-  Image out{height, width, std::vector<std::uint8_t>(n * taps.rows.size())};
+  Image out = plain_image(height, width);
   // Two source rows, each resized once however many output rows it serves.
   std::vector<float> low(n + 1), high(n + 1);
   std::int64_t have_low = -1, have_high = -1;

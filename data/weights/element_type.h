@@ -39,6 +39,8 @@ struct ElementFormat {
   const char* storage;      // "HalfStorage"; nullptr: PyTorch has none of its own for it
   std::uint64_t bytes;      // of one element in the file
   DType memory;             // holds every value exactly
+  Tensor (*decode)(const std::uint8_t* data, const Shape& shape);  // decode_elements
+  std::vector<std::uint8_t> (*encode)(const Tensor& tensor);       // encode_elements
 };
 std::span<const ElementFormat> element_formats();
 const ElementFormat& format_of(ElementType type);
@@ -60,10 +62,14 @@ inline std::unique_ptr<std::uint8_t[]> make_room(std::uint64_t bytes) {
 
 // A tensor of format_of(type).memory from elements as they lie in a file, row-major. `data` is
 // aligned to the element and holds shape.numel() of them.
-Tensor decode_elements(ElementType type, const std::uint8_t* data, const Shape& shape);
+inline Tensor decode_elements(ElementType type, const std::uint8_t* data, const Shape& shape) {
+  return format_of(type).decode(data, shape);
+}
 
 // The bytes of a file, row-major. Floating types convert to each other, rounded to nearest even
 // (what is too large for half becomes infinite); an integer that does not fit throws Error.
-std::vector<std::uint8_t> encode_elements(ElementType type, const Tensor& tensor);
+inline std::vector<std::uint8_t> encode_elements(ElementType type, const Tensor& tensor) {
+  return format_of(type).encode(tensor);
+}
 
 }  // namespace nextgrad

@@ -2,7 +2,6 @@
 
 #include <array>
 #include <bit>
-#include <charconv>
 #include <cstring>
 #include <unordered_map>
 
@@ -12,9 +11,9 @@
 namespace nextgrad {
 namespace {
 
-using Id = Pickle::Id;
 using Kind = Pickle::Kind;
 using Node = Pickle::Node;
+using Nodes = Pickle::Nodes;
 
 constexpr std::size_t kMaxNodes = 1u << 22;
 
@@ -64,12 +63,9 @@ class Unpickler {
     return text;
   }
   template <class T>
-  T parse(std::string_view text) {
-    T value{};
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size())
-      damaged(fmt::format("{} is no number", in_quotes(std::string(text))));
-    return value;
+  T parse(const std::string& text) {
+    if (const auto value = parse_number<T>(text)) return *value;
+    damaged(fmt::format("{} is no number", in_quotes(text)));
   }
   // Two lines: a class or function by its module and name.
   std::string name() {
@@ -78,37 +74,38 @@ class Unpickler {
   }
 
   // --- nodes and the stack ---
-  Id add(Node node) {
+  Node* add(Node node) {
     if (result_.nodes.size() >= kMaxNodes)
       damaged(fmt::format("more than {} objects; no state dict has as many", kMaxNodes));
-    result_.nodes.push_back(std::move(node));
-    return static_cast<Id>(result_.nodes.size() - 1);
+    return &result_.nodes.emplace_back(std::move(node));
   }
-  void push(Id id) { stack_.push_back(id); }
-  void push(Kind kind, std::vector<Id> items) { push(add({kind, std::move(items)})); }
+  void push(Node* node) { stack_.push_back(node); }
+  void push(Kind kind, Nodes items) { push(add({kind, std::move(items)})); }
   void push(Kind kind, std::string text) { push(add({kind, {}, std::move(text)})); }
   void push_integer(std::int64_t value) { push(add({Kind::integer, {}, {}, value})); }
-  void push_real(double value) { push(add({Kind::real, {}, {}, 0, value})); }
+  void push_real(double value) {
+    push(add({Kind::real, {}, {}, std::bit_cast<std::int64_t>(value)}));
+  }
   // Only what lies above the last mark may be popped one by one.
-  Id top() const {
+  Node* top() const {
     if (stack_.size() <= (marks_.empty() ? 0 : marks_.back())) damaged("nothing to take");
     return stack_.back();
   }
-  Id pop() {
-    const Id id = top();
+  Node* pop() {
+    Node* node = top();
     stack_.pop_back();
-    return id;
+    return node;
   }
-  std::vector<Id> pop_to_mark() {
+  Nodes pop_to_mark() {
     if (marks_.empty()) damaged("a mark is missing");
     const auto from = stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back());
-    std::vector<Id> items(from, stack_.end());
+    Nodes items(from, stack_.end());
     stack_.erase(from, stack_.end());
     marks_.pop_back();
     return items;
   }
-  std::vector<Id> pop_some(std::size_t n) {
-    std::vector<Id> items(n);
+  Nodes pop_some(std::size_t n) {
+    Nodes items(n);
     for (std::size_t i = n; i-- > 0;) items[i] = pop();
     return items;
   }
@@ -134,8 +131,8 @@ class Unpickler {
     push_integer(static_cast<std::int64_t>(value));
   }
   // Items for the list, set or dictionary on the top; of what is foreign they are dropped.
-  void extend(bool pairs, const std::vector<Id>& items) {
-    Node& node = result_.nodes[top()];
+  void extend(bool pairs, const Nodes& items) {
+    Node& node = *top();
     if (pairs && items.size() % 2 != 0) damaged("a key without a value");
     if (node.kind == Kind::call || node.kind == Kind::object) return;
     if (pairs && node.kind != Kind::dict) damaged("keys for what is no dictionary");
@@ -143,8 +140,8 @@ class Unpickler {
       damaged("items for what is no list");
     node.items.insert(node.items.end(), items.begin(), items.end());
   }
-  void push_dict(const std::vector<Id>& items) {
-    push(Kind::dict, std::vector<Id>());
+  void push_dict(const Nodes& items) {
+    push(Kind::dict, Nodes());
     extend(true, items);
   }
   void pop_or_unmark() {
@@ -168,7 +165,7 @@ class Unpickler {
   }
   void push_stack_global() {
     const auto names = pop_some(2);
-    const Node &module = result_[names[0]], &name = result_[names[1]];
+    const Node &module = *names[0], &name = *names[1];
     if (module.kind != Kind::text || name.kind != Kind::text) damaged("a name that is no text");
     // Texts from the memo cost two bytes each: long ones would multiply.
     if (module.text.size() + name.text.size() > 1000) damaged("a name of absurd length");
@@ -178,29 +175,28 @@ class Unpickler {
     const std::string type = name();
     pop_to_mark();
     push(Kind::global, type);
-    push(Kind::object, std::vector{pop()});
+    push(Kind::object, Nodes{pop()});
   }
-  void push_object(const std::vector<Id>& items) {
+  void push_object(const Nodes& items) {
     if (items.empty()) damaged("an object without a class");
-    push(Kind::object, std::vector{items[0]});
+    push(Kind::object, Nodes{items[0]});
   }
   // The one call that stands for a plain container: OrderedDict(), perhaps of a list of pairs.
-  void push_call(std::vector<Id> parts) {
-    const Node &callee = result_[parts[0]], &arguments = result_[parts[1]];
-    std::vector<Id> items;
+  void push_call(Nodes parts) {
+    const Node &callee = *parts[0], &arguments = *parts[1];
+    Nodes items;
     if (callee.kind == Kind::global && callee.text == "collections.OrderedDict" &&
         arguments.kind == Kind::tuple && arguments.items.size() <= 1 &&
-        (arguments.items.empty() || flatten(result_[arguments.items[0]], items)))
+        (arguments.items.empty() || flatten(*arguments.items[0], items)))
       return push(Kind::dict, std::move(items));
     push(Kind::call, std::move(parts));
   }
   // [[key, value], ...]; the items of all are in proportion to the pickle's bytes.
-  bool flatten(const Node& list, std::vector<Id>& items) {
+  bool flatten(const Node& list, Nodes& items) {
     if (list.kind != Kind::list || (copied_ += list.items.size()) > bytes_.size()) return false;
-    for (const Id id : list.items) {
-      const Node& pair = result_[id];
-      if (!pair.is_sequence() || pair.items.size() != 2) return false;
-      items.insert(items.end(), pair.items.begin(), pair.items.end());
+    for (const Node* pair : list.items) {
+      if (!pair->is_sequence() || pair->items.size() != 2) return false;
+      items.insert(items.end(), pair->items.begin(), pair->items.end());
     }
     return true;
   }
@@ -208,12 +204,12 @@ class Unpickler {
   std::span<const std::uint8_t> bytes_;
   std::uint64_t at_ = 0;
   Pickle result_;
-  std::vector<Id> stack_;
+  std::vector<Node*> stack_;
   std::vector<std::size_t> marks_;
-  std::unordered_map<std::uint32_t, Id> memo_;
+  std::unordered_map<std::uint32_t, Node*> memo_;
   std::uint64_t copied_ = 0;
-  const Id none_ = add({Kind::none}), false_ = add({Kind::boolean}),
-           true_ = add({Kind::boolean, {}, {}, 1}), empty_tuple_ = add({Kind::tuple});
+  Node *none_ = add({Kind::none}), *false_ = add({Kind::boolean}),
+       *true_ = add({Kind::boolean, {}, {}, 1}), *empty_tuple_ = add({Kind::tuple});
 };
 
 // All but STOP, under the names of Lib/pickletools.py.
@@ -243,22 +239,22 @@ const Unpickler::Opcode Unpickler::kOpcodes[] = {
     {0x8e, [](U& u) { u.push(Kind::bytes, u.string<std::uint64_t>()); }},  // BINBYTES8
     {0x96, [](U& u) { u.push(Kind::bytes, u.string<std::uint64_t>()); }},  // BYTEARRAY8
     // containers
-    {')', [](U& u) { u.push(u.empty_tuple_); }},                 // EMPTY_TUPLE
-    {'t', [](U& u) { u.push(Kind::tuple, u.pop_to_mark()); }},   // TUPLE
-    {0x85, [](U& u) { u.push(Kind::tuple, u.pop_some(1)); }},    // TUPLE1
-    {0x86, [](U& u) { u.push(Kind::tuple, u.pop_some(2)); }},    // TUPLE2
-    {0x87, [](U& u) { u.push(Kind::tuple, u.pop_some(3)); }},    // TUPLE3
-    {']', [](U& u) { u.push(Kind::list, std::vector<Id>()); }},  // EMPTY_LIST
-    {'l', [](U& u) { u.push(Kind::list, u.pop_to_mark()); }},    // LIST
-    {0x8f, [](U& u) { u.push(Kind::set, std::vector<Id>()); }},  // EMPTY_SET
-    {0x91, [](U& u) { u.push(Kind::set, u.pop_to_mark()); }},    // FROZENSET
-    {'}', [](U& u) { u.push(Kind::dict, std::vector<Id>()); }},  // EMPTY_DICT
-    {'d', [](U& u) { u.push_dict(u.pop_to_mark()); }},           // DICT
-    {'a', [](U& u) { u.extend(false, u.pop_some(1)); }},         // APPEND
-    {'e', [](U& u) { u.extend(false, u.pop_to_mark()); }},       // APPENDS
-    {0x90, [](U& u) { u.extend(false, u.pop_to_mark()); }},      // ADDITEMS
-    {'s', [](U& u) { u.extend(true, u.pop_some(2)); }},          // SETITEM
-    {'u', [](U& u) { u.extend(true, u.pop_to_mark()); }},        // SETITEMS
+    {')', [](U& u) { u.push(u.empty_tuple_); }},                // EMPTY_TUPLE
+    {'t', [](U& u) { u.push(Kind::tuple, u.pop_to_mark()); }},  // TUPLE
+    {0x85, [](U& u) { u.push(Kind::tuple, u.pop_some(1)); }},   // TUPLE1
+    {0x86, [](U& u) { u.push(Kind::tuple, u.pop_some(2)); }},   // TUPLE2
+    {0x87, [](U& u) { u.push(Kind::tuple, u.pop_some(3)); }},   // TUPLE3
+    {']', [](U& u) { u.push(Kind::list, Nodes()); }},           // EMPTY_LIST
+    {'l', [](U& u) { u.push(Kind::list, u.pop_to_mark()); }},   // LIST
+    {0x8f, [](U& u) { u.push(Kind::set, Nodes()); }},           // EMPTY_SET
+    {0x91, [](U& u) { u.push(Kind::set, u.pop_to_mark()); }},   // FROZENSET
+    {'}', [](U& u) { u.push(Kind::dict, Nodes()); }},           // EMPTY_DICT
+    {'d', [](U& u) { u.push_dict(u.pop_to_mark()); }},          // DICT
+    {'a', [](U& u) { u.extend(false, u.pop_some(1)); }},        // APPEND
+    {'e', [](U& u) { u.extend(false, u.pop_to_mark()); }},      // APPENDS
+    {0x90, [](U& u) { u.extend(false, u.pop_to_mark()); }},     // ADDITEMS
+    {'s', [](U& u) { u.extend(true, u.pop_some(2)); }},         // SETITEM
+    {'u', [](U& u) { u.extend(true, u.pop_to_mark()); }},       // SETITEMS
     // the stack and the memo
     {0x80, [](U& u) { u.check_protocol(); }},                                  // PROTO
     {0x95, [](U& u) { u.check_frame(); }},                                     // FRAME
@@ -308,16 +304,15 @@ Pickle parse_pickle(std::span<const std::uint8_t> bytes) {
   return Unpickler(bytes).run();
 }
 
-std::vector<std::pair<const Node*, const Node*>> Pickle::pairs(const Node& dict) const {
+std::vector<std::pair<const Node*, const Node*>> Pickle::Node::pairs() const {
   std::vector<std::pair<const Node*, const Node*>> pairs;
-  for (std::size_t i = 0; i + 1 < dict.items.size(); i += 2)
-    pairs.emplace_back(&nodes[dict.items[i]], &nodes[dict.items[i + 1]]);
+  for (std::size_t i = 0; i + 1 < items.size(); i += 2) pairs.emplace_back(items[i], items[i + 1]);
   return pairs;
 }
 
-const Node* Pickle::find(const Node& dict, std::string_view key) const {
+const Node* Pickle::Node::find(std::string_view key) const {
   const Node* found = nullptr;
-  for (const auto& [name, value] : pairs(dict))
+  for (const auto& [name, value] : pairs())
     if (name->kind == Kind::text && name->text == key) found = value;
   return found;
 }

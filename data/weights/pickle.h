@@ -3,6 +3,7 @@
 // global name is kept as a node that says what would have been called.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <deque>
 #include <span>
@@ -14,13 +15,12 @@
 namespace nextgrad {
 
 struct Pickle {
-  using Id = std::uint32_t;  // of a node; nodes may be shared and may contain themselves
   enum class Kind : std::uint8_t {
     none,
     boolean,     // integer
     integer,     // integer
     big,         // text: a whole number beyond 64 bits, two's complement, little-endian
-    real,        // real
+    real,        // real()
     text,        // text
     bytes,       // text
     tuple,       // items
@@ -32,26 +32,27 @@ struct Pickle {
     call,        // items: what was called, its arguments
     object       // items: the class (what else made it is dropped)
   };
+  struct Node;
+  using Nodes = std::vector<const Node*>;  // may be shared and may contain themselves
   struct Node {
     Kind kind = Kind::none;
-    std::vector<Id> items = {};
+    Nodes items = {};
     std::string text = {};
-    std::int64_t integer = 0;
-    double real = 0;
+    std::int64_t integer = 0;  // of a real: its bits
 
+    double real() const { return std::bit_cast<double>(integer); }
     bool is_sequence() const { return kind == Kind::tuple || kind == Kind::list; }
+    // Keys and values of a dictionary.
+    std::vector<std::pair<const Node*, const Node*>> pairs() const;
+    // The value of a text key (the last one if it comes again); nullptr if absent.
+    const Node* find(std::string_view key) const;
   };
 
   std::deque<Node> nodes;  // grows without moving what is there
-  Id root = 0;
+  const Node* root = nullptr;
   std::size_t bytes = 0;  // that it took of the file
 
-  const Node& operator[](Id id) const { return nodes[id]; }
-  const Node& top() const { return nodes[root]; }
-  // Keys and values of a dictionary.
-  std::vector<std::pair<const Node*, const Node*>> pairs(const Node& dict) const;
-  // The value of a text key of a dictionary (the last one if it comes again); nullptr if absent.
-  const Node* find(const Node& dict, std::string_view key) const;
+  const Node& top() const { return *root; }
 };
 
 // Reads one pickle of protocols 0 to 5 at the beginning of `bytes`, which may go on after it. An

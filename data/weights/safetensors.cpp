@@ -1,8 +1,6 @@
-#include "data/weights/safetensors.h"
-
+// The .safetensors format, read and written.
 #include <algorithm>
 #include <cstring>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -10,6 +8,7 @@
 
 #include "data/files/file.h"
 #include "data/files/text.h"
+#include "data/weights/weights_file.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -262,12 +261,6 @@ std::optional<std::map<std::string, std::string>> take_sums(Header& header) {
 
 }  // namespace
 
-const Tensor* SafeTensors::find(const std::string& name) const {
-  for (const NamedTensor& t : tensors)
-    if (t.name == name) return &t.value;
-  return nullptr;
-}
-
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const Metadata& metadata) {
   std::vector<ElementType> types;
@@ -313,12 +306,14 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
   file.commit();
 }
 
-SafeTensors read_safetensors(const std::string& path) {
+WeightsFile read_safetensors(const std::string& path) {
   return in_file(path, [&] {
     const InputFile file(path);
     Header header = read_header(file);
     const auto sums = take_sums(header);
-    SafeTensors result{.metadata = std::move(header.metadata), .summed = sums.has_value()};
+    WeightsFile result{.format = "safetensors",
+                       .metadata = std::move(header.metadata),
+                       .summed = sums.has_value()};
     std::uint64_t most_bytes = 0;
     for (const auto& entry : header.entries)
       most_bytes = std::max(most_bytes, entry.end - entry.begin);

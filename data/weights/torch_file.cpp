@@ -1,5 +1,4 @@
-#include "data/weights/torch_file.h"
-
+// PyTorch's checkpoint files, read and written.
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -9,6 +8,7 @@
 #include "data/files/text.h"
 #include "data/weights/pickle.h"
 #include "data/weights/torch_pickle.h"
+#include "data/weights/weights_file.h"
 #include "data/weights/zip.h"
 #include "tensor/error.h"
 #include "tensor/strided.h"
@@ -155,8 +155,8 @@ std::map<std::string, Bytes> take_storages(
   };
   const Pickle keys = take_pickle(rest);
   std::map<std::string, Bytes> places;
-  for (const Pickle::Id id : keys.top().items) {
-    const std::string& key = keys[id].text;
+  for (const Pickle::Node* item : keys.top().items) {
+    const std::string& key = item->text;
     std::uint64_t numel = 0;
     std::memcpy(&numel, take(8).data(), 8);
     const auto known = element_bytes.find(key);
@@ -179,7 +179,7 @@ WeightsFile read_legacy(const std::string& path) {
     fail_input("version {} of PyTorch's older format is not known; save it again with torch.save",
                version);
   const Pickle machine = take_pickle(rest);
-  const Pickle::Node* little = machine.find(machine.top(), "little_endian");
+  const Pickle::Node* little = machine.top().find("little_endian");
   check_byte_order(little == nullptr || little->integer != 0);
   const Pickle pickle = take_pickle(rest);
   TorchWeights weights = find_weights(pickle);

@@ -11,7 +11,6 @@ namespace nextgrad {
 namespace {
 
 using Node = Pickle::Node;
-using Id = Pickle::Id;
 using Kind = Pickle::Kind;
 using nlohmann::json;
 
@@ -21,20 +20,20 @@ bool is_foreign(const Node& node) {
 }
 
 // What a foreign node would have been, for a message.
-std::string name_of(const Pickle& pickle, const Node& node) {
+std::string name_of(const Node& node) {
   if (node.kind == Kind::global) return in_quotes(node.text);
   if (node.kind == Kind::persistent) return "a reference to something outside";
-  const Node* callee = &pickle[node.items[0]];
+  const Node* callee = node.items[0];
   // Old files wrap a class with its source: persistent ("module", class, file, text).
-  if (callee->kind == Kind::persistent && pickle[callee->items[0]].items.size() > 1)
-    callee = &pickle[pickle[callee->items[0]].items[1]];
+  if (callee->kind == Kind::persistent && callee->items[0]->items.size() > 1)
+    callee = callee->items[0]->items[1];
   return callee->kind == Kind::global ? in_quotes(callee->text) : "something without a name";
 }
 
 // Of a tuple ("storage", type, key, ...); not its number of elements.
-TorchStorage typed_storage(const Pickle& pickle, const std::vector<Id>& items) {
-  TorchStorage storage{.key = pickle[items[2]].text};
-  const std::string& global = pickle[items[1]].text;
+TorchStorage typed_storage(const Pickle::Nodes& items) {
+  TorchStorage storage{.key = items[2]->text};
+  const std::string& global = items[1]->text;
   const std::string name = global.substr(global.rfind('.') + 1);
   storage.untyped = name == "UntypedStorage" || name == "_UntypedStorage";
   const auto formats = element_formats();
@@ -51,10 +50,7 @@ TorchStorage typed_storage(const Pickle& pickle, const std::vector<Id>& items) {
 
 class WeightsFinder {
  public:
-  explicit WeightsFinder(const Pickle& pickle) : pickle_(pickle) {}
-
-  TorchWeights run() {
-    const Node& root = pickle_.top();
+  TorchWeights run(const Node& root) {
     if (is_foreign(root)) refuse_object("it", root);
     if (root.kind != Kind::dict)
       fail_input("holds no dictionary of tensors; in Python save model.state_dict()");
@@ -62,10 +58,10 @@ class WeightsFinder {
     const auto beside = [](const Node& key) {
       return key.kind == Kind::text && (key.text == "meta" || key.text == "optimizer");
     };
-    for (const auto& [key, value] : pickle_.pairs(weights))
+    for (const auto& [key, value] : weights.pairs())
       if (&weights != &root || !beside(*key)) add(*key, *value);
     if (result_.tensors.empty()) fail_input("holds no tensors; name a file of weights");
-    for (const auto& [key, value] : pickle_.pairs(root))
+    for (const auto& [key, value] : root.pairs())
       if (&weights != &root && key->kind == Kind::text && key->text != result_.file.key &&
           result_.file.beside.size() < 20)
         result_.file.beside.push_back(is_plain_name(key->text) ? key->text : in_quotes(key->text));
@@ -77,12 +73,12 @@ class WeightsFinder {
   [[noreturn]] void refuse_object(const std::string& where, const Node& node) const {
     fail_input(
         "{} is an object, made by {}, which is not executed; in Python save model.state_dict()",
-        where, name_of(pickle_, node));
+        where, name_of(node));
   }
 
   const Node& choose(const Node& root) {
     for (const char* key : {"state_dict", "model", "state_dict_ema"}) {
-      const Node* node = pickle_.find(root, key);
+      const Node* node = root.find(key);
       if (node == nullptr) continue;
       if (is_foreign(*node) && !is_tensor(*node)) refuse_object(in_quotes(key), *node);
       if (node->kind != Kind::dict || node->items.empty()) continue;
@@ -93,8 +89,8 @@ class WeightsFinder {
   }
 
   bool is_tensor(const Node& node) const {
-    return node.kind == Kind::call && pickle_[node.items[0]].kind == Kind::global &&
-           pickle_[node.items[0]].text.starts_with("torch._utils._rebuild_");
+    return node.kind == Kind::call && node.items[0]->kind == Kind::global &&
+           node.items[0]->text.starts_with("torch._utils._rebuild_");
   }
 
   void add(const Node& key, const Node& value) {
@@ -118,10 +114,9 @@ class WeightsFinder {
                    in_quotes(name_));
       if (is_foreign(node))
         fail_input("{} among the weights holds {}, which is not executed; leave it out in Python",
-                   in_quotes(name_), name_of(pickle_, node));
-      for (const Id id : node.items)
-        if (pickle_[id].kind >= Kind::tuple && seen_.insert(id).second)
-          open.push_back(&pickle_[id]);
+                   in_quotes(name_), name_of(node));
+      for (const Node* item : node.items)
+        if (item->kind >= Kind::tuple && seen_.insert(item).second) open.push_back(item);
     }
   }
 
@@ -133,26 +128,25 @@ class WeightsFinder {
   // What rebuilds it, and with which arguments (a tuple).
   struct Call {
     std::string callee;
-    const std::vector<Id>& arguments;
+    const Pickle::Nodes& arguments;
   };
   // torch._utils._rebuild_parameter(tensor, ...) and the like wrap the call that matters.
   Call unwrap(const Node& value) const {
     const Node* node = &value;
     for (int depth = 0; depth < 8 && node->kind == Kind::call; ++depth) {
-      const Node &callee = pickle_[node->items[0]], &arguments = pickle_[node->items[1]];
+      const Node &callee = *node->items[0], &arguments = *node->items[1];
       const auto& a = arguments.items;
       if (callee.kind != Kind::global || arguments.kind != Kind::tuple || a.empty()) break;
       if (callee.text == "torch._tensor._rebuild_from_type_v2" && a.size() == 4 &&
-          is_tensor_class(pickle_[a[1]]) && pickle_[a[0]].kind == Kind::global &&
-          pickle_[a[2]].kind == Kind::tuple)
-        return {pickle_[a[0]].text, pickle_[a[2]].items};
+          is_tensor_class(*a[1]) && a[0]->kind == Kind::global && a[2]->kind == Kind::tuple)
+        return {a[0]->text, a[2]->items};
       if (callee.text != "torch._utils._rebuild_parameter" &&
           callee.text != "torch._utils._rebuild_parameter_with_state")
         return {callee.text, a};
-      node = &pickle_[a[0]];
+      node = a[0];
     }
     bad(fmt::format("it is made by {}, which is not executed; save plain tensors",
-                    is_foreign(*node) ? name_of(pickle_, *node) : "something unknown"));
+                    is_foreign(*node) ? name_of(*node) : "something unknown"));
   }
   static bool is_tensor_class(const Node& node) {
     return node.kind == Kind::global &&
@@ -171,11 +165,11 @@ class WeightsFinder {
       bad(fmt::format("it is made by {}, which is not executed; save plain dense tensors",
                       in_quotes(callee)));
     const std::size_t plain = v3 ? 7 : 6;
-    if (a.size() > plain && !pickle_[a[plain]].items.empty())
+    if (a.size() > plain && !a[plain]->items.empty())
       bad("it is a lazy conjugate or negative; save a clone of it");
     const auto [storage, offset] = place(a[0]);
     TorchTensor tensor{name_, storage, result_.storages[storage].type};
-    if (v3) tensor.type = dtype(pickle_[a[6]]);
+    if (v3) tensor.type = dtype(*a[6]);
     if (!v3 && result_.storages[storage].untyped) bad("its type is not told");
     tensor.offset = offset + whole(a[1]);
     tensor.shape = extents(a[2]);
@@ -191,23 +185,23 @@ class WeightsFinder {
   };
   // ("storage", type, key, device, number of elements[, view]); view: None or (key, offset, size).
   // Storages are compared by key: many tensors, many persistent ids of one.
-  Place place(Id id) {
+  Place place(const Node* id) {
     if (const auto known = by_id_.find(id); known != by_id_.end()) return known->second;
-    if (pickle_[id].kind != Kind::persistent) bad("its storage is not in the file");
-    const Node& tuple = pickle_[pickle_[id].items[0]];
+    if (id->kind != Kind::persistent) bad("its storage is not in the file");
+    const Node& tuple = *id->items[0];
     const auto& items = tuple.items;
     if (tuple.kind != Kind::tuple || (items.size() != 5 && items.size() != 6) ||
-        pickle_[items[0]].text != "storage" || pickle_[items[1]].kind != Kind::global ||
-        pickle_[items[2]].kind != Kind::text)
+        items[0]->text != "storage" || items[1]->kind != Kind::global ||
+        items[2]->kind != Kind::text)
       fail_input("damaged: a tensor's storage is not described");
-    TorchStorage storage = typed_storage(pickle_, items);
+    TorchStorage storage = typed_storage(items);
     storage.numel = whole(items[4]);
-    const bool view = items.size() == 6 && pickle_[items[5]].items.size() == 3;
+    const bool view = items.size() == 6 && items[5]->items.size() == 3;
     const auto [entry, fresh] = by_key_.try_emplace(storage.key, result_.storages.size());
     if (fresh) result_.storages.push_back(storage);
     if (result_.storages[entry->second] != storage)
       fail_input("storage {} is told of in two ways", in_quotes(storage.key));
-    return by_id_[id] = {entry->second, view ? whole(pickle_[items[5]].items[1]) : 0};
+    return by_id_[id] = {entry->second, view ? whole(items[5]->items[1]) : 0};
   }
 
   ElementType dtype(const Node& node) const {
@@ -217,25 +211,24 @@ class WeightsFinder {
     bad(fmt::format("its type {} cannot be read", in_quotes(node.text)));
   }
 
-  std::uint64_t whole(Id id) const {
-    const Node& node = pickle_[id];
-    if (node.kind != Kind::integer || node.integer < 0 ||
-        static_cast<std::uint64_t>(node.integer) > kMaxElements)
+  std::uint64_t whole(const Node* node) const {
+    if (node->kind != Kind::integer || node->integer < 0 ||
+        static_cast<std::uint64_t>(node->integer) > kMaxElements)
       bad("its offset, shape or strides are absurd");
-    return static_cast<std::uint64_t>(node.integer);
+    return static_cast<std::uint64_t>(node->integer);
   }
 
   // A tuple of numbers, or torch.Size of one.
-  Shape extents(Id id) const {
-    const Node* node = &pickle_[id];
-    if (node->kind == Kind::call && pickle_[node->items[0]].text == "torch.Size" &&
-        pickle_[node->items[1]].items.size() == 1)
-      node = &pickle_[pickle_[node->items[1]].items[0]];
+  Shape extents(const Node* node) const {
+    if (node->kind == Kind::call && node->items[0]->text == "torch.Size" &&
+        node->items[1]->items.size() == 1)
+      node = node->items[1]->items[0];
     if (!node->is_sequence()) bad("its shape is no tuple");
     if (node->items.size() > Shape::kMaxAxes)
       bad(fmt::format("it has more than {} axes", Shape::kMaxAxes));
     Shape shape;
-    for (const Id extent : node->items) shape.push_back(static_cast<std::int64_t>(whole(extent)));
+    for (const Node* extent : node->items)
+      shape.push_back(static_cast<std::int64_t>(whole(extent)));
     return shape;
   }
 
@@ -258,14 +251,14 @@ class WeightsFinder {
 
   // --- metadata ---
   const Node* dictionary(const Node& dict, const char* key) const {
-    const Node* node = pickle_.find(dict, key);
+    const Node* node = dict.find(key);
     return node != nullptr && node->kind == Kind::dict ? node : nullptr;
   }
 
   void read_meta(const Node& meta) {
     constexpr std::size_t kMaxText = 1u << 20;
     std::size_t total = 0;
-    for (const auto& [key, value] : pickle_.pairs(meta)) {
+    for (const auto& [key, value] : meta.pairs()) {
       if (key->kind != Kind::text) continue;
       const std::string text = plain_text(*value);
       if (text.empty() && value->kind != Kind::text) continue;
@@ -283,7 +276,7 @@ class WeightsFinder {
   static std::string plain_text(const Node& node) {
     if (node.kind == Kind::text) return node.text;
     if (node.kind == Kind::integer) return fmt::format("{}", node.integer);
-    if (node.kind == Kind::real) return fmt::format("{}", node.real);
+    if (node.kind == Kind::real) return fmt::format("{}", node.real());
     if (node.kind == Kind::boolean) return node.integer != 0 ? "true" : "false";
     return "";
   }
@@ -291,7 +284,7 @@ class WeightsFinder {
   // Class names and colours as `segnext train` writes them: JSON.
   void read_classes(const Node& dict, const char* classes, const char* palette) {
     if (result_.file.metadata.contains("classes")) return;
-    const json names = row(pickle_.find(dict, classes), 1, 1000, [](const Node& name) {
+    const json names = row(dict.find(classes), 1, 1000, [](const Node& name) {
       return name.kind == Kind::text && name.text.size() <= 1000 ? json(name.text) : json();
     });
     if (names.is_null()) return;
@@ -301,7 +294,7 @@ class WeightsFinder {
                  ? json(node.integer)
                  : json();
     };
-    const json colours = row(pickle_.find(dict, palette), names.size(), names.size(),
+    const json colours = row(dict.find(palette), names.size(), names.size(),
                              [&](const Node& colour) { return row(&colour, 3, 3, channel); });
     if (!colours.is_null()) set_json("palette", colours);
   }
@@ -311,8 +304,8 @@ class WeightsFinder {
     if (node == nullptr || !node->is_sequence()) return {};
     if (node->items.size() < least || node->items.size() > most) return {};
     json list = json::array();
-    for (const Id id : node->items) {
-      list.push_back(convert(pickle_[id]));
+    for (const Node* item : node->items) {
+      list.push_back(convert(*item));
       if (list.back().is_null()) return {};
     }
     return list;
@@ -321,28 +314,27 @@ class WeightsFinder {
     result_.file.metadata[key] = value.dump(-1, ' ', false, json::error_handler_t::replace);
   }
 
-  const Pickle& pickle_;
   TorchWeights result_;
   std::string name_;
   std::set<std::string> names_;
-  std::set<Id> seen_;
-  std::map<Id, Place> by_id_;
+  std::set<const Node*> seen_;
+  std::map<const Node*, Place> by_id_;
   std::map<std::string, std::size_t> by_key_;
 };
 
 }  // namespace
 
 TorchWeights find_weights(const Pickle& pickle) {
-  return WeightsFinder(pickle).run();
+  return WeightsFinder().run(pickle.top());
 }
 
 std::map<std::string, std::uint64_t> storage_element_bytes(const Pickle& pickle) {
   std::map<std::string, std::uint64_t> bytes;
   for (const Pickle::Node& node : pickle.nodes) {
     if (node.kind != Pickle::Kind::persistent) continue;
-    const auto& items = pickle[node.items[0]].items;
-    if (items.size() < 5 || pickle[items[0]].text != "storage") continue;
-    const TorchStorage storage = typed_storage(pickle, items);
+    const auto& items = node.items[0]->items;
+    if (items.size() < 5 || items[0]->text != "storage") continue;
+    const TorchStorage storage = typed_storage(items);
     bytes[storage.key] = format_of(storage.type).bytes;
   }
   return bytes;

@@ -1,8 +1,7 @@
 #include "data/weights/train_state.h"
 
-#include <charconv>
-
 #include "data/files/file.h"
+#include "data/files/text.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -20,11 +19,8 @@ std::string take(Metadata& metadata, const char* key) {
 template <class T>
 T number(Metadata& metadata, const char* key) {
   const std::string text = take(metadata, key);
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size())
-    fail_input("damaged training state: {} is no number", key);
-  return value;
+  if (const auto value = parse_number<T>(text)) return *value;
+  fail_input("damaged training state: {} is no number", key);
 }
 
 }  // namespace
@@ -41,7 +37,7 @@ void save_train_state(const std::string& path, const TrainState& state) {
 
 TrainState load_train_state(const std::string& path) {
   return in_file(path, [&] {
-    SafeTensors file = read_safetensors(path);
+    WeightsFile file = read_safetensors(path);
     if (take(file.metadata, "format") != kFormat)
       fail_input("is no training state of this version");
     TrainState state;

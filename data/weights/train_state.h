@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "data/weights/safetensors.h"
+#include "data/weights/weights_file.h"
 
 namespace nextgrad {
 

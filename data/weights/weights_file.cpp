@@ -7,7 +7,6 @@
 
 #include "data/files/file.h"
 #include "data/files/text.h"
-#include "data/weights/torch_file.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -38,24 +37,24 @@ std::string file_of(const std::string& path) {
              path);
 }
 
-WeightsFile read_file_of(const std::string& path) {
-  const InputFile input(path);
-  if (std::optional<WeightsFile> torch = read_torch_file(input)) return std::move(*torch);
-  const std::string head = input.head();
-  // The first byte of the header is that of a JSON object.
-  if (head.size() < 9 || head[8] != '{') refuse(head);
-  SafeTensors file = read_safetensors(path);
-  return {.format = "safetensors",
-          .tensors = std::move(file.tensors),
-          .types = std::move(file.types),
-          .metadata = std::move(file.metadata)};
-}
-
 }  // namespace
+
+const Tensor* WeightsFile::find(const std::string& name) const {
+  for (const NamedTensor& t : tensors)
+    if (t.name == name) return &t.value;
+  return nullptr;
+}
 
 WeightsFile read_weights(const std::string& path) {
   const std::string file = file_of(path);
-  WeightsFile weights = in_file(file, [&] { return read_file_of(file); });
+  WeightsFile weights = in_file(file, [&] {
+    const InputFile input(file);
+    if (std::optional<WeightsFile> torch = read_torch_file(input)) return std::move(*torch);
+    const std::string head = input.head();
+    // The first byte of the header is that of a JSON object.
+    if (head.size() < 9 || head[8] != '{') refuse(head);
+    return read_safetensors(file);
+  });
   weights.path = file;
   return weights;
 }

@@ -46,6 +46,14 @@ zip* open_zip(const InputFile& file) {
   damaged(what);
 }
 
+using u16 = std::uint16_t;
+using u32 = std::uint32_t;
+
+constexpr u32 kLocal = 0x04034b50, kCentral = 0x02014b50, kEnd = 0x06054b50, kLocalBytes = 30;
+constexpr std::uint64_t kMaxDirectory = 64u << 20;
+constexpr u16 kVersion = 0, kUtf8 = 1 << 11, kStored = 0, kTime = 0, kDate = 0x21;  // 1980-01-01
+constexpr u16 kPadding = 0x4246;  // the extra field that PyTorch pads with, "FB"
+
 }  // namespace
 
 ZipReader::ZipReader(const InputFile& file) : archive_(open_zip(file), &zip_discard) {
@@ -81,18 +89,6 @@ void ZipReader::read(const std::string& name, std::span<std::uint8_t> into) cons
       zip_fread(entry.get(), &beyond, 1) != 0)
     damaged(fmt::format("{} is cut off or its check sum is wrong", in_quotes(name)));
 }
-
-namespace {
-
-using u16 = std::uint16_t;
-using u32 = std::uint32_t;
-
-constexpr u32 kLocal = 0x04034b50, kCentral = 0x02014b50, kEnd = 0x06054b50, kLocalBytes = 30;
-constexpr std::uint64_t kMaxDirectory = 64u << 20;
-constexpr u16 kVersion = 0, kUtf8 = 1 << 11, kStored = 0, kTime = 0, kDate = 0x21;  // 1980-01-01
-constexpr u16 kPadding = 0x4246;  // the extra field that PyTorch pads with, "FB"
-
-}  // namespace
 
 void ZipWriter::write(const std::string& bytes) {
   file_.write(bytes.data(), bytes.size());

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/inference/checkpoint.h"
-#include "data/weights/torch_file.h"
+#include "data/weights/weights_file.h"
 #include "models/classifier.h"
 #include "models/published_names.h"
 #include "models/segnext.h"

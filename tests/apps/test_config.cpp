@@ -3,7 +3,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "apps/commands/config_options.h"
+#include "apps/commands/commands.h"
 #include "apps/report/progress.h"
 #include "apps/settings/run_config.h"
 #include "tensor/error.h"
@@ -36,7 +36,7 @@ TEST_CASE("config: what is written is read back the same") {
   config.crop = {96, 160};
   config.lr = 1.0 / 3.0;
   config.data_root = "a \"quoted\" \\ path";
-  config.photometric = false;
+  config.transform.photometric.enabled = false;
   config.val_size = {360, 480};
   config.seed = 123456789;
   const TemporaryFolder folder;
@@ -62,7 +62,7 @@ TEST_CASE("config: options win over the file, the file over the default") {
   apply_options(options.given(), settings_of(config));
   CHECK(config.lr == 0.5);
   CHECK(config.batch == 5);
-  CHECK_FALSE(config.photometric);
+  CHECK_FALSE(config.transform.photometric.enabled);
   CHECK(config.crop == Size{32, 64});
   CHECK(config.val_size == Size{352, 480});
   CHECK(config.iterations == TrainConfig{}.iterations);

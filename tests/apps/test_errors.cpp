@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "data/images/image.h"
-#include "data/weights/safetensors.h"
+#include "data/weights/weights_file.h"
 #include "tests/apps/little_data.h"
 #include "tests/apps/program.h"
 
@@ -128,7 +128,7 @@ TEST_CASE_FIXTURE(Trained, "errors: weights") {
   refused(folder, "convert flipped.safetensors a.pth", "does not match its check sum");
   refused(folder, "info flipped.safetensors", "does not match its check sum");
   refused(folder, kTrain + "--out a --pretrained flipped.safetensors", "check sum");
-  SafeTensors other = read_safetensors(folder / "run/last.safetensors");
+  WeightsFile other = read_safetensors(folder / "run/last.safetensors");
   other.metadata["variant"] = "base";
   write_safetensors(folder / "other.safetensors", other.tensors, other.metadata);
   refused(folder, kEval + "other.safetensors", "another model");

@@ -4,7 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <map>
 
-#include "apps/commands/protocol_options.h"
+#include "apps/commands/commands.h"
 #include "apps/settings/presets.h"
 #include "models/segnext.h"
 #include "nn/optim.h"
@@ -45,10 +45,10 @@ TEST_CASE("presets: the published table") {
       CHECK(c.lr == 6e-5);
       CHECK(c.weight_decay == 0.01);
       CHECK(c.warmup == 1500);
-      CHECK(c.photometric);
-      CHECK(c.scale_min == 0.5);
-      CHECK(c.scale_max == 2);
-      CHECK(c.cat_max_ratio == 0.75);
+      CHECK(c.transform.photometric.enabled);
+      CHECK(c.transform.scale_min == 0.5);
+      CHECK(c.transform.scale_max == 2);
+      CHECK(c.transform.cat_max_ratio == 0.75);
       CHECK(c.dropout == 0.1);
       CHECK(c.drop_path == -1);
     }

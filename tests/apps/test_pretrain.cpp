@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "data/weights/safetensors.h"
+#include "data/weights/weights_file.h"
 #include "tests/apps/little_data.h"
 #include "tests/apps/program.h"
 

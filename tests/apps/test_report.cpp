@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/report/run_report.h"
+#include "apps/report/report.h"
 
 using namespace nextgrad;
 

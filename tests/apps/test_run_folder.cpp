@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/training/label_survey.h"
-#include "apps/training/segmentation_task.h"
 #include "apps/training/trainer.h"
 #include "data/weights/train_state.h"
 #include "tests/apps/little_data.h"
@@ -72,13 +71,33 @@ TrainConfig little_config(const TemporaryFolder& folder) {
   return config;
 }
 
+// A task that does what another does.
+class Other : public TrainTask {
+ public:
+  Other(const TrainConfig& config, bool has_state) : task_(segmentation_task(config, has_state)) {}
+  TrainerOptions options() const override { return task_->options(); }
+  Module& model() override { return task_->model(); }
+  std::unique_ptr<Optimizer> make_optimizer() override { return task_->make_optimizer(); }
+  SampleMaker samples() const override { return task_->samples(); }
+  Variable loss(const Batch& batch) override { return task_->loss(batch); }
+  std::optional<Validation> validate(const More& more) override { return task_->validate(more); }
+  void save_weights(const std::string& path) const override { task_->save_weights(path); }
+  std::string report(const std::vector<json>& log, std::int64_t best) const override {
+    return task_->report(log, best);
+  }
+  bool has_pictures() const override { return task_->has_pictures(); }
+
+ private:
+  std::unique_ptr<TrainTask> task_;
+};
+
 // A task that fails in its n-th loss, once its forward has changed the running statistics.
-class Failing : public SegmentationTask {
+class Failing : public Other {
  public:
   Failing(const TrainConfig& config, bool has_state, int when)
-      : SegmentationTask(config, has_state), left_(when) {}
+      : Other(config, has_state), left_(when) {}
   Variable loss(const Batch& batch) override {
-    const Variable value = SegmentationTask::loss(batch);
+    const Variable value = Other::loss(batch);
     if (--left_ == 0) throw std::bad_alloc();
     return value;
   }
@@ -88,13 +107,13 @@ class Failing : public SegmentationTask {
 };
 
 // A task that looks, when it is to be validated, how much of its training is saved.
-class Watching : public SegmentationTask {
+class Watching : public Other {
  public:
   Watching(const TrainConfig& config, std::string state)
-      : SegmentationTask(config, false), state_(std::move(state)) {}
+      : Other(config, false), state_(std::move(state)) {}
   std::optional<Validation> validate(const More& more) override {
     saved.push_back(load_train_state(state_).iteration);
-    return SegmentationTask::validate(more);
+    return Other::validate(more);
   }
   std::vector<std::int64_t> saved;
 
@@ -292,7 +311,7 @@ TEST_CASE("run folder: the state is saved before a validation begins") {
   const RunFolder run{folder / "run"};
   fs::create_directories(run.path);
   Watching task(config, run.state());
-  CHECK(Trainer(task).run(run, std::nullopt));
+  CHECK(run_training(task, run, std::nullopt));
   CHECK(task.saved == std::vector<std::int64_t>{2, 4, 5});
 }
 
@@ -313,7 +332,7 @@ TEST_CASE("run folder: an iteration that fails half-way is taken back before the
       std::optional<TrainState> state;
       if (resume) state = load_train_state(to.state());
       Failing task(config, resume, when);
-      Trainer(task).run(to, state);
+      run_training(task, to, state);
       return slurp(to.last());
     };
     const std::string calm = run("calm", 0, false);

@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/weights/safetensors.h"
+#include "data/weights/weights_file.h"
 #include "data/weights/train_state.h"
 #include "tensor/backend.h"
 #include "tests/apps/little_data.h"

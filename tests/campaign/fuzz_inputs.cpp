@@ -10,7 +10,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "apps/report/run_report.h"
+#include "apps/report/report.h"
 #include "apps/settings/run_config.h"
 #include "apps/training/run_log.h"
 #include "data/files/file.h"

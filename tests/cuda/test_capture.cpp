@@ -1,4 +1,4 @@
-// Recordings (CUDA graphs) and transfers that run beside the computation.
+// Captures (CUDA graphs) and transfers that run beside the computation.
 #include <atomic>
 #include <thread>
 

@@ -14,7 +14,6 @@
 #include <map>
 
 #include "data/files/file.h"
-#include "data/weights/safetensors.h"
 #include "data/weights/weights_file.h"
 #include "tests/data/fuzzing.h"
 #include "tests/data/torch_builder.h"

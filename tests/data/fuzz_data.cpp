@@ -117,7 +117,8 @@ class Fuzzer {
     const FileBytes file = mutate(pictures_, draw);
     return all({[&] { decode_image(file, "name"); }, [&] { decode_label(file, "name"); },
                 [&] {
-                  decode_label(file, "name", {{0, 1}, {3, 2}, {771, 3}});
+                  const std::map<int, std::uint8_t> classes{{0, 1}, {3, 2}, {771, 3}};
+                  decode_label(file, "name", &classes);
                 },
                 [&] {
                   decode_image_part(file, "name", {3, 2, 5, 4}, 9, 11);

@@ -237,7 +237,6 @@ TEST_CASE("palettes, colour maps and overlays") {
   for (std::size_t i = 0; i < palette.size(); ++i)
     for (std::size_t j = 0; j < i; ++j) CHECK(palette[i] != palette[j]);
   CHECK(make_palette(3) == Palette(palette.begin(), palette.begin() + 3));
-  CHECK(camvid_palette().size() == 11);
   const LabelMap label{1, 3, {1, 255, 0}};
   const Palette two{{100, 0, 0}, {0, 200, 0}};
   CHECK(colorize(label, two).pixels == std::vector<std::uint8_t>{0, 200, 0, 0, 0, 0, 100, 0, 0});

@@ -7,8 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/files/file.h"
-#include "data/weights/safetensors.h"
-#include "data/weights/torch_file.h"
+#include "data/weights/weights_file.h"
 #include "data/weights/train_state.h"
 #include "tests/data/encoders.h"
 #include "tests/data/support.h"
@@ -67,7 +66,7 @@ TEST_CASE("safetensors: every dtype, odd shapes and metadata survive") {
                      {"view", view}},
                     {{"note", "\"quoted\"\nüml"}, {"k", ""}});
   CHECK(folder.files() == 1);
-  const SafeTensors file = read_safetensors(path);
+  const WeightsFile file = read_safetensors(path);
   CHECK(file.metadata.at("note") == "\"quoted\"\nüml");
   CHECK(file.metadata.size() == 2);
   REQUIRE(file.tensors.size() == 8);
@@ -190,7 +189,7 @@ TEST_CASE("safetensors: check sums that others can read") {
   const std::vector<float> values{1, 2, 3};
   write_safetensors(folder / "a", {{"w", Tensor::from(values, {3})}, {"e", Tensor::empty({0})}},
                     {{"k", "v"}, {"bytes", "\xff"}});
-  const SafeTensors read = read_safetensors(folder / "a");
+  const WeightsFile read = read_safetensors(folder / "a");
   CHECK(read.summed);
   CHECK(read.metadata == Metadata{{"k", "v"}, {"bytes", "\xef\xbf\xbd"}});
   const FileBytes file = read_file(folder / "a");

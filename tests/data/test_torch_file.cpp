@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "data/files/file.h"
-#include "data/weights/torch_file.h"
 #include "data/weights/weights_file.h"
 #include "tests/data/torch_builder.h"
 #include "tests/golden/formula.h"

@@ -4,7 +4,6 @@
 
 #include "apps/inference/checkpoint.h"
 #include "apps/inference/inference.h"
-#include "apps/training/segmentation_task.h"
 #include "apps/training/trainer.h"
 #include "data/images/palette.h"
 #include "data/scores/metrics.h"
@@ -24,8 +23,7 @@ int main(int argc, char** argv) {
   config.val_every = 0;
   config.val_size = {64, 64};
   config.pictures = 0;
-  SegmentationTask task(config, false);
-  if (!Trainer(task).run(folder, std::nullopt)) return 1;
+  if (!run_training(*segmentation_task(config, false), folder, std::nullopt)) return 1;
 
   const LoadedModel loaded = load_weights(folder.best(), "", {});
   const auto scenes = make_dataset({"scenes", ""}, "test");

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <sstream>
 
 #include "tensor/error.h"
 
@@ -96,30 +95,14 @@ FolderSpec Layout::open(const std::string& root, const std::string& split) const
   return read({find_root(*this, root), remedy}, split);
 }
 
-std::vector<std::string> split_names(std::string_view names) {
-  std::vector<std::string> parts;
-  std::istringstream in{std::string(names)};
-  for (std::string part; std::getline(in, part, ',');) parts.push_back(part);
-  return parts;
-}
-
-Palette palette_of(std::string_view hex) {
-  Palette palette;
-  for (std::size_t at = 0; at < hex.size(); at += 7) {
-    Color color{};
-    for (std::size_t c = 0; c < 3; ++c)
-      std::from_chars(hex.data() + at + 2 * c, hex.data() + at + 2 * c + 2, color[c], 16);
-    palette.push_back(color);
-  }
-  return palette;
-}
-
 FolderSpec with_classes(const std::string& table) {
   FolderSpec spec;
-  std::istringstream in(table);
-  for (std::string line; std::getline(in, line);) {
-    spec.palette.push_back(palette_of(line.substr(0, 6)).front());
-    spec.classes.push_back(line.substr(7));
+  for (std::size_t at = 0, end = 0; at < table.size(); at = end + 1) {
+    end = std::min(table.find_first_of(",\n", at), table.size());
+    Color& color = spec.palette.emplace_back();
+    for (std::size_t c = 0; c < 3; ++c)
+      std::from_chars(&table[at + 2 * c], &table[at + 2 * c + 2], color[c], 16);
+    spec.classes.push_back(table.substr(at + 7, end - at - 7));
   }
   return spec;
 }

@@ -1,11 +1,10 @@
 // The published data sets: where their files lie and what their labels mean; for
-// data/datasets/*.cpp only. One file each; the tables are those of the sets' authors, in
-// MMSegmentation's order.
+// data/datasets/*.cpp only.
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "data/datasets/folder_dataset.h"
@@ -40,17 +39,13 @@ struct Layout {
   FolderSpec open(const std::string& root, const std::string& split) const;
 };
 
-extern const Layout ade20k, camvid, cityscapes, cocostuff, context59, context60, isaid, loveda,
-    potsdam, vaihingen, voc, vocaug;
+// All of them (published.cpp).
+std::span<const Layout> published();
 
 // Its colours, which cutting it into patches needs too.
 Palette isaid_palette();
 
-// "a,b c,d" to its parts.
-std::vector<std::string> split_names(std::string_view names);
-// "ff0000 00ff00" to red and green.
-Palette palette_of(std::string_view hex);
-// Lines "ff0000 wall" to classes and their colours.
+// "ff0000 wall,00ff00 sky", or a line each, to classes and their colours.
 FolderSpec with_classes(const std::string& table);
 
 }  // namespace nextgrad::layouts

@@ -1,0 +1,93 @@
+// A training step that is submitted as a whole: on a GPU captured as a CUDA graph after the first
+// steps, elsewhere op by op. The same numbers either way.
+#pragma once
+
+#include <memory>
+
+#include "apps/training/train_task.h"
+#include "nn/random.h"
+
+namespace nextgrad {
+
+class CapturedStep {
+ public:
+  // All must outlive it.
+  CapturedStep(TrainTask& task, Optimizer& optimizer, const TrainerOptions& options)
+      : task_(task), optimizer_(optimizer), options_(options) {}
+
+  struct Result {
+    double loss, grad_norm;
+  };
+  // Forward, backward and the optimiser's step at rate lr for a batch that is on the device. Waits
+  // for its end. If the gradients are not finite, the weights stay as they were.
+  Result operator()(const Batch& batch, double lr) {
+    const bool on_gpu = batch.images.device().kind != Device::Kind::cpu;
+    if (on_gpu && may_replay(batch, lr)) {
+      capture_->replay(static_cast<std::uint64_t>(batch.iteration - captured_.iteration),
+                       lr / captured_lr_);
+      optimizer_.count_steps(1);
+    } else {
+      submit(batch, lr);
+      ++plain_steps_;
+    }
+    return {loss_.item(), norm_.item()};
+  }
+  // The optimiser's step with the gradients as they are. Returns their norm.
+  Tensor update(double lr) {
+    const Tensor norm = grad_norm(task_.model().named_parameters());
+    updated_ = true;
+    optimizer_.step(lr, {norm, options_.clip_grad});
+    return norm;
+  }
+  // Whether update() was called since begin(): the weights are no more what they were.
+  bool updated() const { return updated_; }
+  void begin() { updated_ = false; }
+
+ private:
+  void submit(const Batch& batch, double lr) {
+    const RandomScope random(static_cast<std::uint64_t>(options_.seed),
+                             static_cast<std::uint64_t>(batch.iteration));
+    task_.model().zero_grad();
+    const Variable loss = task_.loss(batch);
+    loss.backward();
+    loss_ = loss.value();
+    norm_ = update(lr);
+  }
+
+  // Whether the capture is one of this step; makes it when it is time.
+  bool may_replay(const Batch& batch, double lr) {
+    if (capture_ != nullptr)
+      return batch.images.shares_storage(captured_.images) &&
+             batch.labels.shares_storage(captured_.labels);
+    // Before it, the optimiser's moments are made, and every algorithm is chosen.
+    constexpr int kPlainSteps = 2;
+    // A rate of zero cannot be scaled to another one.
+    if (!options_.capturable || refused_ || plain_steps_ < kPlainSteps || lr <= 0) return false;
+    Backend& backend = batch.images.backend();
+    backend.empty_cache();  // the capture has memory of its own
+    try {
+      capture_ = backend.capture([&] { submit(batch, lr); });
+    } catch (const Error&) {
+      // There was no memory for it, say: what is wrong with the step itself, the step will tell.
+      refused_ = true;
+    }
+    if (capture_ == nullptr) return false;
+    optimizer_.count_steps(-1);  // submit() has counted one that nobody took yet
+    captured_ = batch;
+    captured_lr_ = lr;
+    return true;
+  }
+
+  TrainTask& task_;
+  Optimizer& optimizer_;
+  const TrainerOptions& options_;
+  Tensor loss_, norm_;
+  int plain_steps_ = 0;
+  bool updated_ = false;
+  bool refused_ = false;  // the device could not capture it
+  std::unique_ptr<Capture> capture_;
+  Batch captured_;  // the tensors that the capture reads
+  double captured_lr_ = 0;
+};
+
+}  // namespace nextgrad
