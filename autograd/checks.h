@@ -38,6 +38,19 @@ inline void check_vector(const char* op, const char* what, const Variable& x, co
         v.shape().str(), x.shape().str(), extent);
 }
 
+// [..., I] and [O, I] to [..., O].
+inline Shape check_linear(const char* op, const Variable& x, const Variable& weight,
+                          const Variable& bias) {
+  check_floating(op, x);
+  check_parameter(op, x, weight);
+  check(x.ndim() >= 1 && weight.ndim() == 2 && x.dim(-1) == weight.dim(1),
+        "{}: input {} does not fit weight {}", op, x.shape().str(), weight.shape().str());
+  check_vector(op, "bias", x, bias, weight.dim(0));
+  Shape out = x.shape();
+  out[x.ndim() - 1] = weight.dim(0);
+  return out;
+}
+
 // A drop path mask, one number an image, or undefined.
 inline void check_mask(const char* op, const Variable& x, const Tensor& mask) {
   const DType dtype = parameter_dtype(x.dtype());

@@ -5,12 +5,10 @@
 
 #include "autograd/arithmetic.h"
 #include "autograd/conv.h"
-#include "autograd/feed_forward.h"
+#include "autograd/fused.h"
 #include "autograd/matmul.h"
 #include "autograd/node.h"
-#include "autograd/residual.h"
 #include "autograd/shape_ops.h"
-#include "autograd/strips.h"
 
 namespace nextgrad {
 

@@ -14,13 +14,5 @@ Variable matmul(const Variable& a, const Variable& b, bool transpose_a = false,
 Variable linear(Variable x, const Variable& weight, const Variable& bias = {});
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
                 Activation activation);
-// The end of a residual branch in one product: base + mask[n] scale[c] (input(x) W^T + bias), x
-// [N, ..., I], base [N, ..., O], scale [O] or undefined (layer scale), mask [N] or undefined (drop
-// path, 0 or 1 / keep). Equals residual(base, linear(input(x), weight, bias), scale, mask), and
-// gives `moments` as that does.
-Variable linear_residual(const Variable& base, const Variable& x, const Variable& weight,
-                         const Variable& bias = {}, Activation input = Activation::none,
-                         const Variable& scale = {}, const Tensor& mask = {},
-                         Tensor* moments = nullptr);
 
 }  // namespace nextgrad

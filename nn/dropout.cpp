@@ -1,6 +1,6 @@
 #include "nn/dropout.h"
 
-#include "autograd/residual.h"
+#include "autograd/fused.h"
 #include "nn/random.h"
 
 namespace nextgrad {

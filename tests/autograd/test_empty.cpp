@@ -1,15 +1,13 @@
 // Tensors without elements: an empty batch, no channels, nothing to sum over.
 #include "autograd/arithmetic.h"
 #include "autograd/conv.h"
-#include "autograd/feed_forward.h"
+#include "autograd/fused.h"
 #include "autograd/loss.h"
 #include "autograd/matmul.h"
 #include "autograd/norm.h"
 #include "autograd/reduce.h"
-#include "autograd/residual.h"
 #include "autograd/resize.h"
 #include "autograd/shape_ops.h"
-#include "autograd/strips.h"
 #include "tests/autograd/check.h"
 
 using namespace nextgrad;

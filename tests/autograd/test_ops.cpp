@@ -1,10 +1,9 @@
 // Gradchecks of arithmetic, activations, shapes, reductions and matrix products.
 #include "autograd/arithmetic.h"
 #include "autograd/conv.h"
-#include "autograd/feed_forward.h"
+#include "autograd/fused.h"
 #include "autograd/matmul.h"
 #include "autograd/reduce.h"
-#include "autograd/residual.h"
 #include "autograd/resize.h"
 #include "autograd/shape_ops.h"
 #include "tensor/threads.h"

@@ -1,16 +1,14 @@
 // Every tensor that a backward reads is watched: changed in place in between, it is refused.
 #include "autograd/arithmetic.h"
 #include "autograd/conv.h"
-#include "autograd/feed_forward.h"
+#include "autograd/fused.h"
 #include "autograd/loss.h"
 #include "autograd/matmul.h"
 #include "autograd/norm.h"
 #include "autograd/recompute.h"
 #include "autograd/reduce.h"
-#include "autograd/residual.h"
 #include "autograd/resize.h"
 #include "autograd/shape_ops.h"
-#include "autograd/strips.h"
 #include "tests/autograd/check.h"
 
 using namespace nextgrad;

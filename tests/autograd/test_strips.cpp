@@ -1,7 +1,7 @@
 // Multi-scale strips: gradchecks, and the fused op against its composition of convolutions.
 #include "autograd/arithmetic.h"
 #include "autograd/conv.h"
-#include "autograd/strips.h"
+#include "autograd/fused.h"
 #include "tensor/threads.h"
 #include "tests/autograd/check.h"
 

@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "autograd/arithmetic.h"
+#include "autograd/fused.h"
 #include "autograd/reduce.h"
-#include "autograd/residual.h"
 #include "autograd/shape_ops.h"
 #include "models/classifier.h"
 #include "models/cost.h"

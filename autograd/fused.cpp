@@ -1,0 +1,162 @@
+#include "autograd/fused.h"
+
+#include "autograd/arithmetic.h"
+#include "autograd/checks.h"
+#include "autograd/fuse.h"
+#include "autograd/matmul.h"
+#include "tensor/ops.h"
+
+namespace nextgrad {
+
+namespace {
+
+void check_strip(const Variable& x, const StripVariables& s) {
+  check_parameter("strips", x, s.row);
+  check_parameter("strips", x, s.column);
+  const std::int64_t c = x.dim(3), k = s.row.ndim() == 3 ? s.row.dim(1) : 0;
+  check(k % 2 == 1 && s.row.shape() == Shape{1, k, c} && s.column.shape() == Shape{k, 1, c},
+        "strips: row {} and column {} do not fit the input {} (want [1,k,C] and [k,1,C], k odd)",
+        s.row.shape().str(), s.column.shape().str(), x.shape().str());
+  check_vector("strips", "row bias", x, s.row_bias, c);
+  check_vector("strips", "column bias", x, s.column_bias, c);
+}
+
+}  // namespace
+
+// y = x + m s b: dx = dy, db = m s dy, ds = sum over pixels of m b dy
+Variable residual(const Variable& x, const Variable& branch, const Variable& scale,
+                  const Tensor& mask, Tensor* moments) {
+  check_floating("residual", x);
+  check_same("residual", x, branch);
+  check(x.shape() == branch.shape(), "residual: {} and {} differ", x.shape().str(),
+        branch.shape().str());
+  check_vector("residual", "scale", x, scale, x.dim(-1));
+  check_mask("residual", x, mask);
+  const Tensor b = branch.value().contiguous(), s = value_or_none(scale);
+  const bool ds = scale.requires_grad();
+  return record("residual", x.backend().residual(x.value().contiguous(), b, s, mask, moments),
+                {x, branch, scale},
+                [ds, b = ds ? Saved(branch, b) : Saved(), s = Saved(s),
+                 mask = Saved(mask)](const Tensor& dy) -> std::vector<Tensor> {
+                  const Tensor g = dy.contiguous();
+                  auto d = g.backend().residual_backward(b.get(), s.get(), mask.get(), g, ds);
+                  return {g, d.dbranch, d.ds};
+                });
+}
+
+Variable scale_images(Variable x, const Tensor& mask) {
+  check_floating("scale_images", x);
+  check(x.ndim() >= 1 && mask.defined(), "scale_images: wants images and a mask");
+  check_mask("scale_images", x, mask);
+  const Shape shape = x.shape();
+  return uncooked(ScaleRecipe{std::move(x), {}, Saved(mask)}, shape);
+}
+
+Variable apply_mask(const Variable& x, const Tensor& mask) {
+  return x * Variable(mask.to(x.dtype()));
+}
+
+// y = base + m s (f(x) W^T + b) = base + m (f(x) V^T + c) with V = s W, c = s b, row by row:
+// dV = (m dy)^T f(x), dc = sum m dy, dx = m dy V f'(x), dbase = dy; dW = s dV, db = s dc, and, as
+// the branch is linear in V and c, ds = sum over inputs of W dV + b dc: the branch itself is never
+// needed.
+Variable linear_residual(const Variable& base, const Variable& x, const Variable& weight,
+                         const Variable& bias, Activation input, const Variable& scale,
+                         const Tensor& mask, Tensor* moments) {
+  const Shape out = check_linear("linear_residual", x, weight, bias);
+  check(x.ndim() >= 2, "linear_residual: input {} has no rows", x.shape().str());
+  check_same("linear_residual", x, base);
+  check(base.shape() == out, "linear_residual: base {} is not the output's {}", base.shape().str(),
+        out.str());
+  check_vector("linear_residual", "scale", x, scale, weight.dim(0));
+  check_mask("linear_residual", x, mask);
+  const Tensor w = weight.value().contiguous(), b = value_or_none(bias);
+  const Tensor s = value_or_none(scale), in = x.value().contiguous();
+  const Tensor v = s.defined() ? w * s.unsqueeze(1) : w;
+  const Tensor c = s.defined() && b.defined() ? b * s : b;
+  const bool ds = scale.requires_grad();
+  const Needs needs{x.requires_grad(), weight.requires_grad() || ds, bias.requires_grad() || ds};
+  return record(
+      "linear_residual",
+      in.backend().linear_residual(base.value().contiguous(), in, v, c, input, mask, moments),
+      {base, x, weight, bias, scale},
+      [=, in = Saved(x, in), w = Saved(w), b = Saved(b), s = Saved(s), v = Saved(v),
+       mask = Saved(mask)](const Tensor& dy) -> std::vector<Tensor> {
+        const Tensor g = dy.contiguous();
+        const auto [dx, dv, dc] =
+            g.backend().linear_residual_backward(in.get(), v.get(), input, mask.get(), g, needs);
+        if (!s.get().defined()) return {g, dx, dv, dc, Tensor()};
+        Tensor dscale;
+        if (ds) dscale = sum(w.get() * dv, {1}).reshape(s.get().shape());
+        if (ds && b.get().defined()) dscale = dscale + b.get() * dc;
+        return {g, dx, dv.defined() ? dv * s.get().unsqueeze(1) : dv,
+                dc.defined() ? dc * s.get() : dc, dscale};
+      });
+}
+
+// y = x + sum_i c_i * r_i, r_i = w_i * x + b_i (0 outside the image); with g_i = c_i' * dy, where '
+// turns the taps round, dx = dy + sum_i w_i' * g_i, dc_i = <dy, r_i>, dw_i = <g_i, x>, and the
+// biases' gradients are the sums of g_i and dy. r_i and g_i are computed again where needed.
+Variable strips(const Variable& x, const std::vector<StripVariables>& strips) {
+  check_floating("strips", x);
+  check(x.ndim() == 4, "strips: wants input [N,H,W,C], got {}", x.shape().str());
+  const Tensor in = x.value().contiguous();
+  std::vector<Variable> inputs = {x};
+  std::vector<Strip> values;
+  std::vector<Saved> saved = {Saved(x, in)};
+  for (const StripVariables& s : strips) {
+    check_strip(x, s);
+    values.push_back({s.row.value().contiguous(), value_or_none(s.row_bias),
+                      s.column.value().contiguous(), value_or_none(s.column_bias)});
+    inputs.insert(inputs.end(), {s.row, s.row_bias, s.column, s.column_bias});
+    const Strip& v = values.back();
+    for (const Tensor& t : {v.row, v.row_bias, v.column, v.column_bias}) saved.emplace_back(t);
+  }
+  return record("strips", x.backend().strips(in, values), inputs,
+                [saved = std::move(saved)](const Tensor& dy) -> std::vector<Tensor> {
+                  std::vector<Strip> values;
+                  for (std::size_t i = 1; i < saved.size(); i += 4)
+                    values.push_back({saved[i].get(), saved[i + 1].get(), saved[i + 2].get(),
+                                      saved[i + 3].get()});
+                  const StripsGradients d =
+                      dy.backend().strips_backward(saved[0].get(), values, dy.contiguous());
+                  std::vector<Tensor> all = {d.dx};
+                  for (const Strip& s : d.dstrips)
+                    all.insert(all.end(), {s.row, s.row_bias, s.column, s.column_bias});
+                  return all;
+                });
+}
+
+// base + scale (W2 gelu(taps * (W1 x + b1) + tap_bias) + b2); scale is multiplied into W2 and b2.
+Variable feed_forward(const Variable& base, const Variable& x, const FeedForwardVariables& f,
+                      const Variable& scale) {
+  for (const Variable& v :
+       {base, x, f.expand, f.expand_bias, f.taps, f.taps_bias, f.contract, f.contract_bias, scale})
+    check(!grad_enabled() || !v.requires_grad(),
+          "feed_forward: has no backward; compute it in parts, or under NoGrad");
+  check_floating("feed_forward", x);
+  check_same("feed_forward", x, base);
+  check(x.ndim() == 4 && f.expand.ndim() == 2 && f.expand.dim(1) == x.dim(3),
+        "feed_forward: input {} does not fit the first weight {}", x.shape().str(),
+        f.expand.shape().str());
+  for (const Variable& w : {f.expand, f.taps, f.contract}) check_parameter("feed_forward", x, w);
+  const std::int64_t hidden = f.expand.dim(0), out = f.contract.dim(0);
+  check(f.taps.shape() == Shape{3, 3, hidden} && f.contract.shape() == Shape{out, hidden},
+        "feed_forward: taps {} and second weight {} do not fit {} hidden channels",
+        f.taps.shape().str(), f.contract.shape().str(), hidden);
+  check(base.shape() == Shape{x.dim(0), x.dim(1), x.dim(2), out},
+        "feed_forward: base {} is not the output's shape", base.shape().str());
+  check_vector("feed_forward", "expand_bias", x, f.expand_bias, hidden);
+  check_vector("feed_forward", "taps_bias", x, f.taps_bias, hidden);
+  check_vector("feed_forward", "contract_bias", x, f.contract_bias, out);
+  check_vector("feed_forward", "scale", x, scale, out);
+  Tensor w2 = f.contract.value().contiguous(), b2 = value_or_none(f.contract_bias);
+  if (scale.defined()) w2 = w2 * scale.value().unsqueeze(1);
+  if (scale.defined() && b2.defined()) b2 = b2 * scale.value();
+  return Variable(
+      x.backend().feed_forward(base.value().contiguous(), x.value().contiguous(),
+                               {f.expand.value().contiguous(), value_or_none(f.expand_bias),
+                                f.taps.value().contiguous(), value_or_none(f.taps_bias), w2, b2}));
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,53 @@
+// Several ops in one, with their backwards: what the rules of fuse.cpp pick, computed at once. Each
+// throws for shapes that do not fit.
+#pragma once
+
+#include <vector>
+
+#include "autograd/variable.h"
+
+namespace nextgrad {
+
+// x + mask[n] * scale[c] * branch: residual connection with layer scale [C] (or undefined) and
+// drop path (mask [N], 0 or 1 / keep, or undefined). `moments`: see Backend::residual.
+Variable residual(const Variable& x, const Variable& branch, const Variable& scale = {},
+                  const Tensor& mask = {}, Tensor* moments = nullptr);
+// mask[n] * x, mask [N] constant: drop path. Waits to be fused (fuse.h).
+Variable scale_images(Variable x, const Tensor& mask);
+// x * mask, mask broadcast and constant: dropout ([N,H,W,C]) and channel dropout ([N,1,1,C]).
+Variable apply_mask(const Variable& x, const Tensor& mask);
+
+// The end of a residual branch in one product: base + mask[n] scale[c] (input(x) W^T + bias), x
+// [N, ..., I], base [N, ..., O], scale [O] or undefined (layer scale), mask [N] or undefined (drop
+// path, 0 or 1 / keep). Equals residual(base, linear(input(x), weight, bias), scale, mask), and
+// gives `moments` as that does.
+Variable linear_residual(const Variable& base, const Variable& x, const Variable& weight,
+                         const Variable& bias = {}, Activation input = Activation::none,
+                         const Variable& scale = {}, const Tensor& mask = {},
+                         Tensor* moments = nullptr);
+
+// A k x k depth-wise kernel as its cheap cousin, 1 x k then k x 1: row [1,k,C], column [k,1,C], k
+// odd; biases [C] or undefined.
+struct StripVariables {
+  Variable row, row_bias, column, column_bias;
+};
+
+// y = x + sum over strips of column * (row * x), each convolution with its bias, the size kept by
+// zeros around the image: x [N,H,W,C]. Throws on mismatched channels or an even kernel.
+Variable strips(const Variable& x, const std::vector<StripVariables>& strips);
+
+// A 1x1 convolution to `hidden` channels, a depth-wise 3x3, GELU and a 1x1 convolution back.
+struct FeedForwardVariables {
+  Variable expand, expand_bias;      // [hidden, C], [hidden]
+  Variable taps, taps_bias;          // [3, 3, hidden], [hidden]
+  Variable contract, contract_bias;  // [O, hidden], [O]
+};
+
+// base + scale[c] (contract gelu(taps * (expand x))), biases included, in one pass whose hidden
+// maps never leave the cache: x [N,H,W,C], base [N,H,W,O], scale [O] or undefined. For evaluation:
+// throws where a gradient would have to be recorded (linear, depthwise_conv2d and linear_residual
+// do that).
+Variable feed_forward(const Variable& base, const Variable& x, const FeedForwardVariables& f,
+                      const Variable& scale = {});
+
+}  // namespace nextgrad
