@@ -1,8 +1,23 @@
 #include "tensor/extents.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "tensor/profile.h"
+
 namespace nextgrad {
+
+Amount amount_of(const std::vector<Tensor>& all) {
+  Amount sum;
+  for (const Tensor& x : all) sum = {sum.elements + x.numel(), sum.bytes + x.nbytes()};
+  return sum;
+}
+Amount amount_of(const std::vector<OptimizerSlot>& slots) {
+  std::vector<Tensor> all;
+  for (const OptimizerSlot& s : slots) all.push_back(s.p);
+  return amount_of(all);
+}
 
 ImageRows image_rows(const Tensor& x, std::int64_t images) {
   const std::int64_t c = x.dim(-1);
@@ -98,6 +113,26 @@ int gather_axis(const Shape& x, int axis, const Shape& index) {
 ConvShape conv_shape(const Shape& x, const Shape& weight, const Window& window, int groups) {
   return {x[0],      x[1],   x[2],  x[3], window.out_h(x[1]), window.out_w(x[2]),
           weight[0], window, groups};
+}
+
+ConvGradients empty_conv_gradients(const Tensor& x, const Tensor& weight, const Tensor& dy,
+                                   Needs needs) {
+  ConvGradients g;
+  if (needs.dx) g.dx = Tensor::empty(x.shape(), x.dtype(), x.device());
+  if (needs.dweight) g.dweight = Tensor::empty(weight.shape(), weight.dtype(), x.device());
+  if (needs.dbias) g.dbias = Tensor::empty({dy.dim(-1)}, weight.dtype(), x.device());
+  for (Tensor* t : {&g.dx, &g.dweight, &g.dbias})
+    if (t->defined() && dy.numel() == 0) t->fill_(0);
+  return g;
+}
+
+DepthwiseShape depthwise_shape(const Tensor& x, const Window& window) {
+  return {x.dim(0), x.dim(1), x.dim(2), x.dim(3), window.out_h(x.dim(1)), window.out_w(x.dim(2)),
+          window};
+}
+
+std::string depthwise_name(const Window& window, const char* pass) {
+  return Profile::active() ? fmt::format("depthwise_{}x{}{}", window.kh, window.kw, pass) : "";
 }
 
 double strips_flops(const Tensor& x, const std::vector<Strip>& strips) {

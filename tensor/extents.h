@@ -3,12 +3,20 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "tensor/backend.h"
 
 namespace nextgrad {
+
+// How much several tensors, or the parameters of slots, are.
+struct Amount {
+  double elements = 0, bytes = 0;
+};
+Amount amount_of(const std::vector<Tensor>& all);
+Amount amount_of(const std::vector<OptimizerSlot>& slots);
 
 // x as [images, rows, c], c its last axis; no rows where there are no images or channels.
 struct ImageRows {
@@ -57,7 +65,20 @@ struct ConvShape {
   std::int64_t pixels() const { return n * oh * ow; }
   double flops() const { return 2.0 * pixels() * out * patch(); }
 };
+// Undefined where not asked for; 0 if dy is empty.
+ConvGradients empty_conv_gradients(const Tensor& x, const Tensor& weight, const Tensor& dy,
+                                   Needs needs);
+
 ConvShape conv_shape(const Shape& x, const Shape& weight, const Window& window, int groups);
+
+struct DepthwiseShape {
+  std::int64_t n, h, w, c, oh, ow;
+  Window window;
+  std::int64_t taps() const { return std::int64_t{window.kh} * window.kw; }
+  double flops() const { return 2.0 * n * oh * ow * c * taps(); }
+};
+DepthwiseShape depthwise_shape(const Tensor& x, const Window& window);
+std::string depthwise_name(const Window& window, const char* pass);  // while there is a Profile
 
 // Of a row and a column strip of every branch.
 double strips_flops(const Tensor& x, const std::vector<Strip>& strips);

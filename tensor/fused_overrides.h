@@ -1,9 +1,7 @@
 // The fused ops that both the CPU and the CUDA backend do better than fused.cpp: read within the
 // class of each.
-void scale(Tensor& y, double alpha) override;
 void lerp(Tensor& y, const Tensor& x, double t) override;
 Tensor norm(const std::vector<Tensor>& all) override;
-bool all_finite(const Tensor& x) override;
 Tensor softmax(const Tensor& x, bool log) override;
 Tensor softmax_backward(const Tensor& y, const Tensor& dy, bool log) override;
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation,

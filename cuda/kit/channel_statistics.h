@@ -33,7 +33,7 @@ struct Moments {
     combine_rows(sum, shared_memory<C>());
     if (threadIdx.y != 0 || !place.inside) return;
     const C n = static_cast<C>(place.last - place.first);
-    C* to = partials + std::int64_t{blockIdx.x} * 2 * p.c + place.channel;
+    C* to = partials + place.part * 2 * p.c + place.channel;
     unroll<N>([&](int i) {
       const C mean = sum[i] / n, m2 = sum[N + i] - sum[i] * mean;
       to[i] = shift[i] + mean;

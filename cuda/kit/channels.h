@@ -15,11 +15,11 @@ namespace nextgrad::cuda {
 struct ChannelPlan {
   std::int64_t images, rows, c;
   std::int64_t chunk, chunks;  // rows of a block, blocks that share an image's rows
-  unsigned first = 0;          // of the blocks of channels, where a launch does not take all
+  unsigned columns;            // blocks that share a row's channels
 };
 struct ChannelGrid {
   ChannelPlan plan;
-  Grid grid;  // x: image * chunks + chunk, y: blocks of channels
+  Grid grid;  // of (image * chunks + chunk) * columns + column
   std::int64_t blocks() const { return plan.images * plan.chunks; }
 };
 
@@ -33,8 +33,10 @@ inline ChannelGrid channel_grid(const ImageRows& e, int pack, int most, std::siz
   const std::int64_t y = std::clamp<std::int64_t>(kThreads / x, 1, e.rows);
   const std::int64_t each =
       std::clamp<std::int64_t>(e.images * e.rows * columns / (y * kBlocks), 1, most);
-  ChannelGrid g{{e.images, e.rows, e.c, y * each, parts_of(e.rows, y * each)}, {}};
-  g.grid = {dim3(g.blocks(), columns), dim3(x, y), x * y * shared};
+  ChannelGrid g{
+      {e.images, e.rows, e.c, y * each, parts_of(e.rows, y * each), static_cast<unsigned>(columns)},
+      {}};
+  g.grid = {dim3(g.blocks() * columns), dim3(x, y), x * y * shared};
   return g;
 }
 // For a kernel that maps numbers.
@@ -50,15 +52,17 @@ ChannelGrid sums_grid(const ImageRows& e, int pack, int k) {
 // Where a thread is.
 template <int N>
 struct ChannelPlace {
-  std::int64_t image, first, last;  // the block's rows, counted in the image
+  std::int64_t part, image;  // part = image * chunks + chunk
+  std::int64_t first, last;  // the block's rows, counted in the image
   std::int64_t channel;
   bool inside;
 
   __device__ __forceinline__ explicit ChannelPlace(const ChannelPlan& p) {
-    image = blockIdx.x / p.chunks;
-    first = (blockIdx.x - image * p.chunks) * p.chunk;
+    part = blockIdx.x / p.columns;
+    image = part / p.chunks;
+    first = (part - image * p.chunks) * p.chunk;
     last = first + p.chunk < p.rows ? first + p.chunk : p.rows;
-    channel = (static_cast<std::int64_t>(p.first + blockIdx.y) * blockDim.x + threadIdx.x) * N;
+    channel = (std::int64_t{blockIdx.x % p.columns} * blockDim.x + threadIdx.x) * N;
     inside = channel < p.c;
   }
   // Of this thread's channels in a row of the image, from the tensor's start.
@@ -103,13 +107,13 @@ __device__ __forceinline__ void combine_rows(T (&value)[M], T* shared) {
 }
 
 // Leaves a thread's K sums of each of its N channels, added up over the block's rows:
-// partials [blocks, K, c].
+// partials [parts, K, c], or those of K in rows of `all`.
 template <int N, int M, class C>
 __device__ __forceinline__ void leave_sums(const ChannelPlan& p, const ChannelPlace<N>& place,
-                                           C (&sum)[M], C* partials) {
+                                           C (&sum)[M], C* partials, std::int64_t all = M / N) {
   combine_rows(sum, shared_memory<C>());
   if (threadIdx.y != 0 || !place.inside) return;
-  C* to = partials + std::int64_t{blockIdx.x} * (M / N) * p.c + place.channel;
+  C* to = partials + place.part * all * p.c + place.channel;
   unroll<M>([&](int i) { to[i / N * p.c + i % N] = sum[i]; });
 }
 

@@ -44,7 +44,6 @@ struct RowWork {
             std::clamp<std::int64_t>((columns_ * packs_ + 31) / 32 * 32, 32, kThreads))) {
     parts = static_cast<int>((columns_ * packs_ + threads - 1) / threads);
   }
-  bool empty() const { return rows == 0 || parts == 0; }
   Grid grid() const { return grid_for(rows * parts * threads, threads, 1 << 30); }
 };
 

@@ -12,45 +12,31 @@ namespace nextgrad::cuda {
 // A convolution by patches: [kh][kw][depth] channels of a group, then zeros up to `size`.
 struct PatchShape : ConvShape {
   int depth, taps, size;
-  bool direct;  // the pixels are the patches
 
   PatchShape(const Shape& x, const Shape& weight, const Window& window_, int groups_,
              std::int64_t pack)
       : ConvShape(conv_shape(x, weight, window_, groups_)),
         depth(static_cast<int>(group_in())),
         taps(window.kh * window.kw),
-        size(0),
-        direct(taps == 1 && window.stride_h == 1 && window.stride_w == 1 && window.pad_h == 0 &&
-               window.pad_w == 0) {
-    size = static_cast<int>(direct ? patch() : parts_of(patch(), pack) * pack);
+        size(static_cast<int>(parts_of(patch(), pack) * pack)) {
     check(n * std::max(h * w, oh * ow) < std::int64_t{1} << 31,
           "conv2d: {} has too many pixels for one call", x.str());
   }
 };
 
 // What kernels know of one group of it: channels [channel, channel + depth) of x [N,H,W,in].
-struct PatchWork {
-  std::int64_t in;
-  int h, w, oh, ow, depth, taps, size, channel;
-  Window k;
+struct PatchWork : PatchShape {
+  int channel;
   Divider by_packs, by_depth, by_kw, by_row, by_image;
 
   // A pixel has `packs` packs; pixels are numbered along images of `rows` by `columns`.
   PatchWork(const PatchShape& s, int group, std::int64_t packs, std::int64_t rows,
             std::int64_t columns)
-      : in(s.in),
-        h(static_cast<int>(s.h)),
-        w(static_cast<int>(s.w)),
-        oh(static_cast<int>(s.oh)),
-        ow(static_cast<int>(s.ow)),
-        depth(s.depth),
-        taps(s.taps),
-        size(s.size),
-        channel(group * s.depth),
-        k(s.window),
+      : PatchShape(s),
+        channel(group * depth),
         by_packs(packs),
-        by_depth(s.depth),
-        by_kw(s.window.kw),
+        by_depth(depth),
+        by_kw(window.kw),
         by_row(columns),
         by_image(rows * columns) {}
 };
@@ -60,8 +46,8 @@ template <class T>
 __device__ __forceinline__ const T* tap_of(const T* x, const PatchWork& p, int image, int oy,
                                            int ox, int tap) {
   const int ky = p.by_kw.quotient(tap), kx = p.by_kw.remainder(tap, ky);
-  const int iy = oy * p.k.stride_h - p.k.pad_h + ky * p.k.dilation_h;
-  const int ix = ox * p.k.stride_w - p.k.pad_w + kx * p.k.dilation_w;
+  const int iy = oy * p.window.stride_h - p.window.pad_h + ky * p.window.dilation_h;
+  const int ix = ox * p.window.stride_w - p.window.pad_w + kx * p.window.dilation_w;
   if (tap >= p.taps || iy < 0 || iy >= p.h || ix < 0 || ix >= p.w) return nullptr;
   return x + ((static_cast<std::int64_t>(image) * p.h + iy) * p.w + ix) * p.in + p.channel;
 }
@@ -108,15 +94,15 @@ __global__ void gather_patches(const T* gradients, T* dx, PatchWork p, int first
     const int image = p.by_image.quotient(local), inside = p.by_image.remainder(local, image);
     const int iy = p.by_row.quotient(inside), ix = p.by_row.remainder(inside, iy);
     Compute<T> sum[N] = {};
-    for (int ky = 0; ky < p.k.kh; ++ky) {
-      const int y = iy + p.k.pad_h - ky * p.k.dilation_h, oy = y / p.k.stride_h;
-      if (y < 0 || oy >= p.oh || oy * p.k.stride_h != y) continue;
-      for (int kx = 0; kx < p.k.kw; ++kx) {
-        const int x = ix + p.k.pad_w - kx * p.k.dilation_w, ox = x / p.k.stride_w;
-        if (x < 0 || ox >= p.ow || ox * p.k.stride_w != x) continue;
+    for (int ky = 0; ky < p.window.kh; ++ky) {
+      const int y = iy + p.window.pad_h - ky * p.window.dilation_h, oy = y / p.window.stride_h;
+      if (y < 0 || oy >= p.oh || oy * p.window.stride_h != y) continue;
+      for (int kx = 0; kx < p.window.kw; ++kx) {
+        const int x = ix + p.window.pad_w - kx * p.window.dilation_w, ox = x / p.window.stride_w;
+        if (x < 0 || ox >= p.ow || ox * p.window.stride_w != x) continue;
         const std::int64_t row = (static_cast<std::int64_t>(image) * p.oh + oy) * p.ow + ox;
         Compute<T> g[N];
-        load<N>(gradients + row * p.size + (ky * p.k.kw + kx) * p.depth + c, g);
+        load<N>(gradients + row * p.size + (ky * p.window.kw + kx) * p.depth + c, g);
         unroll<N>([&](int k) { sum[k] += g[k]; });
       }
     }

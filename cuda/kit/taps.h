@@ -81,21 +81,29 @@ __device__ __forceinline__ Readers readers_of(const Axis& a, std::int64_t y) {
           y == a.in - 1 ? a.out : first_from(a, (y + 1) * a.whole)};
 }
 
+// a at t = 0, b at t = 1. Both directions of a loss must blend a pixel's logits by the same
+// operations, so that e^(v - log_sum) is a probability even where logits are large.
+template <class C>
+__device__ __forceinline__ C blend(C a, C b, C t) {
+  return std::fma(t, b - a, a);
+}
+
 // A bilinear resize of x [n, h, w, k] to [n, oh, ow, k], for kernels that work by cells.
 struct UpsampleShape {
   std::int64_t n, h, w, oh, ow;
   int k;
   Axis rows, columns;
-
-  UpsampleShape(const Tensor& x, std::int64_t oh_, std::int64_t ow_)
-      : n(x.dim(0)),
-        h(x.dim(1)),
-        w(x.dim(2)),
-        oh(oh_),
-        ow(ow_),
-        k(static_cast<int>(x.dim(3))),
-        rows(axis_of(h, oh, Resize::bilinear)),
-        columns(axis_of(w, ow, Resize::bilinear)) {}
 };
+inline UpsampleShape upsample_shape(const Tensor& x, std::int64_t oh, std::int64_t ow) {
+  const std::int64_t h = x.dim(1), w = x.dim(2);
+  return {x.dim(0),
+          h,
+          w,
+          oh,
+          ow,
+          static_cast<int>(x.dim(3)),
+          axis_of(h, oh, Resize::bilinear),
+          axis_of(w, ow, Resize::bilinear)};
+}
 
 }  // namespace nextgrad::cuda

@@ -28,25 +28,30 @@ __global__ void pad_rows(const Compute<T>* from, T* to, int patch, int size, std
   }
 }
 
-// Patches of pixels [first, first + count) of one group, or the pixels themselves.
-template <class T>
-const T* patches_of(const PatchShape& s, int group, const Tensor& x, const Tensor& buffer,
-                    std::int64_t first, std::int64_t count, cudaStream_t stream) {
-  if (s.direct) return x.data<T>() + first * s.in + group * s.depth;
-  const int packs = s.size / kPack<T>;
-  const bool whole = s.depth % kPack<T> == 0 && s.in % kPack<T> == 0 && aligned({x});
-  launch("make_patches", whole ? make_patches<T, true> : make_patches<T, false>,
-         grid_for(count * packs), stream, x, buffer, PatchWork(s, group, packs, s.oh, s.ow), first,
-         count);
-  return buffer.data<T>();
-}
-
 // Rows of patches in a chunk.
 template <class T>
 std::int64_t chunk_of(const PatchShape& s) {
-  if (s.direct) return s.pixels();
   const auto bytes = static_cast<std::int64_t>(sizeof(T)) * s.size;
   return std::clamp<std::int64_t>(kPatchBytes / bytes, 1, s.pixels());
+}
+
+// Makes the patches of x, chunk by chunk and group by group: calls fn(group, first, count, patches)
+// for pixels [first, first + count).
+template <class T, class Fn>
+void for_patches(const PatchShape& s, const Tensor& x, cudaStream_t stream, Fn&& fn) {
+  const std::int64_t chunk = chunk_of<T>(s);
+  const int packs = s.size / kPack<T>;
+  const bool whole = s.depth % kPack<T> == 0 && s.in % kPack<T> == 0 && aligned({x});
+  const Tensor buffer = Tensor::empty({chunk * s.size}, x.dtype(), x.device());
+  for (std::int64_t first = 0; first < s.pixels(); first += chunk) {
+    const std::int64_t count = std::min(chunk, s.pixels() - first);
+    for (int g = 0; g < s.groups; ++g) {
+      launch("make_patches", whole ? make_patches<T, true> : make_patches<T, false>,
+             grid_for(count * packs), stream, x, buffer, PatchWork(s, g, packs, s.oh, s.ow), first,
+             count);
+      fn(g, first, count, buffer.data<T>());
+    }
+  }
 }
 
 // The weight as products take it, [out][size] of T.
@@ -60,33 +65,25 @@ Tensor packed_weight(const PatchShape& s, const Tensor& weight, cudaStream_t str
 }
 
 template <class T>
-Tensor patch_buffer(const PatchShape& s, std::int64_t rows, const Tensor& like) {
-  return Tensor::empty({s.direct ? 0 : rows * s.size}, dtype_of<T>, like.device());
-}
-
-template <class T>
 void forward(const PatchShape& s, const Tensor& x, const Tensor& weight, const Tensor& bias,
              Tensor& y, Gemm& gemm, cudaStream_t stream) {
   const Tensor w = packed_weight<T>(s, weight, stream);
   const Tensor added = bias.defined() ? bias.to(dtype_of<T>) : Tensor();
-  const std::int64_t chunk = chunk_of<T>(s), n = s.group_out();
-  const Tensor buffer = patch_buffer<T>(s, chunk, x);
-  for (std::int64_t first = 0; first < s.pixels(); first += chunk) {
-    const std::int64_t count = std::min(chunk, s.pixels() - first);
-    for (int g = 0; g < s.groups; ++g)
-      gemm.run({.m = count,
-                .n = n,
-                .k = s.size,
-                .a = patches_of<T>(s, g, x, buffer, first, count, stream),
-                .b = w.data<T>() + g * n * s.size,
-                .c = y.data<T>() + first * s.out + g * n,
-                .transpose_b = true,
-                .in = dtype_of<T>,
-                .out = dtype_of<T>,
-                .lda = s.direct ? s.in : s.size,
-                .ldc = s.out,
-                .bias = added.defined() ? added.data<T>() + g * n : nullptr});
-  }
+  const std::int64_t n = s.group_out();
+  for_patches<T>(s, x, stream,
+                 [&](int g, std::int64_t first, std::int64_t count, const T* patches) {
+                   gemm.run({.m = count,
+                             .n = n,
+                             .k = s.size,
+                             .a = patches,
+                             .b = w.data<T>() + g * n * s.size,
+                             .c = y.data<T>() + first * s.out + g * n,
+                             .transpose_b = true,
+                             .in = dtype_of<T>,
+                             .out = dtype_of<T>,
+                             .ldc = s.out,
+                             .bias = added.defined() ? added.data<T>() + g * n : nullptr});
+                 });
 }
 
 // dx [N,H,W,in] of one group from whole images at a time.
@@ -94,9 +91,8 @@ template <class T>
 void input_gradient(const PatchShape& s, int group, const Tensor& dy, const Tensor& w, Tensor& dx,
                     Gemm& gemm, cudaStream_t stream) {
   const std::int64_t n = s.group_out(), patches = s.oh * s.ow;
-  const std::int64_t images =
-      s.direct ? s.n : std::clamp<std::int64_t>(chunk_of<T>(s) / patches, 1, s.n);
-  const Tensor buffer = patch_buffer<T>(s, images * patches, dx);
+  const std::int64_t images = std::clamp<std::int64_t>(chunk_of<T>(s) / patches, 1, s.n);
+  const Tensor buffer = Tensor::empty({images * patches * s.size}, dx.dtype(), dx.device());
   const bool wide = s.depth % kPack<T> == 0 && s.in % kPack<T> == 0 && aligned({dx});
   for (std::int64_t first = 0; first < s.n; first += images) {
     const std::int64_t count = std::min(images, s.n - first);
@@ -105,12 +101,10 @@ void input_gradient(const PatchShape& s, int group, const Tensor& dy, const Tens
               .k = n,
               .a = dy.data<T>() + first * patches * s.out + group * n,
               .b = w.data<T>() + group * n * s.size,
-              .c = s.direct ? dx.data<T>() + group * s.depth : buffer.data<T>(),
+              .c = buffer.data<T>(),
               .in = dtype_of<T>,
               .out = dtype_of<T>,
-              .lda = s.out,
-              .ldc = s.direct ? s.in : s.size});
-    if (s.direct) continue;
+              .lda = s.out});
     const std::int64_t pixels = count * s.h * s.w, packs = s.depth / (wide ? kPack<T> : 1);
     check(pixels * packs < std::int64_t{1} << 31, "conv2d: images of {} x {} are too large", s.h,
           s.w);
@@ -126,7 +120,7 @@ template <class T>
 void add_weight_gradient(const PatchShape& s, const T* patches, const T* dy, std::int64_t rows,
                          const Tensor& dweight, bool accumulate, Gemm& gemm, cudaStream_t stream) {
   using C = Compute<T>;
-  const std::int64_t n = s.group_out(), ld = s.direct ? s.in : s.size, each = n * s.size;
+  const std::int64_t n = s.group_out(), each = n * s.size;
   const std::int64_t most = std::clamp<std::int64_t>(
       kPartialBytes / (each * static_cast<std::int64_t>(sizeof(C))), 1, 256);
   const std::int64_t piece = std::max(kPieceRows, parts_of(parts_of(rows, most), 64) * 64);
@@ -142,10 +136,9 @@ void add_weight_gradient(const PatchShape& s, const T* patches, const T* dy, std
             .in = dtype_of<T>,
             .out = dtype_of<C>,
             .lda = s.out,
-            .ldb = ld,
             .batch = whole,
             .stride_a = piece * s.out,
-            .stride_b = piece * ld,
+            .stride_b = piece * s.size,
             .stride_c = each};
   if (whole > 0) gemm.run(p);
   if (whole < pieces) {
@@ -162,16 +155,12 @@ void add_weight_gradient(const PatchShape& s, const T* patches, const T* dy, std
 template <class T>
 void weight_gradient(const PatchShape& s, const Tensor& x, const Tensor& dy, Tensor& dweight,
                      Gemm& gemm, cudaStream_t stream) {
-  const std::int64_t chunk = chunk_of<T>(s), n = s.group_out();
-  const Tensor buffer = patch_buffer<T>(s, chunk, x);
-  for (std::int64_t first = 0; first < s.pixels(); first += chunk) {
-    const std::int64_t count = std::min(chunk, s.pixels() - first);
-    for (int g = 0; g < s.groups; ++g) {
-      const T* patches = patches_of<T>(s, g, x, buffer, first, count, stream);
-      add_weight_gradient<T>(s, patches, dy.data<T>() + first * s.out + g * n, count,
-                             dweight.slice(0, g * n, (g + 1) * n), first > 0, gemm, stream);
-    }
-  }
+  const std::int64_t n = s.group_out();
+  for_patches<T>(
+      s, x, stream, [&](int g, std::int64_t first, std::int64_t count, const T* patches) {
+        add_weight_gradient<T>(s, patches, dy.data<T>() + first * s.out + g * n, count,
+                               dweight.slice(0, g * n, (g + 1) * n), first > 0, gemm, stream);
+      });
 }
 
 }  // namespace
@@ -194,20 +183,12 @@ Tensor CudaBackend::conv2d(const Tensor& x, const Tensor& weight, const Tensor& 
 ConvGradients CudaBackend::conv2d_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                            const Window& window, int groups, Needs needs) {
   const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
-  const DType parameters = parameter_dtype(x.dtype());
-  ConvGradients g;
-  if (needs.dx) g.dx = empty(x.shape(), x.dtype());
-  if (needs.dweight) g.dweight = empty(weight.shape(), parameters);
-  if (needs.dbias) g.dbias = empty({weight.dim(0)}, parameters);
+  ConvGradients g = empty_conv_gradients(x, weight, dy, needs);
   dispatch_activation(x.dtype(), "conv2d", [&]<class T>() {
     const PatchShape s(x.shape(), weight.shape(), window, groups, kPack<T>);
     Scope scope(*this, "conv2d_backward", products * s.flops(),
                 dy.nbytes() + products * x.nbytes());
-    if (dy.numel() == 0) {
-      for (Tensor* t : {&g.dx, &g.dweight, &g.dbias})
-        if (t->defined()) fill(*t, 0);
-      return;
-    }
+    if (dy.numel() == 0) return;
     if (needs.dx && x.numel() > 0) {
       const Tensor w = packed_weight<T>(s, weight, stream_);
       for (int group = 0; group < groups; ++group)

@@ -23,9 +23,9 @@ __device__ __forceinline__ To cast(From v) {
 }
 
 template <class T>
-__global__ void fill_kernel(T* out, T value, Walk<1> walk) {
+__global__ void fill_kernel(T* out, double value, Walk<1> walk) {
   for (std::int64_t i = global_index(); i < walk.count; i += global_threads())
-    out[walk.offsets(i).of[0]] = value;
+    out[walk.offsets(i).of[0]] = cast<T>(value);
 }
 
 template <class To, class From>
@@ -113,40 +113,33 @@ void map(const char* name, cudaStream_t stream, const Tensor& x, const Tensor& y
 }
 
 // Copies of one dtype move units of 16 bytes, or as many as extents, strides and addresses allow.
-template <int Bytes>
-bool copy_units(cudaStream_t stream, const Tensor& source, Tensor& out, Strided<2> s) {
+template <int Bytes = 16>
+void copy_units(cudaStream_t stream, const Tensor& source, Tensor& out, const Strided<2>& s) {
   using Unit = Pack<std::uint8_t, Bytes>;
-  const auto size = static_cast<std::int64_t>(size_of(out.dtype()));
+  const auto size = static_cast<std::int64_t>(size_of(out.dtype())), per = Bytes / size;
   const auto last = static_cast<std::size_t>(s.axes - 1);
-  const bool unit = s.stride[0][last] == 1 && s.stride[1][last] == 1;
-  const std::int64_t per = Bytes / size;
-  if (Bytes % size != 0 || (per > 1 && !unit) || s.extent[last] % per != 0) return false;
-  if (!aligned({source, out}, Bytes)) return false;
-  s.extent[last] /= per;
-  for (auto& stride : s.stride) {
-    for (std::size_t a = 0; a < last; ++a) {
-      if (stride[a] % per != 0) return false;
+  bool fits = per == 1 || (per > 1 && s.extent[last] % per == 0 && s.stride[0][last] == 1 &&
+                           s.stride[1][last] == 1 && aligned({source, out}, Bytes));
+  Strided<2> units = s;
+  if (per > 1) units.extent[last] /= per;
+  for (auto& stride : units.stride)
+    for (std::size_t a = 0; a < last && per > 1; ++a) {
+      fits = fits && stride[a] % per == 0;
       stride[a] /= per;
     }
-  }
-  const Walk<2> walk(s);
+  if constexpr (Bytes > 1)
+    if (!fits) return copy_units<Bytes / 2>(stream, source, out, s);
+  const Walk<2> walk(units);
   launch("copy", cast_kernel<Unit, Unit>, grid_for(walk.count), stream,
          static_cast<const Unit*>(source.raw()), static_cast<Unit*>(out.raw()), walk);
-  return true;
 }
 
 void copy_same(cudaStream_t stream, const Tensor& source, Tensor& out, const Strided<2>& s) {
-  if (s.axes == 1 && s.stride[0][0] == 1 && s.stride[1][0] == 1) {
-    cuda_check(
-        cudaMemcpyAsync(out.raw(), source.raw(), out.nbytes(), cudaMemcpyDeviceToDevice, stream),
-        "copy");
-    return;
-  }
-  const bool done = copy_units<16>(stream, source, out, s) ||
-                    copy_units<8>(stream, source, out, s) ||
-                    copy_units<4>(stream, source, out, s) ||
-                    copy_units<2>(stream, source, out, s) || copy_units<1>(stream, source, out, s);
-  check(done, "copy: {} has no unit", name_of(out.dtype()));
+  if (s.axes != 1 || s.stride[0][0] != 1 || s.stride[1][0] != 1)
+    return copy_units(stream, source, out, s);
+  cuda_check(
+      cudaMemcpyAsync(out.raw(), source.raw(), out.nbytes(), cudaMemcpyDeviceToDevice, stream),
+      "copy");
 }
 
 }  // namespace
@@ -161,15 +154,7 @@ void CudaBackend::fill(Tensor& out, double value) {
   }
   const Walk<1> walk(collapse<1>(out.shape(), {out.strides()}));
   dispatch_all(out.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    T v{};
-    if constexpr (std::is_same_v<T, bfloat16>)
-      v = bfloat16(static_cast<float>(value));
-    else if constexpr (std::is_integral_v<T>)
-      v = saturated<T>(value);
-    else
-      v = static_cast<T>(value);
-    launch("fill", fill_kernel<T>, grid_for(walk.count), stream_, out, v, walk);
+    launch("fill", fill_kernel<decltype(zero)>, grid_for(walk.count), stream_, out, value, walk);
   });
 }
 
@@ -194,13 +179,6 @@ void CudaBackend::copy(const Tensor& source, Tensor& out) {
 void CudaBackend::axpy(Tensor& y, const Tensor& x, double alpha) {
   Scope scope(*this, "axpy", 2.0 * y.numel(), 3.0 * y.nbytes());
   map<true>("axpy", stream_, y, x, y, alpha, [](auto a) { return Axpy<decltype(a)>{a}; });
-  y.bump_version();
-}
-
-void CudaBackend::scale(Tensor& y, double alpha) {
-  Scope scope(*this, "scale", y.numel(), 2.0 * y.nbytes());
-  map<false>("scale", stream_, y, {}, y, alpha,
-             [](auto a) { return Value<Unary::mul_scalar, decltype(a)>{a}; });
   y.bump_version();
 }
 

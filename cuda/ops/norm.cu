@@ -114,14 +114,18 @@ __global__ void normalise(const T* x, ChannelPlan p, int width, const Compute<T>
   });
 }
 
-// partials [images * chunks, 2, c]: the sums of dy and of dy (x - mean).
+// partials [images * chunks, 2, c]: the sums of dy and of dy z, z = (x - mean) rstd.
 template <class T, int N>
 __global__ void gradient_sums(const T* x, const T* dy, ChannelPlan p, int width,
-                              const Compute<T>* mean, Compute<T>* partials) {
+                              const Compute<T>* mean, const Compute<T>* rstd,
+                              Compute<T>* partials) {
   const ChannelPlace<N> place(p);
-  Compute<T> m[N] = {}, sum[2 * N] = {};
+  Compute<T> m[N] = {}, r[N] = {}, sum[2 * N] = {};
   if (place.inside) {
-    unroll<N>([&](int i) { m[i] = mean[group_of(place, p, i, width)]; });
+    unroll<N>([&](int i) {
+      m[i] = mean[group_of(place, p, i, width)];
+      r[i] = rstd[group_of(place, p, i, width)];
+    });
   }
   place.for_rows(p, [&](std::int64_t at) {
     Compute<T> v[N], d[N];
@@ -132,16 +136,17 @@ __global__ void gradient_sums(const T* x, const T* dy, ChannelPlan p, int width,
       sum[N + i] += d[i] * (v[i] - m[i]);
     });
   });
+  unroll<N>([&](int i) { sum[N + i] *= r[i]; });
   leave_sums(p, place, sum, partials);
 }
 
-// The coefficients a, b, d of a channel (tensor/fused.cpp) from r = rstd and its group's sums A and
-// B over n elements.
+// The coefficients a, b, d of a channel (tensor/fused.cpp) from r = rstd and its group's sums of h
+// = gamma dy, A, and of h z, r B, over n elements.
 template <class C>
-__device__ __forceinline__ void leave_coefficients(double r, double sum_h, double sum_hx, double n,
+__device__ __forceinline__ void leave_coefficients(double r, double sum_h, double sum_hz, double n,
                                                    C gamma, std::int64_t c, C* to) {
   to[0] = static_cast<C>(r * static_cast<double>(gamma));
-  to[c] = static_cast<C>(r * r * r * sum_hx / n);
+  to[c] = static_cast<C>(r * r * sum_hz / n);
   to[2 * c] = static_cast<C>(r * sum_h / n);
 }
 
@@ -153,56 +158,33 @@ __global__ void finish_channel_gradients(const C* partials, ChannelPlan p, const
   double total[2];
   column_totals(partials, p.chunks, 2 * p.c, p.c, channel, total);
   if (threadIdx.y != 0 || channel >= p.c) return;
-  const double r = static_cast<double>(rstd[channel]), g = static_cast<double>(gamma[channel]);
-  dgamma[channel] = static_cast<C>(r * total[1]);
+  const double g = static_cast<double>(gamma[channel]);
+  dgamma[channel] = static_cast<C>(total[1]);
   dbeta[channel] = static_cast<C>(total[0]);
-  leave_coefficients(r, g * total[0], g * total[1], static_cast<double>(p.rows), gamma[channel],
-                     p.c, coefficients + channel);
+  leave_coefficients(static_cast<double>(rstd[channel]), g * total[0], g * total[1],
+                     static_cast<double>(p.rows), gamma[channel], p.c, coefficients + channel);
 }
 
-// totals [images, 2, c] of the partials; blockIdx.y is the image.
+// A block a group of an image, as in finish_groups: its coefficients, of [images, 3, c].
 template <class C>
-__global__ void image_totals(const C* partials, ChannelPlan p, double* totals) {
-  const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
-  for (std::int64_t image = blockIdx.y; image < p.images; image += gridDim.y) {
-    double total[2];
-    column_totals(partials + image * p.chunks * 2 * p.c, p.chunks, 2 * p.c, p.c, channel, total);
-    if (threadIdx.y != 0 || channel >= p.c) continue;
-    totals[image * 2 * p.c + channel] = total[0];
-    totals[image * 2 * p.c + p.c + channel] = total[1];
-  }
-}
-
-// A block a group of an image: its coefficients [images, 3, c]; the first image's blocks also have
-// their channels' dgamma and dbeta [c], over all images.
-template <class C>
-__global__ void finish_group_gradients(const double* totals, ChannelPlan p, int groups,
-                                       const C* gamma, const C* rstd, C* coefficients, C* dgamma,
-                                       C* dbeta) {
+__global__ void finish_group_gradients(const C* partials, ChannelPlan p, int groups, const C* gamma,
+                                       const C* rstd, C* coefficients) {
   __shared__ double scratch[32];
   const std::int64_t image = blockIdx.x / groups, width = p.c / groups;
-  const std::int64_t group = blockIdx.x - image * groups, begin = group * width;
-  const double* total = totals + image * 2 * p.c;
-  double sum_h = 0, sum_hx = 0;
-  for (std::int64_t k = begin + threadIdx.x; k < begin + width; k += blockDim.x) {
-    sum_h += static_cast<double>(gamma[k]) * total[k];
-    sum_hx += static_cast<double>(gamma[k]) * total[p.c + k];
+  const std::int64_t begin = (blockIdx.x - image * groups) * width;
+  double sum_h = 0, sum_hz = 0;
+  for (std::int64_t i = threadIdx.x; i < p.chunks * width; i += blockDim.x) {
+    const std::int64_t j = i / width, k = begin + i - j * width;
+    const C* of = partials + (image * p.chunks + j) * 2 * p.c + k;
+    sum_h += static_cast<double>(gamma[k]) * static_cast<double>(of[0]);
+    sum_hz += static_cast<double>(gamma[k]) * static_cast<double>(of[p.c]);
   }
   sum_h = block_reduce(sum_h, scratch);
-  sum_hx = block_reduce(sum_hx, scratch);
-  const double r = static_cast<double>(rstd[blockIdx.x]), n = static_cast<double>(p.rows * width);
-  for (std::int64_t k = begin + threadIdx.x; k < begin + width; k += blockDim.x) {
-    leave_coefficients(r, sum_h, sum_hx, n, gamma[k], p.c, coefficients + image * 3 * p.c + k);
-    if (image > 0) continue;
-    double dg = 0, db = 0;
-    for (std::int64_t other = 0; other < p.images; ++other) {
-      const double* of = totals + other * 2 * p.c + k;
-      dg += static_cast<double>(rstd[other * groups + group]) * of[p.c];
-      db += of[0];
-    }
-    dgamma[k] = static_cast<C>(dg);
-    dbeta[k] = static_cast<C>(db);
-  }
+  sum_hz = block_reduce(sum_hz, scratch);
+  for (std::int64_t k = begin + threadIdx.x; k < begin + width; k += blockDim.x)
+    leave_coefficients(static_cast<double>(rstd[blockIdx.x]), sum_h, sum_hz,
+                       static_cast<double>(p.rows * width), gamma[k], p.c,
+                       coefficients + image * 3 * p.c + k);
 }
 
 // dx = a dy - b (x - mean) - d, coefficients [images, 3, c].
@@ -308,18 +290,15 @@ NormGradients group_like_backward(const char* name, const Tensor& x, const Tenso
     const ChannelGrid sums = sums_grid<T>(e, N, 2), map = map_grid(e, N);
     const Tensor partials = Tensor::empty({sums.blocks(), 2, e.c}, gamma.dtype(), x.device());
     launch("gradient_sums", gradient_sums<T, N>, sums.grid, stream, x, dy, sums.plan, e.width(),
-           mean, partials);
+           mean, rstd, partials);
     if (e.width() == 1 && e.images == 1) {
       launch("finish_channel_gradients", finish_channel_gradients<C>,
              totals_grid<2>(e.c, sums.plan.chunks), stream, partials, sums.plan, gamma, rstd,
              g.dgamma, g.dbeta, coefficients);
     } else {
-      const Tensor totals = Tensor::empty({e.images, 2, e.c}, DType::f64, x.device());
-      launch("image_totals", image_totals<C>,
-             totals_grid<2>(e.c, sums.plan.chunks, std::min<std::int64_t>(e.images, 65535)), stream,
-             partials, sums.plan, totals);
       launch("finish_group_gradients", finish_group_gradients<C>, a_block_a_group(e), stream,
-             totals, sums.plan, e.groups, gamma, rstd, coefficients, g.dgamma, g.dbeta);
+             partials, sums.plan, e.groups, gamma, rstd, coefficients);
+      add_partials(stream, partials, {{0, g.dbeta}, {e.c, g.dgamma}});
     }
     launch("input_gradient", input_gradient<T, N>, map.grid, stream, x, dy, map.plan, e.width(),
            mean, coefficients, g.dx);

@@ -1,10 +1,10 @@
 // Optimisers: one launch steps over many parameters. A table of them comes as the kernel's
 // argument; a block finds its parameter by the number of its first block, and computes the step's
 // constants once. Bound: memory.
-#include <cmath>
-
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/kernel.h"
+#include "tensor/extents.h"
+#include "tensor/update_rules.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -23,71 +23,6 @@ using SlotTable = BlockTable<Slot, 256>;  // 19 KiB; an argument may have 32
 constexpr int kStepThreads = 128;
 constexpr int kPerBlock = 32 * kStepThreads;  // elements of a block
 
-struct Clip {          // GradientNorm
-  const double* norm;  // null: none
-  double largest;
-};
-// What gradients are multiplied by; NaN if nothing may be changed.
-__device__ __forceinline__ double gradient_factor(const Clip& clip) {
-  if (clip.norm == nullptr) return 1;
-  const double norm = *clip.norm;
-  if (!(norm * 0 == 0)) return norm * 0;
-  return clip.largest > 0 && norm > clip.largest ? clip.largest / norm : 1;
-}
-
-struct AdamwOptions {
-  double beta1, beta2, eps;
-};
-template <class T>
-struct AdamwStep {
-  using Options = AdamwOptions;
-  T keep, rate, inverse, eps, b1, c1, b2, c2;
-
-  __device__ __forceinline__ void set(const Options& o, double lr, double decay, double step,
-                                      double factor) {
-    keep = static_cast<T>(1 - lr * decay);
-    rate = static_cast<T>(lr / (1 - pow(o.beta1, step)));
-    inverse = static_cast<T>(1 / sqrt(1 - pow(o.beta2, step)));
-    eps = static_cast<T>(o.eps);
-    b1 = static_cast<T>(o.beta1);
-    c1 = static_cast<T>((1 - o.beta1) * factor);
-    b2 = static_cast<T>(o.beta2);
-    c2 = static_cast<T>((1 - o.beta2) * factor * factor);
-  }
-  __device__ __forceinline__ void update(T g, T& p, T& m, T& v) const {
-    m = b1 * m + c1 * g;
-    v = b2 * v + c2 * (g * g);
-    p = keep * p - rate * (m / (std::sqrt(v) * inverse + eps));
-  }
-};
-
-struct SgdOptions {
-  double momentum;
-  bool nesterov;
-};
-template <class T>
-struct SgdStep {
-  using Options = SgdOptions;
-  T lr, decay, factor, momentum, of_gradient, of_buffer;
-  bool first;  // takes the gradient as the buffer, whatever that holds
-
-  __device__ __forceinline__ void set(const Options& o, double lr_, double decay_, double step,
-                                      double factor_) {
-    lr = static_cast<T>(lr_);
-    decay = static_cast<T>(decay_);
-    factor = static_cast<T>(factor_);
-    momentum = static_cast<T>(o.momentum);
-    of_gradient = o.nesterov ? T(1) : T(0);
-    of_buffer = o.nesterov ? momentum : T(1);
-    first = step == 1;
-  }
-  __device__ __forceinline__ void update(T grad, T& p, T& m, T&) const {
-    const T g = factor * grad + decay * p;
-    m = (first ? T(0) : momentum * m) + g;
-    p -= lr * (of_gradient * g + of_buffer * m);
-  }
-};
-
 // Of N neighbouring numbers; v is null where the step has none.
 template <int N, class Step, class T>
 __device__ __forceinline__ void update(const Step& step, const T* grad, T* p, T* m, T* v) {
@@ -102,11 +37,11 @@ __device__ __forceinline__ void update(const Step& step, const T* grad, T* p, T*
   if (v != nullptr) store<N>(v, of_v);
 }
 
-// Step is AdamwStep<T> or SgdStep<T>.
+// Step is AdamwStep<T> or SgdStep<T>; norm and largest: GradientNorm, null where there is none.
 template <class T, class Step>
-__global__ void step_slots(const SlotTable table, typename Step::Options options, Clip clip,
-                           const Progress* progress) {
-  const double factor = gradient_factor(clip);
+__global__ void step_slots(const SlotTable table, typename Step::Options options,
+                           const double* norm, double largest, const Progress* progress) {
+  const double factor = norm != nullptr ? gradient_factor(*norm, largest) : 1;
   const int block = static_cast<int>(blockIdx.x), number = table.owner_of(block);
   const Slot& slot = table.of[number];
   if (factor != factor) {
@@ -148,7 +83,6 @@ __global__ void step_slots(const SlotTable table, typename Step::Options options
 template <template <class> class Step, class Options>
 void step_all(const char* name, std::vector<OptimizerSlot>& slots, const Options& options,
               const GradientNorm& norm, const Progress* progress, cudaStream_t stream) {
-  const Clip clip{norm.norm.defined() ? norm.norm.data<double>() : nullptr, norm.largest};
   for (std::size_t next = 0; next < slots.size();) {
     SlotTable t{};
     const DType dtype = slots[next].p.dtype();
@@ -164,7 +98,7 @@ void step_all(const char* name, std::vector<OptimizerSlot>& slots, const Options
     dispatch_float(dtype, name, [&](auto zero) {
       using T = decltype(zero);
       launch(name, step_slots<T, Step<T>>, {dim3(t.blocks), dim3(kStepThreads)}, stream, t, options,
-             clip, progress);
+             norm.norm, norm.largest, progress);
     });
   }
   for (OptimizerSlot& s : slots) {
@@ -173,27 +107,19 @@ void step_all(const char* name, std::vector<OptimizerSlot>& slots, const Options
   }
 }
 
-// Bytes of all slots' parameters.
-double bytes_of(const std::vector<OptimizerSlot>& slots) {
-  double sum = 0;
-  for (const OptimizerSlot& s : slots) sum += s.p.nbytes();
-  return sum;
-}
-double elements(const std::vector<OptimizerSlot>& slots) {
-  return slots.empty() ? 0 : bytes_of(slots) / size_of(slots[0].p.dtype());
-}
-
 }  // namespace
 
 void CudaBackend::adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
                         const GradientNorm& norm) {
-  Scope scope(*this, "adamw", 12 * elements(slots), 7 * bytes_of(slots));
+  const Amount n = amount_of(slots);
+  Scope scope(*this, "adamw", 12 * n.elements, 7 * n.bytes);
   step_all<AdamwStep>("adamw", slots, AdamwOptions{beta1, beta2, eps}, norm, progress_, stream_);
 }
 
 void CudaBackend::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
                       const GradientNorm& norm) {
-  Scope scope(*this, "sgd", 6 * elements(slots), 5 * bytes_of(slots));
+  const Amount n = amount_of(slots);
+  Scope scope(*this, "sgd", 6 * n.elements, 5 * n.bytes);
   step_all<SgdStep>("sgd", slots, SgdOptions{momentum, nesterov}, norm, progress_, stream_);
 }
 

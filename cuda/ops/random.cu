@@ -1,47 +1,12 @@
-// Random tensors: element i is word i % 4 of Philox block i / 4, a thread a block, so that they are
-// those of every other device. Normals come in pairs (Box and Muller, 1958) from words 0, 1 and
-// 2, 3. The stream's key is mixed on the device, as a replayed step draws for its own iteration.
-#include <cmath>
-
+// Random tensors: element i is word i % 4 of Philox block i / 4 (tensor/draws.h), a thread a block,
+// so that they are those of every other device. The stream's key is mixed on the device, as a
+// replayed step draws for its own iteration.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/kernel.h"
+#include "tensor/draws.h"
 
 namespace nextgrad::cuda {
 namespace {
-
-constexpr double kUnit = 1.0 / 16777216.0;  // 2^-24
-
-struct Uniform {
-  template <class C>
-  __device__ __forceinline__ void operator()(const PhiloxBlock& words, C (&out)[4]) const {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) out[i] = static_cast<C>(words[i] >> 8) * static_cast<C>(kUnit);
-  }
-};
-
-struct Normal {
-  // Two independent normals from two words; the first uniform lies in (0, 1].
-  template <class C>
-  __device__ __forceinline__ void operator()(const PhiloxBlock& words, C (&out)[4]) const {
-#pragma unroll
-    for (int i = 0; i < 4; i += 2) {
-      const double radius = sqrt(-2.0 * log((words[i] >> 8) * kUnit + kUnit));
-      const double angle = 2.0 * 3.14159265358979323846 * ((words[i + 1] >> 8) * kUnit);
-      out[i] = static_cast<C>(radius * cos(angle));
-      out[i + 1] = static_cast<C>(radius * sin(angle));
-    }
-  }
-};
-
-struct Mask {
-  std::uint32_t below;  // dropped: words whose upper 24 bits are below it
-  double kept;
-  template <class C>
-  __device__ __forceinline__ void operator()(const PhiloxBlock& words, C (&out)[4]) const {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) out[i] = words[i] >> 8 < below ? C(0) : static_cast<C>(kept);
-  }
-};
 
 template <class T, class Draw>
 __global__ void generate(T* out, std::int64_t n, const RandomKey key, const Progress* progress,
@@ -76,18 +41,15 @@ Tensor CudaBackend::random(const char* name, const Shape& shape, DType dtype, co
 }
 
 Tensor CudaBackend::random_uniform(const Shape& shape, DType dtype, const RandomKey& key) {
-  return random("random_uniform", shape, dtype, key, Uniform{});
+  return random("random_uniform", shape, dtype, key, UniformDraw{});
 }
 
 Tensor CudaBackend::random_normal(const Shape& shape, DType dtype, const RandomKey& key) {
-  return random("random_normal", shape, dtype, key, Normal{});
+  return random("random_normal", shape, dtype, key, NormalDraw{});
 }
 
 Tensor CudaBackend::dropout_mask(const Shape& shape, DType dtype, double p, const RandomKey& key) {
-  check(p >= 0 && p <= 1, "dropout_mask: probability {} is outside [0, 1]", p);
-  // word / 2^24 < p is word < p 2^24, exactly.
-  const Mask mask{static_cast<std::uint32_t>(std::ceil(p / kUnit)), p < 1 ? 1 / (1 - p) : 0};
-  return random("dropout_mask", shape, dtype, key, mask);
+  return random("dropout_mask", shape, dtype, key, mask_draw(p));
 }
 
 }  // namespace nextgrad::cuda

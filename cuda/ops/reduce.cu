@@ -21,11 +21,6 @@ struct Run {
 };
 
 constexpr int kPacksInT = 16;  // packs added in T by a thread
-#ifdef NEXTGRAD_EMULATE_CUDA
-constexpr unsigned kMostBlocks = 3;
-#else
-constexpr unsigned kMostBlocks = 65535;
-#endif
 
 // y [outer, chunks, inner] = factor * the sum of each chunk of x [outer, r, inner].
 template <class T, class Out, int N>
@@ -38,7 +33,7 @@ __global__ void reduce_columns(const T* x, ChannelPlan p, double factor, Out* y)
   combine_rows(result, shared_memory<double>());
   if (threadIdx.y != 0 || !place.inside) return;
   for (int i = 0; i < N; ++i)
-    y[blockIdx.x * p.c + place.channel + i] = narrow<Out>(result[i] * factor);
+    y[place.part * p.c + place.channel + i] = narrow<Out>(result[i] * factor);
 }
 
 // y [outer, chunks] = factor * the sum of each chunk of x [outer, r]; a team of threads a chunk.
@@ -134,15 +129,6 @@ __global__ void root_of_sum(const double* partials, std::int64_t n, double* resu
   if (threadIdx.x == 0) *result = sqrt(sum);
 }
 
-// *bad = 1 if any number is not finite.
-template <class T>
-__global__ void find_not_finite(const T* x, std::int64_t n, int* bad) {
-  bool found = false;
-  for (std::int64_t i = global_index(); i < n; i += global_threads())
-    found = found || !(widen(x[i]) * 0 == 0);
-  if (found) atomicOr(bad, 1);
-}
-
 // What one pass over [outer, r, inner] leaves of r, and its launches.
 struct Pass {
   ChannelGrid columns{};  // inner > 1
@@ -164,20 +150,13 @@ struct Pass {
 template <class T, class Out, int N>
 void run_pass(const Pass& pass, const MiddleAxes& e, double factor, const Tensor& x,
               const Tensor& y, cudaStream_t stream) {
-  if (e.inner == 1) {
-    const std::int64_t n = e.outer * pass.chunks;
+  const std::int64_t n = e.outer * pass.chunks;
+  if (e.inner == 1)
     launch("reduce_rows", reduce_rows<T, Out, N>, team_grid(n, pass.lanes), stream, x, e.r,
            pass.chunk, pass.chunks, n, pass.lanes, factor, y);
-    return;
-  }
-  // A grid has at most 65,535 blocks along y.
-  for (unsigned first = 0, all = pass.columns.grid.blocks.y; first < all; first += kMostBlocks) {
-    ChannelPlan plan = pass.columns.plan;
-    Grid grid = pass.columns.grid;
-    plan.first = first;
-    grid.blocks.y = std::min(all - first, kMostBlocks);
-    launch("reduce_columns", reduce_columns<T, Out, N>, grid, stream, x, plan, factor, y);
-  }
+  else
+    launch("reduce_columns", reduce_columns<T, Out, N>, pass.columns.grid, stream, x,
+           pass.columns.plan, factor, y);
 }
 
 // y = factor * the sum of x over the middle: passes, with doubles between them, until one number is
@@ -227,14 +206,10 @@ Tensor CudaBackend::argmax(const Tensor& x, int axis) {
 }
 
 Tensor CudaBackend::norm(const std::vector<Tensor>& all) {
-  double elements = 0, bytes = 0;
+  const Amount n = amount_of(all);
+  Scope scope(*this, "norm", 2 * n.elements, n.bytes);
   std::int64_t blocks = 0;
-  for (const Tensor& x : all) {
-    elements += x.numel();
-    bytes += x.nbytes();
-    blocks += parts_of(x.numel(), kNormChunk);
-  }
-  Scope scope(*this, "norm", 2 * elements, bytes);
+  for (const Tensor& x : all) blocks += parts_of(x.numel(), kNormChunk);
   const Tensor partials = empty({blocks}, DType::f64);
   Tensor result = empty({}, DType::f64);
   double* to = partials.data<double>();
@@ -254,18 +229,6 @@ Tensor CudaBackend::norm(const std::vector<Tensor>& all) {
   }
   launch("root_of_sum", root_of_sum, {dim3(1), dim3(kThreads)}, stream_, partials, blocks, result);
   return result;
-}
-
-bool CudaBackend::all_finite(const Tensor& x) {
-  Scope scope(*this, "all_finite", x.numel(), x.nbytes());
-  if (x.numel() == 0) return true;
-  const Tensor bad = empty({}, DType::i32);
-  cuda_check(cudaMemsetAsync(bad.raw(), 0, bad.nbytes(), stream_), "clearing a flag");
-  dispatch_activation(x.dtype(), "all_finite", [&]<class T>() {
-    launch("find_not_finite", find_not_finite<T>, grid_for(x.numel(), kThreads, 2048), stream_, x,
-           x.numel(), bad);
-  });
-  return bad.item() == 0;
 }
 
 }  // namespace nextgrad::cuda

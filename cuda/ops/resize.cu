@@ -66,7 +66,6 @@ Tensor forward(const Tensor& x, const ResizeShape& s, const Axis& rows, const Ax
   Tensor y = Tensor::empty({x.dim(0), s.out_rows, s.out_w, s.c}, x.dtype(), x.device());
   dispatch_packs("resize", s.c, {x, y}, [&]<class T, int N>() {
     const RowWork work(x.dim(0) * s.out_rows, s.out_w, s.c / N);
-    if (work.empty()) return;
     launch("resize", resize_forward<T, N>, work.grid(), stream, x, y, s, rows, columns, work);
   });
   return y;
@@ -95,7 +94,6 @@ Tensor CudaBackend::resize_backward(const Shape& x_shape, const Tensor& dy, Resi
   Tensor dx = empty(x_shape, dy.dtype());
   dispatch_packs("resize_backward", e.c, {dy, dx}, [&]<class T, int N>() {
     const RowWork work(e.n * e.h, e.w, e.c / N);
-    if (work.empty()) return;
     launch("resize_backward", resize_gather<T, N>, work.grid(), stream_, dy, dx,
            ResizeShape{e.h, e.w, e.oh, e.ow, e.c}, axis_of(e.h, e.oh, mode),
            axis_of(e.w, e.ow, mode), work);

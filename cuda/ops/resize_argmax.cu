@@ -12,7 +12,7 @@ namespace nextgrad::cuda {
 namespace {
 
 constexpr int kWarps = 4;          // of a block
-constexpr int kCandidates = 256;   // classes looked at in one go
+constexpr int kCandidates = 256;   // most classes; with more the op is composed
 constexpr int kPixelsPerLane = 2;  // competing at once
 
 // A class's logits at the corners of a cell.
@@ -56,19 +56,18 @@ __device__ __forceinline__ Compute<T> least_of(const Cell<T>& cell, int k) {
   return finite == 0 ? floor - 8 * kEpsilon * size : -C(INFINITY);
 }
 
-// Lists those of the classes [first, first + kCandidates) that may win; returns their number.
+// Lists the classes that may win; returns their number.
 template <class T>
 __device__ __forceinline__ int list_candidates(const Cell<T>& cell, int k, Compute<T> least,
-                                               int first, Corners<Compute<T>>* list, int* names) {
+                                               Corners<Compute<T>>* list, int* names) {
   using C = Compute<T>;
   const int lane = static_cast<int>(threadIdx.x);
-  const int last = first + kCandidates < k ? first + kCandidates : k;
   int count = 0;
-  for (int base = first; base < last; base += 32) {
+  for (int base = 0; base < k; base += 32) {
     const int c = base + lane;
     Corners<C> v{};
     bool wins = false;
-    if (c < last) {
+    if (c < k) {
       v = cell.of(c);
       wins = !(v.largest() < least);  // not >=, so that NaN stays
     }
@@ -90,13 +89,11 @@ struct Pixels {
   int rows, columns;
 };
 
-// The winners of the pixels `from` and on, kPixelsPerLane for each lane.
-template <class T>
-__device__ __forceinline__ void compete(const Cell<T>& cell, const UpsampleShape& s,
-                                        const Pixels& pixels, int from, Compute<T> least,
-                                        Corners<Compute<T>>* list, int* names, bool listed,
-                                        int count, std::int32_t* y) {
-  using C = Compute<T>;
+// The winners of the pixels `from` and on, kPixelsPerLane for each lane, among `count` candidates.
+template <class C>
+__device__ __forceinline__ void compete(const UpsampleShape& s, const Pixels& pixels, int from,
+                                        const Corners<C>* list, const int* names, int count,
+                                        std::int32_t* y) {
   C ty[kPixelsPerLane], tx[kPixelsPerLane], best[kPixelsPerLane];
   std::int64_t place[kPixelsPerLane];
   std::int32_t winner[kPixelsPerLane];
@@ -109,19 +106,14 @@ __device__ __forceinline__ void compete(const Cell<T>& cell, const UpsampleShape
     best[i] = -C(INFINITY);
     winner[i] = 0;
   });
-  for (int first = 0; first < s.k; first += kCandidates) {
-    if (!listed) count = list_candidates(cell, s.k, least, first, list, names);
-    for (int m = 0; m < count; ++m) {
-      const Corners<C> v = list[m];
-      const int name = names[m];
-      unroll<kPixelsPerLane>([&](int i) {
-        const C sy = C(1) - ty[i], left = sy * v.a0 + ty[i] * v.b0,
-                right = sy * v.a1 + ty[i] * v.b1;
-        const C value = (C(1) - tx[i]) * left + tx[i] * right;
-        if (value > best[i]) best[i] = value, winner[i] = name;
-      });
-    }
-    __syncwarp();
+  for (int m = 0; m < count; ++m) {
+    const Corners<C> v = list[m];
+    const int name = names[m];
+    unroll<kPixelsPerLane>([&](int i) {
+      const C sy = C(1) - ty[i], left = sy * v.a0 + ty[i] * v.b0, right = sy * v.a1 + ty[i] * v.b1;
+      const C value = (C(1) - tx[i]) * left + tx[i] * right;
+      if (value > best[i]) best[i] = value, winner[i] = name;
+    });
   }
   unroll<kPixelsPerLane>([&](int i) {
     if (place[i] >= 0) y[place[i]] = winner[i];
@@ -147,12 +139,10 @@ __global__ void argmax_cells(const T* x, std::int32_t* y, UpsampleShape s) {
   const std::int64_t beside = i + 1 < s.w ? s.k : 0;
   const std::int64_t under = row - image * s.h + 1 < s.h ? s.w * s.k : 0;
   const Cell<T> cell{a0, a0 + beside, a0 + under, a0 + under + beside};
-  const C least = least_of(cell, s.k);
-  const bool listed = s.k <= kCandidates;  // once for all pixels
-  const int count = listed ? list_candidates(cell, s.k, least, 0, list, names) : 0;
+  const int count = list_candidates(cell, s.k, least_of(cell, s.k), list, names);
   std::int32_t* to = y + image * s.oh * s.ow;
   for (int from = 0; from < pixels.rows * pixels.columns; from += 32 * kPixelsPerLane)
-    compete(cell, s, pixels, from, least, list, names, listed, count, to);
+    compete(s, pixels, from, list, names, count, to);
 }
 
 }  // namespace
@@ -160,7 +150,8 @@ __global__ void argmax_cells(const T* x, std::int32_t* y, UpsampleShape s) {
 Tensor CudaBackend::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) {
   const ResizeExtents e = resize_extents("resize_argmax", x.shape(), h, w);
   check(e.c > 0, "resize_argmax: no channels in {}", x.shape().str());
-  const UpsampleShape s(x, h, w);
+  if (e.c > kCandidates) return Fused::resize_argmax(x, h, w);
+  const UpsampleShape s = upsample_shape(x, h, w);
   const std::int64_t cells = s.n * s.h * s.w;
   Tensor y = empty({e.n, h, w}, DType::i32);
   Scope scope(*this, "resize_argmax", 4.0 * y.numel() * e.c, x.nbytes() + y.nbytes());

@@ -47,7 +47,7 @@ __device__ __forceinline__ void write_rows(const StripsShape& s, const StripsTil
   });
 }
 
-template <class T, int N>
+template <class T>
 __global__ void __launch_bounds__(kStripThreads)
     march_strips(StripsShape s, StripTaps<Compute<T>> rows, StripTaps<Compute<T>> columns,
                  bool flip, const T* __restrict__ x, T* __restrict__ y) {
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kStripThreads)
   Rows<C> window = {};
   int first = t.y0 - kReach;
   while (first + kRowsAtOnce <= 0) first += kRowsAtOnce;  // rows above the image
-  march_rows<T, N>(s, t, x, first, t.y1 + kReach, shared_memory<C>(), [&](int at, const C* line) {
+  march_rows<T>(s, t, x, first, t.y1 + kReach, shared_memory<C>(), [&](int at, const C* line) {
     unroll<kRowsAtOnce>([&](int u) {
       if (at + u >= 0 && at + u < s.h)
         add_row(line + u * kLine * 32, u, row, row_bias, column, window);
@@ -139,7 +139,7 @@ __device__ __forceinline__ void leave_sums(const StripsShape& s, const StripsTil
 }
 
 // `of_rows`: gradients of the row strips, by the taps of columns; otherwise the other way round.
-template <class T, int N, bool of_rows>
+template <class T, bool of_rows>
 __global__ void __launch_bounds__(kStripThreads)
     march_strip_gradients(StripsShape s, StripTaps<Compute<T>> from, const T* __restrict__ x,
                           const T* __restrict__ dy, Compute<T>* __restrict__ partials) {
@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(kStripThreads)
   load_taps(from, s, t, false, taps);
   unroll<kStrips>([&](int b) { bias[b] = load_bias(from.bias[b], s, t); });
   load_window(s, t, dy, t.y0 - kReach, 0, window);
-  march_rows<T, N>(s, t, x, t.y0, t.y1, lines, [&](int at, const C* line) {
+  march_rows<T>(s, t, x, t.y0, t.y1, lines, [&](int at, const C* line) {
     unroll<kRowsAtOnce>([&](int u) {
       if (at + u >= t.y1) return;
       if constexpr (of_rows)
@@ -167,23 +167,19 @@ __global__ void __launch_bounds__(kStripThreads)
 
 // --- the host's part ---
 
-// Whether these are strips 7, 11 and 21 long, in f32 or bf16: the kernels keep all their
-// taps in registers. Others are composed of depth-wise convolutions.
+// Whether these are strips 7, 11 and 21 long of whole packs, in f32 or bf16: the kernels keep all
+// their taps in registers. Others are composed of depth-wise convolutions.
 bool fused_strips(const Tensor& x, const std::vector<Strip>& strips) {
-  bool fits = x.dtype() != DType::f64 && strips.size() == kStrips && x.numel() > 0;
+  bool fits = x.dtype() != DType::f64 && strips.size() == kStrips && x.numel() > 0 &&
+              x.dim(3) % kStripPack == 0 && aligned({x}, kStripPack * size_of(x.dtype()));
   for (int b = 0; fits && b < kStrips; ++b) fits = strips[b].row.dim(1) == strip_size(b);
   return fits;
 }
 
-// Calls fn<T, N>() for fused strips: packs of 4 channels or single ones.
+// Calls fn<T>() for fused strips.
 template <class Fn>
 void dispatch_strips(const Tensor& x, Fn&& fn) {
-  const bool packs = x.dim(3) % 4 == 0 && aligned({x}, 4 * size_of(x.dtype()));
-  const auto with = [&]<class T>() {
-    packs ? fn.template operator()<T, 4>() : fn.template operator()<T, 1>();
-  };
-  x.dtype() == DType::bf16 ? with.template operator()<bfloat16>()
-                           : with.template operator()<float>();
+  x.dtype() == DType::bf16 ? fn.template operator()<bfloat16>() : fn.template operator()<float>();
 }
 
 Grid strips_grid(const StripsShape& s, std::size_t shared_bytes) {
@@ -206,9 +202,9 @@ StripTaps<C> taps_of(const std::vector<Strip>& strips, Tensor Strip::*taps, Tens
 void run_strips(cudaStream_t stream, int processors, const Tensor& x,
                 const std::vector<Strip>& strips, bool transpose, Tensor& y) {
   const StripsShape s = strips_shape(x, processors, 2 * kReach);
-  dispatch_strips(x, [&]<class T, int N>() {
+  dispatch_strips(x, [&]<class T>() {
     using C = Compute<T>;
-    launch("strips", march_strips<T, N>, strips_grid(s, 2 * sizeof(C) * kLines), stream, s,
+    launch("strips", march_strips<T>, strips_grid(s, 2 * sizeof(C) * kLines), stream, s,
            taps_of<C>(strips, &Strip::row, transpose ? nullptr : &Strip::row_bias),
            taps_of<C>(strips, &Strip::column, transpose ? nullptr : &Strip::column_bias), transpose,
            x, y);
@@ -221,10 +217,10 @@ template <bool of_rows>
 void tap_gradients(cudaStream_t stream, const StripsShape& s, const Tensor& x,
                    const std::vector<Strip>& strips, const Tensor& dy, const Tensor& partials,
                    StripsGradients& g) {
-  dispatch_strips(x, [&]<class T, int N>() {
+  dispatch_strips(x, [&]<class T>() {
     using C = Compute<T>;
     constexpr int kElements = std::max(2 * kLines, kSums * kStripThreads);
-    launch("strip_gradients", march_strip_gradients<T, N, of_rows>,
+    launch("strip_gradients", march_strip_gradients<T, of_rows>,
            strips_grid(s, sizeof(C) * kElements), stream, s,
            of_rows ? taps_of<C>(strips, &Strip::column, nullptr)
                    : taps_of<C>(strips, &Strip::row, &Strip::row_bias),
@@ -254,7 +250,8 @@ StripsGradients CudaBackend::strips_backward(const Tensor& x, const std::vector<
                                              const Tensor& dy) {
   // Two transposed strips, two gradients of taps, and the row results once more.
   Scope scope(*this, "strips_backward", 2.5 * strips_flops(x, strips), 3.0 * x.nbytes());
-  if (!fused_strips(x, strips)) return Fused::strips_backward(x, strips, dy);
+  if (!fused_strips(x, strips) || !fused_strips(dy, strips))
+    return Fused::strips_backward(x, strips, dy);
   StripsGradients g = empty_strips_gradients(x, strips);
   const int processors = properties_.multiProcessorCount;
   run_strips(stream_, processors, dy, strips, true, g.dx);

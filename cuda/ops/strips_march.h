@@ -29,7 +29,8 @@ __host__ __device__ constexpr int strip_first(int b) {
   return b == 0 ? 0 : b == 1 ? 7 : 18;
 }
 
-constexpr int kReach = 10;  // of the longest strip
+constexpr int kReach = 10;     // of the longest strip
+constexpr int kStripPack = 4;  // channels of a load
 constexpr int kPixels = 2, kRowsAtOnce = 3, kWindow = kRowsAtOnce + 2 * kReach;
 // Two warps a scheduler, so that a thread may have all registers that there are.
 constexpr int kWarps = 8, kStripThreads = 32 * kWarps;
@@ -67,9 +68,9 @@ __device__ __forceinline__ StripsTile strips_tile(const StripsShape& s) {
 }
 
 // kRowsAtOnce rows of x on their way to shared memory, N channels a load.
-template <class T, int N>
+template <class T>
 struct ChunkInFlight {
-  static constexpr int kAll = kLines / N, kLoads = (kAll + kStripThreads - 1) / kStripThreads;
+  static constexpr int N = kStripPack, kLoads = (kLines / N + kStripThreads - 1) / kStripThreads;
   Pack<T, N> packs[kLoads];
 
   // Rows [y, y + kRowsAtOnce), zeros outside the image.
@@ -121,17 +122,16 @@ __device__ __forceinline__ C load_bias(const C* bias, const StripsShape& s, cons
 
 // Marches over rows [from, to) of x: calls each(y, line) with kRowsAtOnce rows from y on, the first
 // of them at `line`, at this thread's first column less kReach and at its lane.
-template <class T, int N, class Each>
+template <class T, class Each>
 __device__ __forceinline__ void march_rows(const StripsShape& s, const StripsTile& t, const T* x,
                                            int from, int to, Compute<T>* lines, Each&& each) {
-  ChunkInFlight<T, N> next;
+  ChunkInFlight<T> next;
   next.fetch(s, t, x, from);
   next.put(lines);
   __syncthreads();
   for (int y = from, buffer = 0; y < to; y += kRowsAtOnce, buffer ^= 1) {
-    if constexpr (N > 1) next.fetch(s, t, x, y + kRowsAtOnce);
+    next.fetch(s, t, x, y + kRowsAtOnce);
     each(y, lines + buffer * kLines + t.column * 32 + t.lane);
-    if constexpr (N == 1) next.fetch(s, t, x, y + kRowsAtOnce);  // too many to keep
     next.put(lines + (buffer ^ 1) * kLines);
     __syncthreads();
   }

@@ -1,7 +1,8 @@
 // Cross entropy of bilinearly upsampled logits, by cells: what lies between four neighbouring
 // source positions. A thread owns the output pixels of one column of a cell, so that along a class
 // they cost one blend and one exponential each, and no lane waits for another.
-#include "cuda/ops/upsample_loss.h"
+#include "cuda/kit/taps.h"
+#include "cuda/ops/loss.h"
 #include "tensor/extents.h"
 
 namespace nextgrad::cuda {
@@ -144,7 +145,7 @@ __global__ void upsampled_loss(const T* logits, Target<Compute<T>> target, Upsam
 CrossEntropyResult CudaBackend::upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
                                                        const Tensor& weights,
                                                        const CrossEntropyOptions& o) {
-  const UpsampleShape s(logits, labels.dim(1), labels.dim(2));
+  const UpsampleShape s = upsample_shape(logits, labels.dim(1), labels.dim(2));
   const DType dtype = parameter_dtype(logits.dtype());
   Scope scope(*this, "upsample_cross_entropy", loss_flops(labels, s.k),
               logits.nbytes() + 2 * labels.nbytes());

@@ -1,8 +1,9 @@
-// The gradient of upsampled cross entropy, by cells (upsample_loss.h). A thread owns a class and
+// The gradient of upsampled cross entropy, by cells (taps.h). A thread owns a class and
 // walks the pixels of a row of cells, which gives each cell's share in its four corners; what it
 // has for the upper and the lower corners goes to two arrays, which are added at the end.
 #include "cuda/kit/index.h"
-#include "cuda/ops/upsample_loss.h"
+#include "cuda/kit/taps.h"
+#include "cuda/ops/loss.h"
 #include "tensor/extents.h"
 
 namespace nextgrad::cuda {
@@ -156,7 +157,7 @@ Tensor CudaBackend::upsample_cross_entropy_backward(const Tensor& logits, const 
                                                     const CrossEntropyOptions& o,
                                                     const CrossEntropyResult& r,
                                                     const Tensor& dloss) {
-  const UpsampleShape s(logits, labels.dim(1), labels.dim(2));
+  const UpsampleShape s = upsample_shape(logits, labels.dim(1), labels.dim(2));
   Scope scope(*this, "upsample_cross_entropy_backward", 2 * loss_flops(labels, s.k),
               2 * logits.nbytes() + 2 * labels.nbytes());
   Tensor dlogits = empty_like(logits);

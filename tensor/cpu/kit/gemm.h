@@ -83,7 +83,4 @@ void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth, const T*
                     std::int64_t a_row, const T* panels, std::int64_t panel_size, const T* bias,
                     bool accumulate, T* c, std::int64_t ldc);
 
-// Column sums of dy [..., C] -> [C], a bias gradient (linear.cpp).
-Tensor sum_columns(const Tensor& dy);
-
 }  // namespace nextgrad::cpu

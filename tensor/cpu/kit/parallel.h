@@ -6,6 +6,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <numeric>
@@ -23,68 +24,6 @@ inline int threads_for(std::int64_t n, std::int64_t grain) {
       std::clamp<std::int64_t>(n / std::max<std::int64_t>(1, grain), 1, num_threads()));
 }
 
-// Calls fn(begin, end) on pieces of [0, n) of at least `grain` indices each.
-template <class Fn>
-void parallel_for(std::int64_t n, std::int64_t grain, Fn&& fn) {
-  if (n <= 0) return;
-  const int threads = threads_for(n, grain);
-  if (threads == 1 || omp_in_parallel()) {
-    fn(std::int64_t{0}, n);
-    return;
-  }
-  std::exception_ptr error;
-#pragma omp parallel num_threads(threads)
-  {
-    const std::int64_t t = omp_get_thread_num(), of = omp_get_num_threads();
-    try {
-      if (n * t / of < n * (t + 1) / of) fn(n * t / of, n * (t + 1) / of);
-    } catch (...) {
-#pragma omp critical(nextgrad_parallel_error)
-      error = std::current_exception();
-    }
-  }
-  if (error) std::rethrow_exception(error);
-}
-
-// The same, index by index: calls fn(i).
-template <class Fn>
-void parallel_each(std::int64_t n, std::int64_t grain, Fn&& fn) {
-  parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) fn(i);
-  });
-}
-
-// Calls fn(i) for every task i of [0, n), handed out dynamically: for tasks of uneven cost.
-template <class Fn>
-void parallel_tasks(std::int64_t n, Fn&& fn) {
-  const int threads = threads_for(n, 1);
-  if (threads == 1 || omp_in_parallel()) {
-    for (std::int64_t i = 0; i < n; ++i) fn(i);
-    return;
-  }
-  std::exception_ptr error;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (std::int64_t i = 0; i < n; ++i) {
-    try {
-      fn(i);
-    } catch (...) {
-#pragma omp critical(nextgrad_parallel_error)
-      error = std::current_exception();
-    }
-  }
-  if (error) std::rethrow_exception(error);
-}
-
-// The sum over chunks of [0, n), of `chunk` indices, of fn(begin, end): chunks in order.
-template <class Fn>
-double sum_of_chunks(std::int64_t n, std::int64_t chunk, Fn&& fn) {
-  const std::int64_t chunks = (n + chunk - 1) / chunk;
-  std::vector<double> partial(chunks);
-  parallel_each(chunks, 1,
-                [&](std::int64_t k) { partial[k] = fn(k * chunk, std::min(n, (k + 1) * chunk)); });
-  return std::accumulate(partial.begin(), partial.end(), 0.0);
-}
-
 // Thread `index` of `size`.
 struct Team {
   std::int64_t index, size;
@@ -100,18 +39,64 @@ struct Team {
   }
 };
 
-// Calls fn(team) on as many threads as n pieces of `grain` keep busy. fn must not throw: the others
-// would wait for ever. For several phases in one parallel region: a second region costs a wake-up
-// of the threads, which for a small tensor is as much as the work itself.
+// Calls fn(team) on so many threads, or on this one alone inside another region; throws what one of
+// them threw.
+template <class Fn>
+void on_threads(int threads, Fn&& fn) {
+  if (threads == 1 || omp_in_parallel()) return fn(Team{0, 1});
+  std::exception_ptr error;
+#pragma omp parallel num_threads(threads)
+  try {
+    fn(Team{omp_get_thread_num(), omp_get_num_threads()});
+  } catch (...) {
+#pragma omp critical(nextgrad_parallel_error)
+    error = std::current_exception();
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+// The same on as many threads as n pieces of `grain` keep busy, for several phases in one region: a
+// second one costs a wake-up of the threads, which for a small tensor is as much as the work
+// itself. fn must not throw: the others would wait for ever.
 template <class Fn>
 void parallel_team(std::int64_t n, std::int64_t grain, Fn&& fn) {
-  const int threads = threads_for(n, grain);
-  if (threads == 1 || omp_in_parallel()) {
-    fn(Team{0, 1});
-    return;
-  }
-#pragma omp parallel num_threads(threads)
-  fn(Team{omp_get_thread_num(), omp_get_num_threads()});
+  on_threads(threads_for(n, grain), fn);
+}
+
+// Calls fn(begin, end) on pieces of [0, n) of at least `grain` indices each.
+template <class Fn>
+void parallel_for(std::int64_t n, std::int64_t grain, Fn&& fn) {
+  on_threads(threads_for(n, grain), [&](const Team& team) {
+    const auto [begin, end] = team.share(n);
+    if (begin < end) fn(begin, end);
+  });
+}
+
+// The same, index by index: calls fn(i).
+template <class Fn>
+void parallel_each(std::int64_t n, std::int64_t grain, Fn&& fn) {
+  parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) fn(i);
+  });
+}
+
+// Calls fn(i) for every task i of [0, n), handed out as threads come: for tasks of uneven cost.
+template <class Fn>
+void parallel_tasks(std::int64_t n, Fn&& fn) {
+  std::atomic<std::int64_t> next = 0;
+  on_threads(threads_for(n, 1), [&](const Team&) {
+    for (std::int64_t i = 0; (i = next++) < n;) fn(i);
+  });
+}
+
+// The sum over chunks of [0, n), of `chunk` indices, of fn(begin, end): chunks in order.
+template <class Fn>
+double sum_of_chunks(std::int64_t n, std::int64_t chunk, Fn&& fn) {
+  const std::int64_t chunks = (n + chunk - 1) / chunk;
+  std::vector<double> partial(chunks);
+  parallel_each(chunks, 1,
+                [&](std::int64_t k) { partial[k] = fn(k * chunk, std::min(n, (k + 1) * chunk)); });
+  return std::accumulate(partial.begin(), partial.end(), 0.0);
 }
 
 }  // namespace nextgrad::cpu

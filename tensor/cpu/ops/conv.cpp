@@ -20,6 +20,7 @@
 #include "tensor/cpu/kit/gemm.h"
 #include "tensor/cpu/kit/patches.h"
 #include "tensor/extents.h"
+#include "tensor/ops.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
@@ -176,17 +177,14 @@ ConvGradients CpuPrimitives::conv2d_backward(const Tensor& x, const Tensor& weig
   const ConvShape s = conv_shape(x.shape(), weight.shape(), window, groups);
   const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
   OpScope scope("conv2d_backward", products * s.flops(), dy.nbytes() + products * x.nbytes());
-  ConvGradients g;
-  if (needs.dx) g.dx = Tensor::empty(x.shape(), x.dtype());
-  if (needs.dweight) g.dweight = Tensor::empty(weight.shape(), x.dtype());
-  if (needs.dbias && needs.dweight) g.dbias = Tensor::empty({s.out}, x.dtype());
+  ConvGradients g = empty_conv_gradients(x, weight, dy, needs);
   dispatch_float(x.dtype(), "conv2d", [&]<class T>(T) {
     if (needs.dx) input_gradient<T>(s, dy.data<T>(), weight.data<T>(), g.dx.data<T>());
     if (needs.dweight)
       weight_gradient<T>(s, x.data<T>(), dy.data<T>(), g.dweight.data<T>(),
                          data_or_null<T>(g.dbias));
   });
-  if (needs.dbias && !needs.dweight) g.dbias = sum_columns(dy);
+  if (needs.dbias && !needs.dweight) g.dbias = sum_to(dy, {s.out});
   return g;
 }
 

@@ -4,8 +4,6 @@
 // strips (strips_forward.cpp).
 #include "tensor/cpu/ops/depthwise.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <vector>
 
@@ -120,22 +118,14 @@ void depthwise_weight_gradient(const DepthwiseShape& s, const T* x, const T* dy,
   if (dbias != nullptr) std::copy_n(partial + s.taps() * c, c, dbias);
 }
 
-DepthwiseShape shape_of(const Shape& x, const Window& window) {
-  return {x[0], x[1], x[2], x[3], window.out_h(x[1]), window.out_w(x[2]), window};
-}
-
-double flops(const DepthwiseShape& s) {
-  return 2.0 * s.n * s.oh * s.ow * s.c * s.taps();
-}
-
 }  // namespace
 
 Tensor CpuPrimitives::depthwise(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                 const Tensor& base, const Window& window) {
-  const DepthwiseShape s = shape_of(x.shape(), window);
+  const DepthwiseShape s = depthwise_shape(x, window);
   Tensor y = Tensor::empty({s.n, s.oh, s.ow, s.c}, x.dtype());
-  OpScope scope(Profile::active() ? fmt::format("depthwise_{}x{}", window.kh, window.kw) : "",
-                flops(s), x.nbytes() + y.nbytes() * (base.defined() ? 2 : 1));
+  OpScope scope(depthwise_name(window, ""), s.flops(),
+                x.nbytes() + y.nbytes() * (base.defined() ? 2 : 1));
   dispatch_float(x.dtype(), "depthwise", [&]<class T>(T) {
     const auto forward =
         depthwise_square_fits<T>(s) ? depthwise_square_forward<T> : depthwise_forward<T>;
@@ -148,15 +138,11 @@ Tensor CpuPrimitives::depthwise(const Tensor& x, const Tensor& weight, const Ten
 ConvGradients CpuPrimitives::depthwise_backward(const Tensor& x, const Tensor& weight,
                                                 const Tensor& dy, const Window& window,
                                                 Needs needs) {
-  const DepthwiseShape s = shape_of(x.shape(), window);
+  const DepthwiseShape s = depthwise_shape(x, window);
   const int products = (needs.dx ? 1 : 0) + (needs.dweight || needs.dbias ? 1 : 0);
-  OpScope scope(
-      Profile::active() ? fmt::format("depthwise_{}x{}_backward", window.kh, window.kw) : "",
-      products * flops(s), dy.nbytes() + products * x.nbytes());
-  ConvGradients g;
-  if (needs.dx) g.dx = Tensor::empty(x.shape(), x.dtype());
-  if (needs.dweight) g.dweight = Tensor::empty(weight.shape(), x.dtype());
-  if (needs.dbias) g.dbias = Tensor::empty({s.c}, x.dtype());
+  OpScope scope(depthwise_name(window, "_backward"), products * s.flops(),
+                dy.nbytes() + products * x.nbytes());
+  ConvGradients g = empty_conv_gradients(x, weight, dy, needs);
   dispatch_float(x.dtype(), "depthwise", [&]<class T>(T) {
     T *dx = data_or_null<T>(g.dx), *dweight = data_or_null<T>(g.dweight);
     T* dbias = data_or_null<T>(g.dbias);

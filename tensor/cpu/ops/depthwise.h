@@ -3,16 +3,9 @@
 
 #include <cstdint>
 
-#include "tensor/backend.h"
+#include "tensor/extents.h"
 
 namespace nextgrad::cpu {
-
-// Extents of one depth-wise convolution.
-struct DepthwiseShape {
-  std::int64_t n, h, w, c, oh, ow;
-  Window window;
-  std::int64_t taps() const { return std::int64_t{window.kh} * window.kw; }
-};
 
 // The fast path of 3x3 and 5x5 (depthwise_square.cpp): stride 1, the size kept, channels in whole
 // cache lines.

@@ -125,29 +125,20 @@ inline void correlate_line(const In& dy, const X& x, std::int64_t c, T* sums) {
     }
 }
 
-template <int K, class T, class In, class Out>
-void forward_group(std::int64_t channels, const In& in, const T* packed, const In* base,
-                   const Out& out) {
+// A group of outputs from what its windows see, out = base + sums over taps; backward, where `in`
+// is dy and out dx, also the taps' gradients, for x. base, x and backward's out may be null.
+template <int K, bool Forward, class T, class In, class Pixels, class Out>
+void convolve_group(std::int64_t channels, const In& in, const T* packed, const Pixels* base,
+                    const Out* out, const Pixels* x, T* sums) {
   for (std::int64_t c = 0; c < channels; c += kLine<T>, packed += (K * K + 1) * kLine<T>) {
     prefetch_next<false>(in, K - 1, K - 1, c);
-    prefetch_next<true>(out, 0, 0, c);
-    convolve_line<K>(in, c, packed, base, out);
-  }
-}
-
-// dx and sums may be null.
-template <int K, class T, class In, class X, class Out>
-void backward_group(std::int64_t channels, const In& dy, const X& x, const T* packed, const Out* dx,
-                    T* sums) {
-  for (std::int64_t c = 0; c < channels; c += kLine<T>) {
-    prefetch_next<false>(dy, K - 1, K - 1, c);
-    if (dx != nullptr) {
-      prefetch_next<true>(*dx, 0, 0, c);
-      convolve_line<K, T, In, Out, In>(dy, c, packed + c * (K * K + 1), nullptr, *dx);
+    if (Forward || out != nullptr) {
+      prefetch_next<true>(*out, 0, 0, c);
+      convolve_line<K>(in, c, packed, base, *out);
     }
-    if (sums != nullptr) {
-      prefetch_next<false>(x, 0, 0, c);
-      correlate_line<K>(dy, x, c, sums + c * (K * K + 1));
+    if (!Forward && x != nullptr) {
+      prefetch_next<false>(*x, 0, 0, c);
+      correlate_line<K>(in, *x, c, sums + c * (K * K + 1));
     }
   }
 }
@@ -180,11 +171,6 @@ Tile tile(const DepthwiseShape& s, std::int64_t index) {
   return {index / across / down, y0, std::min(s.h, y0 + kRows), x0, std::min(s.w, x0 + kColumns)};
 }
 
-// Whether the window of every pixel of the group at (y, x) lies in the image.
-template <int K>
-bool inside(const DepthwiseShape& s, std::int64_t y, std::int64_t x) {
-  return y >= K / 2 && y + K / 2 < s.h && x >= K / 2 && x + kPixels + K / 2 <= s.w;
-}
 // The pixels from (y, x) on, of an image or of none (null).
 template <class T>
 Inside<T> pixels_at(T* image, const DepthwiseShape& s, std::int64_t y, std::int64_t x) {
@@ -204,42 +190,36 @@ Table<T, Rows, Columns> table_at(T* image, const DepthwiseShape& s, std::int64_t
   return t;
 }
 
-template <int K, class T>
-void forward_tile(const DepthwiseShape& s, const Tile& t, const T* x, const T* packed,
-                  const T* base, T* y) {
-  const T* none = zeros<T>(s.c);
-  T* waste = scratch<WasteScratch, T>(s.c);
-  for (std::int64_t r = t.y0; r < t.y1; ++r)
-    for (std::int64_t q = t.x0; q < t.x1; q += kPixels) {
-      if (inside<K>(s, r, q)) {
-        const Inside<const T> onto = pixels_at(base, s, r, q);
-        forward_group<K>(s.c, pixels_at(x, s, r - K / 2, q - K / 2), packed, base ? &onto : nullptr,
-                         pixels_at(y, s, r, q));
-      } else {
-        const auto onto = table_at<K, K + kPixels - 1>(base, s, r, q, none);
-        forward_group<K>(s.c, table_at<K, K + kPixels - 1>(x, s, r - K / 2, q - K / 2, none),
-                         packed, base ? &onto : nullptr, table_at<1, kPixels>(y, s, r, q, waste));
-      }
-    }
-}
+// What a convolution of one image reads and writes; null where there is none. Forward: `in`,
+// `base`, `out`; backward: dy, dx and x with its sums.
+template <class T>
+struct Images {
+  const T *in, *packed, *base = nullptr;
+  T* out = nullptr;
+  const T* x = nullptr;
+  T* sums = nullptr;
+};
 
-template <int K, class T>
-void backward_tile(const DepthwiseShape& s, const Tile& t, const T* x, const T* packed, const T* dy,
-                   T* dx, T* sums) {
+template <int K, bool Forward, class T>
+void convolve_tile(const DepthwiseShape& s, const Tile& t, const Images<T>& of) {
   const T* none = zeros<T>(s.c);
   T* waste = scratch<WasteScratch, T>(s.c);
   for (std::int64_t r = t.y0; r < t.y1; ++r)
     for (std::int64_t q = t.x0; q < t.x1; q += kPixels) {
-      if (inside<K>(s, r, q)) {
-        const Inside<T> out = pixels_at(dx, s, r, q);
-        backward_group<K>(s.c, pixels_at(dy, s, r - K / 2, q - K / 2), pixels_at(x, s, r, q),
-                          packed, dx ? &out : nullptr, sums);
-      } else {
-        const auto out = table_at<1, kPixels>(dx, s, r, q, waste);
-        backward_group<K>(s.c, table_at<K, K + kPixels - 1>(dy, s, r - K / 2, q - K / 2, none),
-                          table_at<1, kPixels>(x, s, r, q, none), packed, dx ? &out : nullptr,
-                          sums);
-      }
+      const auto group = [&](const auto& in, const auto& base, const auto& out, const auto& x) {
+        convolve_group<K, Forward>(s.c, in, of.packed, Forward && of.base ? &base : nullptr,
+                                   Forward || of.out ? &out : nullptr,
+                                   !Forward && of.x ? &x : nullptr, of.sums);
+      };
+      const std::int64_t y = r - K / 2, left = q - K / 2;
+      if (y >= 0 && r + K / 2 < s.h && left >= 0 && q + kPixels + K / 2 <= s.w)
+        group(pixels_at(of.in, s, y, left), pixels_at(of.base, s, r, q), pixels_at(of.out, s, r, q),
+              pixels_at(of.x, s, r, q));
+      else
+        group(table_at<K, K + kPixels - 1>(of.in, s, y, left, none),
+              table_at<1, kPixels>(of.base, s, r, q, none),
+              table_at<1, kPixels>(of.out, s, r, q, waste),
+              table_at<1, kPixels>(of.x, s, r, q, none));
     }
 }
 
@@ -258,33 +238,28 @@ void combine(const T* partial, std::int64_t tiles, std::int64_t taps, std::int64
   });
 }
 
-template <int K, class T>
-void forward(const DepthwiseShape& s, const T* x, const T* weight, const T* bias, const T* base,
-             T* y) {
-  const T* packed = pack(weight, bias, s.taps(), s.c, false);
-  parallel_tasks(tiles_of(s), [&](std::int64_t i) {
-    const Tile t = tile(s, i);
-    const std::int64_t image = t.image * s.h * s.w * s.c;
-    forward_tile<K>(s, t, x + image, packed, base ? base + image : nullptr, y + image);
-  });
-}
-
-template <int K, class T>
-void backward(const DepthwiseShape& s, const T* x, const T* weight, const T* dy, T* dx, T* dweight,
-              T* dbias) {
-  const T* packed = pack<T>(weight, nullptr, s.taps(), s.c, true);
-  const bool sums = dweight != nullptr || dbias != nullptr;
+// Of whole batches; without sums if neither dweight nor dbias is wanted.
+template <int K, bool Forward, class T>
+void convolve(const DepthwiseShape& s, const Images<T>& of, T* dweight, T* dbias) {
   const std::int64_t tiles = tiles_of(s), size = (s.taps() + 1) * s.c;
-  const Tensor partial = sums ? Tensor::empty({tiles, size}, dtype_of<T>) : Tensor();
-  T* sum = sums ? partial.data<T>() : nullptr;
+  const Tensor partial = of.x ? Tensor::empty({tiles, size}, dtype_of<T>) : Tensor();
+  T* sums = of.x ? partial.data<T>() : nullptr;
   parallel_tasks(tiles, [&](std::int64_t i) {
     const Tile t = tile(s, i);
-    const std::int64_t image = t.image * s.h * s.w * s.c;
-    if (sums) std::fill_n(sum + i * size, size, T{0});
-    backward_tile<K>(s, t, x + image, packed, dy + image, dx ? dx + image : nullptr,
-                     sums ? sum + i * size : nullptr);
+    const std::int64_t at = t.image * s.h * s.w * s.c;
+    if (of.x) std::fill_n(sums + i * size, size, T{0});
+    convolve_tile<K, Forward, T>(
+        s, t,
+        {of.in + at, of.packed, of.base ? of.base + at : nullptr, of.out ? of.out + at : nullptr,
+         of.x ? of.x + at : nullptr, of.x ? sums + i * size : nullptr});
   });
-  if (sums) combine(sum, tiles, s.taps(), s.c, dweight, dbias);
+  if (of.x) combine(sums, tiles, s.taps(), s.c, dweight, dbias);
+}
+template <bool Forward, class T>
+void convolve(const DepthwiseShape& s, const Images<T>& of, T* dweight = nullptr,
+              T* dbias = nullptr) {
+  s.window.kh == 3 ? convolve<3, Forward>(s, of, dweight, dbias)
+                   : convolve<5, Forward>(s, of, dweight, dbias);
 }
 
 }  // namespace
@@ -300,15 +275,17 @@ bool depthwise_square_fits(const DepthwiseShape& s) {
 template <class T>
 void depthwise_square_forward(const DepthwiseShape& s, const T* x, const T* weight, const T* bias,
                               const T* base, T* y) {
-  if (s.window.kh == 3) return forward<3, T>(s, x, weight, bias, base, y);
-  forward<5, T>(s, x, weight, bias, base, y);
+  convolve<true, T>(
+      s, {.in = x, .packed = pack(weight, bias, s.taps(), s.c, false), .base = base, .out = y});
 }
 
 template <class T>
 void depthwise_square_backward(const DepthwiseShape& s, const T* x, const T* weight, const T* dy,
                                T* dx, T* dweight, T* dbias) {
-  if (s.window.kh == 3) return backward<3, T>(s, x, weight, dy, dx, dweight, dbias);
-  backward<5, T>(s, x, weight, dy, dx, dweight, dbias);
+  const T* packed = pack<T>(weight, nullptr, s.taps(), s.c, true);
+  convolve<false, T>(s,
+                     {.in = dy, .packed = packed, .out = dx, .x = dweight || dbias ? x : nullptr},
+                     dweight, dbias);
 }
 
 template <class T>
@@ -330,7 +307,7 @@ void depthwise_square_pack(const T* weight, const T* bias, std::int64_t taps, st
 template <class T>
 void depthwise_3x3_part(const DepthwiseShape& s, std::int64_t y0, std::int64_t y1, std::int64_t x0,
                         std::int64_t x1, const T* x, const T* packed, T* y) {
-  forward_tile<3, T>(s, {0, y0, y1, x0, x1}, x, packed, nullptr, y);
+  convolve_tile<3, true, T>(s, {0, y0, y1, x0, x1}, {.in = x, .packed = packed, .out = y});
 }
 
 #define NEXTGRAD_INSTANTIATE(T)                                                                   \

@@ -134,20 +134,14 @@ void map(T* y, std::int64_t n, F f, const X*... x) {
 template <class T, class F>
 void binary_row(const T* a, std::int64_t sa, const T* b, std::int64_t sb, T* o, std::int64_t n,
                 F f) {
-  if (sa == 1 && sb == 1) {
-#pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) o[i] = f(a[i], b[i]);
-  } else if (sa == 1 && sb == 0) {
-    const T value = *b;
-#pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) o[i] = f(a[i], value);
-  } else if (sa == 0 && sb == 1) {
-    const T value = *a;
-#pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) o[i] = f(value, b[i]);
-  } else {
-    for (std::int64_t i = 0; i < n; ++i) o[i] = f(a[i * sa], b[i * sb]);
-  }
+  if (sa == 1 && sb == 1) return map_run(o, n, f, a, b);
+  if (sa == 1 && sb == 0)
+    return map_run(
+        o, n, [f, v = *b](T u) { return f(u, v); }, a);
+  if (sa == 0 && sb == 1)
+    return map_run(
+        o, n, [f, u = *a](T v) { return f(u, v); }, b);
+  for (std::int64_t i = 0; i < n; ++i) o[i] = f(a[i * sa], b[i * sb]);
 }
 
 template <class T, class F>
@@ -190,16 +184,6 @@ void CpuPrimitives::axpy(Tensor& y, const Tensor& x, double alpha) {
     const T a = static_cast<T>(alpha);
     map(
         y.data<T>(), y.numel(), [=](T u, T v) { return u + a * v; }, y.data<T>(), x.data<T>());
-  });
-  y.bump_version();
-}
-
-void CpuBackend::scale(Tensor& y, double alpha) {
-  OpScope scope("scale", y.numel(), 2 * y.nbytes());
-  dispatch_float(y.dtype(), "scale", [&]<class T>(T) {
-    const T a = static_cast<T>(alpha);
-    map(
-        y.data<T>(), y.numel(), [=](T v) { return v * a; }, y.data<T>());
   });
   y.bump_version();
 }

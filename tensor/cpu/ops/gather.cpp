@@ -16,15 +16,9 @@ void walk(const Shape& x_shape, int axis, const Tensor& index, std::int64_t begi
           Fn&& fn) {
   if (begin == end) return;
   const std::int64_t* indices = index.data<std::int64_t>();
-  const Shape strides = contiguous_strides(x_shape);
-  const std::int64_t extent = x_shape[axis], stride = strides[axis];
-  Strided<1> s;
-  s.axes = std::max(1, index.ndim());
-  s.extent[0] = 1;
-  for (int a = 0; a < index.ndim(); ++a) {
-    s.extent[a] = index.shape()[a];
-    s.stride[0][a] = a == axis ? 0 : strides[a];
-  }
+  Shape strides = contiguous_strides(x_shape);
+  const std::int64_t extent = x_shape[axis], stride = std::exchange(strides[axis], 0);
+  const Strided<1> s = collapse<1>(index.shape(), {strides});
   Odometer<1> at(s, s.axes, begin);
   for (std::int64_t i = begin; i < end; ++i, at.next()) {
     const std::int64_t k = indices[i];

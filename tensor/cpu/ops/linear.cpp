@@ -1,13 +1,12 @@
 // Linear layers: products with an activation before or after, a residual connection, and their
 // gradients, all inside gemm()'s blocks of rows, while these are in cache. Blocking: see gemm.h.
 #include <algorithm>
-#include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/gemm.h"
 #include "tensor/cpu/kit/math.h"
-#include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/scratch.h"
+#include "tensor/ops.h"
 #include "tensor/profile.h"
 
 namespace nextgrad::cpu {
@@ -77,24 +76,6 @@ RowBlocks<T> masked_rows(const T* mask, std::int64_t pixels, const T* x, std::in
   };
 }
 
-// Column sums of dy [P, C], in pieces of a fixed number of rows, summed in order.
-template <class T>
-void column_sums(const T* dy, std::int64_t rows, std::int64_t c, T* out) {
-  constexpr std::int64_t kPiece = 2048;
-  const std::int64_t pieces = std::max<std::int64_t>(1, (rows + kPiece - 1) / kPiece);
-  const Tensor buffer = Tensor::zeros({pieces, c}, dtype_of<T>);
-  T* partial = buffer.data<T>();
-  parallel_tasks(pieces, [&](std::int64_t piece) {
-    T* sum = partial + piece * c;
-    for (std::int64_t r = piece * kPiece; r < std::min(rows, (piece + 1) * kPiece); ++r)
-      add_to(sum, dy + r * c, c);
-  });
-  std::vector<double> total(c);
-  for (std::int64_t piece = 0; piece < pieces; ++piece)
-    add_to(total.data(), partial + piece * c, c);
-  std::copy(total.begin(), total.end(), out);
-}
-
 // The gradients of f(x) W^T + bias, that of the bias beside the weight's only; rows of dy come
 // scaled by their image's mask.
 template <class T>
@@ -130,15 +111,6 @@ std::int64_t rows_per_image(const Tensor& mask, std::int64_t m) {
 
 }  // namespace
 
-Tensor sum_columns(const Tensor& dy) {
-  const std::int64_t c = dy.dim(-1);
-  Tensor out = Tensor::empty({c}, dy.dtype());
-  dispatch_float(dy.dtype(), "sum_columns", [&]<class T>(T) {
-    column_sums(dy.data<T>(), c > 0 ? dy.numel() / c : 0, c, out.data<T>());
-  });
-  return out;
-}
-
 Tensor CpuBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
                           Activation activation, Tensor* pre_activation) {
   const std::int64_t m = x.dim(0), k = x.dim(1), n = weight.dim(0);
@@ -173,7 +145,7 @@ ConvGradients CpuBackend::linear_backward(const Tensor& x, const Tensor& weight,
     g = gradients<T>({m, k}, data_or_null<const T>(x), weight, dy, rows_of_dy, Activation::none,
                      needs);
   });
-  if (needs.dbias && !needs.dweight) g.dbias = sum_columns(dy);
+  if (needs.dbias && !needs.dweight) g.dbias = sum_to(dy, {n});
   return g;
 }
 

@@ -13,40 +13,22 @@
 
 namespace nextgrad::cpu {
 
-inline bool labels_in_range(const std::int32_t* labels, std::int64_t pixels, std::int32_t k,
-                            std::int32_t ignore) {
-  int bad = 0;
-#pragma omp simd reduction(| : bad)
-  for (std::int64_t i = 0; i < pixels; ++i) {
-    bad |= ((labels[i] < 0) | (labels[i] >= k)) & (labels[i] != ignore);
-  }
-  return bad == 0;
-}
-
 // Checks every label and returns what the sum of losses is divided by.
 template <class T>
 double check_labels(const std::int32_t* labels, std::int64_t pixels, std::int64_t k,
                     const Tensor& weights, const CrossEntropyOptions& o) {
-  const auto classes = static_cast<std::int32_t>(k);
-  // No label is what does not fit in 32 bits; 0, a label in range anyway, stands for it.
-  const std::int32_t ignore =
-      std::in_range<std::int32_t>(o.ignore_label) ? static_cast<std::int32_t>(o.ignore_label) : 0;
-  if (!labels_in_range(labels, pixels, classes, ignore)) {
-    for (std::int64_t i = 0; i < pixels; ++i) {
-      check(labels[i] == ignore || (labels[i] >= 0 && labels[i] < k),
-            "cross_entropy: label {} (pixel {}) is neither in [0, {}) nor the ignored {}; check "
-            "the number of classes",
-            labels[i], i, k, o.ignore_label);
-    }
-  }
-  if (const double fixed = loss_divisor(pixels, o); fixed != 0) return fixed;
   const T* w = weights.defined() ? weights.data<T>() : nullptr;
   double sum = 0;
   for (std::int64_t i = 0; i < pixels; ++i) {
     if (labels[i] == o.ignore_label) continue;
+    check(labels[i] >= 0 && labels[i] < k,
+          "cross_entropy: label {} (pixel {}) is neither in [0, {}) nor the ignored {}; check the "
+          "number of classes",
+          labels[i], i, k, o.ignore_label);
     sum += w != nullptr ? w[labels[i]] : 1.0;
   }
-  return std::max(sum, 1e-12);
+  const double fixed = loss_divisor(pixels, o);
+  return fixed != 0 ? fixed : std::max(sum, 1e-12);
 }
 
 // The target distribution of a pixel: hot[label] on the label plus `smooth` on every class, class

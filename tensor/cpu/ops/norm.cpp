@@ -20,77 +20,79 @@ constexpr std::int64_t kBlock = 512;  // channels of a block: its sums stay in L
 using Chunks = Chunked<NormExtents>;
 constexpr std::int64_t kRowsInT = Chunks::kRowsInT;
 
-// s += x - shift, q += (x - shift)^2, summed over `kRows` rows of n channels.
-template <int kRows, class T>
-inline void add_moments(const T* x, const T* shift, std::int64_t c, std::int64_t n, T* s, T* q) {
+// Adds two quantities up over `kRows` rows of n channels: add(r, k, a, b) adds those of row r at
+// the channels from k on to a and b, vectors or numbers.
+template <int kRows, class T, class Add>
+inline void add_rows(std::int64_t first, std::int64_t n, T* a, T* b, Add&& add) {
   for_lanes<T>(n, [&](std::int64_t k, auto zero) {
     using V = decltype(zero);
-    const V m = get<V>(shift + k);
-    V sum[2] = {get<V>(s + k), V{}}, square[2] = {get<V>(q + k), V{}};
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const V d = get<V>(x + r * c + k) - m;
-      sum[r % 2] += d;
-      square[r % 2] += d * d;
-    }
-    put<V>(s + k, sum[0] + sum[1]);
-    put<V>(q + k, square[0] + square[1]);
-  });
-}
-
-// Sums two quantities over rows of n channels: add(r, count, a, b) adds those of `count` rows (a
-// std::integral_constant, AtOnce or 1) from row r on to a and b, which go to double every kRowsInT
-// rows.
-template <int AtOnce, class T, class Add>
-void sum_block(std::int64_t rows, std::int64_t n, double* first, double* second, Add&& add) {
-  T a[kBlock], b[kBlock];
-  std::fill_n(first, n, 0.0);
-  std::fill_n(second, n, 0.0);
-  for (std::int64_t begin = 0; begin < rows; begin += kRowsInT) {
-    const std::int64_t end = std::min(rows, begin + kRowsInT);
-    std::fill_n(a, n, T(0));
-    std::fill_n(b, n, T(0));
-    for_row_groups<AtOnce>(begin, end, [&](std::int64_t r, auto count) { add(r, count, a, b); });
-    add_to(first, a, n);
-    add_to(second, b, n);
-  }
-}
-
-// sum and square (double [n]) of x - shift and (x - shift)^2 over rows, where shift is the first
-// row: the variance then does not cancel when the mean is large.
-template <class T>
-void moments_block(const T* x, std::int64_t rows, std::int64_t c, std::int64_t n, double* sum,
-                   double* square) {
-  sum_block<8, T>(rows, n, sum, square, [=](std::int64_t r, auto count, T* s, T* q) {
-    add_moments<count()>(x + r * c, x, c, n, s, q);
-  });
-}
-
-// a += dy, b += dy (x - mean), summed over `kRows` rows of n channels.
-template <int kRows, class T>
-inline void add_gradients(const T* x, const T* dy, const T* mean, std::int64_t c, std::int64_t n,
-                          T* a, T* b) {
-  for_lanes<T>(n, [&](std::int64_t k, auto zero) {
-    using V = decltype(zero);
-    const V m = get<V>(mean + k);
     V s[2] = {get<V>(a + k), V{}}, t[2] = {get<V>(b + k), V{}};
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const V d = get<V>(dy + r * c + k);
-      s[r % 2] += d;
-      t[r % 2] += d * (get<V>(x + r * c + k) - m);
-    }
+    for (int r = 0; r < kRows; ++r) add(first + r, k, s[r % 2], t[r % 2]);
     put<V>(a + k, s[0] + s[1]);
     put<V>(b + k, t[0] + t[1]);
   });
 }
 
-// s1 and s2 (double [n]): the sums of dy and dy (x - mean) over rows.
+// The same over any number of rows, `AtOnce` at a time; what is added up goes to double every
+// kRowsInT rows.
+template <int AtOnce, class T, class Add>
+void sum_rows(std::int64_t rows, std::int64_t n, double* first, double* second, Add&& add) {
+  T a[kBlock], b[kBlock];
+  std::fill_n(first, n, 0.0);
+  std::fill_n(second, n, 0.0);
+  for (std::int64_t begin = 0; begin < rows; begin += kRowsInT) {
+    std::fill_n(a, n, T(0));
+    std::fill_n(b, n, T(0));
+    for_row_groups<AtOnce>(begin, std::min(rows, begin + kRowsInT),
+                           [&](auto r, auto count) { add_rows<count()>(r, n, a, b, add); });
+    add_to(first, a, n);
+    add_to(second, b, n);
+  }
+}
+
+// The sums of x - shift and (x - shift)^2, where shift is the first row: the variance then does not
+// cancel when the mean is large.
+template <class T>
+void moments_block(const T* x, std::int64_t rows, std::int64_t c, std::int64_t n, double* sum,
+                   double* square) {
+  sum_rows<8, T>(rows, n, sum, square, [=](std::int64_t r, std::int64_t k, auto& s, auto& q) {
+    using V = std::remove_reference_t<decltype(s)>;
+    const V d = get<V>(x + r * c + k) - get<V>(x + k);
+    s += d;
+    q += d * d;
+  });
+}
+
+// The sums of dy and dy (x - mean).
 template <class T>
 void gradient_block(const T* x, const T* dy, const T* mean, std::int64_t rows, std::int64_t c,
                     std::int64_t n, double* s1, double* s2) {
-  sum_block<4, T>(rows, n, s1, s2, [=](std::int64_t r, auto count, T* a, T* b) {
-    add_gradients<count()>(x + r * c, dy + r * c, mean, c, n, a, b);
+  sum_rows<4, T>(rows, n, s1, s2, [=](std::int64_t r, std::int64_t k, auto& s, auto& t) {
+    using V = std::remove_reference_t<decltype(s)>;
+    const V d = get<V>(dy + r * c + k);
+    s += d;
+    t += d * (get<V>(x + r * c + k) - get<V>(mean + k));
+  });
+}
+
+// In one parallel region: sum(chunk, k, n, first, second) for the chunks' blocks of n channels,
+// into sums [tasks, 2, C]; then finish(g) for g < groups; then write(chunk).
+template <class Sum, class Finish, class Write>
+void in_three_phases(const Chunks& e, std::int64_t groups, std::vector<double>& sums, Sum&& sum,
+                     Finish&& finish, Write&& write) {
+  parallel_team(e.tasks(), e.grain(), [&](const Team& team) {
+    const auto [begin, end] = team.share(e.tasks());
+    for (std::int64_t t = begin; t < end; ++t)
+      for (std::int64_t k = 0; k < e.c; k += kBlock) {
+        double* to = sums.data() + t * 2 * e.c + k;
+        sum(e.chunk(t), k, std::min(kBlock, e.c - k), to, to + e.c);
+      }
+    team.wait();
+    const auto [first, last] = team.share(groups);
+    for (std::int64_t g = first; g < last; ++g) finish(g);
+    team.wait();
+    for (std::int64_t t = end; t-- > begin;) write(e.chunk(t));
   });
 }
 
@@ -166,31 +168,20 @@ void gradient_rows(const T* x, const T* dy, const T* mean, const T* of, std::int
 template <class T>
 void norm_forward(const T* x, const T* gamma, const T* beta, const Chunks& e, double eps, T* y,
                   T* mean, T* rstd) {
-  const std::int64_t c = e.c, sums_of_image = e.chunks() * 2 * c;
-  std::vector<double> sums(e.images * sums_of_image);
+  const std::int64_t c = e.c;
+  std::vector<double> sums(e.tasks() * 2 * c);
   std::vector<T> coefficients(e.images * 2 * c);
-  parallel_team(e.tasks(), e.grain(), [&](const Team& team) {
-    const auto [begin, end] = team.share(e.tasks());
-    for (std::int64_t t = begin; t < end; ++t) {
-      const Chunk chunk = e.chunk(t);
-      double* to = sums.data() + t * 2 * c;
-      for (std::int64_t k = 0; k < c; k += kBlock) {
-        moments_block(x + chunk.at + k, chunk.rows, c, std::min(kBlock, c - k), to + k, to + c + k);
-      }
-    }
-    team.wait();
-    const auto [first, last] = team.share(e.images * e.groups);
-    for (std::int64_t g = first; g < last; ++g) {
-      const std::int64_t image = g / e.groups;
-      finish_group(x + image * e.rows * c, sums.data() + image * sums_of_image, gamma, e, eps,
-                   g % e.groups, mean + g, rstd + g, coefficients.data() + image * 2 * c);
-    }
-    team.wait();
-    for (std::int64_t t = end; t-- > begin;) {
-      const Chunk chunk = e.chunk(t);
-      const T* of = coefficients.data() + chunk.image * 2 * c;
-      normalise_rows(x + chunk.at, y + chunk.at, chunk.rows, c, of, of + c, beta);
-    }
+  const auto sum = [&](const Chunk& chunk, std::int64_t k, std::int64_t n, double* s, double* q) {
+    moments_block(x + chunk.at + k, chunk.rows, c, n, s, q);
+  };
+  const auto finish = [&](std::int64_t g) {
+    const std::int64_t image = g / e.groups;
+    finish_group(x + image * e.rows * c, sums.data() + image * e.chunks() * 2 * c, gamma, e, eps,
+                 g % e.groups, mean + g, rstd + g, coefficients.data() + image * 2 * c);
+  };
+  in_three_phases(e, e.images * e.groups, sums, sum, finish, [&](const Chunk& chunk) {
+    const T* of = coefficients.data() + chunk.image * 2 * c;
+    normalise_rows(x + chunk.at, y + chunk.at, chunk.rows, c, of, of + c, beta);
   });
 }
 
@@ -250,27 +241,16 @@ void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, con
                    const Chunks& e, T* dx, T* dgamma, T* dbeta) {
   const std::int64_t c = e.c;
   Backward<T> w(e, mean);
-  parallel_team(e.tasks(), e.grain(), [&](const Team& team) {
-    const auto [begin, end] = team.share(e.tasks());
-    for (std::int64_t t = begin; t < end; ++t) {
-      const Chunk chunk = e.chunk(t);
-      double* to = w.sums.data() + t * 2 * c;
-      for (std::int64_t k = 0; k < c; k += kBlock) {
-        gradient_block(x + chunk.at + k, dy + chunk.at + k, w.means.data() + chunk.image * c + k,
-                       chunk.rows, c, std::min(kBlock, c - k), to + k, to + c + k);
-      }
-    }
-    team.wait();
-    const auto [first, last] = team.share(e.groups);
-    for (std::int64_t g = first; g < last; ++g) {
-      finish_group_gradient(gamma, rstd, e, g, w, dgamma, dbeta);
-    }
-    team.wait();
-    for (std::int64_t t = end; t-- > begin;) {
-      const Chunk chunk = e.chunk(t);
-      gradient_rows(x + chunk.at, dy + chunk.at, w.means.data() + chunk.image * c,
-                    w.coefficients.data() + chunk.image * 3 * c, chunk.rows, c, dx + chunk.at);
-    }
+  const auto sum = [&](const Chunk& chunk, std::int64_t k, std::int64_t n, double* a, double* b) {
+    gradient_block(x + chunk.at + k, dy + chunk.at + k, w.means.data() + chunk.image * c + k,
+                   chunk.rows, c, n, a, b);
+  };
+  const auto finish = [&](std::int64_t g) {
+    finish_group_gradient(gamma, rstd, e, g, w, dgamma, dbeta);
+  };
+  in_three_phases(e, e.groups, w.sums, sum, finish, [&](const Chunk& chunk) {
+    gradient_rows(x + chunk.at, dy + chunk.at, w.means.data() + chunk.image * c,
+                  w.coefficients.data() + chunk.image * 3 * c, chunk.rows, c, dx + chunk.at);
   });
 }
 

@@ -127,15 +127,6 @@ double squares(const T* x, std::int64_t n) {
   return sum;
 }
 
-// 0 if all are finite, else NaN: 0 times infinity or NaN is NaN.
-template <class T>
-double zeros(const T* x, std::int64_t n) {
-  T bad = 0;
-#pragma omp simd reduction(+ : bad)
-  for (std::int64_t i = 0; i < n; ++i) bad += x[i] * T(0);
-  return static_cast<double>(bad);
-}
-
 }  // namespace
 
 Tensor CpuPrimitives::reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
@@ -158,12 +149,9 @@ Tensor CpuPrimitives::argmax(const Tensor& x, int axis) {
 }
 
 Tensor CpuBackend::norm(const std::vector<Tensor>& all) {
-  double elements = 0, bytes = 0, sum = 0;
-  for (const Tensor& x : all) {
-    elements += x.numel();
-    bytes += x.nbytes();
-  }
-  OpScope scope("norm", 2 * elements, bytes);
+  const Amount n = amount_of(all);
+  OpScope scope("norm", 2 * n.elements, n.bytes);
+  double sum = 0;
   for (const Tensor& x : all) {
     sum += dispatch_float(x.dtype(), "norm", [&](auto zero) {
       const auto* p = x.data<decltype(zero)>();
@@ -173,17 +161,6 @@ Tensor CpuBackend::norm(const std::vector<Tensor>& all) {
     });
   }
   return Tensor::scalar(std::sqrt(sum), DType::f64);
-}
-
-bool CpuBackend::all_finite(const Tensor& x) {
-  OpScope scope("all_finite", x.numel(), x.nbytes());
-  const double sum = dispatch_float(x.dtype(), "all_finite", [&]<class T>(T) {
-    const T* p = x.data<T>();
-    return sum_of_chunks(x.numel(), kElementsPerTask, [p](std::int64_t begin, std::int64_t end) {
-      return zeros(p + begin, end - begin);
-    });
-  });
-  return sum == 0;
 }
 
 }  // namespace nextgrad::cpu

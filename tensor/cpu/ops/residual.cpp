@@ -43,15 +43,10 @@ void backward_chunk(const T* branch, const T* dy, T* dbranch, const T* scale, st
     for (std::int64_t r = begin; r < end; ++r) {
       const T *b = branch + r * c, *d = dy + r * c;
       T* to = dbranch + r * c;
-      if (sum == nullptr) {
 #pragma omp simd
-        for (std::int64_t k = 0; k < c; ++k) to[k] = d[k] * scale[k];
-      } else {
-#pragma omp simd
-        for (std::int64_t k = 0; k < c; ++k) {
-          to[k] = d[k] * scale[k];
-          partial[k] += d[k] * b[k];
-        }
+      for (std::int64_t k = 0; k < c; ++k) {
+        to[k] = d[k] * scale[k];
+        partial[k] += d[k] * b[k];
       }
     }
     if (sum != nullptr) add_to(sum, partial, c);
@@ -82,7 +77,7 @@ void residual_backward_all(const Tensor& branch, const Tensor& s, const Tensor& 
                            const Tensor& dy, const Chunks& e, Tensor& dbranch, Tensor& ds) {
   const std::vector<T> scale = coefficients<T>(s, mask, e);
   const T* pd = dy.data<T>();
-  const T* pb = ds.defined() ? branch.data<T>() : pd;  // not read unless ds is wanted
+  const T* pb = ds.defined() ? branch.data<T>() : pd;  // whatever, unless ds is wanted
   T* to = dbranch.data<T>();
   const std::int64_t chunks = e.chunks(), tasks = e.images * chunks;
   std::vector<double> sums(ds.defined() ? tasks * e.c : 0);

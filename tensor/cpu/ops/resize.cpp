@@ -43,18 +43,9 @@ void resize_forward(const T* x, T* y, const ResizeExtents& e, const std::vector<
 template <class T>
 void fold_row(const T* g, const std::vector<Tap>& columns, T* dx, std::int64_t c) {
   for (const Tap& tap : columns) {
-    T *d0 = dx + tap.first * c, *d1 = dx + tap.second * c;
-    const T t = static_cast<T>(tap.t), s = T(1) - t;
-    if (d0 == d1) {
-#pragma omp simd
-      for (std::int64_t k = 0; k < c; ++k) d0[k] += g[k];
-    } else {
-#pragma omp simd
-      for (std::int64_t k = 0; k < c; ++k) {
-        d0[k] += s * g[k];
-        d1[k] += t * g[k];
-      }
-    }
+    const T t = static_cast<T>(tap.t);
+    accumulate(g, T(1) - t, dx + tap.first * c, c);
+    if (tap.second != tap.first) accumulate(g, t, dx + tap.second * c, c);
     g += c;
   }
 }

@@ -28,9 +28,9 @@ struct Corners {
   const T *a0, *a1, *b0, *b1;
 };
 
-// Per class the smallest and the largest corner, low and high [c]; returns what `high` must reach.
+// The largest corner of each class, high [c]; returns what it must reach.
 template <class T>
-T find_range(const Corners<T>& at, std::int64_t c, T* low, T* high) {
+T find_range(const Corners<T>& at, std::int64_t c, T* high) {
   const T *a0 = at.a0, *a1 = at.a1, *b0 = at.b0, *b1 = at.b1;
   T floor = -std::numeric_limits<T>::infinity(), size = 0, finite = 0;
 #pragma omp simd reduction(max : floor, size) reduction(+ : finite)
@@ -39,7 +39,6 @@ T find_range(const Corners<T>& at, std::int64_t c, T* low, T* high) {
     const T b_low = b0[k] < b1[k] ? b0[k] : b1[k], b_high = b0[k] < b1[k] ? b1[k] : b0[k];
     const T l = a_low < b_low ? a_low : b_low, u = a_high < b_high ? b_high : a_high;
     const T larger = -l < u ? u : -l;
-    low[k] = l;
     high[k] = u;
     floor = l > floor ? l : floor;
     size = larger > size ? larger : size;
@@ -54,15 +53,15 @@ T find_range(const Corners<T>& at, std::int64_t c, T* low, T* high) {
 // Buffers of one task.
 template <class T>
 struct Scratch {
-  std::vector<T> low, high, left, right, t, winner;
+  std::vector<T> high, left, right, t, winner;
   std::vector<std::int32_t> candidates;
   explicit Scratch(const ResizeExtents& e)
-      : low(e.c), high(low.size()), left(low.size()), right(low.size()), winner(e.ow + kLanes<T>) {}
+      : high(e.c), left(high.size()), right(high.size()), winner(e.ow + kLanes<T>) {}
 };
 
 template <class T>
 void find_candidates(const Corners<T>& at, std::int64_t c, Scratch<T>& s) {
-  const T least = find_range(at, c, s.low.data(), s.high.data());
+  const T least = find_range(at, c, s.high.data());
   s.candidates.resize(c);
   std::size_t count = 0;
   for (std::int64_t k = 0; k < c; ++k) {

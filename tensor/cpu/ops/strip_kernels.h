@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
@@ -195,42 +196,82 @@ void sum_line(const T* g, std::int64_t n, T* sums) {
   }
 }
 
-// n pixels of an image, c apart, to a line and back; channels beyond `channels` are zeros.
+// n pixels of an image, c apart, to a line and back.
 template <class T>
-void gather_line(const T* image, std::int64_t c, std::int64_t channels, std::int64_t n, T* line) {
+void gather_line(const T* image, std::int64_t c, std::int64_t n, T* line) {
   constexpr int B = kLine<T>;
-  if (channels == B) {
-    for (std::int64_t i = 0; i < n; ++i)
+  for (std::int64_t i = 0; i < n; ++i)
 #pragma GCC unroll 4
-      for (int h = 0; h < B; h += kLanes<T>) store(line + i * B + h, load(image + i * c + h));
-    return;
-  }
-  for (std::int64_t i = 0; i < n; ++i) {
-    std::copy_n(image + i * c, channels, line + i * B);
-    std::fill_n(line + i * B + channels, B - channels, T{0});
-  }
+    for (int h = 0; h < B; h += kLanes<T>) store(line + i * B + h, load(image + i * c + h));
 }
 template <class T>
-void scatter_line(const T* line, std::int64_t c, std::int64_t channels, std::int64_t n, T* image) {
+void scatter_line(const T* line, std::int64_t c, std::int64_t n, T* image) {
   constexpr int B = kLine<T>;
-  if (channels == B) {
-    for (std::int64_t i = 0; i < n; ++i)
+  for (std::int64_t i = 0; i < n; ++i)
 #pragma GCC unroll 4
-      for (int h = 0; h < B; h += kLanes<T>) store(image + i * c + h, load(line + i * B + h));
-    return;
-  }
-  for (std::int64_t i = 0; i < n; ++i) std::copy_n(line + i * B, channels, image + i * c);
+    for (int h = 0; h < B; h += kLanes<T>) store(image + i * c + h, load(line + i * B + h));
 }
 
-// One line of channels of parameters [n][c], zeros if null, to out [n][kLine]; returns its end.
+// --- what the tasks of both passes are made of ---
+
+// Whether channels come in whole lines. Other images are composed of depth-wise convolutions.
+inline bool whole_lines(const Tensor& x) {
+  return x.dim(3) % (64 / static_cast<std::int64_t>(size_of(x.dtype()))) == 0;
+}
+
+// Columns of an image's line of channels, and around them the largest padding of all strips.
+struct StripsTile {
+  StripsShape s;
+  std::int64_t x0, columns, pad;
+};
+
 template <class T>
-T* pack_line(const T* from, std::int64_t n, std::int64_t c, std::int64_t channels, T* out) {
-  if (from != nullptr) {
-    gather_line(from, c, channels, n, out);
-  } else {
-    std::fill_n(out, n * kLine<T>, T{0});
-  }
-  return out + n * kLine<T>;
+std::int64_t largest_pad(const std::vector<StripOf<T>>& strips) {
+  std::int64_t pad = 0;
+  for (const auto& strip : strips) pad = std::max<std::int64_t>(pad, strip.k / 2);
+  return pad;
+}
+
+// Row y of an image from `pad` columns before the tile to as many after it, to a line whose pixels
+// outside the image are 0 and stay so; a row outside is zeros.
+template <class T>
+void load_row(const StripsTile& t, const T* image, std::int64_t y, T* line) {
+  constexpr int B = kLine<T>;
+  const std::int64_t begin = std::max<std::int64_t>(0, t.x0 - t.pad);
+  const std::int64_t n = std::min(t.s.w, t.x0 + t.columns + t.pad) - begin;
+  line += (begin - t.x0 + t.pad) * B;
+  if (y < 0 || y >= t.s.h)
+    std::fill_n(line, n * B, T{0});
+  else
+    gather_line(image + (y * t.s.w + begin) * t.s.c, t.s.c, n, line);
+}
+
+// The parameters of a branch at one line of channels: [k][kLine], the bias [kLine], [k][kLine].
+template <class T>
+struct PackedStrip {
+  int k, pad;
+  const T *row, *row_bias, *column;
+};
+
+// How many lines those of all branches are.
+template <class T>
+std::int64_t lines_of(const std::vector<StripOf<T>>& strips) {
+  std::int64_t lines = 0;
+  for (const auto& strip : strips) lines += 2 * strip.k + 1;
+  return lines;
+}
+
+// Writes them to `out`, which moves on; c0 is the first channel of c.
+template <class T>
+PackedStrip<T> pack_strip(const StripOf<const T>& strip, std::int64_t c, std::int64_t c0, T*& out) {
+  const auto pack = [&](const T* from, int n) {
+    T* to = std::exchange(out, out + n * kLine<T>);
+    if (from != nullptr) gather_line(from + c0, c, n, to);
+    if (from == nullptr) std::fill_n(to, n * kLine<T>, T{0});
+    return to;
+  };
+  return {strip.k, strip.k / 2, pack(strip.row, strip.k), pack(strip.row_bias, 1),
+          pack(strip.column, strip.k)};
 }
 
 }  // namespace nextgrad::cpu

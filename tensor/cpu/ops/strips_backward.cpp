@@ -34,25 +34,22 @@ struct ParameterScratch;
 inline constexpr std::int64_t kWide = 128, kBand = 32, kColumnsAtOnce = 16;
 
 template <class T>
-struct Branch {
-  int k, pad;
-  const T *row, *row_bias, *flipped_row, *column;  // [k][kLine], the bias [kLine]
-  T *r, *g;                                        // lines; g has the halo that dx needs
-  T *drow, *drow_bias, *dcolumn;                   // the task's sums
+struct Branch : PackedStrip<T> {
+  const T* flipped_row = nullptr;
+  T *r = nullptr, *g = nullptr;  // lines; g has the halo that dx needs
+  T *drow = nullptr, *drow_bias = nullptr, *dcolumn = nullptr;  // the task's sums
 };
 
 // Lines and rows of the ring begin `pad` columns left of the tile; outside the image they are 0.
 template <class T>
-struct Task {
-  StripsShape s;
-  std::int64_t x0, columns, y0, rows;  // tile and band
-  std::int64_t channels, pad;          // channels of this line; largest padding of the branches
-  std::int64_t extent;                 // pixels of a line
-  const T *x, *dy;                     // image at this line's channels
-  T* dx;
-  T *x_line, *dx_line, *ring;
-  T* dbias;  // sum of dy
-  std::vector<Branch<T>> branches;
+struct Task : StripsTile {
+  std::int64_t y0, rows;                // of the band
+  std::int64_t extent = 0;              // pixels of a line
+  const T *x = nullptr, *dy = nullptr;  // image at this line's channels
+  T* dx = nullptr;
+  T *x_line = nullptr, *dx_line = nullptr, *ring = nullptr;
+  T* dbias = nullptr;  // sum of dy
+  std::vector<Branch<T>> branches = {};
 
   T* dy_row(std::int64_t y) const { return ring + (y + pad) % (2 * pad + 1) * extent * kLine<T>; }
 };
@@ -61,44 +58,23 @@ struct Task {
 struct Cut {
   std::int64_t lines, tiles, bands, tile;
   explicit Cut(const StripsShape& s, std::int64_t line)
-      : lines((s.c + line - 1) / line),
+      : lines(s.c / line),
         tiles((s.w + kWide - 1) / kWide),
         bands((s.h + kBand - 1) / kBand),
         tile(whole_runs((s.w + tiles - 1) / tiles)) {}
 };
 
 template <class T>
-std::int64_t sums_of(const std::vector<StripOf<const T>>& strips) {  // in lines
-  std::int64_t n = 1;
-  for (const auto& strip : strips) n += 2 * strip.k + 1;
-  return n;
-}
-
-template <class T>
 void pack_parameters(const std::vector<StripOf<const T>>& strips, std::int64_t c0, T* sums,
                      Task<T>& task) {
   constexpr int B = kLine<T>;
-  const std::int64_t c = task.s.c, channels = task.channels;
-  std::int64_t lines = 0;
-  for (const auto& strip : strips) lines += 3 * strip.k + 1;
-  T* out = scratch<ParameterScratch, T>(lines * B);
-  task.dbias = sums;
-  sums += B;
+  T* out = scratch<ParameterScratch, T>(2 * lines_of(strips) * B);
+  task.dbias = std::exchange(sums, sums + B);
   for (const auto& strip : strips) {
     const std::int64_t size = std::int64_t{strip.k} * B;
-    Branch<T> b{};
-    b.k = strip.k;
-    b.pad = strip.k / 2;
-    b.row = out;
-    b.flipped_row = out + size;
-    b.column = out + 2 * size;
-    b.row_bias = out + 3 * size;
-    pack_line(strip.row + c0, strip.k, c, channels, out);
-    for (int t = 0; t < strip.k; ++t)
-      std::copy_n(out + t * B, B, out + size + (strip.k - 1 - t) * B);
-    pack_line(strip.column + c0, strip.k, c, channels, out + 2 * size);
-    pack_line(strip.row_bias ? strip.row_bias + c0 : nullptr, 1, c, channels, out + 3 * size);
-    out += 3 * size + B;
+    Branch<T> b{pack_strip(strip, task.s.c, c0, out)};
+    b.flipped_row = out;
+    for (int t = strip.k; t-- > 0;) out = std::copy_n(b.row + t * B, B, out);
     b.drow = sums;
     b.drow_bias = sums + size;
     b.dcolumn = sums + size + B;
@@ -118,23 +94,10 @@ void make_lines(Task<T>& t) {
   std::fill_n(t.ring, (2 * t.pad + 1) * line, T{0});
   t.x_line = at;
   t.dx_line = at + line;
-  for (std::size_t i = 0; i < t.branches.size(); ++i) {
-    t.branches[i].r = at + (2 + 2 * static_cast<std::int64_t>(i)) * line;
-    t.branches[i].g = t.branches[i].r + line;
+  for (Branch<T>& b : t.branches) {
+    b.r = at += 2 * line;
+    b.g = at + line;
   }
-}
-
-// Row y of an image and the columns around the tile, to a line; a row outside is zeros.
-template <class T>
-void load_row(const Task<T>& t, const T* image, std::int64_t y, T* line) {
-  if (y < 0 || y >= t.s.h) {
-    std::fill_n(line, t.extent * kLine<T>, T{0});
-    return;
-  }
-  const std::int64_t begin = std::max<std::int64_t>(0, t.x0 - t.pad);
-  const std::int64_t end = std::min(t.s.w, t.x0 + t.columns + t.pad);
-  gather_line(image + (y * t.s.w + begin) * t.s.c, t.s.c, t.channels, end - begin,
-              line + (begin - t.x0 + t.pad) * kLine<T>);
 }
 
 // r = row(x) + bias in the tile, 0 around it: dcolumn counts the tile's columns only.
@@ -183,7 +146,7 @@ void row_gradients(const Task<T>& t, std::int64_t y) {
                   whole_runs(t.columns));
     from = t.dx_line;
   }
-  scatter_line(from, t.s.c, t.channels, t.columns, t.dx + (y * t.s.w + t.x0) * t.s.c);
+  scatter_line(from, t.s.c, t.columns, t.dx + (y * t.s.w + t.x0) * t.s.c);
 }
 
 template <class T>
@@ -198,35 +161,29 @@ void run(const Task<T>& t) {
   }
 }
 
-// Adds up line `line` of sums over the tasks of all images, and writes it to out [C].
-template <class T>
-void combine_line(const StripsShape& s, const Cut& cut, const T* partial, std::int64_t size,
-                  std::int64_t block, T* out) {
-  constexpr std::int64_t B = kLine<T>;
-  if (out == nullptr) return;
-  const std::int64_t parts = cut.tiles * cut.bands;
-  T sum[B] = {};
-  for (std::int64_t n = 0; n < s.n; ++n)
-    for (std::int64_t part = 0; part < parts; ++part)
-      add_to(sum, partial + ((n * cut.lines + block) * parts + part) * size, B);
-  std::copy_n(sum, std::min(B, s.c - block * B), out + block * B);
-}
-
+// Adds each line of the sums up over the tasks of all images, and writes it to where it is wanted.
 template <class T>
 void combine(const StripsShape& s, const Cut& cut, const T* partial, std::int64_t size,
              const std::vector<StripOf<T>>& gradients) {
-  parallel_each(cut.lines, 4, [&](std::int64_t block) {
-    const T* from = partial;
-    for (const auto& g : gradients) combine_line(s, cut, from, size, block, g.column_bias);
-    from += kLine<T>;
-    for (const auto& g : gradients) {
-      for (int t = 0; t < g.k; ++t, from += kLine<T>)
-        combine_line(s, cut, from, size, block, g.row + t * s.c);
-      combine_line(s, cut, from, size, block, g.row_bias);
-      from += kLine<T>;
-      for (int t = 0; t < g.k; ++t, from += kLine<T>)
-        combine_line(s, cut, from, size, block, g.column + t * s.c);
-    }
+  constexpr std::int64_t B = kLine<T>;
+  std::vector<std::pair<std::int64_t, T*>> wanted;  // lines as in pack_parameters()
+  std::int64_t line = 1;
+  for (const auto& g : gradients) {
+    wanted.push_back({0, g.column_bias});
+    for (int t = 0; t < g.k; ++t) wanted.push_back({line++, g.row + t * s.c});
+    wanted.push_back({line++, g.row_bias});
+    for (int t = 0; t < g.k; ++t) wanted.push_back({line++, g.column + t * s.c});
+  }
+  const std::int64_t parts = cut.tiles * cut.bands;
+  parallel_each(cut.lines * static_cast<std::int64_t>(wanted.size()), 64, [&](std::int64_t i) {
+    const auto [from, to] = wanted[i / cut.lines];
+    const std::int64_t block = i % cut.lines;
+    if (to == nullptr) return;
+    T sum[B] = {};
+    for (std::int64_t n = 0; n < s.n; ++n)
+      for (std::int64_t part = 0; part < parts; ++part)
+        add_to(sum, partial + ((n * cut.lines + block) * parts + part) * size + from * B, B);
+    std::copy_n(sum, B, to + block * B);
   });
 }
 
@@ -236,8 +193,9 @@ void strips_gradients(const StripsShape& s, const std::vector<StripOf<const T>>&
                       const T* dy, T* dx, const std::vector<StripOf<T>>& gradients) {
   constexpr std::int64_t B = kLine<T>;
   const Cut cut(s, B);
-  const std::int64_t size = sums_of(strips) * B, tasks = s.n * cut.lines * cut.tiles * cut.bands;
-  Tensor partial = Tensor::empty({tasks, size}, dtype_of<T>);
+  const std::int64_t size = (1 + lines_of(strips)) * B, pad = largest_pad(strips);
+  const std::int64_t tasks = s.n * cut.lines * cut.tiles * cut.bands;
+  const Tensor partial = Tensor::empty({tasks, size}, dtype_of<T>);
   T* sums = partial.data<T>();
   parallel_tasks(tasks, [&](std::int64_t i) {
     const std::int64_t y0 = i % cut.bands * kBand, x0 = i / cut.bands % cut.tiles * cut.tile;
@@ -245,15 +203,8 @@ void strips_gradients(const StripsShape& s, const std::vector<StripOf<const T>>&
     const std::int64_t image = i / cut.bands / cut.tiles / cut.lines * s.h * s.w * s.c + c0;
     std::fill_n(sums + i * size, size, T{0});
     if (x0 >= s.w) return;
-    Task<T> t{};
-    t.s = s;
-    t.x0 = x0;
-    t.columns = std::min(cut.tile, s.w - x0);
-    t.y0 = y0;
-    t.rows = std::min(kBand, s.h - y0);
-    t.channels = std::min(B, s.c - c0);
-    for (const auto& strip : strips) t.pad = std::max<std::int64_t>(t.pad, strip.k / 2);
-    t.extent = whole_runs(t.columns) + 2 * t.pad;
+    Task<T> t{{s, x0, std::min(cut.tile, s.w - x0), pad}, y0, std::min(kBand, s.h - y0)};
+    t.extent = whole_runs(t.columns) + 2 * pad;
     t.x = x + image;
     t.dy = dy + image;
     t.dx = dx + image;
@@ -270,6 +221,7 @@ StripsGradients CpuBackend::strips_backward(const Tensor& x, const std::vector<S
                                             const Tensor& dy) {
   // Two transposed strips, two weight gradients, and the row results once more.
   OpScope scope("strips_backward", 2.5 * strips_flops(x, strips), 3.0 * x.nbytes());
+  if (!whole_lines(x)) return Fused::strips_backward(x, strips, dy);
   StripsGradients g = empty_strips_gradients(x, strips);
   dispatch_float(x.dtype(), "strips", [&]<class T>(T) {
     strips_gradients<T>(shape_of(x), pointers<const T>(strips), x.data<T>(), dy.data<T>(),

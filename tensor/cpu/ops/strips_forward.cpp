@@ -33,48 +33,30 @@ inline constexpr int kStep = (kTile + 1) * kLine<T>;  // a row of a window; odd,
                                                       // pixels spreads over the sets of L1
 
 template <class T>
-struct Branch {
-  int k, pad;
-  const T *row, *row_bias, *column;  // [k][kLine], [kLine], [k][kLine]
-  T* window;                         // rows y - pad, y - pad + 1, ... of the row strip's result
+struct Branch : PackedStrip<T> {
+  T* window;  // rows y - pad, y - pad + 1, ... of the row strip's result
 };
 
 template <class T>
-struct Task {
-  StripsShape s;
-  std::int64_t x0, columns;    // of the tile
-  std::int64_t channels, pad;  // channels of this line; largest padding of the branches
-  const T *x, *bias;           // image at this line's channels; sum of the column biases
+struct Task : StripsTile {
+  const T *x, *bias;  // image at this line's channels; sum of the column biases
   T* y;
-  T* line;  // [pad + kTile + pad][kLine]
-  std::vector<Branch<T>> branches;
+  T* line = nullptr;  // [pad + kTile + pad][kLine]
+  std::vector<Branch<T>> branches = {};
 };
 
 template <class T>
 void pack_parameters(const std::vector<StripOf<const T>>& strips, std::int64_t c0, Task<T>& task) {
   constexpr int B = kLine<T>;
-  const std::int64_t c = task.s.c, channels = task.channels;
-  std::int64_t lines = 1, rows = 0;
-  for (const auto& strip : strips) {
-    task.pad = std::max<std::int64_t>(task.pad, strip.k / 2);
-    lines += 2 * strip.k + 1;
-  }
+  std::int64_t rows = 0;
   for (const auto& strip : strips) rows += strip.k / 2 + kBand + task.pad;
-  T* out = scratch<ParameterScratch, T>(lines * B);
+  T* bias = scratch<ParameterScratch, T>((1 + lines_of(strips)) * B);
   T* window = scratch<WindowScratch, T>(rows * kStep<T>);
-  T* bias = out;
-  std::fill_n(bias, B, T{0});
-  out += B;
+  T* out = std::fill_n(bias, B, T{0});
   for (const auto& strip : strips) {
-    Branch<T> b{strip.k, strip.k / 2, out, nullptr, nullptr, window};
-    b.row_bias = out = pack_line(strip.row + c0, strip.k, c, channels, out);
-    out = pack_line(strip.row_bias ? strip.row_bias + c0 : nullptr, 1, c, channels, out);
-    b.column = out;
-    out = pack_line(strip.column + c0, strip.k, c, channels, out);
-    for (std::int64_t j = 0; strip.column_bias && j < channels; ++j)
-      bias[j] += strip.column_bias[c0 + j];
-    window += (b.pad + kBand + task.pad) * kStep<T>;
-    task.branches.push_back(b);
+    task.branches.push_back({pack_strip(strip, task.s.c, c0, out), window});
+    window += (strip.k / 2 + kBand + task.pad) * kStep<T>;
+    if (strip.column_bias != nullptr) add_to(bias, strip.column_bias + c0, B);
   }
   task.bias = bias;
 }
@@ -84,12 +66,7 @@ template <class T>
 void convolve_row(const Task<T>& t, std::int64_t y0, std::int64_t y) {
   constexpr int B = kLine<T>;
   const bool has = y >= 0 && y < t.s.h;
-  if (has) {
-    const std::int64_t begin = std::max<std::int64_t>(0, t.x0 - t.pad);
-    const std::int64_t end = std::min(t.s.w, t.x0 + t.columns + t.pad);
-    gather_line(t.x + (y * t.s.w + begin) * t.s.c, t.s.c, t.channels, end - begin,
-                t.line + (begin - t.x0 + t.pad) * B);
-  }
+  if (has) load_row(t, t.x, y, t.line);
   for (const Branch<T>& b : t.branches) {
     if (y < y0 - b.pad) continue;
     T* out = b.window + (y - y0 + b.pad) * kStep<T>;
@@ -126,16 +103,14 @@ void convolve_columns(const Task<T>& t, std::int64_t y0, std::int64_t rows) {
   for (std::int64_t r = 0; r < rows; r += kSumsAtOnce)
     for (std::int64_t i = 0; i < t.columns; ++i) {
       const std::int64_t from = (y0 + r) * step + (t.x0 + i) * t.s.c, at = r * kStep<T> + i * B;
-      if (r + kSumsAtOnce <= rows && t.channels == B) {
+      if (r + kSumsAtOnce <= rows) {
         convolve_column(t, at, t.x + from, t.y + from, step);
         continue;
       }
       T some[kSumsAtOnce * B] = {};
-      gather_line(t.x + from, step, t.channels, std::min<std::int64_t>(kSumsAtOnce, rows - r),
-                  some);
+      gather_line(t.x + from, step, rows - r, some);
       convolve_column(t, at, some, some, std::int64_t{B});
-      scatter_line(some, step, t.channels, std::min<std::int64_t>(kSumsAtOnce, rows - r),
-                   t.y + from);
+      scatter_line(some, step, rows - r, t.y + from);
     }
 }
 
@@ -158,19 +133,13 @@ template <class T>
 void strips_forward(const StripsShape& s, const std::vector<StripOf<const T>>& strips, const T* x,
                     T* y) {
   constexpr std::int64_t B = kLine<T>;
-  const std::int64_t tiles = (s.w + kTile - 1) / kTile, lines = (s.c + B - 1) / B;
+  const std::int64_t tiles = (s.w + kTile - 1) / kTile, lines = s.c / B, pad = largest_pad(strips);
   parallel_tasks(s.n * lines * tiles, [&](std::int64_t i) {
     const std::int64_t x0 = i % tiles * kTile, c0 = i / tiles % lines * B;
     const std::int64_t image = i / tiles / lines * s.h * s.w * s.c + c0;
-    Task<T> task{};
-    task.s = s;
-    task.x0 = x0;
-    task.columns = std::min(kTile, s.w - x0);
-    task.channels = std::min(B, s.c - c0);
-    task.x = x + image;
-    task.y = y + image;
+    Task<T> task{{s, x0, std::min(kTile, s.w - x0), pad}, x + image, nullptr, y + image};
+    task.line = scratch<LineScratch, T>((kTile + 2 * pad) * B);
     pack_parameters(strips, c0, task);
-    task.line = scratch<LineScratch, T>((kTile + 2 * task.pad) * B);
     run(task);
   });
 }
@@ -179,6 +148,7 @@ void strips_forward(const StripsShape& s, const std::vector<StripOf<const T>>& s
 
 Tensor CpuBackend::strips(const Tensor& x, const std::vector<Strip>& strips) {
   OpScope scope("strips", strips_flops(x, strips), 2.0 * x.nbytes());
+  if (!whole_lines(x)) return Fused::strips(x, strips);
   Tensor y = Tensor::empty(x.shape(), x.dtype());
   dispatch_float(x.dtype(), "strips", [&]<class T>(T) {
     strips_forward<T>(shape_of(x), pointers<const T>(strips), x.data<T>(), y.data<T>());

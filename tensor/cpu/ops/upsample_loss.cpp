@@ -44,29 +44,29 @@ std::vector<ColumnRun> make_runs(const std::vector<Tap>& taps) {
   return runs;
 }
 
-// All that a task reads.
+// All that a task reads: logits [N,h,w,K], labels [N,oh,ow].
 template <class T>
 struct Problem {
-  const T* logits;
-  const std::int32_t* labels;
+  const Tensor &logit, &label;
   const Target<T>& target;
-  std::int64_t n, h, w, k, oh, ow;
+  const T* logits = logit.data<T>();
+  const std::int32_t* labels = label.data<std::int32_t>();
+  std::int64_t n = logit.dim(0), h = logit.dim(1), w = logit.dim(2), k = logit.dim(3);
+  std::int64_t oh = label.dim(1), ow = label.dim(2);
   std::int64_t padded = (k + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
   std::vector<Tap> rows = make_taps(h, oh, Resize::bilinear);
   std::vector<std::int64_t> row_starts = starts_of(rows, h);
   std::vector<ColumnRun> runs = make_runs(make_taps(w, ow, Resize::bilinear));
   std::vector<std::int64_t> run_starts = starts_of(runs, w);
 
-  Problem(const Tensor& v, const Tensor& label, const Target<T>& t)
-      : logits(v.data<T>()),
-        labels(label.data<std::int32_t>()),
-        target(t),
-        n(v.dim(0)),
-        h(v.dim(1)),
-        w(v.dim(2)),
-        k(v.dim(3)),
-        oh(label.dim(1)),
-        ow(label.dim(2)) {}
+  // Calls fn(ty, run, pixel) for the runs between source rows y and y + 1, columns i and i + 1 of
+  // an image; `pixel` is the first of each.
+  template <class Fn>
+  void for_runs(std::int64_t image, std::int64_t y, std::int64_t i, Fn&& fn) const {
+    for (std::int64_t o = row_starts[y]; o < row_starts[y + 1]; ++o)
+      for (std::int64_t r = run_starts[i]; r < run_starts[i + 1]; ++r)
+        fn(static_cast<T>(rows[o].t), runs[r], (image * oh + o) * ow + runs[r].begin);
+  }
 };
 
 // The cell between source rows y and y + 1, columns i and i + 1 (at the border the same ones) of
@@ -153,18 +153,12 @@ double interval_loss(const Problem<T>& p, std::int64_t image, std::int64_t y, T*
   for (std::int64_t i = 0; i < p.w; ++i) {
     if (p.run_starts[i] == p.run_starts[i + 1]) continue;
     at.move_to(p, image, y, i);
-    for (std::int64_t o = p.row_starts[y]; o < p.row_starts[y + 1]; ++o) {
-      const T ty = static_cast<T>(p.rows[o].t);
-      for (std::int64_t r = p.run_starts[i]; r < p.run_starts[i + 1]; ++r) {
-        const ColumnRun& run = p.runs[r];
-        const std::int64_t pixel = (image * p.oh + o) * p.ow + run.begin;
-        std::fill_n(log_sum + pixel, run.count, T(0));
-        if (all_ignored(p, p.labels + pixel, run.count)) continue;
-        sum += at.gentle && run.count > 1
-                   ? run_loss(p, at, ty, run, p.labels + pixel, log_sum + pixel)
-                   : exact_loss(p, at, ty, run, p.labels + pixel, log_sum + pixel);
-      }
-    }
+    p.for_runs(image, y, i, [&](T ty, const ColumnRun& run, std::int64_t pixel) {
+      std::fill_n(log_sum + pixel, run.count, T(0));
+      if (all_ignored(p, p.labels + pixel, run.count)) return;
+      const auto loss = at.gentle && run.count > 1 ? run_loss<T> : exact_loss<T>;
+      sum += loss(p, at, ty, run, p.labels + pixel, log_sum + pixel);
+    });
   }
   return sum;
 }
@@ -245,22 +239,14 @@ void cell_gradient(const Problem<T>& p, std::int64_t image, std::int64_t y, std:
                    const T* log_sum, double scale, Scratch<T>& s, const CornerGradients<T>& g) {
   double smooth[4] = {};
   s.runs.clear();
-  for (std::int64_t o = p.row_starts[y]; o < p.row_starts[y + 1]; ++o) {
-    const T ty = static_cast<T>(p.rows[o].t);
-    for (std::int64_t r = p.run_starts[i]; r < p.run_starts[i + 1]; ++r) {
-      const ColumnRun& run = p.runs[r];
-      const std::int64_t pixel = (image * p.oh + o) * p.ow + run.begin;
-      const std::int32_t* labels = p.labels + pixel;
-      if (all_ignored(p, labels, run.count)) continue;
-      if (!s.corners.gentle || run.count == 1) {
-        exact_gradient(p, s.corners, ty, run, labels, log_sum + pixel, scale, g);
-        continue;
-      }
-      s.runs.emplace_back();
-      weigh_run(p, run, ty, labels, log_sum + pixel, s.corners.top, scale, g, s.runs.back(),
-                smooth);
-    }
-  }
+  p.for_runs(image, y, i, [&](T ty, const ColumnRun& run, std::int64_t pixel) {
+    const std::int32_t* labels = p.labels + pixel;
+    if (all_ignored(p, labels, run.count)) return;
+    if (!s.corners.gentle || run.count == 1)
+      return exact_gradient(p, s.corners, ty, run, labels, log_sum + pixel, scale, g);
+    s.runs.emplace_back();
+    weigh_run(p, run, ty, labels, log_sum + pixel, s.corners.top, scale, g, s.runs.back(), smooth);
+  });
   const auto n = static_cast<std::int64_t>(s.runs.size());
   for (std::int64_t first = 0; first < n; first += kRunBatch) {
     add_run_gradients(s.corners.cell.data(), p.padded, s.runs.data() + first,
@@ -329,7 +315,7 @@ CrossEntropyResult CpuBackend::upsample_cross_entropy(const Tensor& logits, cons
   return dispatch_float(logits.dtype(), "upsample_cross_entropy", [&]<class T>(T) {
     const Target<T> target(labels, k, weights, o);
     Tensor log_sum = Tensor::empty(labels.shape(), logits.dtype());
-    const Problem<T> problem(logits, labels, target);
+    const Problem<T> problem{logits, labels, target};
     return target.result(upsampled_loss(problem, log_sum.data<T>()), log_sum);
   });
 }
@@ -345,7 +331,7 @@ Tensor CpuBackend::upsample_cross_entropy_backward(const Tensor& logits, const T
   Tensor dlogits = Tensor::empty(logits.shape(), logits.dtype(), logits.device());
   dispatch_float(logits.dtype(), "upsample_cross_entropy_backward", [&]<class T>(T) {
     const Target<T> target(labels, k, weights, o);
-    upsampled_gradient(Problem<T>(logits, labels, target), r.log_sum.data<T>(),
+    upsampled_gradient(Problem<T>{logits, labels, target}, r.log_sum.data<T>(),
                        dloss.item() / r.normaliser.item(), dlogits.data<T>());
   });
   return dlogits;
