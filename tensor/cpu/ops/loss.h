@@ -17,18 +17,17 @@ namespace nextgrad::cpu {
 template <class T>
 double check_labels(const std::int32_t* labels, std::int64_t pixels, std::int64_t k,
                     const Tensor& weights, const CrossEntropyOptions& o) {
-  const T* w = weights.defined() ? weights.data<T>() : nullptr;
-  double sum = 0;
-  for (std::int64_t i = 0; i < pixels; ++i) {
-    if (labels[i] == o.ignore_label) continue;
-    check(labels[i] >= 0 && labels[i] < k,
+  for (std::int64_t i = 0; i < pixels; ++i)
+    check((labels[i] >= 0 && labels[i] < k) || labels[i] == o.ignore_label,
           "cross_entropy: label {} (pixel {}) is neither in [0, {}) nor the ignored {}; check the "
           "number of classes",
           labels[i], i, k, o.ignore_label);
-    sum += w != nullptr ? w[labels[i]] : 1.0;
-  }
-  const double fixed = loss_divisor(pixels, o);
-  return fixed != 0 ? fixed : std::max(sum, 1e-12);
+  if (const double fixed = loss_divisor(pixels, o); fixed != 0) return fixed;
+  const T* w = weights.defined() ? weights.data<T>() : nullptr;
+  double sum = 0;
+  for (std::int64_t i = 0; i < pixels; ++i)
+    if (labels[i] != o.ignore_label) sum += w != nullptr ? w[labels[i]] : 1.0;
+  return std::max(sum, 1e-12);
 }
 
 // The target distribution of a pixel: hot[label] on the label plus `smooth` on every class, class

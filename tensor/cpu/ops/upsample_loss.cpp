@@ -156,8 +156,9 @@ double interval_loss(const Problem<T>& p, std::int64_t image, std::int64_t y, T*
     p.for_runs(image, y, i, [&](T ty, const ColumnRun& run, std::int64_t pixel) {
       std::fill_n(log_sum + pixel, run.count, T(0));
       if (all_ignored(p, p.labels + pixel, run.count)) return;
-      const auto loss = at.gentle && run.count > 1 ? run_loss<T> : exact_loss<T>;
-      sum += loss(p, at, ty, run, p.labels + pixel, log_sum + pixel);
+      sum += at.gentle && run.count > 1
+                 ? run_loss(p, at, ty, run, p.labels + pixel, log_sum + pixel)
+                 : exact_loss(p, at, ty, run, p.labels + pixel, log_sum + pixel);
     });
   }
   return sum;
