@@ -80,7 +80,7 @@ class DataBench {
     const Dataset& data = *files.dataset;
     for (std::int64_t i = 0; i < std::min(data.size(), most); ++i) {
       Stages s{i, data.image_path(i), {}, data.load_label(i), {}, {}, {}};
-      s.file = read_file(s.path, 1ull << 31);
+      s.file = read_file(s.path, kMaxPictureFile);
       RandomStream random(s.key());
       s.crop = files.transform.draw(s.label, random);
       s.whole = decode_image(s.file, s.path);

@@ -25,6 +25,7 @@ inline SegNeXtConfig model_config(const RunConfig& config, int classes) {
   architecture.encoder.recompute = config.recompute;
   return architecture;
 }
+
 // `Shown`: what the report shows of a validation.
 template <class Config, class Data, class Net, class Shown>
 class ClassTask : public TrainTask {

@@ -88,7 +88,7 @@ class FolderDataset : public Dataset {
   LabelMap load_label(std::int64_t i) const override {
     const std::string& path = pair(i).label;
     if (path.empty()) return {};
-    const std::vector<std::uint8_t> bytes = read_file(path, 1ull << 31);
+    const std::vector<std::uint8_t> bytes = read_file(path, kMaxPictureFile);
     if (is_color_png(bytes) && (!spec_.colors.empty() || !spec_.description.empty()))
       return read_colors(bytes, path);
     if (!spec_.values.empty()) return decode_label(bytes, path, &spec_.values);
@@ -99,7 +99,7 @@ class FolderDataset : public Dataset {
 
   Sample load(std::int64_t i) const override {
     const FilePair& p = pair(i);
-    const std::vector<std::uint8_t> bytes = read_file(p.image, 1ull << 31);
+    const std::vector<std::uint8_t> bytes = read_file(p.image, kMaxPictureFile);
     LabelMap label = load_label(i);
     const codecs::Header header = codecs::read_header(bytes, p.image);
     if (has_labels() && (header.height != label.height || header.width != label.width))

@@ -11,7 +11,6 @@
 namespace nextgrad {
 namespace {
 
-constexpr std::uint64_t kMaxFile = 1ull << 31;
 std::atomic<std::int64_t> most_pixels{178956970};
 
 struct Format {
@@ -124,7 +123,7 @@ ImagePart decode_image_part(std::span<const std::uint8_t> bytes, const std::stri
 }
 
 Image read_image(const std::string& path) {
-  return decode_image(read_file(path, kMaxFile), path);
+  return decode_image(read_file(path, kMaxPictureFile), path);
 }
 
 LabelMap decode_label(std::span<const std::uint8_t> bytes, const std::string& name,
@@ -136,7 +135,7 @@ LabelMap decode_label(std::span<const std::uint8_t> bytes, const std::string& na
 }
 
 LabelMap read_label(const std::string& path) {
-  return decode_label(read_file(path, kMaxFile), path);
+  return decode_label(read_file(path, kMaxPictureFile), path);
 }
 
 void write_png(const std::string& path, const Image& image) {

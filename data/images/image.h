@@ -37,6 +37,7 @@ struct ImagePart {
 };
 
 inline constexpr int kIgnoreLabel = 255;
+inline constexpr std::uint64_t kMaxPictureFile = 1ull << 31;  // most bytes of a picture's file
 
 using Color = std::array<std::uint8_t, 3>;  // red, green, blue
 using Palette = std::vector<Color>;         // one colour a class

@@ -31,7 +31,7 @@ SampleMaker crops_of(const Dataset& dataset, const TrainTransform& transform) {
             }
             const LabelMap map = dataset.load_label(index);
             const auto load = [&](const Rectangle& wanted, int reduce) {
-              return decode_image_part(read_file(path, 1ull << 31), path, wanted, map.height,
+              return decode_image_part(read_file(path, kMaxPictureFile), path, wanted, map.height,
                                        map.width, reduce);
             };
             transform.apply(map, load, key, image, label);
