@@ -113,11 +113,11 @@ class Cook {
 void Cook::check_inputs(const Recipe& recipe) {
   for (const Recipe::Input& input : recipe.inputs) {
     const Variable::Impl& v = *input.variable;
-    const bool was_there = input.value.defined();
-    check(was_there ? v.value.shares_storage(input.value) && v.value.version() == input.version
-                    : v.recipe != nullptr || v.value.version() == v.version,
-          "a tensor {} was changed in place before what was made of it had been computed; ask for "
-          "that value() before the change, or change a clone",
+    const Tensor& was = input.value.get();  // throws if it was changed in place
+    check(was.defined() ? v.value.shares_storage(was)
+                        : v.recipe != nullptr || v.value.version() == v.version,
+          "a variable {} was replaced or changed in place before what was made of it had been "
+          "computed; ask for that value() before the change",
           v.value.shape().str());
   }
 }
@@ -194,8 +194,7 @@ Variable uncooked(Formula formula, const Shape& shape) {
     r.records |= r.grad_enabled && v.requires_grad();
     const Recipe* inner = Cook::recipe(v);
     if (inner != nullptr) r.depth = std::max(r.depth, inner->depth + 1);
-    const Tensor value = inner != nullptr ? Tensor() : v.value();
-    r.inputs.push_back({&Cook::impl(v), value, value.version()});
+    r.inputs.push_back({&Cook::impl(v), inner != nullptr ? Saved() : Saved(v.value())});
   };
   const auto add_all = [&](const auto& of) {
     const auto inputs = inputs_of(of);

@@ -42,10 +42,9 @@ struct Recipe {
   bool grad_enabled, in_first_run;  // when it was made; in the first run of recomputed()
   bool records = false;             // the result will have a gradient
   int depth = 1;                    // of recipes in recipes
-  struct Input {                    // a value that was there already, and its version then
+  struct Input {                    // and its value, if it was there already
     const Variable::Impl* variable;
-    Tensor value;
-    std::uint64_t version;
+    Saved value;
   };
   std::vector<Input> inputs = {};
 };
