@@ -76,12 +76,13 @@ TEST_CASE("strips: gradients") {
   check(leaf({1, 3, 2, 2}, 2), {7, 11, 21}, true);  // longer than the image
   check(leaf({1, 6, 11, 1}, 3), {7}, false);
   check(leaf({1, 1, 1, 9}, 4), {1, 5}, true);
+  check(strided_leaf({1, 5, 4, 8}, 5), {3, 7}, true);  // a whole cache line, for the CPU's kernel
 }
 
 TEST_CASE("strips are their composition of depth-wise convolutions") {
-  const std::vector<Shape> shapes = {{1, 1, 1, 1},   {2, 5, 7, 3},    {1, 1, 40, 16},
-                                     {1, 40, 1, 17}, {2, 33, 37, 16}, {1, 70, 19, 40},
-                                     {1, 9, 150, 8}, {1, 25, 260, 5}};
+  const std::vector<Shape> shapes = {{1, 1, 1, 1},    {2, 5, 7, 3},    {1, 1, 40, 16},
+                                     {1, 40, 1, 17},  {2, 33, 37, 16}, {1, 70, 19, 40},
+                                     {1, 30, 70, 48}, {1, 9, 150, 8},  {1, 25, 260, 5}};
   for (const Shape& shape : shapes)
     for (const bool biased : {true, false}) {
       CAPTURE(shape.str());
@@ -94,17 +95,19 @@ TEST_CASE("strips are their composition of depth-wise convolutions") {
 }
 
 TEST_CASE("strips do not depend on the number of threads") {
-  const auto in = in_dtype(inputs(leaf({2, 70, 45, 40}, 8), {7, 11, 21}, true), DType::f32);
-  std::vector<std::vector<double>> first;
-  for (const int threads : {1, 2, 3}) {
-    set_num_threads(threads);
-    const auto again = in_dtype(in, DType::f32);
-    const Variable y = fused(again, true);
-    y.backward(normal(y.shape(), 99, DType::f32));
-    std::vector<std::vector<double>> all = {y.value().to_vector<double>()};
-    for (const Variable& v : again) all.push_back(v.grad().to_vector<double>());
-    if (first.empty()) first = all;
-    CHECK(all == first);
+  for (const std::int64_t channels : {40, 48}) {  // composed, and whole cache lines
+    const auto in = in_dtype(inputs(leaf({2, 70, 45, channels}, 8), {7, 11, 21}, true), DType::f32);
+    std::vector<std::vector<double>> first;
+    for (const int threads : {1, 2, 3}) {
+      set_num_threads(threads);
+      const auto again = in_dtype(in, DType::f32);
+      const Variable y = fused(again, true);
+      y.backward(normal(y.shape(), 99, DType::f32));
+      std::vector<std::vector<double>> all = {y.value().to_vector<double>()};
+      for (const Variable& v : again) all.push_back(v.grad().to_vector<double>());
+      if (first.empty()) first = all;
+      CHECK(all == first);
+    }
   }
   set_num_threads(0);
 }
