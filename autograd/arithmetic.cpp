@@ -116,11 +116,6 @@ Variable operator*(Variable a, Variable b) {
   return uncooked(ScaleRecipe{std::move(a), std::move(b), {}}, shape);
 }
 
-Unary unary_of(Activation f) {
-  check(f != Activation::none, "no activation is no op");
-  return f == Activation::gelu ? Unary::gelu : Unary::relu;
-}
-
 Variable relu(Variable x) {
   return activated(std::move(x), Activation::relu);
 }

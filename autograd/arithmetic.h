@@ -58,7 +58,6 @@ inline Variable clamp_min(const Variable& x, double lowest) {
 // Activations; their formulas and slopes stand in the table. ReLU and GELU wait to be fused.
 Variable relu(Variable x);
 Variable gelu(Variable x);
-Unary unary_of(Activation f);  // throws for none
 inline Variable sigmoid(const Variable& x) {
   return elementwise(Unary::sigmoid, x);
 }

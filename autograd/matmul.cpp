@@ -11,16 +11,18 @@ namespace nextgrad {
 Variable matmul(const Variable& a, const Variable& b, bool ta, bool tb) {
   check_floating("matmul", a);
   check_same("matmul", a, b);
-  const Tensor c = matmul(a.value(), b.value(), ta, tb);
-  return record("matmul", c, {a, b},
-                [=, da = a.requires_grad(), db = b.requires_grad(), sa = a.shape(), sb = b.shape(),
-                 a = Saved(a), b = Saved(b)](const Tensor& g) -> std::vector<Tensor> {
-                  const Tensor &x = a.get(), &y = b.get();
-                  Tensor dx, dy;
-                  if (da) dx = sum_to(ta ? matmul(y, g, tb, true) : matmul(g, y, false, !tb), sa);
-                  if (db) dy = sum_to(tb ? matmul(g, x, true, ta) : matmul(x, g, !ta, false), sb);
-                  return {dx, dy};
-                });
+  const Tensor x = a.value().contiguous(), y = b.value().contiguous();
+  const bool da = a.requires_grad(), db = b.requires_grad();
+  return record(
+      "matmul", matmul(x, y, ta, tb), {a, b},
+      [ta, tb, da, db, from_a = a.shape(), from_b = b.shape(), sx = db ? Saved(x) : Saved(),
+       sy = da ? Saved(y) : Saved()](const Tensor& g) -> std::vector<Tensor> {
+        const Tensor &x = sx.get(), &y = sy.get();
+        Tensor dx, dy;
+        if (da) dx = ta ? matmul(y, g, tb, true) : matmul(g, y, false, !tb);
+        if (db) dy = tb ? matmul(g, x, true, ta) : matmul(x, g, !ta, false);
+        return {da ? sum_to(dx, from_a) : dx, db ? sum_to(dy, from_b) : dy};
+      });
 }
 
 Variable linear(Variable x, const Variable& weight, const Variable& bias) {
@@ -51,8 +53,7 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
       [=, from = x.shape(), sx = needs.dweight ? Saved(x, rows_in) : Saved(),
        sw = Saved(w)](const Tensor& dy) -> std::vector<Tensor> {
         Tensor g = dy.reshape({rows, out});
-        if (activation != Activation::none)
-          g = slope_times(gelu ? Unary::gelu : Unary::relu, kept.get(), g);
+        if (activation != Activation::none) g = slope_times(unary_of(activation), kept.get(), g);
         ConvGradients d = g.backend().linear_backward(sx.get(), sw.get(), g, needs);
         return {d.dx.defined() ? d.dx.reshape(from) : d.dx, d.dweight, d.dbias};
       },

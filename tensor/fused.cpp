@@ -2,8 +2,6 @@
 // first and rounded once, at the end.
 #include "tensor/fused.h"
 
-#include <cmath>
-
 #include "tensor/backend.h"
 #include "tensor/extents.h"
 #include "tensor/ops.h"
@@ -33,7 +31,7 @@ std::int64_t rows_for(const Tensor& x, const Tensor& weight, const Tensor& y) {
   return in > 0 ? x.numel() / in : out > 0 ? y.numel() / out : 0;
 }
 Tensor activated(Activation f, const Tensor& x) {
-  return f == Activation::none ? x : apply(f == Activation::gelu ? Unary::gelu : Unary::relu, x);
+  return f == Activation::none ? x : apply(unary_of(f), x);
 }
 // mask[n] s[c] x, whichever is there.
 Tensor scaled(Tensor x, const Tensor& s, const Tensor& mask) {
@@ -116,8 +114,8 @@ ConvGradients Fused::linear_residual_backward(const Tensor& x, const Tensor& wei
                                     g.reshape({rows, weight.dim(0)}), needs);
   if (!needs.dx) return d;
   d.dx = d.dx.reshape(x.shape());
-  if (input == Activation::gelu) d.dx = slope_times(Unary::gelu, x, d.dx);
-  if (input == Activation::relu) d.dx = slope_times(Unary::relu, f, d.dx);
+  // Of ReLU, whose slope reads y, x tells the same.
+  if (input != Activation::none) d.dx = slope_times(unary_of(input), x, d.dx);
   return d;
 }
 
@@ -189,7 +187,7 @@ NormResult normalised(const Tensor& x, const Tensor& gamma, const Tensor& beta, 
                       const NormView& n) {
   const Tensor in = widened(x).reshape(n.view), m = mean(in, n.axes), d = in - m;
   const Tensor r = rsqrt(mean(square(d), n.axes) + eps);
-  const Tensor y = d * r * gamma.reshape(n.parameters) + beta.reshape(n.parameters);
+  const Tensor y = d * (r * gamma.reshape(n.parameters)) + beta.reshape(n.parameters);
   return {y.reshape(x.shape()).to(x.dtype()), m.reshape(n.statistics), r.reshape(n.statistics)};
 }
 

@@ -16,6 +16,10 @@ namespace nextgrad {
 class Backend;
 
 enum class Activation { none, gelu, relu };
+inline Unary unary_of(Activation f) {  // throws for none
+  check(f != Activation::none, "no activation is no op");
+  return f == Activation::gelu ? Unary::gelu : Unary::relu;
+}
 
 // Geometry of a convolution. Output extent:
 // (in + 2 pad - dilation * (k - 1) - 1) / stride + 1.

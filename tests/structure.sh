@@ -80,7 +80,7 @@ done
 in_order() { sed -n "/^enum class $1 {/,/^}/p" tensor/elementwise.h | grep -oE '^  [a-z_0-9]+' ; }
 for op in $(in_order Unary); do
   grep -q "struct UnaryOp<Unary::$op," tensor/elementwise.h || breach "the table has no struct for $op"
-  grep -q "Unary::$op\b" autograd/arithmetic.h autograd/arithmetic.cpp || breach "autograd/ does not know $op"
+  grep -qE "(Unary|Activation)::$op\b" autograd/arithmetic.h autograd/arithmetic.cpp || breach "autograd/ does not know $op"
   grep -q "{Unary::$op," tests/tensor/test_elementwise.cpp || breach "no test of the value of $op"
   case $op in
     neg) call='-in\[0\]' ;;

@@ -219,7 +219,7 @@ Tensor CudaBackend::unary_backward(Unary op, const Tensor& read, const Tensor& d
 Tensor CudaBackend::binary(Binary op, const Tensor& a, const Tensor& b) {
   const char* name = name_of(op);
   const bool equal = a.shape() == b.shape();
-  const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape());
+  const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape(), name);
   Tensor out = empty(shape, a.dtype());
   Scope scope(*this, name, out.numel(), 1.0 * a.nbytes() + b.nbytes() + out.nbytes());
   if (out.numel() == 0) return out;

@@ -19,10 +19,6 @@ double work(const Tensor& x, const Tensor& weight) {
   return 2.0 * x.numel() * weight.dim(0);
 }
 
-Unary unary_of(Activation activation) {
-  return activation == Activation::gelu ? Unary::gelu : Unary::relu;
-}
-
 }  // namespace
 
 void CudaBackend::product(const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b,

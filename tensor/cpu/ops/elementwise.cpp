@@ -232,7 +232,7 @@ Tensor CpuPrimitives::unary_backward(Unary op, const Tensor& read, const Tensor&
 Tensor CpuPrimitives::binary(Binary op, const Tensor& a, const Tensor& b) {
   const char* name = name_of(op);
   const bool equal = a.shape() == b.shape();
-  const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape());
+  const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape(), name);
   Tensor out = Tensor::empty(shape, a.dtype(), a.device());
   OpScope scope(name, out.numel(), a.nbytes() + b.nbytes() + out.nbytes());
   const bool plain = equal && a.is_contiguous() && b.is_contiguous();
