@@ -88,19 +88,23 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
 
 Variable gather(const Variable& x, int axis, const Tensor& index) {
   check_floating("gather", x);
-  const int a = x.shape().axis(axis);
   check(index.dtype() == DType::i64, "gather: the index must be i64, got {}",
         name_of(index.dtype()));
-  Shape fits = index.shape();
-  check(fits.size() == x.ndim(), "gather: index {} and input {} differ in axes", fits.str(),
-        x.shape().str());
-  fits[a] = x.dim(a);
-  check(fits == x.shape(), "gather along axis {}: index {} does not fit input {}", a,
-        index.shape().str(), x.shape().str());
   const Tensor at = index.contiguous();
-  return record("gather", x.backend().gather(x.value().contiguous(), a, at), {x},
-                [a, from = x.shape(), at = Saved(at)](const Tensor& dy) -> std::vector<Tensor> {
-                  return {dy.backend().gather_backward(from, a, at.get(), dy.contiguous())};
+  return record("gather", x.backend().gather(x.value().contiguous(), axis, at), {x},
+                [axis, from = x.shape(), at = Saved(at)](const Tensor& dy) -> std::vector<Tensor> {
+                  return {dy.backend().gather_backward(from, axis, at.get(), dy.contiguous())};
+                });
+}
+
+// y = A x, A the interpolation's weights: dx = A^T dy
+Variable resize(const Variable& x, std::int64_t h, std::int64_t w, Resize mode) {
+  check_floating("resize", x);
+  check(x.ndim() == 4 && x.numel() > 0, "resize: wants [N,H,W,C], got {}", x.shape().str());
+  check(h > 0 && w > 0, "resize: {}x{} is no size", h, w);
+  return record("resize", x.backend().resize(x.value().contiguous(), h, w, mode), {x},
+                [from = x.shape(), mode](const Tensor& dy) -> std::vector<Tensor> {
+                  return {dy.backend().resize_backward(from, dy.contiguous(), mode)};
                 });
 }
 

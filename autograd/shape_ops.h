@@ -1,4 +1,4 @@
-// Views, casts, concatenation and gathering.
+// Views, casts, concatenation, gathering and the resizing of images.
 #pragma once
 
 #include "autograd/variable.h"
@@ -15,5 +15,8 @@ Variable cast(const Variable& x, DType dtype);           // itself if it is of t
 Variable concat(const std::vector<Variable>& parts, int axis);
 // out[..., i, ...] = x[..., index[..., i, ...], ...] along axis; index i64.
 Variable gather(const Variable& x, int axis, const Tensor& index);
+// x [N,H,W,C] -> [N,h,w,C]. Half-pixel centres and clamped borders as PyTorch's interpolate;
+// align-corners on request.
+Variable resize(const Variable& x, std::int64_t h, std::int64_t w, Resize mode = Resize::bilinear);
 
 }  // namespace nextgrad

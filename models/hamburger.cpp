@@ -3,7 +3,6 @@
 #include <numeric>
 
 #include "autograd/arithmetic.h"
-#include "autograd/resize.h"
 #include "autograd/shape_ops.h"
 
 namespace nextgrad {

@@ -6,7 +6,6 @@
 #include "autograd/matmul.h"
 #include "autograd/norm.h"
 #include "autograd/reduce.h"
-#include "autograd/resize.h"
 #include "autograd/shape_ops.h"
 #include "tests/autograd/check.h"
 

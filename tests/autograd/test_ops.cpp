@@ -4,7 +4,6 @@
 #include "autograd/fused.h"
 #include "autograd/matmul.h"
 #include "autograd/reduce.h"
-#include "autograd/resize.h"
 #include "autograd/shape_ops.h"
 #include "tensor/threads.h"
 #include "tests/autograd/check.h"

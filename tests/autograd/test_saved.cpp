@@ -7,7 +7,6 @@
 #include "autograd/norm.h"
 #include "autograd/recompute.h"
 #include "autograd/reduce.h"
-#include "autograd/resize.h"
 #include "autograd/shape_ops.h"
 #include "tests/autograd/check.h"
 
