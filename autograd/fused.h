@@ -26,23 +26,12 @@ Variable linear_residual(const Variable& base, const Variable& x, const Variable
                          const Variable& scale = {}, const Tensor& mask = {},
                          Tensor* moments = nullptr);
 
-// A k x k depth-wise kernel as its cheap cousin, 1 x k then k x 1: row [1,k,C], column [k,1,C], k
-// odd; biases [C] or undefined.
-struct StripVariables {
-  Variable row, row_bias, column, column_bias;
-};
-
+using StripVariables = StripOf<Variable>;
 // y = x + sum over strips of column * (row * x), each convolution with its bias, the size kept by
 // zeros around the image: x [N,H,W,C]. Throws on mismatched channels or an even kernel.
 Variable strips(const Variable& x, const std::vector<StripVariables>& strips);
 
-// A 1x1 convolution to `hidden` channels, a depth-wise 3x3, GELU and a 1x1 convolution back.
-struct FeedForwardVariables {
-  Variable expand, expand_bias;      // [hidden, C], [hidden]
-  Variable taps, taps_bias;          // [3, 3, hidden], [hidden]
-  Variable contract, contract_bias;  // [O, hidden], [O]
-};
-
+using FeedForwardVariables = FeedForwardOf<Variable>;
 // base + scale[c] (contract gelu(taps * (expand x))), biases included, in one pass whose hidden
 // maps never leave the cache: x [N,H,W,C], base [N,H,W,O], scale [O] or undefined. For evaluation:
 // throws where a gradient would have to be recorded (linear, depthwise_conv2d and linear_residual

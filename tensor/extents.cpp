@@ -1,23 +1,8 @@
 #include "tensor/extents.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
-#include "tensor/profile.h"
-
 namespace nextgrad {
-
-Amount amount_of(const std::vector<Tensor>& all) {
-  Amount sum;
-  for (const Tensor& x : all) sum = {sum.elements + x.numel(), sum.bytes + x.nbytes()};
-  return sum;
-}
-Amount amount_of(const std::vector<OptimizerSlot>& slots) {
-  std::vector<Tensor> all;
-  for (const OptimizerSlot& s : slots) all.push_back(s.p);
-  return amount_of(all);
-}
 
 ImageRows image_rows(const Tensor& x, std::int64_t images) {
   const std::int64_t c = x.dim(-1);
@@ -131,16 +116,6 @@ DepthwiseShape depthwise_shape(const Tensor& x, const Window& window) {
           window};
 }
 
-std::string depthwise_name(const Window& window, const char* pass) {
-  return Profile::active() ? fmt::format("depthwise_{}x{}{}", window.kh, window.kw, pass) : "";
-}
-
-double strips_flops(const Tensor& x, const std::vector<Strip>& strips) {
-  double taps = 0;
-  for (const Strip& strip : strips) taps += 2.0 * strip.row.dim(1);
-  return 2.0 * taps * x.numel();
-}
-
 StripsGradients empty_strips_gradients(const Tensor& x, const std::vector<Strip>& strips) {
   const auto like = [](const Tensor& t) {
     return t.defined() ? Tensor::empty(t.shape(), t.dtype(), t.device()) : Tensor();
@@ -161,10 +136,6 @@ void check_band(const Tensor& x, const RowBand& band) {
   check(first >= band.in_top && last <= band.in_top + x.dim(1),
         "resize: rows {} to {} are wanted, {} to {} are there", first, last - 1, band.in_top,
         band.in_top + x.dim(1) - 1);
-}
-
-double loss_flops(const Tensor& labels, std::int64_t classes) {
-  return 6.0 * labels.numel() * classes;
 }
 
 double loss_divisor(std::int64_t pixels, const CrossEntropyOptions& o) {

@@ -1,4 +1,4 @@
-// What every backend works out on the host alike: extents, checks of shapes, empty results, costs.
+// What every backend works out on the host alike: extents, checks of shapes, empty results.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +10,6 @@
 #include "tensor/backend.h"
 
 namespace nextgrad {
-
-// How much several tensors, or the parameters of slots, are.
-struct Amount {
-  double elements = 0, bytes = 0;
-};
-Amount amount_of(const std::vector<Tensor>& all);
-Amount amount_of(const std::vector<OptimizerSlot>& slots);
 
 // x as [images, rows, c], c its last axis; no rows where there are no images or channels.
 struct ImageRows {
@@ -63,7 +56,6 @@ struct ConvShape {
   std::int64_t group_out() const { return out / groups; }
   std::int64_t patch() const { return std::int64_t{window.kh} * window.kw * group_in(); }
   std::int64_t pixels() const { return n * oh * ow; }
-  double flops() const { return 2.0 * pixels() * out * patch(); }
 };
 // Undefined where not asked for; 0 if dy is empty.
 ConvGradients empty_conv_gradients(const Tensor& x, const Tensor& weight, const Tensor& dy,
@@ -75,26 +67,18 @@ struct DepthwiseShape {
   std::int64_t n, h, w, c, oh, ow;
   Window window;
   std::int64_t taps() const { return std::int64_t{window.kh} * window.kw; }
-  double flops() const { return 2.0 * n * oh * ow * c * taps(); }
 };
 DepthwiseShape depthwise_shape(const Tensor& x, const Window& window);
-std::string depthwise_name(const Window& window, const char* pass);  // while there is a Profile
-
-// Of a row and a column strip of every branch.
-double strips_flops(const Tensor& x, const std::vector<Strip>& strips);
 StripsGradients empty_strips_gradients(const Tensor& x, const std::vector<Strip>& strips);
 
 // --- resize ---
 struct ResizeExtents {
   std::int64_t n, h, w, c, oh, ow;
-  double flops() const { return 7.0 * n * oh * ow * c; }
-  double bytes(DType dtype) const { return n * c * (h * w + oh * ow) * size_of(dtype); }
 };
 ResizeExtents resize_extents(const char* op, const Shape& x, std::int64_t h, std::int64_t w);
 void check_band(const Tensor& x, const RowBand& band);  // that x holds rows_read(band)
 
 // --- losses ---
-double loss_flops(const Tensor& labels, std::int64_t classes);
 // What the sum of losses is divided by; 0: by what the labels' weights give.
 double loss_divisor(std::int64_t pixels, const CrossEntropyOptions& o);
 

@@ -3,9 +3,9 @@
 #include "tensor/fused.h"
 
 #include "tensor/backend.h"
+#include "tensor/costs.h"
 #include "tensor/extents.h"
 #include "tensor/ops.h"
-#include "tensor/profile.h"
 
 namespace nextgrad {
 
@@ -42,27 +42,27 @@ Tensor scaled(Tensor x, const Tensor& s, const Tensor& mask) {
 }  // namespace
 
 void Fused::scale(Tensor& y, double alpha) {
-  const OpScope scope("scale");
+  const OpScope scope(costs::scale(y));
   y.copy_(y * alpha);
 }
 void Fused::lerp(Tensor& y, const Tensor& x, double t) {
-  const OpScope scope("lerp");
+  const OpScope scope(costs::lerp(y));
   y.add_(x - y, t);
 }
 Tensor Fused::norm(const std::vector<Tensor>& all) {
-  const OpScope scope("norm");
+  const OpScope scope(costs::norm(all));
   Tensor squares = Tensor::scalar(0, DType::f64, primitives().device());
   for (const Tensor& x : all) squares = squares + sum_to(square(x.to(DType::f64)), {});
   return sqrt(squares);
 }
 bool Fused::all_finite(const Tensor& x) {
-  const OpScope scope("all_finite");
+  const OpScope scope(costs::all_finite(x));
   return sum_to(widened(x) * 0.0, {}).item() == 0;  // infinity times 0 is NaN
 }
 
 // The largest is subtracted first, so that no exponential overflows.
 Tensor Fused::softmax(const Tensor& x, bool log) {
-  const OpScope scope(log ? "log_softmax" : "softmax");
+  const OpScope scope((log ? costs::log_softmax : costs::softmax)(x));
   if (x.numel() == 0) return x.clone();
   const Tensor in = widened(x), at = primitives().argmax(in.contiguous(), -1).unsqueeze(-1);
   const Tensor z = in - primitives().gather(in.contiguous(), in.ndim() - 1, at.contiguous());
@@ -70,7 +70,7 @@ Tensor Fused::softmax(const Tensor& x, bool log) {
   return (log ? z - apply(Unary::log, total) : exp(z) / total).to(x.dtype());
 }
 Tensor Fused::softmax_backward(const Tensor& y, const Tensor& dy, bool log) {
-  const OpScope scope(log ? "log_softmax_backward" : "softmax_backward");
+  const OpScope scope((log ? costs::log_softmax_backward : costs::softmax_backward)(y));
   const Tensor p = widened(y), d = widened(dy);
   const std::vector<int> last = {y.ndim() - 1};
   return (log ? d - exp(p) * sum(d, last) : p * (d - sum(p * d, last))).to(dy.dtype());
@@ -78,7 +78,7 @@ Tensor Fused::softmax_backward(const Tensor& y, const Tensor& dy, bool log) {
 
 Tensor Fused::linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
                      Activation activation, Tensor* pre_activation) {
-  const OpScope scope("linear");
+  const OpScope scope(costs::linear(x, weight, pre_activation));
   Tensor z = matmul(widened(x), weight, false, true);
   if (bias.defined()) z = z + bias;
   z = z.to(x.dtype());
@@ -87,7 +87,7 @@ Tensor Fused::linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
 }
 ConvGradients Fused::linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                      Needs needs) {
-  const OpScope scope("linear_backward");
+  const OpScope scope(costs::product_backward("linear_backward", weight, dy, needs));
   const Tensor d = widened(dy);
   ConvGradients g;
   if (needs.dx) g.dx = matmul(d, weight).to(dy.dtype());
@@ -99,7 +99,7 @@ ConvGradients Fused::linear_backward(const Tensor& x, const Tensor& weight, cons
 Tensor Fused::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
                               const Tensor& bias, Activation input, const Tensor& mask,
                               Tensor* moments) {
-  const OpScope scope("linear_residual");
+  const OpScope scope(costs::linear_residual(x, weight));
   const Tensor f = activated(input, x).reshape({rows_for(x, weight, base), weight.dim(1)});
   const Tensor branch = linear(f, weight, bias, Activation::none, nullptr);
   return residual(base, branch.reshape(base.shape()), {}, mask, moments);
@@ -107,7 +107,7 @@ Tensor Fused::linear_residual(const Tensor& base, const Tensor& x, const Tensor&
 ConvGradients Fused::linear_residual_backward(const Tensor& x, const Tensor& weight,
                                               Activation input, const Tensor& mask,
                                               const Tensor& dy, Needs needs) {
-  const OpScope scope("linear_residual_backward");
+  const OpScope scope(costs::product_backward("linear_residual_backward", weight, dy, needs));
   const Tensor g = scaled(widened(dy), {}, mask).to(dy.dtype()), f = activated(input, x);
   const std::int64_t rows = rows_for(x, weight, dy);
   ConvGradients d = linear_backward(f.reshape({rows, weight.dim(1)}), weight,
@@ -119,8 +119,8 @@ ConvGradients Fused::linear_residual_backward(const Tensor& x, const Tensor& wei
   return d;
 }
 
-Tensor Fused::feed_forward(const Tensor& base, const Tensor& x, const FeedForward& f) {
-  const OpScope scope("feed_forward");
+Tensor Fused::feed_forward(const Tensor& base, const Tensor& x, const FeedForwardWeights& f) {
+  const OpScope scope(costs::feed_forward(base, x, f));
   const Tensor wide = linear(rows_of(x), f.expand, f.expand_bias, Activation::none, nullptr);
   const Tensor mixed =
       primitives().depthwise(wide.reshape({x.dim(0), x.dim(1), x.dim(2), f.expand.dim(0)}), f.taps,
@@ -129,7 +129,7 @@ Tensor Fused::feed_forward(const Tensor& base, const Tensor& x, const FeedForwar
 }
 
 Tensor Fused::strips(const Tensor& x, const std::vector<Strip>& strips) {
-  const OpScope scope("strips");
+  const OpScope scope(costs::strips(x, strips));
   const Tensor in = widened(x);
   Tensor y = in;
   for (const Strip& strip : strips) {
@@ -142,7 +142,7 @@ Tensor Fused::strips(const Tensor& x, const std::vector<Strip>& strips) {
 }
 StripsGradients Fused::strips_backward(const Tensor& x, const std::vector<Strip>& strips,
                                        const Tensor& dy) {
-  const OpScope scope("strips_backward");
+  const OpScope scope(costs::strips_backward(x, strips));
   const Tensor in = widened(x), d = widened(dy);
   Tensor dx = d;
   StripsGradients g;
@@ -214,18 +214,18 @@ NormGradients normalised_backward(const Tensor& x, const Tensor& gamma, const Te
 
 NormResult Fused::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps,
                              const Tensor&) {
-  const OpScope scope("batch_norm");
+  const OpScope scope(costs::batch_norm(x, {}));
   return normalised(x, gamma, beta, eps, batch_view(x));
 }
 NormGradients Fused::batch_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
                                          const Tensor& rstd, const Tensor& dy) {
-  const OpScope scope("batch_norm_backward");
+  const OpScope scope(costs::batch_norm_backward(x));
   return normalised_backward(x, gamma, mean, rstd, dy, batch_view(x));
 }
 void Fused::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
                            const Tensor& rstd, double eps, std::int64_t rows, double momentum,
                            Tensor* batches) {
-  const OpScope scope("update_running");
+  const OpScope scope(costs::update_running(mean));
   const double unbiased = rows > 1 ? static_cast<double>(rows) / static_cast<double>(rows - 1) : 1;
   const Tensor one = Tensor::full(rstd.shape(), 1, rstd.dtype(), rstd.device());
   const Tensor variance = apply(Unary::clamp_min, one / square(rstd) + -eps, 0) * unbiased;
@@ -235,64 +235,63 @@ void Fused::update_running(Tensor& running_mean, Tensor& running_var, const Tens
 }
 Fused::FoldedNorm Fused::fold_statistics(const Tensor& gamma, const Tensor& beta,
                                          const Tensor& mean, const Tensor& variance, double eps) {
-  const OpScope scope("fold_statistics", 4.0 * gamma.numel(), 7.0 * gamma.nbytes());
+  const OpScope scope(costs::fold_statistics(gamma));
   const Tensor rstd = rsqrt(variance + eps), scale = gamma * rstd;
   return {scale, beta - mean * scale, rstd};
 }
 Tensor Fused::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
                              const Tensor& centre) {
-  const OpScope scope("channel_affine");
+  const OpScope scope(costs::channel_affine(x));
   const Tensor in = widened(x);
   return ((centre.defined() ? in - centre : in) * scale + shift).to(x.dtype());
 }
 
 NormResult Fused::layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps) {
-  const OpScope scope("layer_norm");
+  const OpScope scope(costs::layer_norm(x));
   return normalised(x, gamma, beta, eps, layer_view(x));
 }
 NormGradients Fused::layer_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
                                          const Tensor& rstd, const Tensor& dy) {
-  const OpScope scope("layer_norm_backward");
+  const OpScope scope(costs::layer_norm_backward(x));
   return normalised_backward(x, gamma, mean, rstd, dy, layer_view(x));
 }
 NormResult Fused::group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, int groups,
                              double eps) {
-  const OpScope scope("group_norm");
+  const OpScope scope(costs::group_norm(x));
   return normalised(x, gamma, beta, eps, group_view(x, groups));
 }
 NormGradients Fused::group_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
                                          const Tensor& rstd, const Tensor& dy, int groups) {
-  const OpScope scope("group_norm_backward");
+  const OpScope scope(costs::group_norm_backward(x));
   return normalised_backward(x, gamma, mean, rstd, dy, group_view(x, groups));
 }
 
 Tensor Fused::residual(const Tensor& x, const Tensor& branch, const Tensor& s, const Tensor& mask,
                        Tensor*) {
-  const OpScope scope("residual");
+  const OpScope scope(costs::residual(x));
   return (widened(x) + scaled(widened(branch), s, mask)).to(x.dtype());
 }
-Fused::ResidualGradients Fused::residual_backward(const Tensor& branch, const Tensor& s,
-                                                  const Tensor& mask, const Tensor& dy,
-                                                  bool needs_ds) {
-  const OpScope scope("residual_backward");
+ResidualGradients Fused::residual_backward(const Tensor& branch, const Tensor& s,
+                                           const Tensor& mask, const Tensor& dy, bool needs_ds) {
+  const OpScope scope(costs::residual_backward(dy));
   const Tensor d = scaled(widened(dy), {}, mask);
   ResidualGradients g{scaled(d, s, {}).to(dy.dtype()), {}};
   if (s.defined() && needs_ds) g.ds = sum_to(d * widened(branch), s.shape());
   return g;
 }
 std::pair<Tensor, Tensor> Fused::gate_backward(const Tensor& a, const Tensor& u, const Tensor& dy) {
-  const OpScope scope("gate_backward");
+  const OpScope scope(costs::gate_backward(dy));
   return {dy * u, dy * a};
 }
 
 Tensor Fused::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) {
-  const OpScope scope("resize_argmax");
+  const OpScope scope(costs::resize_argmax(x, h, w));
   return primitives().argmax(primitives().resize(x, h, w, Resize::bilinear), -1).to(DType::i32);
 }
 CrossEntropyResult Fused::upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
                                                  const Tensor& weights,
                                                  const CrossEntropyOptions& o) {
-  const OpScope scope("upsample_cross_entropy");
+  const OpScope scope(costs::upsample_cross_entropy(logits, labels));
   const Tensor full = primitives().resize(logits, labels.dim(1), labels.dim(2), Resize::bilinear);
   CrossEntropyResult r =
       primitives().cross_entropy(rows_of(full), labels.reshape({labels.numel()}), weights, o);
@@ -302,7 +301,7 @@ CrossEntropyResult Fused::upsample_cross_entropy(const Tensor& logits, const Ten
 Tensor Fused::upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
                                               const Tensor& weights, const CrossEntropyOptions& o,
                                               const CrossEntropyResult& r, const Tensor& dloss) {
-  const OpScope scope("upsample_cross_entropy_backward");
+  const OpScope scope(costs::upsample_cross_entropy_backward(logits, labels));
   const Tensor full = primitives().resize(logits, labels.dim(1), labels.dim(2), Resize::bilinear);
   const std::int64_t pixels = labels.numel();
   const Tensor d = primitives().cross_entropy_backward(

@@ -1,6 +1,5 @@
 #include "tensor/profile.h"
 
-#include <algorithm>
 #include <atomic>
 
 #include "tensor/error.h"
@@ -10,7 +9,6 @@ namespace nextgrad {
 namespace {
 std::atomic<Profile*> active_profile{nullptr};
 thread_local int open_scopes = 0;
-thread_local double parts_flops = 0, parts_bytes = 0;  // of the ops within the outermost
 }  // namespace
 
 Profile::Profile() {
@@ -35,26 +33,20 @@ void Profile::add(const std::string& name, double seconds, double flops, double 
   cost.bytes += bytes;
 }
 
-void OpScope::start(const char* name, double flops, double bytes) {
+void OpScope::start(const Work& work) {
   profiled_ = true;
   outermost_ = open_scopes++ == 0;
-  if (outermost_) parts_flops = parts_bytes = 0;
-  name_ = name;
-  flops_ = flops;
-  bytes_ = bytes;
+  work_ = work;
   begin_ = std::chrono::steady_clock::now();
 }
 
 void OpScope::finish() {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin_;
   --open_scopes;
-  if (!outermost_) {
-    parts_flops += std::max(flops_, 0.0);
-    parts_bytes += std::max(bytes_, 0.0);
-  } else if (Profile* profile = Profile::active()) {
-    profile->add(name_, elapsed.count(), flops_ < 0 ? parts_flops : flops_,
-                 bytes_ < 0 ? parts_bytes : bytes_);
-  }
+  Profile* profile = Profile::active();
+  if (!outermost_ || profile == nullptr) return;
+  profile->add(fmt::format(fmt::runtime(work_.name), work_.kh, work_.kw), elapsed.count(),
+               work_.flops, work_.bytes);
 }
 
 }  // namespace nextgrad

@@ -34,16 +34,21 @@ class Profile {
   std::map<std::string, OpCost> ops_;
 };
 
-// Put at the top of a backend method: OpScope scope("conv2d", flops, bytes). An op within an op is
-// part of that one, so that names mean the same on every backend, however it is composed there; one
-// that names no costs has those of its parts.
+// What an op is called and what it costs: tensor/costs.h.
+struct Work {
+  const char* name;
+  double flops, bytes;
+  int kh = 0, kw = 0;  // where the name says {}x{}
+};
+
+// Put at the top of a backend method: OpScope scope(costs::conv2d(x, weight, y)). An op within an
+// op is part of that one, so that names mean the same on every backend, however it is composed
+// there.
 class OpScope {
  public:
-  OpScope(const char* name, double flops = kOfParts, double bytes = kOfParts) {
-    if (Profile::active() != nullptr) start(name, flops, bytes);
+  explicit OpScope(const Work& work) {
+    if (Profile::active() != nullptr) start(work);
   }
-  OpScope(const std::string& name, double flops, double bytes)
-      : OpScope(name.c_str(), flops, bytes) {}
   ~OpScope() {
     if (profiled_) finish();
   }
@@ -51,12 +56,10 @@ class OpScope {
   OpScope& operator=(const OpScope&) = delete;
 
  private:
-  static constexpr double kOfParts = -1;
-  void start(const char* name, double flops, double bytes);
+  void start(const Work& work);
   void finish();
   bool profiled_ = false, outermost_ = false;
-  std::string name_;
-  double flops_ = 0, bytes_ = 0;
+  Work work_{};
   std::chrono::steady_clock::time_point begin_;
 };
 

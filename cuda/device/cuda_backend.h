@@ -64,16 +64,16 @@ class CudaBackend final : public Backend {
   void allow_tf32(bool yes) override;
   FoldedNorm fold_statistics(const Tensor& gamma, const Tensor& beta, const Tensor& mean,
                              const Tensor& variance, double eps) override;
-#include "tensor/fused_overrides.h"
-#include "tensor/primitive_overrides.h"
+#define NEXTGRAD_OP override
+#include "tensor/fused_ops.h"
+#include "tensor/primitives.h"
+#undef NEXTGRAD_OP
 
  private:
   // The time of an op is that of its kernels: while a Profile is alive, each op waits for them.
   class Scope {
    public:
-    template <class Name>
-    Scope(const CudaBackend& backend, const Name& name, double flops, double bytes)
-        : backend_(backend), op_(name, flops, bytes) {
+    Scope(const CudaBackend& backend, const Work& work) : backend_(backend), op_(work) {
       use_device(backend.index_);
     }
     ~Scope() {

@@ -5,6 +5,7 @@
 #include "cuda/device/gemm.h"
 #include "cuda/kit/patches.h"
 #include "cuda/kit/sums.h"
+#include "tensor/costs.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -171,7 +172,7 @@ Tensor CudaBackend::conv2d(const Tensor& x, const Tensor& weight, const Tensor& 
       empty({x.dim(0), window.out_h(x.dim(1)), window.out_w(x.dim(2)), weight.dim(0)}, x.dtype());
   dispatch_activation(x.dtype(), "conv2d", [&]<class T>() {
     const PatchShape s(x.shape(), weight.shape(), window, groups, kPack<T>);
-    Scope scope(*this, "conv2d", s.flops(), x.nbytes() + weight.nbytes() + y.nbytes());
+    Scope scope(*this, costs::conv2d(x, weight, y));
     if (y.numel() > 0 && x.numel() > 0) forward<T>(s, x, weight, bias, y, *gemm_, stream_);
   });
   if (x.numel() > 0) return y;
@@ -182,12 +183,10 @@ Tensor CudaBackend::conv2d(const Tensor& x, const Tensor& weight, const Tensor& 
 
 ConvGradients CudaBackend::conv2d_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                            const Window& window, int groups, Needs needs) {
-  const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
   ConvGradients g = empty_conv_gradients(x, weight, dy, needs);
   dispatch_activation(x.dtype(), "conv2d", [&]<class T>() {
     const PatchShape s(x.shape(), weight.shape(), window, groups, kPack<T>);
-    Scope scope(*this, "conv2d_backward", products * s.flops(),
-                dy.nbytes() + products * x.nbytes());
+    Scope scope(*this, costs::conv2d_backward(x, weight, dy, needs));
     if (dy.numel() == 0) return;
     if (needs.dx && x.numel() > 0) {
       const Tensor w = packed_weight<T>(s, weight, stream_);

@@ -4,6 +4,7 @@
 #include "cuda/kit/index.h"
 #include "cuda/kit/sums.h"
 #include "cuda/ops/depthwise_march.h"
+#include "tensor/costs.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -205,8 +206,7 @@ Tensor CudaBackend::depthwise(const Tensor& x, const Tensor& weight, const Tenso
                               const Tensor& base, const Window& window) {
   const DepthwiseShape s = depthwise_shape(x, window);
   Tensor y = empty({s.n, s.oh, s.ow, s.c}, x.dtype());
-  Scope scope(*this, depthwise_name(window, ""), s.flops(),
-              x.nbytes() + y.nbytes() * (base.defined() ? 2 : 1));
+  Scope scope(*this, costs::depthwise(x, window, y, base));
   depthwise_into(x, weight, bias, base, window, Activation::none, y);
   return y;
 }
@@ -214,10 +214,7 @@ Tensor CudaBackend::depthwise(const Tensor& x, const Tensor& weight, const Tenso
 ConvGradients CudaBackend::depthwise_backward(const Tensor& x, const Tensor& weight,
                                               const Tensor& dy, const Window& window, Needs needs) {
   const DepthwiseShape s = depthwise_shape(x, window);
-  const bool products = needs.dweight || needs.dbias;
-  const int passes = (needs.dx ? 1 : 0) + (products ? 1 : 0);
-  Scope scope(*this, depthwise_name(window, "_backward"), passes * s.flops(),
-              dy.nbytes() + passes * x.nbytes());
+  Scope scope(*this, costs::depthwise_backward(x, window, dy, needs));
   ConvGradients g = empty_conv_gradients(x, weight, dy, needs);
   if (dy.numel() == 0) return g;
   dispatch_activation(x.dtype(), "depthwise", [&]<class T>() {
@@ -227,7 +224,7 @@ ConvGradients CudaBackend::depthwise_backward(const Tensor& x, const Tensor& wei
       std::swap(back.w, back.ow);
       run<T, true>(stream_, back, {dy, weight, {}, {}, g.dx}, Activation::none);
     }
-    if (products)
+    if (needs.dweight || needs.dbias)
       add_partials(stream_, weight_sums<T>(stream_, s, properties_.multiProcessorCount, x, dy),
                    {{0, g.dweight}, {s.taps() * s.c, g.dbias}});
   });

@@ -2,6 +2,7 @@
 // thread, its place found by dividing its number through the extents (cuda/kit/strided.h).
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/strided.h"
+#include "tensor/costs.h"
 #include "tensor/elementwise.h"
 
 namespace nextgrad::cuda {
@@ -145,7 +146,7 @@ void copy_same(cudaStream_t stream, const Tensor& source, Tensor& out, const Str
 }  // namespace
 
 void CudaBackend::fill(Tensor& out, double value) {
-  Scope scope(*this, "fill", 0, out.nbytes());
+  Scope scope(*this, costs::fill(out));
   out.bump_version();
   if (out.numel() == 0) return;
   if (value == 0 && !std::signbit(value) && out.is_contiguous()) {
@@ -159,7 +160,7 @@ void CudaBackend::fill(Tensor& out, double value) {
 }
 
 void CudaBackend::copy(const Tensor& source, Tensor& out) {
-  Scope scope(*this, "copy", 0, source.nbytes() + out.nbytes());
+  Scope scope(*this, costs::copy(source, out));
   out.bump_version();
   if (out.numel() == 0) return;
   const Tensor from = source.shape() == out.shape() ? source : source.expand(out.shape());
@@ -177,13 +178,13 @@ void CudaBackend::copy(const Tensor& source, Tensor& out) {
 }
 
 void CudaBackend::axpy(Tensor& y, const Tensor& x, double alpha) {
-  Scope scope(*this, "axpy", 2.0 * y.numel(), 3.0 * y.nbytes());
+  Scope scope(*this, costs::axpy(y));
   map<true>("axpy", stream_, y, x, y, alpha, [](auto a) { return Axpy<decltype(a)>{a}; });
   y.bump_version();
 }
 
 void CudaBackend::lerp(Tensor& y, const Tensor& x, double t) {
-  Scope scope(*this, "lerp", 3.0 * y.numel(), 3.0 * y.nbytes());
+  Scope scope(*this, costs::lerp(y));
   map<true>("lerp", stream_, y, x, y, t, [](auto a) { return Lerp<decltype(a)>{a}; });
   y.bump_version();
 }
@@ -196,7 +197,7 @@ Tensor CudaBackend::unary(Unary op, const Tensor& x, double alpha) {
 
 void CudaBackend::unary_into(Unary op, const Tensor& x, double alpha, Tensor& y) {
   const char* name = facts_of(op).name;
-  Scope scope(*this, name, x.numel(), 2.0 * x.nbytes());
+  Scope scope(*this, costs::unary(op, x));
   with_unary(op, [&]<Unary which>(std::integral_constant<Unary, which>) {
     map<false>(name, stream_, x, {}, y, alpha, [](auto a) { return Value<which, decltype(a)>{a}; });
   });
@@ -205,7 +206,7 @@ void CudaBackend::unary_into(Unary op, const Tensor& x, double alpha, Tensor& y)
 Tensor CudaBackend::unary_backward(Unary op, const Tensor& read, const Tensor& dy, double alpha) {
   const UnaryFacts facts = facts_of(op);
   const char* name = facts.backward_name;
-  Scope scope(*this, name, 2.0 * dy.numel(), 3.0 * dy.nbytes());
+  Scope scope(*this, costs::unary_backward(op, dy));
   Tensor dx = empty_like(dy);
   const Tensor& v = facts.gradient_reads == Reads::nothing ? dy : read;
   check(v.numel() == dy.numel(), "{}: what it reads is missing", name);
@@ -221,7 +222,7 @@ Tensor CudaBackend::binary(Binary op, const Tensor& a, const Tensor& b) {
   const bool equal = a.shape() == b.shape();
   const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape(), name);
   Tensor out = empty(shape, a.dtype());
-  Scope scope(*this, name, out.numel(), 1.0 * a.nbytes() + b.nbytes() + out.nbytes());
+  Scope scope(*this, costs::binary(op, a, b, out));
   if (out.numel() == 0) return out;
   const bool plain = equal && a.is_contiguous() && b.is_contiguous();
   const Tensor wide_a = a.expand(shape), wide_b = b.expand(shape);

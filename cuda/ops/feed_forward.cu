@@ -1,14 +1,14 @@
 // A feed-forward branch in evaluation: two products and between them the depth-wise 3x3, which
 // applies its bias and GELU as it writes. The hidden maps are read and written once each.
 #include "cuda/device/cuda_backend.h"
+#include "tensor/costs.h"
 
 namespace nextgrad::cuda {
 
-Tensor CudaBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedForward& f) {
+Tensor CudaBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedForwardWeights& f) {
   const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
   const std::int64_t hidden = f.expand.dim(0), pixels = n * h * w;
-  Scope scope(*this, "feed_forward", 2.0 * pixels * hidden * (c + 9 + base.dim(3)),
-              x.nbytes() + 2.0 * base.nbytes());
+  Scope scope(*this, costs::feed_forward(base, x, f));
   const Tensor wide =
       linear(x.reshape({pixels, c}), f.expand, f.expand_bias, Activation::none, nullptr)
           .reshape({n, h, w, hidden});

@@ -3,6 +3,7 @@
 // meet.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/strided.h"
+#include "tensor/costs.h"
 #include "tensor/extents.h"
 
 namespace nextgrad::cuda {
@@ -51,7 +52,7 @@ Along along(const Shape& x, int axis, const Shape& index) {
 }  // namespace
 
 Tensor CudaBackend::gather(const Tensor& x, int axis, const Tensor& index) {
-  Scope scope(*this, "gather", 0, x.nbytes() + index.nbytes());
+  Scope scope(*this, costs::gather(x, index));
   axis = gather_axis(x.shape(), axis, index.shape());
   Tensor y = empty(index.shape(), x.dtype());
   if (y.numel() == 0) return y;
@@ -67,7 +68,7 @@ Tensor CudaBackend::gather(const Tensor& x, int axis, const Tensor& index) {
 
 Tensor CudaBackend::gather_backward(const Shape& x_shape, int axis, const Tensor& index,
                                     const Tensor& dy) {
-  Scope scope(*this, "gather_backward", dy.numel(), dy.nbytes() + index.nbytes());
+  Scope scope(*this, costs::gather_backward(dy, index));
   axis = gather_axis(x_shape, axis, index.shape());
   Tensor dx = empty(x_shape, parameter_dtype(dy.dtype()));  // bf16 is summed in f32
   if (dx.numel() > 0) dx.fill_(0);

@@ -7,6 +7,7 @@
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/row_team.h"
 #include "cuda/kit/sums.h"
+#include "tensor/costs.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -104,7 +105,7 @@ __global__ void parameter_sums(const T* x, const T* dy, ChannelPlan p, const Com
 
 NormResult CudaBackend::layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                    double eps) {
-  Scope scope(*this, "layer_norm", 8.0 * x.numel(), 2.0 * x.nbytes());
+  Scope scope(*this, costs::layer_norm(x));
   NormResult r = empty_norm(x, without_axis(x.shape(), x.ndim() - 1));
   const ImageRows e = image_rows(x, 1);
   if (e.rows == 0) return r;
@@ -119,7 +120,7 @@ NormResult CudaBackend::layer_norm(const Tensor& x, const Tensor& gamma, const T
 NormGradients CudaBackend::layer_norm_backward(const Tensor& x, const Tensor& gamma,
                                                const Tensor& mean, const Tensor& rstd,
                                                const Tensor& dy) {
-  Scope scope(*this, "layer_norm_backward", 14.0 * x.numel(), 3.0 * x.nbytes());
+  Scope scope(*this, costs::layer_norm_backward(x));
   NormGradients g = empty_norm_gradients(x, gamma);
   if (x.numel() == 0) return g;
   const ImageRows e = image_rows(x, 1);

@@ -5,6 +5,7 @@
 
 #include "cuda/kit/row_team.h"
 #include "cuda/ops/loss.h"
+#include "tensor/costs.h"
 #include "tensor/extents.h"
 
 namespace nextgrad::cuda {
@@ -109,8 +110,7 @@ void CudaBackend::finish_cross_entropy(const Tensor& partials, const Tensor& lab
 CrossEntropyResult CudaBackend::cross_entropy(const Tensor& logits, const Tensor& labels,
                                               const Tensor& weights, const CrossEntropyOptions& o) {
   const std::int64_t pixels = labels.numel();
-  Scope scope(*this, "cross_entropy", loss_flops(labels, logits.dim(-1)),
-              logits.nbytes() + labels.nbytes());
+  Scope scope(*this, costs::cross_entropy(logits, labels));
   const DType parameters = parameter_dtype(logits.dtype());
   CrossEntropyResult r{empty({}, parameters), empty(labels.shape(), parameters),
                        empty({}, DType::f64)};
@@ -131,8 +131,7 @@ Tensor CudaBackend::cross_entropy_backward(const Tensor& logits, const Tensor& l
                                            const Tensor& weights, const CrossEntropyOptions& o,
                                            const CrossEntropyResult& r, const Tensor& dloss) {
   const std::int64_t pixels = labels.numel();
-  Scope scope(*this, "cross_entropy_backward", loss_flops(labels, logits.dim(-1)),
-              2 * logits.nbytes() + labels.nbytes());
+  Scope scope(*this, costs::cross_entropy_backward(logits, labels));
   Tensor dlogits = empty_like(logits);
   if (logits.numel() == 0) return dlogits;
   const int lanes = team_lanes(logits.dim(-1));

@@ -4,22 +4,9 @@
 #include "cuda/device/cuda_backend.h"
 #include "cuda/device/gemm.h"
 #include "cuda/kit/sums.h"
+#include "tensor/costs.h"
 
 namespace nextgrad::cuda {
-namespace {
-
-double bytes_of(TensorList tensors) {
-  double sum = 0;
-  for (const Tensor& t : tensors) sum += t.defined() ? t.nbytes() : 0;
-  return sum;
-}
-
-// FLOPs of a product of x's rows, [..., in], with weight [out, in].
-double work(const Tensor& x, const Tensor& weight) {
-  return 2.0 * x.numel() * weight.dim(0);
-}
-
-}  // namespace
 
 void CudaBackend::product(const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b,
                           Tensor& c, const Tensor& bias) {
@@ -56,7 +43,7 @@ Tensor CudaBackend::matmul(const Tensor& a, const Tensor& b, bool transpose_a, b
   const std::int64_t batch = a.dim(0) == 1 ? b.dim(0) : a.dim(0);  // an empty one stays empty
   const std::int64_t m = a.dim(transpose_a ? 2 : 1), k = a.dim(transpose_a ? 1 : 2);
   Tensor c = empty({batch, m, b.dim(transpose_b ? 1 : 2)}, a.dtype());
-  Scope scope(*this, "matmul", 2.0 * c.numel() * k, bytes_of({a, b, c}));
+  Scope scope(*this, costs::matmul(a, b, c, k));
   product(a, transpose_a, b, transpose_b, c, {});
   return c;
 }
@@ -64,8 +51,7 @@ Tensor CudaBackend::matmul(const Tensor& a, const Tensor& b, bool transpose_a, b
 Tensor CudaBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
                            Activation activation, Tensor* pre_activation) {
   Tensor z = empty({x.dim(0), weight.dim(0)}, x.dtype());
-  Scope scope(*this, "linear", work(x, weight),
-              bytes_of({x, weight, z}) + (pre_activation != nullptr ? bytes_of({z}) : 0.0));
+  Scope scope(*this, costs::linear(x, weight, pre_activation));
   product(x, false, weight, true, z, bias);
   if (pre_activation != nullptr) *pre_activation = z;
   if (activation == Activation::none) return z;
@@ -78,9 +64,7 @@ Tensor CudaBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& 
 ConvGradients CudaBackend::linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                            Needs needs) {
   const std::int64_t rows = dy.dim(0), in = weight.dim(1), out = weight.dim(0);
-  Scope scope(*this, "linear_backward",
-              2.0 * rows * weight.numel() * (int{needs.dx} + int{needs.dweight}),
-              bytes_of({x, weight, dy}) + (needs.dx ? bytes_of({x}) : 0.0));
+  Scope scope(*this, costs::product_backward("linear_backward", weight, dy, needs));
   ConvGradients g;
   if (needs.dx) {
     g.dx = empty({rows, in}, dy.dtype());
@@ -98,7 +82,7 @@ Tensor CudaBackend::linear_residual(const Tensor& base, const Tensor& x, const T
                                     const Tensor& bias, Activation input, const Tensor& mask,
                                     Tensor* moments) {
   const std::int64_t in = weight.dim(1), out = weight.dim(0);
-  Scope scope(*this, "linear_residual", work(x, weight), bytes_of({x, weight, base, base}));
+  Scope scope(*this, costs::linear_residual(x, weight));
   if (base.numel() == 0) return empty_like(base);
   const Tensor f = input == Activation::none ? x : unary(unary_of(input), x, 0);
   const Tensor branch =
@@ -112,9 +96,7 @@ ConvGradients CudaBackend::linear_residual_backward(const Tensor& x, const Tenso
                                                     const Tensor& dy, Needs needs) {
   const std::int64_t in = weight.dim(1), out = weight.dim(0);
   const std::int64_t rows = in > 0 ? x.numel() / in : dy.numel() / std::max<std::int64_t>(1, out);
-  const int products = int{needs.dx} + int{needs.dweight};
-  Scope scope(*this, "linear_residual_backward", products * work(x, weight),
-              bytes_of({dy}) + (1 + products) * bytes_of({x}));
+  Scope scope(*this, costs::product_backward("linear_residual_backward", weight, dy, needs));
   const Tensor g = mask.defined() ? residual_backward({}, {}, mask, dy, false).dbranch : dy;
   Tensor f;
   if (needs.dweight) f = input == Activation::none ? x : unary(unary_of(input), x, 0);

@@ -6,6 +6,7 @@
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/channel_statistics.h"
 #include "cuda/kit/sums.h"
+#include "tensor/costs.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -310,7 +311,7 @@ NormGradients group_like_backward(const char* name, const Tensor& x, const Tenso
 
 NormResult CudaBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                    double eps, const Tensor& moments) {
-  Scope scope(*this, "batch_norm", 7.0 * x.numel(), (moments.defined() ? 2.0 : 3.0) * x.nbytes());
+  Scope scope(*this, costs::batch_norm(x, moments));
   return group_like("batch_norm", x, gamma, beta, eps, batch_extents(x), {x.dim(-1)}, moments,
                     stream_);
 }
@@ -318,14 +319,14 @@ NormResult CudaBackend::batch_norm(const Tensor& x, const Tensor& gamma, const T
 NormGradients CudaBackend::batch_norm_backward(const Tensor& x, const Tensor& gamma,
                                                const Tensor& mean, const Tensor& rstd,
                                                const Tensor& dy) {
-  Scope scope(*this, "batch_norm_backward", 9.0 * x.numel(), 5.0 * x.nbytes());
+  Scope scope(*this, costs::batch_norm_backward(x));
   return group_like_backward("batch_norm_backward", x, gamma, mean, rstd, dy, batch_extents(x),
                              stream_);
 }
 
 NormResult CudaBackend::group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                    int groups, double eps) {
-  Scope scope(*this, "group_norm", 7.0 * x.numel(), 3.0 * x.nbytes());
+  Scope scope(*this, costs::group_norm(x));
   return group_like("group_norm", x, gamma, beta, eps, group_extents(x, groups), {x.dim(0), groups},
                     {}, stream_);
 }
@@ -333,7 +334,7 @@ NormResult CudaBackend::group_norm(const Tensor& x, const Tensor& gamma, const T
 NormGradients CudaBackend::group_norm_backward(const Tensor& x, const Tensor& gamma,
                                                const Tensor& mean, const Tensor& rstd,
                                                const Tensor& dy, int groups) {
-  Scope scope(*this, "group_norm_backward", 9.0 * x.numel(), 5.0 * x.nbytes());
+  Scope scope(*this, costs::group_norm_backward(x));
   return group_like_backward("group_norm_backward", x, gamma, mean, rstd, dy,
                              group_extents(x, groups), stream_);
 }
@@ -341,7 +342,7 @@ NormGradients CudaBackend::group_norm_backward(const Tensor& x, const Tensor& ga
 void CudaBackend::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
                                  const Tensor& rstd, double eps, std::int64_t rows, double momentum,
                                  Tensor* batches) {
-  Scope scope(*this, "update_running", 8.0 * mean.numel(), 6.0 * mean.nbytes());
+  Scope scope(*this, costs::update_running(mean));
   const double unbiased = rows > 1 ? static_cast<double>(rows) / (rows - 1) : 1.0;
   dispatch_float(running_mean.dtype(), "update_running", [&](auto zero) {
     launch("update_channels", update_channels<decltype(zero)>, grid_for(mean.numel(), 128), stream_,
@@ -356,7 +357,7 @@ void CudaBackend::update_running(Tensor& running_mean, Tensor& running_var, cons
 Backend::FoldedNorm CudaBackend::fold_statistics(const Tensor& gamma, const Tensor& beta,
                                                  const Tensor& mean, const Tensor& variance,
                                                  double eps) {
-  Scope scope(*this, "fold_statistics", 4.0 * gamma.numel(), 7.0 * gamma.nbytes());
+  Scope scope(*this, costs::fold_statistics(gamma));
   FoldedNorm f{empty_like(gamma), empty_like(gamma), empty_like(gamma)};
   if (gamma.numel() == 0) return f;
   dispatch_float(gamma.dtype(), "fold_statistics", [&](auto zero) {
@@ -368,7 +369,7 @@ Backend::FoldedNorm CudaBackend::fold_statistics(const Tensor& gamma, const Tens
 
 Tensor CudaBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
                                    const Tensor& centre) {
-  Scope scope(*this, "channel_affine", 2.0 * x.numel(), 2.0 * x.nbytes());
+  Scope scope(*this, costs::channel_affine(x));
   Tensor y = empty_like(x);
   if (x.numel() > 0)
     run_normalise("channel_affine", x, batch_extents(x), centre, {}, scale, shift, y, stream_);

@@ -3,6 +3,7 @@
 // constants once. Bound: memory.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/kernel.h"
+#include "tensor/costs.h"
 #include "tensor/extents.h"
 #include "tensor/update_rules.h"
 
@@ -111,15 +112,13 @@ void step_all(const char* name, std::vector<OptimizerSlot>& slots, const Options
 
 void CudaBackend::adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
                         const GradientNorm& norm) {
-  const Amount n = amount_of(slots);
-  Scope scope(*this, "adamw", 12 * n.elements, 7 * n.bytes);
+  Scope scope(*this, costs::optimizer(costs::adamw, slots));
   step_all<AdamwStep>("adamw", slots, AdamwOptions{beta1, beta2, eps}, norm, progress_, stream_);
 }
 
 void CudaBackend::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
                       const GradientNorm& norm) {
-  const Amount n = amount_of(slots);
-  Scope scope(*this, "sgd", 6 * n.elements, 5 * n.bytes);
+  Scope scope(*this, costs::optimizer(costs::sgd, slots));
   step_all<SgdStep>("sgd", slots, SgdOptions{momentum, nesterov}, norm, progress_, stream_);
 }
 

@@ -3,6 +3,7 @@
 // replayed step draws for its own iteration.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/kernel.h"
+#include "tensor/costs.h"
 #include "tensor/draws.h"
 
 namespace nextgrad::cuda {
@@ -31,7 +32,7 @@ Tensor CudaBackend::random(const char* name, const Shape& shape, DType dtype, co
                            const Draw& draw) {
   Tensor out = empty(shape, dtype);
   const std::int64_t n = out.numel();
-  Scope scope(*this, name, 0, out.nbytes());
+  Scope scope(*this, costs::PerElement{name, 0, 1}(out));
   if (n == 0) return out;
   dispatch_activation(dtype, name, [&]<class T>() {
     launch(name, generate<T, Draw>, grid_for(parts_of(n, 4), kThreads, 2048), stream_, out, n, key,

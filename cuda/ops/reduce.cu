@@ -5,6 +5,7 @@
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/channels.h"
 #include "cuda/kit/row_team.h"
+#include "tensor/costs.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -186,7 +187,7 @@ void reduce_middle(Tensor x, MiddleAxes e, double factor, const Tensor& y, cudaS
 }  // namespace
 
 Tensor CudaBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
-  Scope scope(*this, "reduce", x.numel(), x.nbytes());
+  Scope scope(*this, costs::reduce(x));
   return reduce_groups(op, x, axes, DType::f64,
                        [&](const Tensor& from, const MiddleAxes& e, double factor, Tensor& to) {
                          reduce_middle(from, e, factor, to, stream_);
@@ -195,7 +196,7 @@ Tensor CudaBackend::reduce(Reduce op, const Tensor& x, const std::vector<int>& a
 
 Tensor CudaBackend::argmax(const Tensor& x, int axis) {
   const auto [e, y] = prepare_argmax(x, axis);
-  Scope scope(*this, "argmax", x.numel(), x.nbytes() + y.nbytes());
+  Scope scope(*this, costs::argmax(x));
   const std::int64_t n = e.outer * e.inner, r = e.r, inner = e.inner;
   const int lanes = inner == 1 ? 32 : 1;
   if (n > 0)
@@ -206,8 +207,7 @@ Tensor CudaBackend::argmax(const Tensor& x, int axis) {
 }
 
 Tensor CudaBackend::norm(const std::vector<Tensor>& all) {
-  const Amount n = amount_of(all);
-  Scope scope(*this, "norm", 2 * n.elements, n.bytes);
+  Scope scope(*this, costs::norm(all));
   std::int64_t blocks = 0;
   for (const Tensor& x : all) blocks += parts_of(x.numel(), kNormChunk);
   const Tensor partials = empty({blocks}, DType::f64);

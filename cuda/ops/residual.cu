@@ -4,6 +4,7 @@
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/channel_statistics.h"
 #include "cuda/kit/sums.h"
+#include "tensor/costs.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -93,7 +94,7 @@ __global__ void gate_gradients(const T* a, const T* u, const T* dy, std::int64_t
 
 Tensor CudaBackend::residual(const Tensor& x, const Tensor& branch, const Tensor& s,
                              const Tensor& mask, Tensor* moments) {
-  Scope scope(*this, "residual", 2.0 * x.numel(), 3.0 * x.nbytes());
+  Scope scope(*this, costs::residual(x));
   return residual_sum(x, branch, s, {}, mask, moments);
 }
 
@@ -116,10 +117,10 @@ Tensor CudaBackend::residual_sum(const Tensor& base, const Tensor& branch, const
   return y;
 }
 
-Backend::ResidualGradients CudaBackend::residual_backward(const Tensor& branch, const Tensor& s,
-                                                          const Tensor& mask, const Tensor& dy,
-                                                          bool needs_ds) {
-  Scope scope(*this, "residual_backward", 3.0 * dy.numel(), 3.0 * dy.nbytes());
+ResidualGradients CudaBackend::residual_backward(const Tensor& branch, const Tensor& s,
+                                                 const Tensor& mask, const Tensor& dy,
+                                                 bool needs_ds) {
+  Scope scope(*this, costs::residual_backward(dy));
   ResidualGradients g;
   g.dbranch = empty_like(dy);
   if (needs_ds && s.defined()) g.ds = empty_like(s);
@@ -142,7 +143,7 @@ Backend::ResidualGradients CudaBackend::residual_backward(const Tensor& branch, 
 
 std::pair<Tensor, Tensor> CudaBackend::gate_backward(const Tensor& a, const Tensor& u,
                                                      const Tensor& dy) {
-  Scope scope(*this, "gate_backward", 2.0 * dy.numel(), 5.0 * dy.nbytes());
+  Scope scope(*this, costs::gate_backward(dy));
   Tensor da = empty_like(dy), du = empty_like(dy);
   if (dy.numel() == 0) return {da, du};
   dispatch_packs("gate_backward", dy.numel(), {dy, a, u, da, du}, [&]<class T, int N>() {

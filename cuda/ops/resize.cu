@@ -3,6 +3,7 @@
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/index.h"
 #include "cuda/kit/taps.h"
+#include "tensor/costs.h"
 #include "tensor/extents.h"
 
 namespace nextgrad::cuda {
@@ -76,7 +77,7 @@ Tensor forward(const Tensor& x, const ResizeShape& s, const Axis& rows, const Ax
 Tensor CudaBackend::resize_band(const Tensor& x, const RowBand& band, std::int64_t w) {
   check_band(x, band);
   const ResizeExtents e = resize_extents("resize", x.shape(), band.out_rows, w);
-  Scope scope(*this, "resize", e.flops(), e.bytes(x.dtype()));
+  Scope scope(*this, costs::resize("resize", e, x.dtype()));
   return forward(x, {e.h, e.w, e.oh, e.ow, e.c, band.in_top, band.out_top},
                  axis_of(band.in_height, band.out_height, Resize::bilinear),
                  axis_of(e.w, w, Resize::bilinear), stream_);
@@ -84,13 +85,13 @@ Tensor CudaBackend::resize_band(const Tensor& x, const RowBand& band, std::int64
 
 Tensor CudaBackend::resize(const Tensor& x, std::int64_t h, std::int64_t w, Resize mode) {
   const ResizeExtents e = resize_extents("resize", x.shape(), h, w);
-  Scope scope(*this, "resize", e.flops(), e.bytes(x.dtype()));
+  Scope scope(*this, costs::resize("resize", e, x.dtype()));
   return forward(x, {e.h, e.w, h, w, e.c}, axis_of(e.h, h, mode), axis_of(e.w, w, mode), stream_);
 }
 
 Tensor CudaBackend::resize_backward(const Shape& x_shape, const Tensor& dy, Resize mode) {
   const ResizeExtents e = resize_extents("resize", x_shape, dy.dim(1), dy.dim(2));
-  Scope scope(*this, "resize_backward", e.flops(), e.bytes(dy.dtype()));
+  Scope scope(*this, costs::resize("resize_backward", e, dy.dtype()));
   Tensor dx = empty(x_shape, dy.dtype());
   dispatch_packs("resize_backward", e.c, {dy, dx}, [&]<class T, int N>() {
     const RowWork work(e.n * e.h, e.w, e.c / N);

@@ -6,6 +6,7 @@
 // while these compete.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/taps.h"
+#include "tensor/costs.h"
 #include "tensor/extents.h"
 
 namespace nextgrad::cuda {
@@ -154,7 +155,7 @@ Tensor CudaBackend::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t 
   const UpsampleShape s = upsample_shape(x, h, w);
   const std::int64_t cells = s.n * s.h * s.w;
   Tensor y = empty({e.n, h, w}, DType::i32);
-  Scope scope(*this, "resize_argmax", 4.0 * y.numel() * e.c, x.nbytes() + y.nbytes());
+  Scope scope(*this, costs::resize_argmax(x, h, w));
   if (cells == 0) return y;
   dispatch_activation(x.dtype(), "resize_argmax", [&]<class T>() {
     constexpr std::size_t kEach = sizeof(Corners<Compute<T>>) + sizeof(int);

@@ -4,6 +4,7 @@
 
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/row_team.h"
+#include "tensor/costs.h"
 #include "tensor/extents.h"
 
 namespace nextgrad::cuda {
@@ -58,7 +59,7 @@ __global__ void softmax_gradient_rows(const T* y, const T* dy, T* dx, std::int64
 }  // namespace
 
 Tensor CudaBackend::softmax(const Tensor& x, bool log) {
-  Scope scope(*this, log ? "log_softmax" : "softmax", 4.0 * x.numel(), 2.0 * x.nbytes());
+  Scope scope(*this, (log ? costs::log_softmax : costs::softmax)(x));
   Tensor y = empty_like(x);
   if (x.numel() == 0) return y;
   const ImageRows e = image_rows(x, 1);
@@ -71,8 +72,7 @@ Tensor CudaBackend::softmax(const Tensor& x, bool log) {
 }
 
 Tensor CudaBackend::softmax_backward(const Tensor& y, const Tensor& dy, bool log) {
-  Scope scope(*this, log ? "log_softmax_backward" : "softmax_backward", 4.0 * y.numel(),
-              3.0 * y.nbytes());
+  Scope scope(*this, (log ? costs::log_softmax_backward : costs::softmax_backward)(y));
   Tensor dx = empty_like(y);
   if (y.numel() == 0) return dx;
   const ImageRows e = image_rows(y, 1);

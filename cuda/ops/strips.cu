@@ -13,6 +13,7 @@
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/sums.h"
 #include "cuda/ops/strips_march.h"
+#include "tensor/costs.h"
 #include "tensor/extents.h"
 
 namespace nextgrad::cuda {
@@ -239,7 +240,7 @@ void tap_gradients(cudaStream_t stream, const StripsShape& s, const Tensor& x,
 }  // namespace
 
 Tensor CudaBackend::strips(const Tensor& x, const std::vector<Strip>& strips) {
-  Scope scope(*this, "strips", strips_flops(x, strips), 2.0 * x.nbytes());
+  Scope scope(*this, costs::strips(x, strips));
   if (!fused_strips(x, strips)) return Fused::strips(x, strips);
   Tensor y = empty_like(x);
   run_strips(stream_, properties_.multiProcessorCount, x, strips, false, y);
@@ -249,7 +250,7 @@ Tensor CudaBackend::strips(const Tensor& x, const std::vector<Strip>& strips) {
 StripsGradients CudaBackend::strips_backward(const Tensor& x, const std::vector<Strip>& strips,
                                              const Tensor& dy) {
   // Two transposed strips, two gradients of taps, and the row results once more.
-  Scope scope(*this, "strips_backward", 2.5 * strips_flops(x, strips), 3.0 * x.nbytes());
+  Scope scope(*this, costs::strips_backward(x, strips));
   if (!fused_strips(x, strips) || !fused_strips(dy, strips))
     return Fused::strips_backward(x, strips, dy);
   StripsGradients g = empty_strips_gradients(x, strips);

@@ -3,6 +3,7 @@
 // they cost one blend and one exponential each, and no lane waits for another.
 #include "cuda/kit/taps.h"
 #include "cuda/ops/loss.h"
+#include "tensor/costs.h"
 #include "tensor/extents.h"
 
 namespace nextgrad::cuda {
@@ -147,8 +148,7 @@ CrossEntropyResult CudaBackend::upsample_cross_entropy(const Tensor& logits, con
                                                        const CrossEntropyOptions& o) {
   const UpsampleShape s = upsample_shape(logits, labels.dim(1), labels.dim(2));
   const DType dtype = parameter_dtype(logits.dtype());
-  Scope scope(*this, "upsample_cross_entropy", loss_flops(labels, s.k),
-              logits.nbytes() + 2 * labels.nbytes());
+  Scope scope(*this, costs::upsample_cross_entropy(logits, labels));
   const CrossEntropyResult r{empty({}, dtype), empty(labels.shape(), dtype), empty({}, DType::f64)};
   const std::int64_t parts = parts_of(s.ow, kForwardThreads);
   const std::int64_t blocks = labels.numel() == 0 ? 0 : s.n * s.h * parts;

@@ -4,6 +4,7 @@
 #include "cuda/kit/index.h"
 #include "cuda/kit/taps.h"
 #include "cuda/ops/loss.h"
+#include "tensor/costs.h"
 #include "tensor/extents.h"
 
 namespace nextgrad::cuda {
@@ -158,8 +159,7 @@ Tensor CudaBackend::upsample_cross_entropy_backward(const Tensor& logits, const 
                                                     const CrossEntropyResult& r,
                                                     const Tensor& dloss) {
   const UpsampleShape s = upsample_shape(logits, labels.dim(1), labels.dim(2));
-  Scope scope(*this, "upsample_cross_entropy_backward", 2 * loss_flops(labels, s.k),
-              2 * logits.nbytes() + 2 * labels.nbytes());
+  Scope scope(*this, costs::upsample_cross_entropy_backward(logits, labels));
   Tensor dlogits = empty_like(logits);
   if (logits.numel() == 0) return dlogits;
   const Tensor halves = empty({2, logits.numel()}, parameter_dtype(logits.dtype()));

@@ -34,7 +34,8 @@ class CpuPrimitives : public Backend {
   void download(void* host, const void* source, std::size_t bytes) override {
     std::memcpy(host, source, bytes);
   }
-#include "tensor/primitive_overrides.h"
+#define NEXTGRAD_OP override
+#include "tensor/primitives.h"
 
  private:
   CachingAllocator allocator_;
@@ -43,7 +44,8 @@ class CpuPrimitives : public Backend {
 // And what it does faster in one pass.
 class CpuBackend final : public CpuPrimitives {
  public:
-#include "tensor/fused_overrides.h"
+#include "tensor/fused_ops.h"
+#undef NEXTGRAD_OP
 };
 
 }  // namespace nextgrad::cpu

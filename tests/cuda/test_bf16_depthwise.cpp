@@ -57,12 +57,12 @@ TEST_CASE("bf16: feed-forward part") {
   for (const std::int64_t hidden : {8, 40}) {
     constexpr std::int64_t kChannels = 8;
     const Tensor x = rounded({2, 9, 6, kChannels}, 1), base = rounded({2, 9, 6, kChannels}, 2);
-    const Backend::FeedForward f{random_tensor<float>({hidden, kChannels}, 3, -0.3, 0.3),
-                                 random_tensor<float>({hidden}, 4),
-                                 random_tensor<float>({3, 3, hidden}, 5, -0.3, 0.3),
-                                 random_tensor<float>({hidden}, 6),
-                                 random_tensor<float>({kChannels, hidden}, 7, -0.3, 0.3),
-                                 random_tensor<float>({kChannels}, 8)};
+    const FeedForwardWeights f{random_tensor<float>({hidden, kChannels}, 3, -0.3, 0.3),
+                               random_tensor<float>({hidden}, 4),
+                               random_tensor<float>({3, 3, hidden}, 5, -0.3, 0.3),
+                               random_tensor<float>({hidden}, 6),
+                               random_tensor<float>({kChannels, hidden}, 7, -0.3, 0.3),
+                               random_tensor<float>({kChannels}, 8)};
     const Tensor y = tested().feed_forward(base, x, f);
     CHECK(y.dtype() == DType::bf16);
     // Two hidden maps and the products' weights are rounded as well.

@@ -16,12 +16,12 @@
 #include <algorithm>
 #include <vector>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/gemm.h"
 #include "tensor/cpu/kit/patches.h"
 #include "tensor/extents.h"
 #include "tensor/ops.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 
@@ -164,7 +164,7 @@ Tensor CpuPrimitives::conv2d(const Tensor& x, const Tensor& weight, const Tensor
                              const Window& window, int groups) {
   const ConvShape s = conv_shape(x.shape(), weight.shape(), window, groups);
   Tensor y = Tensor::empty({s.n, s.oh, s.ow, s.out}, x.dtype());
-  OpScope scope("conv2d", s.flops(), x.nbytes() + weight.nbytes() + y.nbytes());
+  OpScope scope(costs::conv2d(x, weight, y));
   dispatch_float(x.dtype(), "conv2d", [&]<class T>(T) {
     forward<T>(s, x.data<T>(), weight.data<T>(), data_or_null<const T>(bias), y.data<T>());
   });
@@ -175,8 +175,7 @@ ConvGradients CpuPrimitives::conv2d_backward(const Tensor& x, const Tensor& weig
                                              const Tensor& dy, const Window& window, int groups,
                                              Needs needs) {
   const ConvShape s = conv_shape(x.shape(), weight.shape(), window, groups);
-  const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
-  OpScope scope("conv2d_backward", products * s.flops(), dy.nbytes() + products * x.nbytes());
+  OpScope scope(costs::conv2d_backward(x, weight, dy, needs));
   ConvGradients g = empty_conv_gradients(x, weight, dy, needs);
   dispatch_float(x.dtype(), "conv2d", [&]<class T>(T) {
     if (needs.dx) input_gradient<T>(s, dy.data<T>(), weight.data<T>(), g.dx.data<T>());

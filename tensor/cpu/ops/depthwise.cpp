@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/simd.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 
@@ -124,8 +124,7 @@ Tensor CpuPrimitives::depthwise(const Tensor& x, const Tensor& weight, const Ten
                                 const Tensor& base, const Window& window) {
   const DepthwiseShape s = depthwise_shape(x, window);
   Tensor y = Tensor::empty({s.n, s.oh, s.ow, s.c}, x.dtype());
-  OpScope scope(depthwise_name(window, ""), s.flops(),
-                x.nbytes() + y.nbytes() * (base.defined() ? 2 : 1));
+  OpScope scope(costs::depthwise(x, window, y, base));
   dispatch_float(x.dtype(), "depthwise", [&]<class T>(T) {
     const auto forward =
         depthwise_square_fits<T>(s) ? depthwise_square_forward<T> : depthwise_forward<T>;
@@ -139,9 +138,7 @@ ConvGradients CpuPrimitives::depthwise_backward(const Tensor& x, const Tensor& w
                                                 const Tensor& dy, const Window& window,
                                                 Needs needs) {
   const DepthwiseShape s = depthwise_shape(x, window);
-  const int products = (needs.dx ? 1 : 0) + (needs.dweight || needs.dbias ? 1 : 0);
-  OpScope scope(depthwise_name(window, "_backward"), products * s.flops(),
-                dy.nbytes() + products * x.nbytes());
+  OpScope scope(costs::depthwise_backward(x, window, dy, needs));
   ConvGradients g = empty_conv_gradients(x, weight, dy, needs);
   dispatch_float(x.dtype(), "depthwise", [&]<class T>(T) {
     T *dx = data_or_null<T>(g.dx), *dweight = data_or_null<T>(g.dweight);

@@ -5,11 +5,11 @@
 #include <type_traits>
 #include <utility>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/math.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/strided.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
@@ -158,7 +158,7 @@ void binary_any(const Tensor& a, const Tensor& b, Tensor& out, F f) {
 }  // namespace
 
 void CpuPrimitives::fill(Tensor& out, double value) {
-  OpScope scope("fill", 0, out.nbytes());
+  OpScope scope(costs::fill(out));
   dispatch_all(out.dtype(), [&]<class T>(T) {
     const T v = cast<T>(value);
     const Strided<1> s = collapse<1>(out.shape(), {out.strides()});
@@ -170,7 +170,7 @@ void CpuPrimitives::fill(Tensor& out, double value) {
 }
 
 void CpuPrimitives::copy(const Tensor& source, Tensor& out) {
-  OpScope scope("copy", 0, source.nbytes() + out.nbytes());
+  OpScope scope(costs::copy(source, out));
   const Tensor from = source.shape() == out.shape() ? source : source.expand(out.shape());
   dispatch_all(from.dtype(), [&](auto x) {
     dispatch_all(out.dtype(), [&](auto y) { copy_any<decltype(y), decltype(x)>(from, out); });
@@ -179,7 +179,7 @@ void CpuPrimitives::copy(const Tensor& source, Tensor& out) {
 }
 
 void CpuPrimitives::axpy(Tensor& y, const Tensor& x, double alpha) {
-  OpScope scope("axpy", 2.0 * y.numel(), 3 * y.nbytes());
+  OpScope scope(costs::axpy(y));
   dispatch_float(y.dtype(), "axpy", [&]<class T>(T) {
     const T a = static_cast<T>(alpha);
     map(
@@ -189,7 +189,7 @@ void CpuPrimitives::axpy(Tensor& y, const Tensor& x, double alpha) {
 }
 
 void CpuBackend::lerp(Tensor& y, const Tensor& x, double t) {
-  OpScope scope("lerp", 3.0 * y.numel(), 3 * y.nbytes());
+  OpScope scope(costs::lerp(y));
   dispatch_float(y.dtype(), "lerp", [&]<class T>(T) {
     const T a = static_cast<T>(t);
     map(
@@ -201,7 +201,7 @@ void CpuBackend::lerp(Tensor& y, const Tensor& x, double t) {
 
 Tensor CpuPrimitives::unary(Unary op, const Tensor& x, double alpha) {
   const char* name = facts_of(op).name;
-  OpScope scope(name, x.numel(), 2 * x.nbytes());
+  OpScope scope(costs::unary(op, x));
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   dispatch_float(x.dtype(), name, [&]<class T>(T) {
     with_unary(op, [&](auto which) {
@@ -215,7 +215,7 @@ Tensor CpuPrimitives::unary(Unary op, const Tensor& x, double alpha) {
 
 Tensor CpuPrimitives::unary_backward(Unary op, const Tensor& read, const Tensor& dy, double alpha) {
   const UnaryFacts facts = facts_of(op);
-  OpScope scope(facts.backward_name, 2.0 * dy.numel(), 3 * dy.nbytes());
+  OpScope scope(costs::unary_backward(op, dy));
   Tensor dx = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
   const Tensor& v = facts.gradient_reads == Reads::nothing ? dy : read;
   check(v.numel() == dy.numel(), "{}: what it reads is missing", facts.backward_name);
@@ -234,7 +234,7 @@ Tensor CpuPrimitives::binary(Binary op, const Tensor& a, const Tensor& b) {
   const bool equal = a.shape() == b.shape();
   const Shape shape = equal ? a.shape() : broadcast(a.shape(), b.shape(), name);
   Tensor out = Tensor::empty(shape, a.dtype(), a.device());
-  OpScope scope(name, out.numel(), a.nbytes() + b.nbytes() + out.nbytes());
+  OpScope scope(costs::binary(op, a, b, out));
   const bool plain = equal && a.is_contiguous() && b.is_contiguous();
   dispatch_float(a.dtype(), name, [&]<class T>(T) {
     with_binary(op, [&](auto which) {

@@ -13,13 +13,13 @@
 // stages do not fit in cache.
 #include <algorithm>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/gemm.h"
 #include "tensor/cpu/kit/math.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/scratch.h"
 #include "tensor/cpu/ops/depthwise.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 
@@ -119,11 +119,10 @@ void run_tile(const Job<T>& j, const Tile& t) {
 
 }  // namespace
 
-Tensor CpuBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedForward& f) {
+Tensor CpuBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedForwardWeights& f) {
   const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
-  const std::int64_t hidden = f.expand.dim(0), out = f.contract.dim(0), pixels = n * h * w;
-  OpScope scope("feed_forward", 2.0 * pixels * hidden * (c + 9 + out),
-                x.nbytes() + 2 * base.nbytes());
+  const std::int64_t hidden = f.expand.dim(0), out = f.contract.dim(0);
+  OpScope scope(costs::feed_forward(base, x, f));
   const DepthwiseShape shape{n, h, w, hidden, h, w, {.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}};
   const bool fits = dispatch_float(x.dtype(), "feed_forward", [&]<class T>(T) {
     return depthwise_square_fits<T>(shape) && hidden % kPanel<T> == 0;

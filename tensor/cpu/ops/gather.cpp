@@ -1,11 +1,11 @@
 // Gather along an axis and its transpose. The index is walked row-major with an odometer; the
 // forward is split over threads, the backward adds in order on one thread, so that elements chosen
 // twice sum the same way always.
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/strided.h"
 #include "tensor/extents.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
@@ -31,7 +31,7 @@ void walk(const Shape& x_shape, int axis, const Tensor& index, std::int64_t begi
 }  // namespace
 
 Tensor CpuPrimitives::gather(const Tensor& x, int axis, const Tensor& index) {
-  OpScope scope("gather", 0, x.nbytes() + index.nbytes());
+  OpScope scope(costs::gather(x, index));
   const int at = gather_axis(x.shape(), axis, index.shape());
   Tensor y = Tensor::empty(index.shape(), x.dtype(), x.device());
   dispatch_all(x.dtype(), [&]<class T>(T) {
@@ -47,7 +47,7 @@ Tensor CpuPrimitives::gather(const Tensor& x, int axis, const Tensor& index) {
 
 Tensor CpuPrimitives::gather_backward(const Shape& x_shape, int axis, const Tensor& index,
                                       const Tensor& dy) {
-  OpScope scope("gather_backward", dy.numel(), dy.nbytes() + index.nbytes());
+  OpScope scope(costs::gather_backward(dy, index));
   const int at = gather_axis(x_shape, axis, index.shape());
   Tensor dx = Tensor::zeros(x_shape, dy.dtype(), dy.device());
   dispatch_float(dy.dtype(), "gather_backward", [&]<class T>(T) {

@@ -7,10 +7,10 @@
 #include <cmath>
 #include <vector>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/chunks.h"
 #include "tensor/cpu/kit/lanes.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
@@ -136,7 +136,7 @@ void layer_norm_backward_all(const T* x, const T* gamma, const T* mean, const T*
 
 NormResult CpuBackend::layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                   double eps) {
-  OpScope scope("layer_norm", 8.0 * x.numel(), 2.0 * x.nbytes());
+  OpScope scope(costs::layer_norm(x));
   NormResult result = empty_norm(x, without_axis(x.shape(), x.ndim() - 1));
   dispatch_float(x.dtype(), "layer_norm", [&]<class T>(T) {
     layer_norm_all(x.data<T>(), gamma.data<T>(), beta.data<T>(), {image_rows(x, 1)},
@@ -149,7 +149,7 @@ NormResult CpuBackend::layer_norm(const Tensor& x, const Tensor& gamma, const Te
 NormGradients CpuBackend::layer_norm_backward(const Tensor& x, const Tensor& gamma,
                                               const Tensor& mean, const Tensor& rstd,
                                               const Tensor& dy) {
-  OpScope scope("layer_norm_backward", 14.0 * x.numel(), 3.0 * x.nbytes());
+  OpScope scope(costs::layer_norm_backward(x));
   NormGradients g = empty_norm_gradients(x, gamma);
   dispatch_float(x.dtype(), "layer_norm_backward", [&]<class T>(T) {
     layer_norm_backward_all(x.data<T>(), gamma.data<T>(), mean.data<T>(), rstd.data<T>(),

@@ -2,12 +2,12 @@
 // gradients, all inside gemm()'s blocks of rows, while these are in cache. Blocking: see gemm.h.
 #include <algorithm>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/gemm.h"
 #include "tensor/cpu/kit/math.h"
 #include "tensor/cpu/kit/scratch.h"
 #include "tensor/ops.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 
@@ -115,8 +115,7 @@ Tensor CpuBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& b
                           Activation activation, Tensor* pre_activation) {
   const std::int64_t m = x.dim(0), k = x.dim(1), n = weight.dim(0);
   Tensor y = Tensor::empty({m, n}, x.dtype());
-  OpScope scope("linear", 2.0 * m * n * k,
-                x.nbytes() + weight.nbytes() + y.nbytes() * (pre_activation ? 2 : 1));
+  OpScope scope(costs::linear(x, weight, pre_activation));
   if (pre_activation) *pre_activation = Tensor::empty({m, n}, x.dtype());
   dispatch_float(x.dtype(), "linear", [&]<class T>(T) {
     T* out = y.data<T>();
@@ -135,10 +134,8 @@ Tensor CpuBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& b
 
 ConvGradients CpuBackend::linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                           Needs needs) {
-  const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
   const std::int64_t m = dy.dim(0), n = weight.dim(0), k = weight.dim(1);
-  OpScope scope("linear_backward", 2.0 * products * m * n * k,
-                dy.nbytes() + products * m * k * size_of(dy.dtype()));
+  OpScope scope(costs::product_backward("linear_backward", weight, dy, needs));
   ConvGradients g;
   dispatch_float(dy.dtype(), "linear", [&]<class T>(T) {
     const RowBlocks<T> rows_of_dy = rows_of<T>({dy.data<T>(), n, 1});
@@ -155,8 +152,7 @@ Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Te
   const std::int64_t n = weight.dim(0), k = weight.dim(1), m = n > 0 ? base.numel() / n : 0;
   const std::int64_t pixels = rows_per_image(mask, m);
   Tensor y = Tensor::empty(base.shape(), x.dtype());
-  OpScope scope("linear_residual", 2.0 * m * n * k,
-                x.nbytes() + weight.nbytes() + 2 * base.nbytes());
+  OpScope scope(costs::linear_residual(x, weight));
   dispatch_float(x.dtype(), "linear_residual", [&]<class T>(T) {
     T* out = y.data<T>();
     const T *from = base.data<T>(), *factor = data_or_null<const T>(mask);
@@ -174,11 +170,9 @@ Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Te
 ConvGradients CpuBackend::linear_residual_backward(const Tensor& x, const Tensor& weight,
                                                    Activation input, const Tensor& mask,
                                                    const Tensor& dy, Needs needs) {
-  const int products = (needs.dx ? 1 : 0) + (needs.dweight ? 1 : 0);
   const std::int64_t n = weight.dim(0), m = n > 0 ? dy.numel() / n : 0;
   const std::int64_t pixels = rows_per_image(mask, m);
-  OpScope scope("linear_residual_backward", 2.0 * products * m * weight.numel(),
-                dy.nbytes() + (1 + products) * x.nbytes());
+  OpScope scope(costs::product_backward("linear_residual_backward", weight, dy, needs));
   ConvGradients g;
   dispatch_float(dy.dtype(), "linear_residual", [&]<class T>(T) {
     const RowBlocks<T> rows = masked_rows<T>(data_or_null<const T>(mask), pixels, dy.data<T>(), n);

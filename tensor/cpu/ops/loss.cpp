@@ -2,9 +2,9 @@
 // logits stay in L1 for its three passes (largest, sum of exponentials, loss or gradient).
 #include "tensor/cpu/ops/loss.h"
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 
@@ -14,7 +14,7 @@ CrossEntropyResult CpuPrimitives::cross_entropy(const Tensor& logits, const Tens
                                                 const Tensor& weights,
                                                 const CrossEntropyOptions& o) {
   const std::int64_t k = logits.dim(-1);
-  OpScope scope("cross_entropy", loss_flops(labels, k), logits.nbytes() + labels.nbytes());
+  OpScope scope(costs::cross_entropy(logits, labels));
   return dispatch_float(logits.dtype(), "cross_entropy", [&]<class T>(T) {
     const Target<T> target(labels, k, weights, o);
     Tensor log_sum = Tensor::empty(labels.shape(), logits.dtype());
@@ -39,8 +39,7 @@ Tensor CpuPrimitives::cross_entropy_backward(const Tensor& logits, const Tensor&
                                              const Tensor& weights, const CrossEntropyOptions& o,
                                              const CrossEntropyResult& r, const Tensor& dloss) {
   const std::int64_t k = logits.dim(-1), pixels = labels.numel();
-  OpScope scope("cross_entropy_backward", loss_flops(labels, k),
-                2 * logits.nbytes() + labels.nbytes());
+  OpScope scope(costs::cross_entropy_backward(logits, labels));
   Tensor dlogits = Tensor::empty(logits.shape(), logits.dtype(), logits.device());
   const std::int32_t* label = labels.data<std::int32_t>();
   const double scale = dloss.item() / r.normaliser.item();

@@ -1,9 +1,9 @@
 // Matrix products of the backend: batches of gemm(). Blocking: see gemm.h.
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/gemm.h"
 #include "tensor/cpu/kit/parallel.h"
-#include "tensor/profile.h"
 #include "tensor/threads.h"
 
 namespace nextgrad::cpu {
@@ -13,7 +13,7 @@ Tensor CpuPrimitives::matmul(const Tensor& a, const Tensor& b, bool transpose_a,
   const std::int64_t n = b.dim(transpose_b ? 1 : 2);
   const std::int64_t batch = a.dim(0) == 1 ? b.dim(0) : a.dim(0);  // an empty one stays empty
   Tensor c = Tensor::empty({batch, m, n}, a.dtype());
-  OpScope scope("matmul", 2.0 * batch * m * n * k, a.nbytes() + b.nbytes() + c.nbytes());
+  OpScope scope(costs::matmul(a, b, c, k));
   dispatch_float(a.dtype(), "matmul", [&]<class T>(T) {
     const T *pa = a.data<T>(), *pb = b.data<T>();
     T* pc = c.data<T>();

@@ -6,11 +6,11 @@
 #include <cmath>
 #include <vector>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/chunks.h"
 #include "tensor/cpu/kit/lanes.h"
 #include "tensor/cpu/kit/parallel.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
@@ -254,24 +254,24 @@ void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, con
   });
 }
 
-NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, const Tensor& beta,
+NormResult group_like(const Work& work, const Tensor& x, const Tensor& gamma, const Tensor& beta,
                       double eps, const Chunks& e, const Shape& statistics_shape) {
-  OpScope scope(name, 7.0 * x.numel(), 3.0 * x.nbytes());
-  check(x.numel() > 0, "{}: the input {} is empty", name, x.shape().str());
+  OpScope scope(work);
+  check(x.numel() > 0, "{}: the input {} is empty", work.name, x.shape().str());
   NormResult r = empty_norm(x, statistics_shape);
-  dispatch_float(x.dtype(), name, [&]<class T>(T) {
+  dispatch_float(x.dtype(), work.name, [&]<class T>(T) {
     norm_forward(x.data<T>(), gamma.data<T>(), beta.data<T>(), e, eps, r.y.data<T>(),
                  r.mean.data<T>(), r.rstd.data<T>());
   });
   return r;
 }
 
-NormGradients group_like_backward(const char* name, const Tensor& x, const Tensor& gamma,
+NormGradients group_like_backward(const Work& work, const Tensor& x, const Tensor& gamma,
                                   const Tensor& mean, const Tensor& rstd, const Tensor& dy,
                                   const Chunks& e) {
-  OpScope scope(name, 9.0 * x.numel(), 5.0 * x.nbytes());
+  OpScope scope(work);
   NormGradients g = empty_norm_gradients(x, gamma);
-  dispatch_float(x.dtype(), name, [&]<class T>(T) {
+  dispatch_float(x.dtype(), work.name, [&]<class T>(T) {
     norm_backward(x.data<T>(), gamma.data<T>(), mean.data<T>(), rstd.data<T>(), dy.data<T>(), e,
                   g.dx.data<T>(), g.dgamma.data<T>(), g.dbeta.data<T>());
   });
@@ -282,19 +282,19 @@ NormGradients group_like_backward(const char* name, const Tensor& x, const Tenso
 
 NormResult CpuBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                   double eps, const Tensor&) {
-  return group_like("batch_norm", x, gamma, beta, eps, {batch_extents(x)}, {x.dim(-1)});
+  return group_like(costs::batch_norm(x, {}), x, gamma, beta, eps, {batch_extents(x)}, {x.dim(-1)});
 }
 
 NormGradients CpuBackend::batch_norm_backward(const Tensor& x, const Tensor& gamma,
                                               const Tensor& mean, const Tensor& rstd,
                                               const Tensor& dy) {
-  return group_like_backward("batch_norm_backward", x, gamma, mean, rstd, dy, {batch_extents(x)});
+  return group_like_backward(costs::batch_norm_backward(x), x, gamma, mean, rstd, dy, {batch_extents(x)});
 }
 
 void CpuBackend::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
                                 const Tensor& rstd, double eps, std::int64_t rows, double momentum,
                                 Tensor* batches) {
-  OpScope scope("update_running", 8.0 * mean.numel(), 6.0 * mean.nbytes());
+  OpScope scope(costs::update_running(mean));
   const double unbiased = rows > 1 ? static_cast<double>(rows) / (rows - 1) : 1.0;
   dispatch_float(running_mean.dtype(), "update_running", [&]<class T>(T) {
     const T *m = mean.data<T>(), *r = rstd.data<T>();
@@ -316,7 +316,7 @@ void CpuBackend::update_running(Tensor& running_mean, Tensor& running_var, const
 
 Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
                                   const Tensor& centre) {
-  OpScope scope("channel_affine", 2.0 * x.numel(), 2.0 * x.nbytes());
+  OpScope scope(costs::channel_affine(x));
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   const Chunks e{batch_extents(x)};
   dispatch_float(x.dtype(), "channel_affine", [&]<class T>(T) {
@@ -333,14 +333,14 @@ Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Te
 
 NormResult CpuBackend::group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                   int groups, double eps) {
-  return group_like("group_norm", x, gamma, beta, eps, {group_extents(x, groups)},
+  return group_like(costs::group_norm(x), x, gamma, beta, eps, {group_extents(x, groups)},
                     {x.dim(0), groups});
 }
 
 NormGradients CpuBackend::group_norm_backward(const Tensor& x, const Tensor& gamma,
                                               const Tensor& mean, const Tensor& rstd,
                                               const Tensor& dy, int groups) {
-  return group_like_backward("group_norm_backward", x, gamma, mean, rstd, dy,
+  return group_like_backward(costs::group_norm_backward(x), x, gamma, mean, rstd, dy,
                              {group_extents(x, groups)});
 }
 

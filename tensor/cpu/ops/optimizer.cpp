@@ -1,9 +1,9 @@
 // Optimisers: one pass over the parameter and its state, split over threads, the step's constants
 // in registers (tensor/update_rules.h).
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/extents.h"
-#include "tensor/profile.h"
 #include "tensor/update_rules.h"
 
 namespace nextgrad::cpu {
@@ -48,15 +48,13 @@ void step_all(const char* name, std::vector<OptimizerSlot>& slots, const Options
 
 void CpuPrimitives::adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
                           const GradientNorm& norm) {
-  const Amount n = amount_of(slots);
-  OpScope scope("adamw", 12 * n.elements, 7 * n.bytes);
+  OpScope scope(costs::optimizer(costs::adamw, slots));
   step_all<AdamwStep>("adamw", slots, AdamwOptions{beta1, beta2, eps}, norm);
 }
 
 void CpuPrimitives::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
                         const GradientNorm& norm) {
-  const Amount n = amount_of(slots);
-  OpScope scope("sgd", 6 * n.elements, 5 * n.bytes);
+  OpScope scope(costs::optimizer(costs::sgd, slots));
   step_all<SgdStep>("sgd", slots, SgdOptions{momentum, nesterov}, norm);
 }
 

@@ -1,9 +1,9 @@
 // Random tensors: element i is word i % 4 of Philox block i / 4 (tensor/draws.h), so that any split
 // over threads gives the same numbers.
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/draws.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
@@ -13,7 +13,7 @@ Tensor random(const char* name, const Shape& shape, DType dtype, const RandomKey
               const Draw& draw) {
   Tensor out = Tensor::empty(shape, dtype);
   const std::int64_t n = out.numel();
-  OpScope scope(name, 0, out.nbytes());
+  OpScope scope(costs::PerElement{name, 0, 1}(out));
   dispatch_float(dtype, name, [&]<class T>(T) {
     parallel_each((n + 3) / 4, 4096, [&, mixed = key.mixed(), to = out.data<T>()](std::int64_t b) {
       T values[4];

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <vector>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/extents.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
@@ -130,7 +130,7 @@ double squares(const T* x, std::int64_t n) {
 }  // namespace
 
 Tensor CpuPrimitives::reduce(Reduce op, const Tensor& x, const std::vector<int>& axes) {
-  OpScope scope("reduce", x.numel(), x.nbytes());
+  OpScope scope(costs::reduce(x));
   return reduce_groups(op, x, axes, x.dtype(),
                        [&](const Tensor& from, const MiddleAxes& e, double factor, Tensor& to) {
                          dispatch_float(x.dtype(), "reduce", [&]<class T>(T) {
@@ -141,7 +141,7 @@ Tensor CpuPrimitives::reduce(Reduce op, const Tensor& x, const std::vector<int>&
 
 Tensor CpuPrimitives::argmax(const Tensor& x, int axis) {
   auto [e, y] = prepare_argmax(x, axis);
-  OpScope scope("argmax", x.numel(), x.nbytes() + y.nbytes());
+  OpScope scope(costs::argmax(x));
   dispatch_float(x.dtype(), "argmax", [&](auto zero) {
     argmax_middle(x.data<decltype(zero)>(), y.data<std::int64_t>(), e);
   });
@@ -149,8 +149,7 @@ Tensor CpuPrimitives::argmax(const Tensor& x, int axis) {
 }
 
 Tensor CpuBackend::norm(const std::vector<Tensor>& all) {
-  const Amount n = amount_of(all);
-  OpScope scope("norm", 2 * n.elements, n.bytes);
+  OpScope scope(costs::norm(all));
   double sum = 0;
   for (const Tensor& x : all) {
     sum += dispatch_float(x.dtype(), "norm", [&](auto zero) {

@@ -2,10 +2,10 @@
 // backward.
 #include <vector>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/chunks.h"
 #include "tensor/cpu/kit/simd.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
@@ -100,7 +100,7 @@ void residual_backward_all(const Tensor& branch, const Tensor& s, const Tensor& 
 
 Tensor CpuBackend::residual(const Tensor& x, const Tensor& branch, const Tensor& s,
                             const Tensor& mask, Tensor*) {
-  OpScope scope("residual", 2.0 * x.numel(), 3.0 * x.nbytes());
+  OpScope scope(costs::residual(x));
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   const Chunks e = extents(x, mask);
   dispatch_float(x.dtype(), "residual", [&]<class T>(T) {
@@ -115,10 +115,10 @@ Tensor CpuBackend::residual(const Tensor& x, const Tensor& branch, const Tensor&
   return y;
 }
 
-Backend::ResidualGradients CpuBackend::residual_backward(const Tensor& branch, const Tensor& s,
-                                                         const Tensor& mask, const Tensor& dy,
-                                                         bool needs_ds) {
-  OpScope scope("residual_backward", 3.0 * dy.numel(), 3.0 * dy.nbytes());
+ResidualGradients CpuBackend::residual_backward(const Tensor& branch, const Tensor& s,
+                                                const Tensor& mask, const Tensor& dy,
+                                                bool needs_ds) {
+  OpScope scope(costs::residual_backward(dy));
   ResidualGradients g;
   g.dbranch = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
   if (needs_ds && s.defined()) g.ds = Tensor::empty(s.shape(), s.dtype(), s.device());
@@ -130,7 +130,7 @@ Backend::ResidualGradients CpuBackend::residual_backward(const Tensor& branch, c
 
 std::pair<Tensor, Tensor> CpuBackend::gate_backward(const Tensor& a, const Tensor& u,
                                                     const Tensor& dy) {
-  OpScope scope("gate_backward", 2.0 * dy.numel(), 5.0 * dy.nbytes());
+  OpScope scope(costs::gate_backward(dy));
   Tensor da = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
   Tensor du = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
   dispatch_float(dy.dtype(), "gate_backward", [&]<class T>(T) {

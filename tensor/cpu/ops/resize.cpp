@@ -3,11 +3,11 @@
 // which is then folded along x, so nothing is written by two threads.
 #include <vector>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/taps.h"
 #include "tensor/extents.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
@@ -77,7 +77,7 @@ void resize_backward_all(const T* dy, T* dx, const ResizeExtents& e, Resize mode
 
 Tensor resized(const Tensor& x, const ResizeExtents& e, const std::vector<Tap>& rows, Resize mode) {
   Tensor y = Tensor::empty({e.n, e.oh, e.ow, e.c}, x.dtype());
-  OpScope scope("resize", e.flops(), e.bytes(x.dtype()));
+  OpScope scope(costs::resize("resize", e, x.dtype()));
   dispatch_float(x.dtype(), "resize",
                  [&]<class T>(T) { resize_forward(x.data<T>(), y.data<T>(), e, rows, mode); });
   return y;
@@ -103,7 +103,7 @@ Tensor CpuPrimitives::resize(const Tensor& x, std::int64_t h, std::int64_t w, Re
 Tensor CpuPrimitives::resize_backward(const Shape& x_shape, const Tensor& dy, Resize mode) {
   const ResizeExtents e = resize_extents("resize", x_shape, dy.dim(1), dy.dim(2));
   Tensor dx = Tensor::empty(x_shape, dy.dtype(), dy.device());
-  OpScope scope("resize_backward", e.flops(), e.bytes(dy.dtype()));
+  OpScope scope(costs::resize("resize_backward", e, dy.dtype()));
   dispatch_float(dy.dtype(), "resize_backward",
                  [&]<class T>(T) { resize_backward_all(dy.data<T>(), dx.data<T>(), e, mode); });
   return dx;

@@ -13,12 +13,12 @@
 #include <limits>
 #include <vector>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/simd.h"
 #include "tensor/cpu/kit/taps.h"
 #include "tensor/extents.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
@@ -145,7 +145,7 @@ Tensor CpuBackend::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w
   const ResizeExtents e = resize_extents("resize_argmax", x.shape(), h, w);
   check(e.c > 0, "resize_argmax: no channels in {}", x.shape().str());
   Tensor y = Tensor::empty({e.n, h, w}, DType::i32, x.device());
-  OpScope scope("resize_argmax", 4.0 * y.numel() * e.c, x.nbytes() + y.nbytes());
+  OpScope scope(costs::resize_argmax(x, h, w));
   dispatch_float(x.dtype(), "resize_argmax", [&](auto zero) {
     resize_argmax_all(x.data<decltype(zero)>(), y.data<std::int32_t>(), e);
   });

@@ -3,10 +3,10 @@
 #include <cmath>
 #include <limits>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/math.h"
 #include "tensor/cpu/kit/parallel.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
@@ -60,7 +60,7 @@ void for_each_row(const Tensor& x, std::int64_t n, Fn&& fn) {
 }  // namespace
 
 Tensor CpuBackend::softmax(const Tensor& x, bool log) {
-  OpScope scope(log ? "log_softmax" : "softmax", 4.0 * x.numel(), 2.0 * x.nbytes());
+  OpScope scope((log ? costs::log_softmax : costs::softmax)(x));
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   const std::int64_t n = x.dim(-1);
   dispatch_float(x.dtype(), "softmax", [&]<class T>(T) {
@@ -72,8 +72,7 @@ Tensor CpuBackend::softmax(const Tensor& x, bool log) {
 }
 
 Tensor CpuBackend::softmax_backward(const Tensor& y, const Tensor& dy, bool log) {
-  OpScope scope(log ? "log_softmax_backward" : "softmax_backward", 4.0 * y.numel(),
-                3.0 * y.nbytes());
+  OpScope scope((log ? costs::log_softmax_backward : costs::softmax_backward)(y));
   Tensor dx = Tensor::empty(y.shape(), y.dtype(), y.device());
   const std::int64_t n = y.dim(-1);
   dispatch_float(y.dtype(), "softmax_backward", [&]<class T>(T) {

@@ -17,11 +17,11 @@
 //
 // 5 k multiply-adds a pixel and branch, about half as many loads: bound by arithmetic. A task's
 // sums of weights go to its own part of a buffer; the parts are added in order.
+#include "tensor/costs.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/scratch.h"
 #include "tensor/cpu/ops/strip_kernels.h"
 #include "tensor/extents.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 
@@ -220,7 +220,7 @@ void strips_gradients(const StripsShape& s, const std::vector<StripOf<const T>>&
 StripsGradients CpuBackend::strips_backward(const Tensor& x, const std::vector<Strip>& strips,
                                             const Tensor& dy) {
   // Two transposed strips, two weight gradients, and the row results once more.
-  OpScope scope("strips_backward", 2.5 * strips_flops(x, strips), 3.0 * x.nbytes());
+  OpScope scope(costs::strips_backward(x, strips));
   if (!whole_lines(x)) return Fused::strips_backward(x, strips, dy);
   StripsGradients g = empty_strips_gradients(x, strips);
   dispatch_float(x.dtype(), "strips", [&]<class T>(T) {

@@ -13,11 +13,11 @@
 // costs 2 k multiply-adds a pixel and about k loads: bound by arithmetic, 78 for 7, 11 and 21.
 #include <cstring>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/scratch.h"
 #include "tensor/cpu/ops/strip_kernels.h"
 #include "tensor/extents.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 
@@ -147,7 +147,7 @@ void strips_forward(const StripsShape& s, const std::vector<StripOf<const T>>& s
 }  // namespace
 
 Tensor CpuBackend::strips(const Tensor& x, const std::vector<Strip>& strips) {
-  OpScope scope("strips", strips_flops(x, strips), 2.0 * x.nbytes());
+  OpScope scope(costs::strips(x, strips));
   if (!whole_lines(x)) return Fused::strips(x, strips);
   Tensor y = Tensor::empty(x.shape(), x.dtype());
   dispatch_float(x.dtype(), "strips", [&]<class T>(T) {

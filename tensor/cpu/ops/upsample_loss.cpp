@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "tensor/costs.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/taps.h"
 #include "tensor/cpu/ops/loss.h"
-#include "tensor/profile.h"
 
 namespace nextgrad::cpu {
 namespace {
@@ -311,8 +311,7 @@ CrossEntropyResult CpuBackend::upsample_cross_entropy(const Tensor& logits, cons
                                                       const Tensor& weights,
                                                       const CrossEntropyOptions& o) {
   const std::int64_t k = logits.dim(3);
-  OpScope scope("upsample_cross_entropy", loss_flops(labels, k),
-                logits.nbytes() + 2 * labels.nbytes());
+  OpScope scope(costs::upsample_cross_entropy(logits, labels));
   return dispatch_float(logits.dtype(), "upsample_cross_entropy", [&]<class T>(T) {
     const Target<T> target(labels, k, weights, o);
     Tensor log_sum = Tensor::empty(labels.shape(), logits.dtype());
@@ -327,8 +326,7 @@ Tensor CpuBackend::upsample_cross_entropy_backward(const Tensor& logits, const T
                                                    const CrossEntropyResult& r,
                                                    const Tensor& dloss) {
   const std::int64_t k = logits.dim(3);
-  OpScope scope("upsample_cross_entropy_backward", 2 * loss_flops(labels, k),
-                2 * logits.nbytes() + 2 * labels.nbytes());
+  OpScope scope(costs::upsample_cross_entropy_backward(logits, labels));
   Tensor dlogits = Tensor::empty(logits.shape(), logits.dtype(), logits.device());
   dispatch_float(logits.dtype(), "upsample_cross_entropy_backward", [&]<class T>(T) {
     const Target<T> target(labels, k, weights, o);

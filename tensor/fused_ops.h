@@ -1,0 +1,95 @@
+// The fused ops that both the CPU and the CUDA backend do in one pass, read within Fused
+// (NEXTGRAD_OP: nothing) and within each backend (NEXTGRAD_OP: override), so that the list stands
+// once.
+// --- elementwise and reductions ---
+virtual void lerp(Tensor& y, const Tensor& x, double t) NEXTGRAD_OP;  // y += t (x - y), contiguous
+// L2 norm of all the tensors' elements together, summed in double: f64 [].
+virtual Tensor norm(const std::vector<Tensor>& all) NEXTGRAD_OP;
+// Softmax over the last axis; `log`: log-softmax.
+virtual Tensor softmax(const Tensor& x, bool log) NEXTGRAD_OP;
+virtual Tensor softmax_backward(const Tensor& y, const Tensor& dy, bool log) NEXTGRAD_OP;
+
+// --- linear layers ---
+// y = activation(x W^T + bias): x [M, I], weight [O, I], bias [O] or undefined. If
+// `pre_activation` is given, it receives x W^T + bias.
+virtual Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                      Activation activation, Tensor* pre_activation) NEXTGRAD_OP;
+// Gradients of x W^T + bias: dy [M, O].
+virtual ConvGradients linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
+                                      Needs needs) NEXTGRAD_OP;
+// The end of a residual branch, y = base + mask[n] (f(x) W^T + bias): x [N, ..., I], base and y
+// [N, ..., O], mask [N] or undefined (1), f = `input`. `moments` as of residual().
+virtual Tensor linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
+                               const Tensor& bias, Activation input, const Tensor& mask,
+                               Tensor* moments = nullptr) NEXTGRAD_OP;
+// Its gradients; that of base is dy itself.
+virtual ConvGradients linear_residual_backward(const Tensor& x, const Tensor& weight,
+                                               Activation input, const Tensor& mask,
+                                               const Tensor& dy, Needs needs) NEXTGRAD_OP;
+
+// y = base + contract gelu(taps * (expand x + expand_bias) + taps_bias) + contract_bias; taps is
+// a depth-wise 3x3 padded by zeros. x [N,H,W,C], base and y [N,H,W,O]. Biases may be undefined.
+virtual Tensor feed_forward(const Tensor& base, const Tensor& x,
+                            const FeedForwardWeights& f) NEXTGRAD_OP;
+
+// --- multi-scale strips ---
+// y = x + sum over strips of depthwise(depthwise(x, row) + row_bias, column) + column_bias, k
+// odd, stride 1, zeros around the image at both steps; x [N,H,W,C]. The row results never exist.
+virtual Tensor strips(const Tensor& x, const std::vector<Strip>& strips) NEXTGRAD_OP;
+virtual StripsGradients strips_backward(const Tensor& x, const std::vector<Strip>& strips,
+                                        const Tensor& dy) NEXTGRAD_OP;
+
+// --- normalisation. x [..., C]; gamma, beta [C] ---
+// Batch norm over all axes but the last, biased variance: y = (x - mean) rstd gamma + beta.
+// `moments` are those that the op which made x left, or undefined; no result depends on them.
+virtual NormResult batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps,
+                              const Tensor& moments = {}) NEXTGRAD_OP;
+virtual NormGradients batch_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                          const Tensor& rstd, const Tensor& dy) NEXTGRAD_OP;
+// running += momentum (batch - running), the variance unbiased by rows / (rows - 1); batch
+// variance is recovered as 1 / rstd^2 - eps. `batches`, an i64 [] counter, grows by 1 if given.
+virtual void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
+                            const Tensor& rstd, double eps, std::int64_t rows, double momentum,
+                            Tensor* batches) NEXTGRAD_OP;
+// y = (x - centre) scale + shift, per channel: x [..., C], others [C], centre may be undefined
+// (0). Rounded just as batch_norm() rounds it.
+virtual Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
+                              const Tensor& centre) NEXTGRAD_OP;
+// Layer norm over the last axis; mean and rstd per row.
+virtual NormResult layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                              double eps) NEXTGRAD_OP;
+virtual NormGradients layer_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                          const Tensor& rstd, const Tensor& dy) NEXTGRAD_OP;
+// Group norm: x [N, ..., C], statistics per image and group of C / groups channels [N, groups].
+virtual NormResult group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, int groups,
+                              double eps) NEXTGRAD_OP;
+virtual NormGradients group_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                          const Tensor& rstd, const Tensor& dy,
+                                          int groups) NEXTGRAD_OP;
+
+// --- residual connections and gates ---
+// y = x + mask[n] * s[c] * branch: x, branch [N, ..., C]; s [C] or undefined (1); mask [N] or
+// undefined (1): residual connection with layer scale and drop path. If `moments` is given, a
+// device that can leaves there what batch_norm() of y can use: sums it found in passing.
+virtual Tensor residual(const Tensor& x, const Tensor& branch, const Tensor& s, const Tensor& mask,
+                        Tensor* moments = nullptr) NEXTGRAD_OP;
+virtual ResidualGradients residual_backward(const Tensor& branch, const Tensor& s,
+                                            const Tensor& mask, const Tensor& dy,
+                                            bool needs_ds) NEXTGRAD_OP;
+// Gradients of a * u in one pass: {dy * u, dy * a}.
+virtual std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u,
+                                                const Tensor& dy) NEXTGRAD_OP;
+
+// --- resized logits ---
+// argmax over channels of resize(x, h, w, bilinear) the full-size logits need not exist: i32
+// [N,h,w].
+virtual Tensor resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) NEXTGRAD_OP;
+// Backend::cross_entropy() on bilinearly upsampled logits (half-pixel): logits [N,h,w,K], labels
+// i32 [N,H,W]; the full-size logits need not exist. log_sum is [N,H,W].
+virtual CrossEntropyResult upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
+                                                  const Tensor& weights,
+                                                  const CrossEntropyOptions& o) NEXTGRAD_OP;
+virtual Tensor upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
+                                               const Tensor& weights, const CrossEntropyOptions& o,
+                                               const CrossEntropyResult& r,
+                                               const Tensor& dloss) NEXTGRAD_OP;
