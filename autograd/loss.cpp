@@ -12,8 +12,15 @@ namespace {
 // What the backward of a cross entropy reads.
 struct SavedLoss {
   Saved logits, labels, weights, log_sum, normaliser;
-  SavedLoss(const Tensor& z, const Tensor& l, const Tensor& w, const CrossEntropyResult& r)
-      : logits(z), labels(l), weights(w), log_sum(r.log_sum), normaliser(r.normaliser) {}
+  CrossEntropyOptions options;
+  SavedLoss(const Tensor& z, const CrossEntropyTarget& t, const CrossEntropyResult& r)
+      : logits(z),
+        labels(t.labels),
+        weights(t.weights),
+        log_sum(r.log_sum),
+        normaliser(r.normaliser),
+        options(t.options) {}
+  CrossEntropyTarget target() const { return {labels.get(), weights.get(), options}; }
   CrossEntropyResult result() const { return {{}, log_sum.get(), normaliser.get()}; }
 };
 
@@ -41,16 +48,16 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels,
   const std::int64_t k = logits.dim(-1), pixels = logits.numel() / k;
   check(labels.numel() == pixels, "cross_entropy: labels {} for logits {}", labels.shape().str(),
         logits.shape().str());
-  const Tensor z = logits.value().reshape({pixels, k}), l = labels.reshape({pixels});
-  const CrossEntropyResult r = z.backend().cross_entropy(z, l, weights, options);
-  return record("cross_entropy", r.loss, {logits},
-                [options, from = logits.shape(),
-                 s = SavedLoss(z, l, weights, r)](const Tensor& dy) -> std::vector<Tensor> {
-                  return {dy.backend()
-                              .cross_entropy_backward(s.logits.get(), s.labels.get(),
-                                                      s.weights.get(), options, s.result(), dy)
-                              .reshape(from)};
-                });
+  const Tensor z = logits.value().reshape({pixels, k});
+  const CrossEntropyTarget t{labels.reshape({pixels}), weights, options};
+  const CrossEntropyResult r = z.backend().cross_entropy(z, t);
+  return record(
+      "cross_entropy", r.loss, {logits},
+      [from = logits.shape(), s = SavedLoss(z, t, r)](const Tensor& dy) -> std::vector<Tensor> {
+        return {dy.backend()
+                    .cross_entropy_backward(s.logits.get(), s.target(), s.result(), dy)
+                    .reshape(from)};
+      });
 }
 
 // The same on z = upsample(logits): the upsampling's transpose is applied to each dz row at once.
@@ -62,14 +69,14 @@ Variable upsample_cross_entropy(const Variable& logits, const Tensor& labels,
             labels.numel() > 0,
         "upsample_cross_entropy: labels {} for logits {} (wants [N,H,W] and [N,h,w,K])",
         labels.shape().str(), logits.shape().str());
-  const Tensor z = logits.value().contiguous(), l = labels.contiguous();
-  const CrossEntropyResult r = z.backend().upsample_cross_entropy(z, l, weights, options);
-  return record(
-      "upsample_cross_entropy", r.loss, {logits},
-      [options, s = SavedLoss(z, l, weights, r)](const Tensor& dy) -> std::vector<Tensor> {
-        return {dy.backend().upsample_cross_entropy_backward(
-            s.logits.get(), s.labels.get(), s.weights.get(), options, s.result(), dy)};
-      });
+  const Tensor z = logits.value().contiguous();
+  const CrossEntropyTarget t{labels.contiguous(), weights, options};
+  const CrossEntropyResult r = z.backend().upsample_cross_entropy(z, t);
+  return record("upsample_cross_entropy", r.loss, {logits},
+                [s = SavedLoss(z, t, r)](const Tensor& dy) -> std::vector<Tensor> {
+                  return {dy.backend().upsample_cross_entropy_backward(s.logits.get(), s.target(),
+                                                                       s.result(), dy)};
+                });
 }
 
 Variable soft_cross_entropy(const Variable& logits, const Tensor& targets) {

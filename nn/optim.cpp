@@ -7,8 +7,8 @@ namespace nextgrad {
 
 Optimizer::Optimizer(const std::vector<Parameter>& parameters,
                      const std::vector<ParameterRule>& rules, double weight_decay,
-                     std::vector<std::string> moments)
-    : weight_decay_(weight_decay), moments_(std::move(moments)) {
+                     std::vector<std::string> moments, Update update)
+    : weight_decay_(weight_decay), moments_(std::move(moments)), update_(std::move(update)) {
   for (const Parameter& p : parameters) {
     const auto rule = std::ranges::find_if(rules, [&](const ParameterRule& r) {
       return p.name.find(r.contains) != std::string::npos;
@@ -41,7 +41,7 @@ void Optimizer::step(double lr, const GradientNorm& norm) {
                      .step = slot.steps,
                      .refused = refused_.defined() ? refused_.slice(0, i, i + 1) : Tensor()});
   }
-  if (!slots.empty()) update(slots[0].p.backend(), slots, norm);
+  if (!slots.empty()) update_(slots[0].p.backend(), slots, norm);
 }
 
 void Optimizer::count_steps(std::int64_t n) {
@@ -102,20 +102,14 @@ void Optimizer::load_state(const StateDict& state) {
 
 AdamW::AdamW(const std::vector<Parameter>& parameters, const AdamWOptions& options,
              const std::vector<ParameterRule>& rules)
-    : Optimizer(parameters, rules, options.weight_decay, {"exp_avg", "exp_avg_sq"}),
-      options_(options) {}
-
-void AdamW::update(Backend& backend, std::vector<OptimizerSlot>& slots, const GradientNorm& norm) {
-  backend.adamw(slots, options_.beta1, options_.beta2, options_.eps, norm);
+    : Optimizer(parameters, rules, options.weight_decay, {"exp_avg", "exp_avg_sq"},
+                [options](Backend& b, auto& slots, auto& norm) { b.adamw(slots, options, norm); }) {
 }
 
 SGD::SGD(const std::vector<Parameter>& parameters, const SGDOptions& options,
          const std::vector<ParameterRule>& rules)
-    : Optimizer(parameters, rules, options.weight_decay, {"momentum_buffer"}), options_(options) {}
-
-void SGD::update(Backend& backend, std::vector<OptimizerSlot>& slots, const GradientNorm& norm) {
-  backend.sgd(slots, options_.momentum, options_.nesterov, norm);
-}
+    : Optimizer(parameters, rules, options.weight_decay, {"momentum_buffer"},
+                [options](Backend& b, auto& slots, auto& norm) { b.sgd(slots, options, norm); }) {}
 
 void scale_grads(const std::vector<Parameter>& parameters, double factor) {
   for (const Parameter& p : parameters) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -41,52 +42,27 @@ class Optimizer {
   const std::vector<Slot>& slots() const { return slots_; }
 
  protected:
-  // `moments`: the names of what it keeps of each parameter.
+  // `moments`: the names of what it keeps of each parameter; `update`: what does a step.
+  using Update =
+      std::function<void(Backend&, std::vector<OptimizerSlot>& slots, const GradientNorm& norm)>;
   Optimizer(const std::vector<Parameter>& parameters, const std::vector<ParameterRule>& rules,
-            double weight_decay, std::vector<std::string> moments);
-  virtual void update(Backend& backend, std::vector<OptimizerSlot>& slots,
-                      const GradientNorm& norm) = 0;
+            double weight_decay, std::vector<std::string> moments, Update update);
 
  private:
   double weight_decay_;
   std::vector<std::string> moments_;
+  Update update_;
   std::vector<Slot> slots_;
   Tensor refused_;  // i64 [parameters], on their device; undefined before the first norm
 };
 
-struct AdamWOptions {
-  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.01;
-};
-// Loshchilov and Hutter 2019, decay decoupled.
-class AdamW : public Optimizer {
- public:
+struct AdamW : Optimizer {
   AdamW(const std::vector<Parameter>& parameters, const AdamWOptions& options = {},
         const std::vector<ParameterRule>& rules = {});
-
- protected:
-  void update(Backend& backend, std::vector<OptimizerSlot>& slots,
-              const GradientNorm& norm) override;
-
- private:
-  AdamWOptions options_;
 };
-
-struct SGDOptions {
-  double momentum = 0.9, weight_decay = 0;
-  bool nesterov = false;
-};
-// Stochastic gradient descent, PyTorch's convention: buf = momentum buf + (grad + decay p).
-class SGD : public Optimizer {
- public:
+struct SGD : Optimizer {
   SGD(const std::vector<Parameter>& parameters, const SGDOptions& options = {},
       const std::vector<ParameterRule>& rules = {});
-
- protected:
-  void update(Backend& backend, std::vector<OptimizerSlot>& slots,
-              const GradientNorm& norm) override;
-
- private:
-  SGDOptions options_;
 };
 
 // L2 norm of all gradients together, f64 [] on their device (no waiting); 0 if there is none.

@@ -19,6 +19,9 @@ Tensor rows_of(const Tensor& x) {
   const std::int64_t c = x.dim(-1);
   return x.reshape({c > 0 ? x.numel() / c : 0, c});
 }
+Tensor pixels_of(const Tensor& x) {
+  return x.reshape({x.numel()});
+}
 // [N] to broadcast over images [N, ..., C].
 Tensor per_image(const Tensor& mask, const Tensor& x) {
   Shape shape{mask.dim(0)};
@@ -288,25 +291,24 @@ Tensor Fused::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) {
   const OpScope scope(costs::resize_argmax(x, h, w));
   return primitives().argmax(primitives().resize(x, h, w, Resize::bilinear), -1).to(DType::i32);
 }
-CrossEntropyResult Fused::upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
-                                                 const Tensor& weights,
-                                                 const CrossEntropyOptions& o) {
-  const OpScope scope(costs::upsample_cross_entropy(logits, labels));
-  const Tensor full = primitives().resize(logits, labels.dim(1), labels.dim(2), Resize::bilinear);
+CrossEntropyResult Fused::upsample_cross_entropy(const Tensor& logits,
+                                                 const CrossEntropyTarget& t) {
+  const OpScope scope(costs::upsample_cross_entropy(logits, t.labels));
+  const Tensor full =
+      primitives().resize(logits, t.labels.dim(1), t.labels.dim(2), Resize::bilinear);
   CrossEntropyResult r =
-      primitives().cross_entropy(rows_of(full), labels.reshape({labels.numel()}), weights, o);
-  r.log_sum = r.log_sum.reshape(labels.shape());
+      primitives().cross_entropy(rows_of(full), {pixels_of(t.labels), t.weights, t.options});
+  r.log_sum = r.log_sum.reshape(t.labels.shape());
   return r;
 }
-Tensor Fused::upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
-                                              const Tensor& weights, const CrossEntropyOptions& o,
+Tensor Fused::upsample_cross_entropy_backward(const Tensor& logits, const CrossEntropyTarget& t,
                                               const CrossEntropyResult& r, const Tensor& dloss) {
-  const OpScope scope(costs::upsample_cross_entropy_backward(logits, labels));
-  const Tensor full = primitives().resize(logits, labels.dim(1), labels.dim(2), Resize::bilinear);
-  const std::int64_t pixels = labels.numel();
+  const OpScope scope(costs::upsample_cross_entropy_backward(logits, t.labels));
+  const Tensor full =
+      primitives().resize(logits, t.labels.dim(1), t.labels.dim(2), Resize::bilinear);
   const Tensor d = primitives().cross_entropy_backward(
-      rows_of(full), labels.reshape({pixels}), weights, o,
-      {r.loss, r.log_sum.reshape({pixels}), r.normaliser}, dloss);
+      rows_of(full), {pixels_of(t.labels), t.weights, t.options},
+      {r.loss, pixels_of(r.log_sum), r.normaliser}, dloss);
   return primitives().resize_backward(logits.shape(), d.reshape(full.shape()), Resize::bilinear);
 }
 

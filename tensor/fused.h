@@ -82,6 +82,10 @@ struct CrossEntropyOptions {
   // not divide.
   enum class Normalise { all, valid, none } normalise = Normalise::all;
 };
+struct CrossEntropyTarget {
+  Tensor labels, weights;  // i32; of the classes, [K] or undefined (1)
+  CrossEntropyOptions options;
+};
 struct CrossEntropyResult {
   Tensor loss;        // scalar []
   Tensor log_sum;     // what the backward needs: log-sum-exp per pixel [pixels]
@@ -94,6 +98,15 @@ class Fused {
 
   virtual void scale(Tensor& y, double alpha);  // y *= alpha, contiguous
   virtual bool all_finite(const Tensor& x);
+  virtual void lerp(Tensor& y, const Tensor& x, double t);  // y += t (x - y), contiguous
+  // running += momentum (batch - running), the variance unbiased by rows / (rows - 1); batch
+  // variance is recovered as 1 / rstd^2 - eps. `batches`, an i64 [] counter, grows by 1 if given.
+  virtual void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
+                              const Tensor& rstd, double eps, std::int64_t rows, double momentum,
+                              Tensor* batches);
+  // Gradients of a * u in one pass: {dy * u, dy * a}.
+  virtual std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u,
+                                                  const Tensor& dy);
   // Batch norm by given statistics, for channel_affine(): rstd = 1 / sqrt(variance + eps), scale =
   // gamma rstd, shift = beta - mean scale; all [C].
   struct FoldedNorm {

@@ -2,7 +2,6 @@
 // (NEXTGRAD_OP: nothing) and within each backend (NEXTGRAD_OP: override), so that the list stands
 // once.
 // --- elementwise and reductions ---
-virtual void lerp(Tensor& y, const Tensor& x, double t) NEXTGRAD_OP;  // y += t (x - y), contiguous
 // L2 norm of all the tensors' elements together, summed in double: f64 [].
 virtual Tensor norm(const std::vector<Tensor>& all) NEXTGRAD_OP;
 // Softmax over the last axis; `log`: log-softmax.
@@ -46,11 +45,6 @@ virtual NormResult batch_norm(const Tensor& x, const Tensor& gamma, const Tensor
                               const Tensor& moments = {}) NEXTGRAD_OP;
 virtual NormGradients batch_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
                                           const Tensor& rstd, const Tensor& dy) NEXTGRAD_OP;
-// running += momentum (batch - running), the variance unbiased by rows / (rows - 1); batch
-// variance is recovered as 1 / rstd^2 - eps. `batches`, an i64 [] counter, grows by 1 if given.
-virtual void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
-                            const Tensor& rstd, double eps, std::int64_t rows, double momentum,
-                            Tensor* batches) NEXTGRAD_OP;
 // y = (x - centre) scale + shift, per channel: x [..., C], others [C], centre may be undefined
 // (0). Rounded just as batch_norm() rounds it.
 virtual Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
@@ -76,9 +70,6 @@ virtual Tensor residual(const Tensor& x, const Tensor& branch, const Tensor& s, 
 virtual ResidualGradients residual_backward(const Tensor& branch, const Tensor& s,
                                             const Tensor& mask, const Tensor& dy,
                                             bool needs_ds) NEXTGRAD_OP;
-// Gradients of a * u in one pass: {dy * u, dy * a}.
-virtual std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u,
-                                                const Tensor& dy) NEXTGRAD_OP;
 
 // --- resized logits ---
 // argmax over channels of resize(x, h, w, bilinear) the full-size logits need not exist: i32
@@ -86,10 +77,8 @@ virtual std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u
 virtual Tensor resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) NEXTGRAD_OP;
 // Backend::cross_entropy() on bilinearly upsampled logits (half-pixel): logits [N,h,w,K], labels
 // i32 [N,H,W]; the full-size logits need not exist. log_sum is [N,H,W].
-virtual CrossEntropyResult upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
-                                                  const Tensor& weights,
-                                                  const CrossEntropyOptions& o) NEXTGRAD_OP;
-virtual Tensor upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
-                                               const Tensor& weights, const CrossEntropyOptions& o,
+virtual CrossEntropyResult upsample_cross_entropy(const Tensor& logits,
+                                                  const CrossEntropyTarget& t) NEXTGRAD_OP;
+virtual Tensor upsample_cross_entropy_backward(const Tensor& logits, const CrossEntropyTarget& t,
                                                const CrossEntropyResult& r,
                                                const Tensor& dloss) NEXTGRAD_OP;

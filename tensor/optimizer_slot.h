@@ -1,4 +1,4 @@
-// What an optimiser's step is told of each parameter.
+// What an optimiser's step is told of each parameter and of itself.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,19 @@ struct OptimizerSlot {
 struct GradientNorm {
   Tensor norm;
   double largest = 0;  // 0: no limit
+};
+
+// Decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019,
+// Algorithm 2): p -= lr wd p; m, v updated; p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) +
+// eps).
+struct AdamWOptions {
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.01;
+};
+// PyTorch's convention: g = grad + wd p; m = momentum m + g (step 1: g); p -= lr (nesterov ? g +
+// momentum m : m).
+struct SGDOptions {
+  double momentum = 0.9, weight_decay = 0;
+  bool nesterov = false;
 };
 
 }  // namespace nextgrad

@@ -72,19 +72,14 @@ virtual Tensor resize_band(const Tensor& x, const RowBand& band, std::int64_t w)
 // logits [P, K], labels i32 [P] in [0, K) or ignore_label, class weights [K] or undefined.
 // Anything else in the labels throws: at once, or on a device that computes while the host goes
 // on, from the next call that waits for it (download, synchronize). dloss is [].
-virtual CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels,
-                                         const Tensor& weights,
-                                         const CrossEntropyOptions& o) NEXTGRAD_OP;
-virtual Tensor cross_entropy_backward(const Tensor& logits, const Tensor& labels,
-                                      const Tensor& weights, const CrossEntropyOptions& o,
+virtual CrossEntropyResult cross_entropy(const Tensor& logits,
+                                         const CrossEntropyTarget& t) NEXTGRAD_OP;
+virtual Tensor cross_entropy_backward(const Tensor& logits, const CrossEntropyTarget& t,
                                       const CrossEntropyResult& r, const Tensor& dloss) NEXTGRAD_OP;
 
-// --- optimiser: optimizer.cpp, one pass over all parameters, in place ---
-// Decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019,
-// Algorithm 2): p -= lr wd p; m, v updated; p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) +
-// eps).
-virtual void adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
+// --- optimiser: optimizer.cpp, one pass over all parameters, in place. Weight decay is each slot's
+// ---
+virtual void adamw(std::vector<OptimizerSlot>& slots, const AdamWOptions& o,
                    const GradientNorm& norm) NEXTGRAD_OP;
-// g = grad + wd p; m = momentum m + g (step 1: g); p -= lr (nesterov ? g + momentum m : m).
-virtual void sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
+virtual void sgd(std::vector<OptimizerSlot>& slots, const SGDOptions& o,
                  const GradientNorm& norm) NEXTGRAD_OP;

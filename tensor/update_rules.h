@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "tensor/optimizer_slot.h"
+
 namespace nextgrad {
 
 // What gradients of this norm are multiplied by (GradientNorm); NaN if nothing may be changed.
@@ -13,12 +15,9 @@ constexpr double gradient_factor(double norm, double largest) {
   return largest > 0 && norm > largest ? largest / norm : 1;
 }
 
-struct AdamwOptions {
-  double beta1, beta2, eps;
-};
 template <class T>
-struct AdamwStep {
-  using Options = AdamwOptions;
+struct AdamWStep {
+  using Options = AdamWOptions;
   T keep, rate, inverse, eps, b1, c1, b2, c2;
 
   constexpr void set(const Options& o, double lr, double decay, double step, double factor) {
@@ -38,13 +37,9 @@ struct AdamwStep {
   }
 };
 
-struct SgdOptions {
-  double momentum;
-  bool nesterov;
-};
 template <class T>
-struct SgdStep {
-  using Options = SgdOptions;
+struct SGDStep {
+  using Options = SGDOptions;
   T lr, decay, factor, momentum, of_gradient, of_buffer;
   bool first;  // takes the gradient as the buffer, whatever that holds
 

@@ -62,6 +62,12 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Transfer> send(const Tensor& host) override;
   std::unique_ptr<Capture> capture(const std::function<void()>& work) override;
   void allow_tf32(bool yes) override;
+  void lerp(Tensor& y, const Tensor& x, double t) override;
+  std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u,
+                                          const Tensor& dy) override;
+  void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
+                      const Tensor& rstd, double eps, std::int64_t rows, double momentum,
+                      Tensor* batches) override;
   FoldedNorm fold_statistics(const Tensor& gamma, const Tensor& beta, const Tensor& mean,
                              const Tensor& variance, double eps) override;
 #define NEXTGRAD_OP override
@@ -94,8 +100,8 @@ class CudaBackend final : public Backend {
   }
   void check_faults();
   // The loss and its normaliser from blocks' sums of losses and of labels' weights, [blocks, 2].
-  void finish_cross_entropy(const Tensor& partials, const Tensor& labels,
-                            const CrossEntropyOptions& o, const CrossEntropyResult& r);
+  void finish_cross_entropy(const Tensor& partials, const CrossEntropyTarget& t,
+                            const CrossEntropyResult& r);
   template <class Draw>
   Tensor random(const char* name, const Shape& shape, DType dtype, const RandomKey& key,
                 const Draw& draw);

@@ -99,46 +99,44 @@ constexpr std::int64_t kBlocks = 2048;  // at most: their partial sums are one b
 
 }  // namespace
 
-void CudaBackend::finish_cross_entropy(const Tensor& partials, const Tensor& labels,
-                                       const CrossEntropyOptions& o, const CrossEntropyResult& r) {
+void CudaBackend::finish_cross_entropy(const Tensor& partials, const CrossEntropyTarget& t,
+                                       const CrossEntropyResult& r) {
   dispatch_float(r.loss.dtype(), "cross_entropy", [&](auto zero) {
     launch("finish_loss", finish_loss<decltype(zero)>, {dim3(1), dim3(kThreads)}, stream_, partials,
-           partials.dim(0), loss_divisor(labels.numel(), o), r.loss, r.normaliser);
+           partials.dim(0), loss_divisor(t.labels.numel(), t.options), r.loss, r.normaliser);
   });
 }
 
-CrossEntropyResult CudaBackend::cross_entropy(const Tensor& logits, const Tensor& labels,
-                                              const Tensor& weights, const CrossEntropyOptions& o) {
-  const std::int64_t pixels = labels.numel();
-  Scope scope(*this, costs::cross_entropy(logits, labels));
+CrossEntropyResult CudaBackend::cross_entropy(const Tensor& logits, const CrossEntropyTarget& t) {
+  const std::int64_t pixels = t.labels.numel();
+  Scope scope(*this, costs::cross_entropy(logits, t.labels));
   const DType parameters = parameter_dtype(logits.dtype());
-  CrossEntropyResult r{empty({}, parameters), empty(labels.shape(), parameters),
+  CrossEntropyResult r{empty({}, parameters), empty(t.labels.shape(), parameters),
                        empty({}, DType::f64)};
   const int lanes = team_lanes(logits.dim(-1));
   const Grid grid = team_grid(pixels, lanes, kBlocks);
   const Tensor partials = empty({pixels > 0 ? grid.blocks.x : 0, 2}, DType::f64);
   dispatch_activation(logits.dtype(), "cross_entropy", [&]<class T>() {
-    const Target<Compute<T>> target(logits, labels, weights, o, fault_);
+    const Target<Compute<T>> target(logits, t, fault_);
     if (pixels > 0)
       launch("pixel_losses", pixel_losses<T>, grid, stream_, logits, target, pixels, lanes,
              r.log_sum, partials);
   });
-  finish_cross_entropy(partials, labels, o, r);
+  finish_cross_entropy(partials, t, r);
   return r;
 }
 
-Tensor CudaBackend::cross_entropy_backward(const Tensor& logits, const Tensor& labels,
-                                           const Tensor& weights, const CrossEntropyOptions& o,
+Tensor CudaBackend::cross_entropy_backward(const Tensor& logits, const CrossEntropyTarget& t,
                                            const CrossEntropyResult& r, const Tensor& dloss) {
-  const std::int64_t pixels = labels.numel();
-  Scope scope(*this, costs::cross_entropy_backward(logits, labels));
+  const std::int64_t pixels = t.labels.numel();
+  Scope scope(*this, costs::cross_entropy_backward(logits, t.labels));
   Tensor dlogits = empty_like(logits);
   if (logits.numel() == 0) return dlogits;
   const int lanes = team_lanes(logits.dim(-1));
   dispatch_activation(logits.dtype(), "cross_entropy_backward", [&]<class T>() {
     launch("pixel_gradients", pixel_gradients<T>, team_grid(pixels, lanes, 4 * kBlocks), stream_,
-           logits, Target<Compute<T>>(logits, labels, weights, o, fault_), pixels, lanes, r.log_sum,
-           r.normaliser, dloss, dlogits);
+           logits, Target<Compute<T>>(logits, t, fault_), pixels, lanes, r.log_sum, r.normaliser,
+           dloss, dlogits);
   });
   return dlogits;
 }

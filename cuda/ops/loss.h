@@ -17,14 +17,13 @@ struct Target {
   double hot, smooth;  // before weights
   Fault* fault;
 
-  Target(const Tensor& logits, const Tensor& labels_, const Tensor& weights_,
-         const CrossEntropyOptions& o, Fault* fault_)
-      : labels(labels_.data<std::int32_t>()),
-        weights(weights_.defined() ? weights_.data<C>() : nullptr),
-        ignore(o.ignore_label),
+  Target(const Tensor& logits, const CrossEntropyTarget& t, Fault* fault_)
+      : labels(t.labels.data<std::int32_t>()),
+        weights(t.weights.defined() ? t.weights.data<C>() : nullptr),
+        ignore(t.options.ignore_label),
         k(static_cast<int>(logits.dim(-1))),
-        hot(1 - o.label_smoothing),
-        smooth(o.label_smoothing / k),
+        hot(1 - t.options.label_smoothing),
+        smooth(t.options.label_smoothing / k),
         fault(fault_) {}
 
   // The label of a pixel, -1 if it doesn't count.

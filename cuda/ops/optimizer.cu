@@ -38,7 +38,7 @@ __device__ __forceinline__ void update(const Step& step, const T* grad, T* p, T*
   if (v != nullptr) store<N>(v, of_v);
 }
 
-// Step is AdamwStep<T> or SgdStep<T>; norm and largest: GradientNorm, null where there is none.
+// Step is AdamWStep<T> or SGDStep<T>; norm and largest: GradientNorm, null where there is none.
 template <class T, class Step>
 __global__ void step_slots(const SlotTable table, typename Step::Options options,
                            const double* norm, double largest, const Progress* progress) {
@@ -110,16 +110,16 @@ void step_all(const char* name, std::vector<OptimizerSlot>& slots, const Options
 
 }  // namespace
 
-void CudaBackend::adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
+void CudaBackend::adamw(std::vector<OptimizerSlot>& slots, const AdamWOptions& o,
                         const GradientNorm& norm) {
   Scope scope(*this, costs::optimizer(costs::adamw, slots));
-  step_all<AdamwStep>("adamw", slots, AdamwOptions{beta1, beta2, eps}, norm, progress_, stream_);
+  step_all<AdamWStep>("adamw", slots, o, norm, progress_, stream_);
 }
 
-void CudaBackend::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
+void CudaBackend::sgd(std::vector<OptimizerSlot>& slots, const SGDOptions& o,
                       const GradientNorm& norm) {
   Scope scope(*this, costs::optimizer(costs::sgd, slots));
-  step_all<SgdStep>("sgd", slots, SgdOptions{momentum, nesterov}, norm, progress_, stream_);
+  step_all<SGDStep>("sgd", slots, o, norm, progress_, stream_);
 }
 
 }  // namespace nextgrad::cuda

@@ -143,15 +143,15 @@ __global__ void upsampled_loss(const T* logits, Target<Compute<T>> target, Upsam
 
 }  // namespace
 
-CrossEntropyResult CudaBackend::upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
-                                                       const Tensor& weights,
-                                                       const CrossEntropyOptions& o) {
-  const UpsampleShape s = upsample_shape(logits, labels.dim(1), labels.dim(2));
+CrossEntropyResult CudaBackend::upsample_cross_entropy(const Tensor& logits,
+                                                       const CrossEntropyTarget& t) {
+  const UpsampleShape s = upsample_shape(logits, t.labels.dim(1), t.labels.dim(2));
   const DType dtype = parameter_dtype(logits.dtype());
-  Scope scope(*this, costs::upsample_cross_entropy(logits, labels));
-  const CrossEntropyResult r{empty({}, dtype), empty(labels.shape(), dtype), empty({}, DType::f64)};
+  Scope scope(*this, costs::upsample_cross_entropy(logits, t.labels));
+  const CrossEntropyResult r{empty({}, dtype), empty(t.labels.shape(), dtype),
+                             empty({}, DType::f64)};
   const std::int64_t parts = parts_of(s.ow, kForwardThreads);
-  const std::int64_t blocks = labels.numel() == 0 ? 0 : s.n * s.h * parts;
+  const std::int64_t blocks = t.labels.numel() == 0 ? 0 : s.n * s.h * parts;
   const Tensor partial = empty({blocks, 2}, DType::f64);
   dispatch_activation(logits.dtype(), "upsample_cross_entropy", [&]<class T>() {
     if (blocks == 0) return;
@@ -161,9 +161,9 @@ CrossEntropyResult CudaBackend::upsample_cross_entropy(const Tensor& logits, con
            : tall ? upsampled_loss<T, 1, 8>
                   : upsampled_loss<T, 1, 2>,
            {dim3(blocks), dim3(kForwardThreads)}, stream_, logits,
-           Target<Compute<T>>(logits, labels, weights, o, fault_), s, parts, r.log_sum, partial);
+           Target<Compute<T>>(logits, t, fault_), s, parts, r.log_sum, partial);
   });
-  finish_cross_entropy(partial, labels, o, r);
+  finish_cross_entropy(partial, t, r);
   return r;
 }
 

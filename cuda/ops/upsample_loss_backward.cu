@@ -153,20 +153,19 @@ __global__ void add_halves(const Compute<T>* halves, T* dlogits, std::int64_t h,
 
 }  // namespace
 
-Tensor CudaBackend::upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
-                                                    const Tensor& weights,
-                                                    const CrossEntropyOptions& o,
+Tensor CudaBackend::upsample_cross_entropy_backward(const Tensor& logits,
+                                                    const CrossEntropyTarget& t,
                                                     const CrossEntropyResult& r,
                                                     const Tensor& dloss) {
-  const UpsampleShape s = upsample_shape(logits, labels.dim(1), labels.dim(2));
-  Scope scope(*this, costs::upsample_cross_entropy_backward(logits, labels));
+  const UpsampleShape s = upsample_shape(logits, t.labels.dim(1), t.labels.dim(2));
+  Scope scope(*this, costs::upsample_cross_entropy_backward(logits, t.labels));
   Tensor dlogits = empty_like(logits);
   if (logits.numel() == 0) return dlogits;
   const Tensor halves = empty({2, logits.numel()}, parameter_dtype(logits.dtype()));
   dispatch_activation(logits.dtype(), "upsample_cross_entropy_backward", [&]<class T>() {
     using C = Compute<T>;
     const int segments = static_cast<int>(parts_of(s.w, kSegment));
-    const Target<C> target(logits, labels, weights, o, fault_);
+    const Target<C> target(logits, t, fault_);
     const GradientWork<T> work{target,
                                logits.data<T>(),
                                r.log_sum.data<C>(),

@@ -95,8 +95,8 @@ TEST_CASE("bf16: upsampled cross entropy and its gradient") {
       CAPTURE(k);
       const Tensor weights = weighted ? random_tensor<float>({k}, 3, 0.2, 2) : Tensor();
       const CrossEntropyOptions o{255, weighted ? 0.1 : 0.0, CrossEntropyOptions::Normalise::valid};
-      const auto r = tested().upsample_cross_entropy(logits, labels, weights, o);
-      const auto want = tested().upsample_cross_entropy(logits32, labels, weights, o);
+      const auto r = tested().upsample_cross_entropy(logits, {labels, weights, o});
+      const auto want = tested().upsample_cross_entropy(logits32, {labels, weights, o});
       CHECK(r.loss.dtype() == DType::f32);
       CHECK(r.log_sum.dtype() == DType::f32);
       CHECK(r.normaliser.dtype() == DType::f64);
@@ -104,10 +104,10 @@ TEST_CASE("bf16: upsampled cross entropy and its gradient") {
       CHECK(relative(r.log_sum, want.log_sum) < 1e-6);
       const Tensor dloss = scalar<float>(2);
       const Tensor g =
-          tested().upsample_cross_entropy_backward(logits, labels, weights, o, r, dloss);
+          tested().upsample_cross_entropy_backward(logits, {labels, weights, o}, r, dloss);
       CHECK(g.dtype() == DType::bf16);
-      CHECK(relative(g, tested().upsample_cross_entropy_backward(logits32, labels, weights, o, want,
-                                                                 dloss)) < kRounding);
+      CHECK(relative(g, tested().upsample_cross_entropy_backward(logits32, {labels, weights, o},
+                                                                 want, dloss)) < kRounding);
     }
   }
 }

@@ -14,14 +14,14 @@ TEST_CASE("bf16 loss: cross entropy and its gradient") {
       const Tensor weights = weighted ? random_tensor<float>({shape[1]}, 3, 0.2, 2) : Tensor();
       for (const Normalise n : {Normalise::all, Normalise::valid, Normalise::none}) {
         const CrossEntropyOptions o{255, 0.1, n};
-        const auto got = b.cross_entropy(logits.bf16, labels, weights, o);
-        const auto want = b.cross_entropy(logits.f32, labels, weights, o);
+        const auto got = b.cross_entropy(logits.bf16, {labels, weights, o});
+        const auto want = b.cross_entropy(logits.f32, {labels, weights, o});
         check_parameter(got.loss, want.loss);
         check_parameter(got.log_sum, want.log_sum);
         CHECK(got.normaliser.item() == want.normaliser.item());
         const Tensor dloss = scalar<float>(0.5);
-        check_activation(b.cross_entropy_backward(logits.bf16, labels, weights, o, got, dloss),
-                         b.cross_entropy_backward(logits.f32, labels, weights, o, want, dloss));
+        check_activation(b.cross_entropy_backward(logits.bf16, {labels, weights, o}, got, dloss),
+                         b.cross_entropy_backward(logits.f32, {labels, weights, o}, want, dloss));
       }
     }
   }

@@ -116,6 +116,14 @@ TEST_CASE("elementwise: GELU is exact to 1e-6 from -50 to 50, and special values
   }
   CHECK(worst(tested().unary(Unary::exp, special, 0), {nan, inf, 0, inf, 0, 1}, Nan::as_wanted) ==
         0);
+  // The last that float can hold, the next, and a NaN of unusual bits.
+  const Tensor edges =
+      Tensor::from(std::vector<float>{88.7228317f, 88.7228394f, std::bit_cast<float>(0x7fc00001u)},
+                   {3}, test_device());
+  const Doubles exps = numbers(tested().unary(Unary::exp, edges, 0));
+  CHECK(exps[0] == doctest::Approx(std::exp(88.7228317)).epsilon(1e-4));
+  CHECK(std::isinf(exps[1]));
+  CHECK(std::isnan(exps[2]));
   CHECK(worst(tested().unary(Unary::sigmoid, special, 0), {nan, 1, 0, 1, 0, 0.5}, Nan::as_wanted) ==
         0);
   CHECK(worst(tested().unary(Unary::tanh, special, 0), {nan, 1, -1, 1, -1, 0}, Nan::as_wanted) ==

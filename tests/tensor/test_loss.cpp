@@ -71,14 +71,15 @@ TEST_CASE_TEMPLATE("loss: cross entropy, weights, smoothing and normalisers", T,
       for (const CrossEntropyOptions& o : all_options()) {
         const Plain p =
             plain_loss(numbers(logits), labels.to_vector<std::int32_t>(), at(k), weights, o);
-        const auto [r, r3] =
-            with_threads([&] { return tested().cross_entropy(logits, labels, weights, o); });
+        const auto [r, r3] = with_threads([&] {
+          return tested().cross_entropy(logits, {labels, weights, o});
+        });
         CHECK(r.loss.ndim() == 0);
         CHECK(r.loss.item() == doctest::Approx(p.loss).epsilon(tolerance<T>()));
         CHECK(r.loss.item() == r3.loss.item());
         CHECK(r.normaliser.item() == doctest::Approx(p.normaliser));
         const Tensor g =
-            tested().cross_entropy_backward(logits, labels, weights, o, r, scalar<T>(0.5));
+            tested().cross_entropy_backward(logits, {labels, weights, o}, r, scalar<T>(0.5));
         CHECK(worst(g, scaled(p.gradient, 0.5)) < tolerance<T>());
       }
     }
@@ -112,14 +113,15 @@ TEST_CASE_TEMPLATE("loss: upsampled cross entropy is resize and cross entropy", 
         const Tensor want = tested().resize_backward(
             c.logits, Tensor::from(scaled(p.gradient, 3.0), full.shape(), test_device()),
             Resize::bilinear);
-        const auto [r, r3] = with_threads(
-            [&] { return tested().upsample_cross_entropy(logits, labels, weights, o); });
+        const auto [r, r3] = with_threads([&] {
+          return tested().upsample_cross_entropy(logits, {labels, weights, o});
+        });
         CHECK(r.log_sum.shape() == labels.shape());
         CHECK(r.loss.item() == doctest::Approx(p.loss).epsilon(tolerance<T>()));
         CHECK(r.loss.item() == r3.loss.item());
         CHECK(r.normaliser.item() == doctest::Approx(p.normaliser));
         const auto backward = [&, &r = r] {
-          return tested().upsample_cross_entropy_backward(logits, labels, weights, o, r,
+          return tested().upsample_cross_entropy_backward(logits, {labels, weights, o}, r,
                                                           scalar<T>(3.0));
         };
         const auto [g, g3] = with_threads(backward);
@@ -138,21 +140,21 @@ TEST_CASE_TEMPLATE("loss: large logits, nothing but ignored pixels, labels out o
   const auto labels = [](std::int32_t a, std::int32_t b) {
     return Tensor::from(std::vector<std::int32_t>{a, b}, {1, 1, 2}, test_device());
   };
-  const auto r = tested().upsample_cross_entropy(logits, labels(0, 1), Tensor(), o);
+  const auto r = tested().upsample_cross_entropy(logits, {labels(0, 1), Tensor(), o});
   CHECK(r.loss.item() == doctest::Approx(std::log(2.0) / 2).epsilon(1e-6));
-  const auto none = tested().upsample_cross_entropy(logits, labels(255, 255), Tensor(), o);
+  const auto none = tested().upsample_cross_entropy(logits, {labels(255, 255), Tensor(), o});
   CHECK(none.loss.item() == 0);
-  const Tensor g = tested().upsample_cross_entropy_backward(logits, labels(255, 255), Tensor(), o,
+  const Tensor g = tested().upsample_cross_entropy_backward(logits, {labels(255, 255), Tensor(), o},
                                                             none, scalar<T>(1));
   CHECK(numbers(g) == Doubles(4, 0.0));
   const Tensor flat = logits.reshape({2, 2});
   for (const std::int32_t bad : {2, -1, 254}) {
     // A device may say so only when the host waits for it.
     const auto upsampled = [&] {
-      return tested().upsample_cross_entropy(logits, labels(0, bad), Tensor(), o).loss.item();
+      return tested().upsample_cross_entropy(logits, {labels(0, bad), Tensor(), o}).loss.item();
     };
     const auto plain = [&] {
-      return tested().cross_entropy(flat, labels(0, bad).reshape({2}), Tensor(), o).loss.item();
+      return tested().cross_entropy(flat, {labels(0, bad).reshape({2}), Tensor(), o}).loss.item();
     };
     const bool cpu = test_device() == Device{};
     const std::string label =

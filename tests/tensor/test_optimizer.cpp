@@ -23,7 +23,7 @@ TEST_CASE_TEMPLATE("optimizer: AdamW over three steps", T, float, double) {
       }
       const auto version = p.version();
       std::vector<OptimizerSlot> slots = {{p, grad, m, v, lr, decay, step}};
-      tested().adamw(slots, b1, b2, eps, {});
+      tested().adamw(slots, {.beta1 = b1, .beta2 = b2, .eps = eps}, {});
       CHECK(p.version() > version);
     }
     CHECK(worst(p, wp) < tolerance<T>());
@@ -48,7 +48,7 @@ TEST_CASE_TEMPLATE("optimizer: SGD with momentum, Nesterov and decay", T, float,
         wp[i] -= 0.1 * (nesterov ? d + 0.9 * wb[i] : wb[i]);
       }
       std::vector<OptimizerSlot> slots = {{p, grad, buffer, {}, 0.1, 0.01, step + 1}};
-      tested().sgd(slots, 0.9, nesterov, {});
+      tested().sgd(slots, {.momentum = 0.9, .nesterov = nesterov}, {});
     }
     CHECK(worst(p, wp) < tolerance<T>());
     CHECK(worst(buffer, wb) < tolerance<T>());
@@ -71,10 +71,10 @@ TEST_CASE_TEMPLATE("optimizer: many parameters at once, clipped by their norm", 
   const auto scalar = [](double v) { return Tensor::scalar(v, DType::f64, test_device()); };
   for (const double bad : {std::nan(""), HUGE_VAL}) {
     const Doubles before = numbers(slots[7].p);
-    tested().sgd(slots, 0, false, {scalar(bad), 4});
+    tested().sgd(slots, {.momentum = 0}, {scalar(bad), 4});
     CHECK(numbers(slots[7].p) == before);
   }
-  tested().sgd(slots, 0, false, {scalar(8), 4});
+  tested().sgd(slots, {.momentum = 0}, {scalar(8), 4});
   for (std::size_t i = 0; i < slots.size(); ++i)
     if (slots[i].p.numel() > 0) CHECK(worst(slots[i].p, want[i]) < tolerance<T>());
   double squares = 0;

@@ -10,26 +10,30 @@
 
 namespace nextgrad::cpu {
 
-// e^x: x = n ln 2 + r, a polynomial in r (Cephes, expf.c) times 2^n; relative error below 2e-7.
-// Infinity where float overflows, 0 below e^-86.5 = 2.7e-38 (no denormals).
-[[gnu::always_inline]] inline float exp(float x) {
+// e^x for x up to 88.7: x = n ln 2 + r, a polynomial in r (Cephes, expf.c) times 2^n, which is
+// added to the exponent's bits; relative error below 2e-7. In float 2^-125 below -86.6.
+[[gnu::always_inline]] inline float bounded_exp(float x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  x = x < -86.6f ? -86.6f : x;
   const float shifted = x * 1.44269504088896341f + kRound;
   const float n = shifted - kRound;
-  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  // 2^(n - 1) is put together from its bits, since n reaches 128; what a too large x gives here is
-  // replaced below.
-  const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) - 0x4b400000u + 126u;
-  const float y = p * std::bit_cast<float>(exponent << 23) * 2.0f;
-  const float low = x < -86.5f ? 0.0f : y;
-  return x > 89.0f ? std::numeric_limits<float>::infinity() : low;
+  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f, r2 = r * r;
+  const float p =
+      (1.9875691500e-4f * r + 1.3981999507e-3f) * (r2 * r2) +
+      ((8.3334519073e-3f * r + 4.1665795894e-2f) * r2 + (1.6666665459e-1f * r + 5.0000001201e-1f));
+  const float y = p * r2 + (r + 1.0f);
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(y) +
+                              (std::bit_cast<std::uint32_t>(shifted) << 23));
+}
+[[gnu::always_inline]] inline double bounded_exp(double x) {
+  return std::exp(x);
+}
+
+// e^x: infinity where float overflows, 0 below e^-86.5 = 2.7e-38 (no denormals).
+[[gnu::always_inline]] inline float exp(float x) {
+  const float y = bounded_exp(x), low = x < -86.5f ? 0.0f : y;
+  const float number = x > 88.72283f ? std::numeric_limits<float>::infinity() : low;
+  return x == x ? number : x;
 }
 [[gnu::always_inline]] inline double exp(double x) {
   return std::exp(x);
@@ -70,26 +74,11 @@ template <class T>
   return x * normal_cdf(x);
 }
 
-// e^x for x <= 0, without the cases that exp() must watch for; 2^-125 below -86.6.
-[[gnu::always_inline]] inline float exp_of_negative(float x) {
-  constexpr float kRound = 12582912.0f;
-  x = x < -86.6f ? -86.6f : x;
-  const float shifted = x * 1.44269504088896341f + kRound;
-  const float n = shifted - kRound;
-  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f, r2 = r * r;
-  const float p =
-      (1.9875691500e-4f * r + 1.3981999507e-3f) * (r2 * r2) +
-      ((8.3334519073e-3f * r + 4.1665795894e-2f) * r2 + (1.6666665459e-1f * r + 5.0000001201e-1f));
-  const float y = p * r2 + (r + 1.0f);
-  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(y) +
-                              (std::bit_cast<std::uint32_t>(shifted) << 23));
-}
-
 // d GELU / dx = Phi(x) + x phi(x), phi the normal density. In float both come from one e^(-x^2/2):
 // Phi(-|x|) = t P(t) e^(-x^2/2), t = 1 / (1 + p |x| / sqrt 2) (Abramowitz and Stegun 7.1.26);
 // absolute error below 4e-7.
 [[gnu::always_inline]] inline float gelu_grad(float x) {
-  const float e = exp_of_negative(-0.5f * x * x);
+  const float e = bounded_exp(-0.5f * x * x);
   const float a = x < 0.0f ? -x : x;
   const float t = 1.0f / (1.0f + a * 0.23164190f), t2 = t * t;
   const float p =

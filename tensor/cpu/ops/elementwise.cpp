@@ -188,17 +188,6 @@ void CpuPrimitives::axpy(Tensor& y, const Tensor& x, double alpha) {
   y.bump_version();
 }
 
-void CpuBackend::lerp(Tensor& y, const Tensor& x, double t) {
-  OpScope scope(costs::lerp(y));
-  dispatch_float(y.dtype(), "lerp", [&]<class T>(T) {
-    const T a = static_cast<T>(t);
-    map(
-        y.data<T>(), y.numel(), [=](T u, T v) { return u + a * (v - u); }, y.data<T>(),
-        x.data<T>());
-  });
-  y.bump_version();
-}
-
 Tensor CpuPrimitives::unary(Unary op, const Tensor& x, double alpha) {
   const char* name = facts_of(op).name;
   OpScope scope(costs::unary(op, x));

@@ -15,8 +15,10 @@ namespace nextgrad::cpu {
 
 // Checks every label and returns what the sum of losses is divided by.
 template <class T>
-double check_labels(const std::int32_t* labels, std::int64_t pixels, std::int64_t k,
-                    const Tensor& weights, const CrossEntropyOptions& o) {
+double check_labels(const CrossEntropyTarget& t, std::int64_t k) {
+  const auto& [all, weights, o] = t;
+  const std::int32_t* labels = all.data<std::int32_t>();
+  const std::int64_t pixels = all.numel();
   for (std::int64_t i = 0; i < pixels; ++i)
     check((labels[i] >= 0 && labels[i] < k) || labels[i] == o.ignore_label,
           "cross_entropy: label {} (pixel {}) is neither in [0, {}) nor the ignored {}; check the "
@@ -41,16 +43,16 @@ struct Target {
   double normaliser;    // what the sum of losses is divided by
 
   // Throws if a label is wrong.
-  Target(const Tensor& labels, std::int64_t k, const Tensor& weights, const CrossEntropyOptions& o)
+  Target(const CrossEntropyTarget& t, std::int64_t k)
       : hot(k),
         smooth(k),
-        smoothed(o.label_smoothing != 0),
-        ignore(o.ignore_label),
-        normaliser(check_labels<T>(labels.data<std::int32_t>(), labels.numel(), k, weights, o)) {
+        smoothed(t.options.label_smoothing != 0),
+        ignore(t.options.ignore_label),
+        normaliser(check_labels<T>(t, k)) {
     for (std::int64_t c = 0; c < k; ++c) {
-      const double w = weights.defined() ? weights.data<T>()[c] : 1.0;
-      hot[c] = static_cast<T>(w * (1 - o.label_smoothing));
-      smooth[c] = static_cast<T>(w * o.label_smoothing / k);
+      const double w = t.weights.defined() ? t.weights.data<T>()[c] : 1.0;
+      hot[c] = static_cast<T>(w * (1 - t.options.label_smoothing));
+      smooth[c] = static_cast<T>(w * t.options.label_smoothing / k);
       smooth_sum += smooth[c];
     }
   }

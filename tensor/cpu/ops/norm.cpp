@@ -288,30 +288,8 @@ NormResult CpuBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Te
 NormGradients CpuBackend::batch_norm_backward(const Tensor& x, const Tensor& gamma,
                                               const Tensor& mean, const Tensor& rstd,
                                               const Tensor& dy) {
-  return group_like_backward(costs::batch_norm_backward(x), x, gamma, mean, rstd, dy, {batch_extents(x)});
-}
-
-void CpuBackend::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
-                                const Tensor& rstd, double eps, std::int64_t rows, double momentum,
-                                Tensor* batches) {
-  OpScope scope(costs::update_running(mean));
-  const double unbiased = rows > 1 ? static_cast<double>(rows) / (rows - 1) : 1.0;
-  dispatch_float(running_mean.dtype(), "update_running", [&]<class T>(T) {
-    const T *m = mean.data<T>(), *r = rstd.data<T>();
-    T *rm = running_mean.data<T>(), *rv = running_var.data<T>();
-    for (std::int64_t k = 0; k < running_mean.numel(); ++k) {
-      const double s = r[k];
-      const double variance = std::max(0.0, 1.0 / (s * s) - eps) * unbiased;
-      const double old_mean = rm[k], old_var = rv[k];
-      rm[k] = static_cast<T>(old_mean + momentum * (m[k] - old_mean));
-      rv[k] = static_cast<T>(old_var + momentum * (variance - old_var));
-    }
-  });
-  running_mean.bump_version();
-  running_var.bump_version();
-  if (batches == nullptr) return;
-  ++*batches->data<std::int64_t>();
-  batches->bump_version();
+  return group_like_backward(costs::batch_norm_backward(x), x, gamma, mean, rstd, dy,
+                             {batch_extents(x)});
 }
 
 Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,

@@ -46,16 +46,16 @@ void step_all(const char* name, std::vector<OptimizerSlot>& slots, const Options
 
 }  // namespace
 
-void CpuPrimitives::adamw(std::vector<OptimizerSlot>& slots, double beta1, double beta2, double eps,
+void CpuPrimitives::adamw(std::vector<OptimizerSlot>& slots, const AdamWOptions& o,
                           const GradientNorm& norm) {
   OpScope scope(costs::optimizer(costs::adamw, slots));
-  step_all<AdamwStep>("adamw", slots, AdamwOptions{beta1, beta2, eps}, norm);
+  step_all<AdamWStep>("adamw", slots, o, norm);
 }
 
-void CpuPrimitives::sgd(std::vector<OptimizerSlot>& slots, double momentum, bool nesterov,
+void CpuPrimitives::sgd(std::vector<OptimizerSlot>& slots, const SGDOptions& o,
                         const GradientNorm& norm) {
   OpScope scope(costs::optimizer(costs::sgd, slots));
-  step_all<SgdStep>("sgd", slots, SgdOptions{momentum, nesterov}, norm);
+  step_all<SGDStep>("sgd", slots, o, norm);
 }
 
 }  // namespace nextgrad::cpu

@@ -1,5 +1,4 @@
-// Residual connection with layer scale and drop path, in chunks (chunks.h), and the gate's
-// backward.
+// Residual connection with layer scale and drop path, in chunks (chunks.h).
 #include <vector>
 
 #include "tensor/costs.h"
@@ -64,15 +63,6 @@ void residual_rows(const T* x, const T* branch, const T* scale, std::int64_t row
 }
 
 template <class T>
-void gate_gradients(const T* a, const T* u, const T* dy, std::int64_t n, T* da, T* du) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) {
-    da[i] = dy[i] * u[i];
-    du[i] = dy[i] * a[i];
-  }
-}
-
-template <class T>
 void residual_backward_all(const Tensor& branch, const Tensor& s, const Tensor& mask,
                            const Tensor& dy, const Chunks& e, Tensor& dbranch, Tensor& ds) {
   const std::vector<T> scale = coefficients<T>(s, mask, e);
@@ -126,21 +116,6 @@ ResidualGradients CpuBackend::residual_backward(const Tensor& branch, const Tens
     residual_backward_all<decltype(zero)>(branch, s, mask, dy, extents(dy, mask), g.dbranch, g.ds);
   });
   return g;
-}
-
-std::pair<Tensor, Tensor> CpuBackend::gate_backward(const Tensor& a, const Tensor& u,
-                                                    const Tensor& dy) {
-  OpScope scope(costs::gate_backward(dy));
-  Tensor da = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
-  Tensor du = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
-  dispatch_float(dy.dtype(), "gate_backward", [&]<class T>(T) {
-    const T *pa = a.data<T>(), *pu = u.data<T>(), *pd = dy.data<T>();
-    T *pda = da.data<T>(), *pdu = du.data<T>();
-    parallel_for(dy.numel(), 16384, [&](std::int64_t begin, std::int64_t end) {
-      gate_gradients(pa + begin, pu + begin, pd + begin, end - begin, pda + begin, pdu + begin);
-    });
-  });
-  return {da, du};
 }
 
 }  // namespace nextgrad::cpu

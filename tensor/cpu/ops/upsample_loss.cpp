@@ -307,30 +307,26 @@ void upsampled_gradient(const Problem<T>& p, const T* log_sum, double scale, T* 
 
 }  // namespace
 
-CrossEntropyResult CpuBackend::upsample_cross_entropy(const Tensor& logits, const Tensor& labels,
-                                                      const Tensor& weights,
-                                                      const CrossEntropyOptions& o) {
-  const std::int64_t k = logits.dim(3);
-  OpScope scope(costs::upsample_cross_entropy(logits, labels));
+CrossEntropyResult CpuBackend::upsample_cross_entropy(const Tensor& logits,
+                                                      const CrossEntropyTarget& t) {
+  OpScope scope(costs::upsample_cross_entropy(logits, t.labels));
   return dispatch_float(logits.dtype(), "upsample_cross_entropy", [&]<class T>(T) {
-    const Target<T> target(labels, k, weights, o);
-    Tensor log_sum = Tensor::empty(labels.shape(), logits.dtype());
-    const Problem<T> problem{logits, labels, target};
+    const Target<T> target(t, logits.dim(3));
+    Tensor log_sum = Tensor::empty(t.labels.shape(), logits.dtype());
+    const Problem<T> problem{logits, t.labels, target};
     return target.result(upsampled_loss(problem, log_sum.data<T>()), log_sum);
   });
 }
 
-Tensor CpuBackend::upsample_cross_entropy_backward(const Tensor& logits, const Tensor& labels,
-                                                   const Tensor& weights,
-                                                   const CrossEntropyOptions& o,
+Tensor CpuBackend::upsample_cross_entropy_backward(const Tensor& logits,
+                                                   const CrossEntropyTarget& t,
                                                    const CrossEntropyResult& r,
                                                    const Tensor& dloss) {
-  const std::int64_t k = logits.dim(3);
-  OpScope scope(costs::upsample_cross_entropy_backward(logits, labels));
+  OpScope scope(costs::upsample_cross_entropy_backward(logits, t.labels));
   Tensor dlogits = Tensor::empty(logits.shape(), logits.dtype(), logits.device());
   dispatch_float(logits.dtype(), "upsample_cross_entropy_backward", [&]<class T>(T) {
-    const Target<T> target(labels, k, weights, o);
-    upsampled_gradient(Problem<T>{logits, labels, target}, r.log_sum.data<T>(),
+    const Target<T> target(t, logits.dim(3));
+    upsampled_gradient(Problem<T>{logits, t.labels, target}, r.log_sum.data<T>(),
                        dloss.item() / r.normaliser.item(), dlogits.data<T>());
   });
   return dlogits;

@@ -22,10 +22,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 
 #include "tensor/cpu/kit/lanes.h"
+#include "tensor/cpu/kit/math.h"
 #include "tensor/cpu/kit/simd.h"
 
 namespace nextgrad::cpu {
@@ -37,41 +37,16 @@ inline constexpr int kRunPixels = 8;  // rounding of R^j grows with j: longer ru
 inline constexpr double kPadding = -1e30;
 inline constexpr double kGentle = 20;
 
-// x[i] = e^x[i] for N vectors of numbers up to 60, interleaved so that their chains of dependent
-// operations overlap; float as in math.h, but e^-87 below -87.
-template <int N>
-inline void bounded_exp(Vec<double> (&x)[N]) {
-  for (int i = 0; i < N; ++i) {
-    for (int j = 0; j < kLanes<double>; ++j) x[i][j] = std::exp(x[i][j]);
-  }
-}
-template <int N>
-inline void bounded_exp(Vec<float> (&x)[N]) {
-  typedef std::int32_t Bits __attribute__((vector_size(kVectorBytes)));
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  constexpr float kPolynomial[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f,
-                                   1.6666665459e-1f, 5.0000001201e-1f};
-  Vec<float> shifted[N], r[N], p[N];
-  for (int i = 0; i < N; ++i) {
-    x[i] = x[i] < -87.0f ? splat(-87.0f) : x[i];
-    shifted[i] = x[i] * 1.44269504088896341f + kRound;
-  }
-  for (int i = 0; i < N; ++i) {
-    const Vec<float> n = shifted[i] - kRound;
-    r[i] = (x[i] - n * 0.693359375f) - n * -2.12194440e-4f;
-    p[i] = splat(1.9875691500e-4f);
-  }
-  for (const float a : kPolynomial) {
-    for (int i = 0; i < N; ++i) p[i] = p[i] * r[i] + a;
-  }
-  for (int i = 0; i < N; ++i) p[i] = p[i] * (r[i] * r[i]) + (r[i] + 1.0f);
-  for (int i = 0; i < N; ++i) {
-    Bits bits, exponent;
-    std::memcpy(&bits, &p[i], sizeof(bits));
-    std::memcpy(&exponent, &shifted[i], sizeof(bits));
-    bits += exponent << 23;  // of kRound's bits none stays
-    std::memcpy(&x[i], &bits, sizeof(bits));
-  }
+// x = e^x of both vectors at once, so that their chains of dependent operations overlap.
+template <class T>
+inline void exp_of_both(Vec<T> (&x)[2]) {
+  T number[2 * kLanes<T>];
+  store(number, x[0]);
+  store(number + kLanes<T>, x[1]);
+#pragma omp simd
+  for (int i = 0; i < 2 * kLanes<T>; ++i) number[i] = bounded_exp(number[i]);
+  x[0] = load(number);
+  x[1] = load(number + kLanes<T>);
 }
 
 // Class c of the cell [4, padded] (P, Q, D, X one after the other) at (ty, tx), relative to top.
@@ -128,7 +103,7 @@ inline void run_sums(const T* cell, std::int64_t padded, T row, T first, T dista
   for (std::int64_t c = 0; c < padded; c += kLanes<T>) {
     const Vec<T> slope = load(d + c) + ty * load(x + c);
     Vec<T> e[2] = {load(p + c) + ty * load(q + c) + start * slope, step * slope};
-    bounded_exp(e);
+    exp_of_both<T>(e);
     store(work + c, e[0]);
     store(work + padded + c, e[1]);
   }
@@ -170,7 +145,7 @@ inline void add_run_gradients(const T* cell, std::int64_t padded, const Weighted
       const Vec<T> slope = dc + r.ty * xc;
       e[i][0] = pc + r.ty * qc + r.start * slope;
       e[i][1] = r.step * slope;
-      bounded_exp(e[i]);
+      exp_of_both<T>(e[i]);
     }
     for (std::int64_t i = 0; i < n; ++i) {
       const WeightedRun<T>& r = runs[i];
