@@ -7,6 +7,7 @@
 #include "apps/commands/commands.h"
 #include "apps/help.h"
 #include "apps/report/progress.h"
+#include "apps/training/train_task.h"
 #include "data/datasets/scenes/scenes.h"
 #include "data/files/file.h"
 #include "data/stream/loader.h"
@@ -54,13 +55,11 @@ Files drawn(const fs::path& folder, bool jpeg) {
   write_file_atomic(description, fmt::format("classes = [\"{}\"]\n[train]\nimages = \"images\"\n"
                                              "labels = \"labels\"\n",
                                              fmt::join(scene_classes(), "\", \"")));
-  Files files{jpeg ? "JPEG, drawn, 512x512" : "PNG, drawn, 2048x1024",
-              make_dataset({"folder", description}, "train"),
-              {}};
-  files.transform.crop_h = files.transform.crop_w = side;
-  files.transform.base_short = side;
-  files.transform.base_long = 2048;
-  return files;
+  TrainConfig config;
+  config.crop = {side, side};
+  config.base_size = {side, 2048};
+  return {jpeg ? "JPEG, drawn, 512x512" : "PNG, drawn, 2048x1024",
+          make_dataset({"folder", description}, "train"), train_transform(config)};
 }
 
 // A sample as each stage finds it.
@@ -160,9 +159,9 @@ class DataBench {
 struct DataBenchArguments {
   DatasetConfig data;
   std::string split = "train", json_file;
-  Size crop{512, 512}, base_size;
   int workers = 2;
   std::int64_t count = 32;
+  TrainConfig augmentation;
 };
 
 void run_data_bench(const DataBenchArguments& a, bool own) {
@@ -172,14 +171,10 @@ void run_data_bench(const DataBenchArguments& a, bool own) {
     all[files.title] = DataBench(files, a.count).run(a.workers);
   };
   if (own) {
-    Files files{a.data.kind, make_dataset(a.data, a.split), {}};
+    const Files files{a.data.kind, make_dataset(a.data, a.split), train_transform(a.augmentation)};
     if (files.dataset->image_path(0).empty())
       fail_input("--data {}: is drawn, there is no file to decode; leave --data out", a.data.kind);
     if (!files.dataset->has_labels()) fail_input("--split {}: has no labels", a.split);
-    files.transform.crop_h = a.crop.height;
-    files.transform.crop_w = a.crop.width;
-    files.transform.base_short = std::min(a.base_size.height, a.base_size.width);
-    files.transform.base_long = std::max(a.base_size.height, a.base_size.width);
     measure(files);
   } else {
     const Folder folder;
@@ -195,9 +190,10 @@ void data_bench_command(Command bench) {
   const Command app =
       bench.subcommand("data", "Images per second of each stage of the input", help::bench_data);
   auto a = std::make_shared<DataBenchArguments>();
+  a->augmentation.crop = {512, 512};
   add_data(app, a->data, a->split);
-  app.size("--crop", a->crop, "training crop, with --data; 512");
-  app.size("--base-size", a->base_size, "fit images into this first, with --data");
+  app.size("--crop", a->augmentation.crop, "training crop, with --data; 512");
+  app.size("--base-size", a->augmentation.base_size, "fit images into this first, with --data");
   app.option("--count", a->count, "images to measure with").range(1, 100000);
   app.option("--workers", a->workers, "threads of the loader").range(1, 256);
   app.option("--json", a->json_file, "also write the figures to this file");

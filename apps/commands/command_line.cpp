@@ -28,15 +28,6 @@ template Option Option::range(double, double) const;
 Option Option::shows_default() const {
   return Option(option_->capture_default_str());
 }
-Option Option::takes(const std::string& type, int least, int most) const {
-  return Option(option_->type_name(type)->expected(least, most));
-}
-Option Option::last_counts() const {
-  return Option(option_->take_last());
-}
-std::vector<std::string> Option::texts() const {
-  return option_->results();
-}
 
 Command Command::subcommand(const std::string& name, const std::string& help,
                             const std::string& more) const {
@@ -64,28 +55,44 @@ template Option Command::option(const std::string&, std::string&, const std::str
 template Option Command::option(const std::string&, std::vector<std::string>&,
                                 const std::string&) const;
 template Option Command::option(const std::string&, std::vector<double>&, const std::string&) const;
-Option Command::text_option(const std::string& name, const Take& take,
+Option Command::text_option(const std::string& name, const std::string& type, const Take& take,
                             const std::string& help) const {
   const CLI::callback_t told = [take](const CLI::results_t& texts) {
-    take(texts);
+    take(texts.front());
     return true;
   };
-  return Option(app_->add_option(name, told, help));
+  return Option(app_->add_option(name, told, help)->type_name(type));
 }
 Option Command::size(const std::string& name, Size& value, const std::string& help) const {
-  const Take take = [&value, name](const std::vector<std::string>& texts) {
-    value = parse_size(fmt::format("{}", fmt::join(texts, " ")), name);
-  };
-  return text_option(name, take, help).takes("SIZE", 1, 1);
+  const Take take = [&value, name](const std::string& text) { value = parse_size(text, name); };
+  return text_option(name, "SIZE", take, help);
 }
 Option Command::flag(const std::string& name, bool& value, const std::string& help) const {
   return Option(app_->add_flag(name, value, help));
 }
-Option Command::flag(const std::string& name, const std::string& help) const {
-  return Option(app_->add_flag(name, help));
+void Command::settings(const Settings& defaults, std::map<std::string, std::string>& given) const {
+  for (const Setting& s : defaults) {
+    const std::string name = "--" + s.key, help = fmt::format("{} [{}]", s.help, s.str());
+    const bool flag = std::holds_alternative<bool*>(s.target);
+    CLI::Option* const option =
+        flag ? app_->add_flag(fmt::format("{},!--no-{}", name, s.key), help)
+             : app_->add_option(name, help)
+                   ->type_name(std::holds_alternative<std::string*>(s.target) ? "TEXT"
+                               : std::holds_alternative<Size*>(s.target)      ? "SIZE"
+                                                                              : "N");
+    const bool crop = s.key == "crop";  // of `--crop H W` the last does not count alone
+    crop ? option->expected(1, 2) : option->take_last();
+    option->each([&given, crop, key = s.key](const std::string& text) {
+      const bool more = crop && given.contains(key);
+      given[key] = more ? fmt::format("{} {}", given[key], text) : text;
+    });
+  }
 }
 Option Command::named(const std::string& name) const {
   return Option(app_->get_option(name));
+}
+bool Command::given(const std::string& name) const {
+  return app_->count(name) > 0;
 }
 
 namespace {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -23,11 +24,8 @@ class Option {
   Option excludes(Option other) const;
   Option one_of(std::vector<std::string> values) const;
   template <class T>
-  Option range(T lowest, T highest) const;                           // of int, int64_t, double
-  Option shows_default() const;                                      // as it is now, in the help
-  Option takes(const std::string& type, int least, int most) const;  // so many texts of a type
-  Option last_counts() const;                                        // where it is given twice
-  std::vector<std::string> texts() const;                            // given on the command line
+  Option range(T lowest, T highest) const;  // of int, int64_t, double
+  Option shows_default() const;             // as it is now, in the help
 
  private:
   CLI::Option* option_;
@@ -47,9 +45,10 @@ class Command {
   // An option whose value is a text, a number, several texts, or numbers between commas.
   template <class T>
   Option option(const std::string& name, T& value, const std::string& help) const;
-  // One of whose texts `take` makes something at once, or throws InputError.
-  using Take = std::function<void(const std::vector<std::string>& texts)>;
-  Option text_option(const std::string& name, const Take& take, const std::string& help) const;
+  // One of whose text `take` makes something at once, or throws InputError. `type`: for the help.
+  using Take = std::function<void(const std::string& text)>;
+  Option text_option(const std::string& name, const std::string& type, const Take& take,
+                     const std::string& help) const;
   // One for a number in a range, whose default the help shows.
   template <class T, class Bound>
   Option number(const std::string& name, T& value, Bound lowest, Bound highest,
@@ -58,9 +57,11 @@ class Command {
   }
   Option size(const std::string& name, Size& value, const std::string& help) const;
   Option flag(const std::string& name, bool& value, const std::string& help) const;
-  Option flag(const std::string& name, const std::string& help) const;
+  // --KEY for every setting (the present values are shown as defaults); the texts of those on the
+  // command line go into `given`.
+  void settings(const Settings& defaults, std::map<std::string, std::string>& given) const;
   Option named(const std::string& name) const;  // the option there is
-  bool given(const std::string& name) const { return !named(name).texts().empty(); }
+  bool given(const std::string& name) const;    // on the command line
 
  private:
   CLI::App* app_;

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <variant>
 
 #include "apps/build_config.h"
 #include "apps/commit.h"
@@ -107,14 +106,10 @@ void add_data(Command app, DatasetConfig& data, std::string& split) {
   app.option("--data-root", data.root,
              "the folder the data set was unpacked in, or the TOML file of a set of folders");
   app.option("--split", split, "which part of it: train, val, test").shows_default();
-  const auto take = [](const std::vector<std::string>& texts) {
-    set_max_pixels(std::stoll(texts.front(), nullptr, 0));
-  };
+  const auto take = [](const std::string& text) { set_max_pixels(std::stoll(text, nullptr, 0)); };
   const std::string help =
       fmt::format("refuse pictures of more pixels, as their header tells [{}]", max_pixels());
-  app.text_option("--max-pixels", take, help)
-      .takes("INT", 1, 1)
-      .range(std::int64_t{1}, std::int64_t{1} << 40);
+  app.text_option("--max-pixels", "INT", take, help).range(std::int64_t{1}, std::int64_t{1} << 40);
 }
 
 void add_protocol(Command app, ProtocolOptions& o) {
@@ -169,39 +164,13 @@ void use_preset_data(Command app, const std::string& preset, DatasetConfig& data
   if (folder || !app.given("--data")) data.kind = preset_config(preset).data;
 }
 
-void ConfigOptions::add_to(Command app, const Settings& defaults) {
-  for (const auto& s : defaults) {
-    const std::string help = fmt::format("{} [{}]", s.help, s.str());
-    if (std::holds_alternative<bool*>(s.target)) {
-      options_.emplace_back(s.key, app.flag(fmt::format("--{0},!--no-{0}", s.key), help));
-      continue;
-    }
-    const char* type = std::holds_alternative<std::string*>(s.target) ? "TEXT"
-                       : std::holds_alternative<Size*>(s.target)      ? "SIZE"
-                                                                      : "N";
-    const bool crop = s.key == "crop";  // of `--crop H W` the last does not count alone
-    const auto later = [](const std::vector<std::string>&) {};  // given() reads the text
-    const Option option = app.text_option("--" + s.key, later, help).takes(type, 1, crop ? 2 : 1);
-    options_.emplace_back(s.key, crop ? option : option.last_counts());
-  }
-}
-
-std::map<std::string, std::string> ConfigOptions::given() const {
-  std::map<std::string, std::string> texts;
-  for (const auto& [key, option] : options_)
-    if (!option.texts().empty())
-      texts[key] =
-          key == "crop" ? fmt::format("{}", fmt::join(option.texts(), " ")) : option.texts().back();
-  return texts;
-}
-
 void RunOptions::add_to(Command app, const Settings& defaults) {
   app.option("--config", config, "TOML file of settings; options win over it");
   const Option to = app.option("--out", out, "folder of the run").shows_default();
   const Option from = app.option("--resume", resume, "folder of a run to continue, bit for bit");
   const Option replace = app.flag("--overwrite", overwrite, "replace a run in --out");
   from.excludes(to).excludes(replace);
-  options.add_to(app, defaults);
+  app.settings(defaults, given);
 }
 
 }  // namespace nextgrad

@@ -4,7 +4,6 @@
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "apps/commands/command_line.h"
@@ -71,20 +70,9 @@ Protocol protocol_of(Command app, const ProtocolOptions& options, const Normaliz
 // With a preset, the kind of data is known: --data may be left out, or be the data set's folder.
 void use_preset_data(Command app, const std::string& preset, DatasetConfig& data);
 
-// --KEY for every setting (the present values are shown as defaults); after parsing, given() holds
-// the text of those on the command line.
-class ConfigOptions {
- public:
-  void add_to(Command app, const Settings& defaults);
-  std::map<std::string, std::string> given() const;
-
- private:
-  std::vector<std::pair<std::string, Option>> options_;
-};
-
 // --config, --out, --resume, --overwrite and an option for each setting.
 struct RunOptions : RunArguments {
-  ConfigOptions options;
+  std::map<std::string, std::string> given;  // settings on the command line
   void add_to(Command app, const Settings& defaults);
 };
 

@@ -25,7 +25,7 @@ struct InspectArguments {
   std::int64_t count = 0;  // samples to read; 0: all
   ContactSheet sheet;
   TrainConfig augmentation;
-  ConfigOptions options;
+  std::map<std::string, std::string> given;  // settings on the command line
 };
 
 // The settings that a contact sheet shows.
@@ -137,7 +137,7 @@ void write_inspection(const InspectArguments& a, const std::vector<SplitCount>& 
 void run_inspect(InspectArguments& a) {
   check_output(a.out);
   check_output(a.json);
-  apply_options(a.options.given(), augmentation_settings(a.augmentation));
+  apply_options(a.given, augmentation_settings(a.augmentation));
   if (a.augmentation.transform.scale_min > a.augmentation.transform.scale_max)
     fail_input("--scale-min is above --scale-max; exchange them");
   const std::vector<SplitCount> splits = count_splits(a);
@@ -183,7 +183,7 @@ void data_command(Command root) {
   inspect.option("--out", a->out, "PNG of augmented samples: image, overlay, legend");
   inspect.number("--pictures", a->sheet.pictures, 1, 400, "samples on it");
   inspect.option("--json", a->json, "also write everything to this file; - = only that");
-  a->options.add_to(inspect, augmentation_settings(a->augmentation));
+  inspect.settings(augmentation_settings(a->augmentation), a->given);
   app.does([a] { run_inspect(*a); });
 }
 

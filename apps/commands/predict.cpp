@@ -159,17 +159,14 @@ class Results {
   }
 
   void make_folders(const std::vector<Source>& sources) {
-    std::set<fs::path> folders;
+    std::error_code error;
     for (const auto& kind : kinds_)
-      for (const auto& s : sources) folders.insert(path(kind, s.name).parent_path());
-    for (const auto& folder : folders) {
-      std::error_code error;
-      std::vector<fs::path> missing;  // innermost first
-      for (fs::path p = folder; !p.empty() && !fs::exists(p, error); p = p.parent_path())
-        missing.push_back(p);
-      made_.insert(made_.end(), missing.rbegin(), missing.rend());
-      make_folder(folder, "--output");
-    }
+      for (const auto& s : sources) {
+        const fs::path folder = path(kind, s.name).parent_path();
+        for (fs::path p = folder; !p.empty() && !fs::exists(p, error); p = p.parent_path())
+          made_.insert(p);
+        make_folder(folder, "--output");
+      }
   }
 
  private:
@@ -198,7 +195,7 @@ class Results {
   fs::path folder_;
   std::vector<std::string> kinds_;
   std::string suffix_;
-  std::vector<fs::path> made_;
+  std::set<fs::path> made_;  // a folder before those in it
 };
 
 // --- the predictions ---

@@ -20,7 +20,7 @@ struct PretrainArguments : RunOptions {
 
 void run_pretrain(PretrainArguments& a) {
   PretrainConfig config;
-  auto given = a.options.given();
+  auto given = a.given;
   if (given.contains("epochs")) {
     if (given.contains("iterations")) fail_input("--epochs and --iterations exclude each other");
     given["iterations"] = "0";  // those of a file
@@ -50,14 +50,13 @@ void check_classes(const LoadedClassifier& loaded, const std::string& weights,
 void run_eval_only(const PretrainArguments& a) {
   check_output(a.json);
   PretrainConfig config;
-  const auto given = a.options.given();
-  a.read(settings_of(config), given, std::nullopt);
+  a.read(settings_of(config), a.given, std::nullopt);
   set_num_threads(static_cast<int>(config.threads));
-  const auto loaded = load_classifier(a.weights, given.contains("variant") ? config.variant : "",
+  const auto loaded = load_classifier(a.weights, a.given.contains("variant") ? config.variant : "",
                                       {config.device, config.precision});
   const auto data = open_split(config, "val");
   check_classes(loaded, a.weights, *data, a.any_classes);
-  const std::int64_t size = given.contains("size") ? config.transform.size : loaded.info.size;
+  const std::int64_t size = a.given.contains("size") ? config.transform.size : loaded.info.size;
   const Stopwatch clock;
   ProgressLine progress(stderr, 0);
   const ClassEvalResult result = evaluate_classes(

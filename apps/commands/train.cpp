@@ -15,7 +15,7 @@ namespace {
 TrainConfig read_config(const RunOptions& a, const std::string& preset,
                         const std::optional<TrainState>& state) {
   TrainConfig config;
-  auto given = a.options.given();
+  auto given = a.given;
   if (given.contains("iterations")) {
     if (given.contains("epochs")) fail_input("--epochs and --iterations exclude each other");
     given["epochs"] = "0";  // those of a file

@@ -100,71 +100,63 @@ struct Source {
   }
 };
 
-// What of a file the model has a place for, and whether the rest shows that it is of a larger one:
-// many tensors (a tenth) in the parts that the model has.
-struct Match {
-  StateDict wanted;
-  bool another_model = false;
+// How the tensors of a file fit a model.
+struct Fit {
+  StateDict wanted;                    // those the model has a place for
+  std::size_t encoder = 0, found = 0;  // the encoder's tensors; those in the file, by shape too
+  std::string classifier;              // "file [150,256,1,1], model [3,256,1,1]" if they differ
+  // The rest shows that the file, or its encoder, is of a larger model: many tensors (a tenth) in
+  // the parts that the model has.
+  bool another_model = false, another_encoder = false;
 };
 
-Match match(const Module& model, const StateDict& tensors) {
+Fit fit_of(const Module& model, const Parts& parts, const StateDict& file) {
   const auto part = [](const std::string& name) { return name.substr(0, name.find('.')); };
-  std::unordered_set<std::string> names, parts;
-  for (const Parameter& p : model.named_parameters()) names.insert(p.name);
-  for (const Buffer& b : model.named_buffers()) names.insert(b.name);
-  for (const std::string& name : names) parts.insert(part(name));
-  Match m;
-  std::size_t surplus = 0;
-  for (const NamedTensor& t : tensors)
-    if (names.contains(t.name))
-      m.wanted.push_back(t);
-    else if (t.value.numel() > 1)  // single numbers are counters, a profiler's say
-      surplus += parts.contains(part(t.name));
-  m.another_model = 10 * surplus > names.size();
-  return m;
+  const auto of_encoder = [&](const std::string& name) { return !name.starts_with(parts.head); };
+  std::unordered_map<std::string, Shape> places;
+  std::unordered_set<std::string> own_parts;
+  Fit fit;
+  for (const auto& [name, tensor] : state_dict(model)) {
+    places[name] = tensor.shape();
+    own_parts.insert(part(name));
+    fit.encoder += of_encoder(name) && tensor.ndim() > 0;  // without counters: old files lack them
+  }
+  std::size_t surplus = 0, in_encoder = 0;
+  for (const NamedTensor& t : file) {
+    const auto place = places.find(t.name);
+    if (place != places.end()) {
+      const Shape &wanted = place->second, &given = t.value.shape();
+      fit.wanted.push_back(t);
+      fit.found += given == wanted && of_encoder(t.name) && wanted.size() > 0;
+      if (!(given == wanted) && t.name == parts.classifier + "weight")
+        fit.classifier = fmt::format("file {}, model {}", given.str(), wanted.str());
+    } else if (t.value.numel() > 1 && own_parts.contains(part(t.name))) {
+      ++surplus;  // single numbers are counters, a profiler's say
+      in_encoder += of_encoder(t.name);
+    }
+  }
+  fit.another_model = 10 * surplus > places.size();
+  fit.another_encoder = 10 * in_encoder > places.size();
+  return fit;
 }
 
 // Copies the tensors into the model, every one of which must be there, and says so on standard
 // output. Throws InputError for weights of another model and for numbers that are not finite.
 template <class Model>
-Loaded<Model> fill(std::unique_ptr<Model> model, const Source& source, ModelInfo info,
-                   Device device, const std::string& precision) {
+Loaded<Model> fill(std::unique_ptr<Model> model, const Parts& parts, const Source& source,
+                   ModelInfo info, Device device, const std::string& precision) {
   const auto report = load_state_dict(*model, source.tensors, false);
   const std::string& path = source.file.path;
-  const Match matched = match(*model, source.tensors);
-  if (!report.covers() || matched.another_model)
+  const Fit fit = fit_of(*model, parts, source.tensors);
+  if (!report.covers() || fit.another_model)
     fail_input("{}: weights of another model than {}: {}", path, info.variant, report.summary());
-  check_usable(path, matched.wanted);
+  check_usable(path, fit.wanted);
   fmt::print("{}, variant {}\n{}{}\n", describe(source.file), info.variant, source.told,
              report.lines());
   model->eval();
   model->to(device);
   set_precision(encoder_of(*model), device, precision);
   return {std::move(model), std::move(info)};
-}
-
-// How much of the encoder a file has, and whether its classifier is another.
-struct Overlap {
-  std::size_t wanted = 0, found = 0;  // of the encoder's tensors, by name and shape
-  std::string classifier;             // "file [150,256,1,1], model [3,256,1,1]" if they differ
-};
-
-Overlap compare(const Module& model, const Parts& parts, const StateDict& file) {
-  std::unordered_map<std::string, Shape> given;
-  for (const auto& [name, tensor] : file) given[name] = tensor.shape();
-  Overlap o;
-  for (const auto& [name, tensor] : state_dict(model)) {
-    const auto found = given.find(name);
-    const bool same = found != given.end() && found->second == tensor.shape();
-    const bool counter = tensor.ndim() == 0;  // of a batch norm: absent from old files
-    if (!name.starts_with(parts.head) && !counter) {
-      ++o.wanted;
-      o.found += same;
-    } else if (found != given.end() && !same && name == parts.classifier + "weight") {
-      o.classifier = fmt::format("file {}, model {}", found->second.str(), tensor.shape().str());
-    }
-  }
-  return o;
 }
 
 // "class 1 is leaf, in the data set stem" of the first that is called otherwise; "" for none.
@@ -226,7 +218,8 @@ LoadedModel load_weights(const std::string& path, const std::string& variant,
   if (info.classes.empty() || std::ssize(info.palette) != info.num_classes)
     info.palette = make_palette(info.num_classes);
   auto model = std::make_unique<SegNeXt>(segnext_config(info.variant, info.num_classes));
-  return fill(std::move(model), source, std::move(info), device, placement.precision);
+  return fill(std::move(model), kSegmentation, source, std::move(info), device,
+              placement.precision);
 }
 
 LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
@@ -248,7 +241,8 @@ LoadedClassifier load_classifier(const std::string& path, const std::string& var
                info.size);
   const SegNeXtConfig config = segnext_config(info.variant, info.num_classes);
   auto model = std::make_unique<MSCANClassifier>(config.encoder, info.num_classes);
-  return fill(std::move(model), source, std::move(info), device, placement.precision);
+  return fill(std::move(model), kClassification, source, std::move(info), device,
+              placement.precision);
 }
 
 std::string load_pretrained(Module& model, const std::string& from, bool reset,
@@ -257,46 +251,45 @@ std::string load_pretrained(Module& model, const std::string& from, bool reset,
   const Parts& parts = segments ? kSegmentation : kClassification;
   Source source(from, parts);
   const std::string& path = source.file.path;
-  const Overlap overlap = compare(model, parts, source.tensors);
+  Fit fit = fit_of(model, parts, source.tensors);
   const std::string& variant = source.shapes.variant;
   const std::string of = variant.empty() ? "" : fmt::format(" (the file is variant {})", variant);
-  if (10 * overlap.found < 9 * overlap.wanted)
+  if (10 * fit.found < 9 * fit.encoder)
     fail_input(
         "{}: only {} of the encoder's {} tensors matched by name and shape{}; give weights "
         "of the model's variant",
-        path, overlap.found, overlap.wanted, of);
-  StateDict encoder = source.tensors;  // another decoder than the model's does no harm
-  std::erase_if(encoder, [&](const NamedTensor& t) { return t.name.starts_with(parts.head); });
-  if (match(model, encoder).another_model)
+        path, fit.found, fit.encoder, of);
+  if (fit.another_encoder)  // another decoder than the model's does no harm
     fail_input(
         "{}: its encoder is another one: it has tensors which the model has not{}; give weights "
         "of the model's variant",
         path, of);
-  if (!overlap.classifier.empty() && !reset)
+  if (!fit.classifier.empty() && !reset)
     fail_input(
         "{}: its classifier {}weight is of other classes ({}); add --reset-classifier to "
         "start the classifier anew",
-        path, parts.classifier, overlap.classifier);
+        path, parts.classifier, fit.classifier);
   const auto of_classifier = [&](const NamedTensor& t) {
     return t.name.starts_with(parts.classifier);
   };
   std::vector<std::string>& left_out = source.left_out;
   for (const NamedTensor& t : source.tensors)
     if (reset && of_classifier(t)) left_out.push_back(t.name);
-  if (reset) std::erase_if(source.tensors, of_classifier);
-  const StateDict wanted = match(model, source.tensors).wanted;
+  if (reset)
+    for (StateDict* tensors : {&source.tensors, &fit.wanted})
+      std::erase_if(*tensors, of_classifier);
   std::vector<std::string> named;
-  if (std::any_of(wanted.begin(), wanted.end(), of_classifier)) source.read("classes", named);
+  if (std::ranges::any_of(fit.wanted, of_classifier)) source.read("classes", named);
   const std::string difference = class_difference(named, classes);
   if (named.size() == classes.size() && !difference.empty())
     fail_input(
         "{}: its classifier is of other classes: {}; add --reset-classifier to start the "
         "classifier anew",
         path, difference);
-  check_usable(path, wanted);
+  check_usable(path, fit.wanted);
   const LoadReport report = load_state_dict(model, source.tensors, false);
   std::string text = fmt::format("{}; encoder: {} of {} matched\n{}{}", describe(source.file),
-                                 overlap.found, overlap.wanted, source.told, report.lines());
+                                 fit.found, fit.encoder, source.told, report.lines());
   const auto shown = left_out.begin() + std::min<std::ptrdiff_t>(4, std::ssize(left_out));
   if (!left_out.empty())
     text += fmt::format("\nleft out: {}: {}{}", left_out.size(),

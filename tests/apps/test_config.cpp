@@ -54,12 +54,12 @@ TEST_CASE("config: options win over the file, the file over the default") {
   spill(folder / "a.toml", "lr = 0.5\nbatch = 3\ncrop = \"64x32\"\nphotometric = true\n");
   CLI::App app;
   TrainConfig defaults;
-  ConfigOptions options;
-  options.add_to(Command(&app), settings_of(defaults));
+  std::map<std::string, std::string> given;
+  Command(&app).settings(settings_of(defaults), given);
   app.parse("--batch 5 --no-photometric --val-size 480x352", false);
   TrainConfig config;
   load_config(folder / "a.toml", settings_of(config));
-  apply_options(options.given(), settings_of(config));
+  apply_options(given, settings_of(config));
   CHECK(config.lr == 0.5);
   CHECK(config.batch == 5);
   CHECK_FALSE(config.transform.photometric.enabled);
@@ -73,11 +73,11 @@ TEST_CASE("config: crop takes one number or height and width") {
            {"--crop 64", {64, 64}}, {"--crop 64 96", {64, 96}}, {"--crop 64x96", {96, 64}}}) {
     CLI::App app;
     TrainConfig defaults;
-    ConfigOptions options;
-    options.add_to(Command(&app), settings_of(defaults));
+    std::map<std::string, std::string> given;
+    Command(&app).settings(settings_of(defaults), given);
     app.parse(text, false);
     TrainConfig config;
-    apply_options(options.given(), settings_of(config));
+    apply_options(given, settings_of(config));
     CHECK(config.crop == size);
   }
 }
