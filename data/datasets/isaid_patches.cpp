@@ -24,13 +24,13 @@ constexpr std::string_view kLabelStem = "_instance_color_RGB";
 // One side of the work: the image or its label, a file that becomes one for each patch.
 struct Side {
   std::string path;
-  const ColorLabels* colors;  // that a label is painted in; nullptr: this is the image
+  const ColorClasses* colors;  // that a label is painted in; nullptr: this is the image
   PngRows rows;
   PatchGrid grid;
   std::string stem, suffix;
   std::int64_t patches = 0, missing = 0;
 
-  Side(const std::string& from, const ColorLabels* painted, const IsaidPicture& picture,
+  Side(const std::string& from, const ColorClasses* painted, const IsaidPicture& picture,
        const PatchOptions& options)
       : path(from),
         colors(painted),
@@ -62,9 +62,9 @@ void cut(Side& side, const std::function<bool()>& stop, PatchCount& count) {
   const auto next = [&](std::span<std::uint8_t> row) {
     if (stop()) return false;
     side.rows.next(side.colors ? rgb : row);
-    if (side.colors) unknown += side.colors->convert(rgb, row);
+    if (side.colors) unknown += convert_colors(*side.colors, rgb, row);
     pixels_read += width;
-    if (pixels_read >= judged && 2 * unknown > pixels_read) side.colors->refuse(side.path);
+    if (pixels_read >= judged && 2 * unknown > pixels_read) refuse_colors(side.path);
     return true;
   };
   const auto take = [&](std::int64_t top, std::int64_t left, std::vector<std::uint8_t> pixels) {
@@ -120,7 +120,7 @@ std::vector<IsaidPicture> find_isaid_pictures(const std::string& root, const std
 }
 
 PatchCount cut_isaid_picture(const IsaidPicture& picture, const PatchOptions& options) {
-  const ColorLabels colors(numbered(layouts::isaid_palette()));
+  const ColorClasses colors = numbered(layouts::isaid_palette());
   Side image(picture.image, nullptr, picture, options);
   std::optional<Side> label;
   if (!picture.label.empty()) {
