@@ -72,10 +72,6 @@ class FolderDataset : public Dataset {
     classes_ = spec_.classes;
     palette_ = spec_.palette;
     submission_ = spec_.submission;
-    for (std::size_t v = 0; v < 256; ++v) {
-      invalid_[v] = spec_.mapping[v] < 0;
-      value_[v] = static_cast<std::uint8_t>(invalid_[v] ? kIgnoreLabel : spec_.mapping[v]);
-    }
   }
 
   std::int64_t size() const override { return std::ssize(pairs_); }
@@ -133,27 +129,22 @@ class FolderDataset : public Dataset {
   }
 
   void apply_mapping(LabelMap& label, const std::string& path) const {
-    unsigned invalid = 0;
-    for (const std::uint8_t v : label.values) invalid |= invalid_[v];
-    if (invalid != 0) {
-      const auto at = std::find_if(label.values.begin(), label.values.end(),
-                                   [&](std::uint8_t v) { return invalid_[v] != 0; });
+    const auto invalid = [&](std::uint8_t v) { return spec_.mapping[v] < 0; };
+    if (const auto n = std::ranges::count_if(label.values, invalid); n > 0) {
+      const auto at = std::ranges::find_if(label.values, invalid);
       const std::int64_t index = at - label.values.begin();
-      const auto others = std::count_if(at + 1, label.values.end(),
-                                        [&](std::uint8_t v) { return invalid_[v] != 0; });
       fail_input(
           "{}: label {} at ({}, {}){} stands for none of the {} classes; correct the file{}", path,
           *at, index % label.width, index / label.width,
-          others > 0 ? fmt::format(" and {} other pixels", others) : "", num_classes(),
+          n > 1 ? fmt::format(" and {} other pixels", n - 1) : "", num_classes(),
           spec_.description.empty()
               ? ", or the classes it is read with"
               : fmt::format(", or say in {} what it stands for ([values])", spec_.description));
     }
-    for (std::uint8_t& v : label.values) v = value_[v];
+    for (std::uint8_t& v : label.values) v = static_cast<std::uint8_t>(spec_.mapping[v]);
   }
 
   FolderSpec spec_;
-  std::array<std::uint8_t, 256> value_{}, invalid_{};  // spec_.mapping, as the inner loop wants it
   std::vector<FilePair> pairs_;
 };
 
