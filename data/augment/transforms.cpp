@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "data/augment/random_use.h"
+#include "data/images/codecs.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -44,21 +45,6 @@ class RowNormalizer {
  private:
   std::vector<float> means_, deviations_;
 };
-
-// Both apply(): resized(window) is that part of the picture.
-template <class Resized>
-void make(const TrainTransform& t, const LabelMap& label, const Resized& resized,
-          const RandomKey& key, std::span<float> out_image, std::span<std::int32_t> out_label) {
-  const auto n = static_cast<std::size_t>(t.crop_h * t.crop_w);
-  check(out_image.size() == 3 * n && out_label.size() == n, "transform: room for {} and {} numbers",
-        out_image.size(), out_label.size());
-  RandomStream random(key);
-  // The labels decide where to crop; only that window of the picture is then computed.
-  const TrainTransform::Crop crop = t.draw(label, random);
-  Image picture = resized(crop.window);
-  t.photometric.apply(picture, random);
-  t.write(picture, crop.label, out_image, out_label);
-}
 
 // `mmcv`'s sizes of a scaled test are whole numbers.
 double scaled(std::int64_t side, double scale) {
@@ -149,12 +135,17 @@ void TrainTransform::write(const Image& crop, const LabelMap& label, std::span<f
 
 void TrainTransform::apply(const LabelMap& label, const LoadPart& load, const RandomKey& key,
                            std::span<float> out_image, std::span<std::int32_t> out_label) const {
-  const auto resized = [&](const WindowOf& window) {
-    const int by = reduced_decoding ? reduction(window, label.height, label.width) : 1;
-    const std::int64_t h = (label.height + by - 1) / by, w = (label.width + by - 1) / by;
-    return resize_bilinear(load(source_of(window, h, w), by), window);
-  };
-  make(*this, label, resized, key, out_image, out_label);
+  const auto n = static_cast<std::size_t>(crop_h * crop_w);
+  check(out_image.size() == 3 * n && out_label.size() == n, "transform: room for {} and {} numbers",
+        out_image.size(), out_label.size());
+  RandomStream random(key);
+  // The labels decide where to crop; only that window of the picture is then computed.
+  const Crop crop = draw(label, random);
+  const int by = reduced_decoding ? reduction(crop.window, label.height, label.width) : 1;
+  const std::int64_t h = (label.height + by - 1) / by, w = (label.width + by - 1) / by;
+  Image picture = resize_bilinear(load(source_of(crop.window, h, w), by), crop.window);
+  photometric.apply(picture, random);
+  write(picture, crop.label, out_image, out_label);
 }
 
 void TrainTransform::apply(const Image& image, const LabelMap& label, const RandomKey& key,
@@ -164,8 +155,8 @@ void TrainTransform::apply(const Image& image, const LabelMap& label, const Rand
             label.values.size() * 3 == image.pixels.size(),
         "transform: image of {} x {} pixels, labels of {} x {}", image.width, image.height,
         label.width, label.height);
-  const auto resized = [&](const WindowOf& window) { return resize_bilinear(image, window); };
-  make(*this, label, resized, key, out_image, out_label);
+  const auto whole = [&](const Rectangle&, int) { return codecs::whole_part(image); };
+  apply(label, whole, key, out_image, out_label);
 }
 
 std::pair<std::int64_t, std::int64_t> EvalTransform::size_for(std::int64_t h, std::int64_t w,

@@ -11,39 +11,39 @@ namespace nextgrad {
 
 ColorClasses numbered(const Palette& palette) {
   ColorClasses classes;
-  for (const Color& color : palette)
-    classes.emplace_back(color, static_cast<std::uint8_t>(classes.size()));
+  for (std::size_t k = 0; k < palette.size(); ++k)
+    classes.emplace(palette[k], static_cast<std::uint8_t>(k));
   return classes;
 }
 
-std::int64_t ColorLabels::convert(std::span<const std::uint8_t> rgb,
-                                  std::span<std::uint8_t> out) const {
+std::int64_t convert_colors(const ColorClasses& classes, std::span<const std::uint8_t> rgb,
+                            std::span<std::uint8_t> out) {
   check(rgb.size() == 3 * out.size(), "colour labels: {} bytes for {} pixels", rgb.size(),
         out.size());
   std::int64_t unknown = 0;
-  auto at = classes_.end();
+  auto at = classes.end();
   for (std::size_t i = 0; i < out.size(); ++i) {
     const auto color_of = [&](std::size_t k) {
       return Color{rgb[3 * k], rgb[3 * k + 1], rgb[3 * k + 2]};
     };
     // Labels come in runs of one colour: the search is rare.
-    if (i == 0 || color_of(i) != color_of(i - 1)) at = classes_.find(color_of(i));
-    out[i] = at == classes_.end() ? std::uint8_t{kIgnoreLabel} : at->second;
-    unknown += at == classes_.end();
+    if (i == 0 || color_of(i) != color_of(i - 1)) at = classes.find(color_of(i));
+    out[i] = at == classes.end() ? std::uint8_t{kIgnoreLabel} : at->second;
+    unknown += at == classes.end();
   }
   return unknown;
 }
 
-LabelMap ColorLabels::convert(const Image& image, const std::string& name,
-                              const std::string& description) const {
+LabelMap convert_colors(const ColorClasses& classes, const Image& image, const std::string& name,
+                        const std::string& description) {
   LabelMap label{image.height, image.width, {}};
   label.values.resize(image.pixels.size() / 3);
-  const std::int64_t unknown = convert(image.pixels, label.values);
+  const std::int64_t unknown = convert_colors(classes, image.pixels, label.values);
   const bool exact = !description.empty();
-  if (!exact && 2 * unknown > image.height * image.width) refuse(name);
+  if (!exact && 2 * unknown > image.height * image.width) refuse_colors(name);
   if (!exact || unknown == 0) return label;
   const std::uint8_t* at = image.pixels.data();
-  while (classes_.contains({at[0], at[1], at[2]})) at += 3;
+  while (classes.contains({at[0], at[1], at[2]})) at += 3;
   const std::int64_t pixel = (at - image.pixels.data()) / 3;
   fail_input(
       "{}: colour [{}, {}, {}] at ({}, {}){} is none of the palette's; correct the file, or "
@@ -52,7 +52,7 @@ LabelMap ColorLabels::convert(const Image& image, const std::string& name,
       unknown > 1 ? fmt::format(" and {} other pixels", unknown - 1) : "", description);
 }
 
-void ColorLabels::refuse(const std::string& name) const {
+void refuse_colors(const std::string& name) {
   fail_input("{}: most of its colours are no class's; give the semantic labels of this data set",
              name);
 }
@@ -68,14 +68,10 @@ namespace {
 class FolderDataset : public Dataset {
  public:
   FolderDataset(FolderSpec spec, std::vector<std::string>* problems)
-      : spec_(std::move(spec)), colors_(spec_.colors), pairs_(pair_files(spec_.parts, problems)) {
+      : spec_(std::move(spec)), pairs_(pair_files(spec_.parts, problems)) {
     classes_ = spec_.classes;
     palette_ = spec_.palette;
     submission_ = spec_.submission;
-    for (std::size_t v = 0; v < 256; ++v) {
-      invalid_[v] = spec_.mapping[v] < 0;
-      value_[v] = static_cast<std::uint8_t>(invalid_[v] ? kIgnoreLabel : spec_.mapping[v]);
-    }
   }
 
   std::int64_t size() const override { return std::ssize(pairs_); }
@@ -129,32 +125,26 @@ class FolderDataset : public Dataset {
     if (const int orientation = codecs::read_header(bytes, path).orientation; orientation != 1)
       fail_input("{}: labels with EXIF orientation {}; save them upright, without it", path,
                  orientation);
-    return colors_.convert(decode_image(bytes, path), path, spec_.description);
+    return convert_colors(spec_.colors, decode_image(bytes, path), path, spec_.description);
   }
 
   void apply_mapping(LabelMap& label, const std::string& path) const {
-    unsigned invalid = 0;
-    for (const std::uint8_t v : label.values) invalid |= invalid_[v];
-    if (invalid != 0) {
-      const auto at = std::find_if(label.values.begin(), label.values.end(),
-                                   [&](std::uint8_t v) { return invalid_[v] != 0; });
+    const auto invalid = [&](std::uint8_t v) { return spec_.mapping[v] < 0; };
+    if (const auto n = std::ranges::count_if(label.values, invalid); n > 0) {
+      const auto at = std::ranges::find_if(label.values, invalid);
       const std::int64_t index = at - label.values.begin();
-      const auto others = std::count_if(at + 1, label.values.end(),
-                                        [&](std::uint8_t v) { return invalid_[v] != 0; });
       fail_input(
           "{}: label {} at ({}, {}){} stands for none of the {} classes; correct the file{}", path,
           *at, index % label.width, index / label.width,
-          others > 0 ? fmt::format(" and {} other pixels", others) : "", num_classes(),
+          n > 1 ? fmt::format(" and {} other pixels", n - 1) : "", num_classes(),
           spec_.description.empty()
               ? ", or the classes it is read with"
               : fmt::format(", or say in {} what it stands for ([values])", spec_.description));
     }
-    for (std::uint8_t& v : label.values) v = value_[v];
+    for (std::uint8_t& v : label.values) v = static_cast<std::uint8_t>(spec_.mapping[v]);
   }
 
   FolderSpec spec_;
-  std::array<std::uint8_t, 256> value_{}, invalid_{};  // spec_.mapping, as the inner loop wants it
-  ColorLabels colors_;
   std::vector<FilePair> pairs_;
 };
 

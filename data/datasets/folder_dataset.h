@@ -16,29 +16,22 @@ namespace nextgrad {
 
 // --- labels painted as colours: RGB pictures in which each class has one ---
 
-using ColorClasses = std::vector<std::pair<Color, std::uint8_t>>;
+// Class of each colour; every other colour is ignored (255): drawn borders, smoothed edges.
+using ColorClasses = std::map<Color, std::uint8_t>;
 // Each colour is the class of its place.
 ColorClasses numbered(const Palette& palette);
-
-// Class of each colour; every other colour is ignored (255): drawn borders, smoothed edges.
-class ColorLabels {
- public:
-  explicit ColorLabels(const ColorClasses& classes) : classes_(classes.begin(), classes.end()) {}
-  // RGB pixels [n,3] to classes [n]; returns how many have no class's colour. Throws Error unless
-  // the lengths agree.
-  std::int64_t convert(std::span<const std::uint8_t> rgb, std::span<std::uint8_t> out) const;
-  // The same for a picture. Throws InputError that names `name` if more than half of it has no
-  // class's colour: then it is something else, a photograph or numbered instances. With
-  // `description`, the file that the colours are from, any colour that no class has is refused: the
-  // error also names the first such pixel.
-  LabelMap convert(const Image& image, const std::string& name,
-                   const std::string& description = {}) const;
-  // The message of convert's error.
-  [[noreturn]] void refuse(const std::string& name) const;
-
- private:
-  std::map<Color, std::uint8_t> classes_;
-};
+// RGB pixels [n,3] to classes [n]; returns how many have no class's colour. Throws Error unless the
+// lengths agree.
+std::int64_t convert_colors(const ColorClasses& classes, std::span<const std::uint8_t> rgb,
+                            std::span<std::uint8_t> out);
+// The same for a picture. Throws InputError that names `name` if more than half of it has no
+// class's colour: then it is something else, a photograph or numbered instances. With
+// `description`, the file that the colours are from, any colour that no class has is refused: the
+// error also names the first such pixel.
+LabelMap convert_colors(const ColorClasses& classes, const Image& image, const std::string& name,
+                        const std::string& description = {});
+// The message of its error.
+[[noreturn]] void refuse_colors(const std::string& name);
 
 // Whether the bytes are a PNG of colours (RGB, RGBA), not of grey values or palette indices.
 bool is_color_png(std::span<const std::uint8_t> bytes);

@@ -139,15 +139,14 @@ class Description {
       wrong(*table_.get("palette"),
             "palette wants one [red, green, blue] for each of the {} classes, it has {}",
             spec.classes.size(), spec.palette.size());
-    spec.colors = numbered(spec.palette);
-    if (table_.contains("ignore_colors"))
-      for (const Color& color : colors("ignore_colors"))
-        spec.colors.emplace_back(color, std::uint8_t{kIgnoreLabel});
-    std::set<Color> seen;
-    for (const auto& [color, k] : spec.colors)
-      if (!seen.insert(color).second)
+    const auto add = [&](const Color& color, std::size_t k) {
+      if (!spec.colors.emplace(color, static_cast<std::uint8_t>(k)).second)
         wrong(*table_.get("palette"), "colour [{}] is there twice; give each class its own",
               fmt::join(color, ", "));
+    };
+    for (std::size_t k = 0; k < spec.palette.size(); ++k) add(spec.palette[k], k);
+    if (table_.contains("ignore_colors"))
+      for (const Color& color : colors("ignore_colors")) add(color, kIgnoreLabel);
   }
 
   Palette colors(const char* key) const {

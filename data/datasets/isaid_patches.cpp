@@ -21,31 +21,25 @@ namespace fs = std::filesystem;
 constexpr const char* kLabelSuffix = "_instance_color_RGB.png";
 constexpr std::string_view kLabelStem = "_instance_color_RGB";
 
-// Counts the rows of image and label for PatchOptions::step.
-struct Steps {
-  const PatchOptions& options;
-  std::int64_t rows = 0, done = 0;
-
-  bool stop() {
-    const double share = static_cast<double>(done++) / static_cast<double>(rows);
-    return options.step && options.step(share);
-  }
-};
-
 // One side of the work: the image or its label, a file that becomes one for each patch.
 struct Side {
+  std::string path;
+  const ColorClasses* colors;  // that a label is painted in; nullptr: this is the image
   PngRows rows;
   PatchGrid grid;
-  std::string folder, name, suffix;
+  std::string stem, suffix;
   std::int64_t patches = 0, missing = 0;
 
-  Side(const std::string& path, std::string to, std::string picture, std::string ending,
-       std::int64_t channels, std::uint8_t pad, const PatchOptions& options)
-      : rows(path),
-        grid{rows.height(), rows.width(), channels, options.size, options.overlap, pad},
-        folder(std::move(to)),
-        name(std::move(picture)),
-        suffix(std::move(ending)) {
+  Side(const std::string& from, const ColorClasses* painted, const IsaidPicture& picture,
+       const PatchOptions& options)
+      : path(from),
+        colors(painted),
+        rows(path),
+        grid{rows.height(),   rows.width(),
+             painted ? 1 : 3, options.size,
+             options.overlap, painted ? std::uint8_t{kIgnoreLabel} : std::uint8_t{0}},
+        stem(fs::path(painted ? options.labels : options.images) / picture.name),
+        suffix(painted ? kLabelSuffix : ".png") {
     for (const std::int64_t top : grid.tops())
       for (const std::int64_t left : grid.lefts()) {
         ++patches;
@@ -54,56 +48,36 @@ struct Side {
   }
 
   std::string file(std::int64_t top, std::int64_t left) const {
-    return (fs::path(folder) / (patch_name(name, top, left, grid.patch) + suffix)).string();
-  }
-
-  // Calls read(row) for each row and write(path, pixels) for each patch that is not there.
-  template <class Read, class Write>
-  void cut(const Read& read, const Write& write, Steps& steps, PatchCount& count) const {
-    const auto next = [&](std::span<std::uint8_t> row) {
-      if (steps.stop()) return false;
-      read(row);
-      return true;
-    };
-    count.stopped = !cut_patches(
-        grid, next, [&](std::int64_t top, std::int64_t left, std::vector<std::uint8_t> pixels) {
-          const std::string path = file(top, left);
-          if (fs::exists(path)) return;
-          write(path, std::move(pixels));
-          ++count.written;
-        });
+    return patch_name(stem, top, left, grid.patch) + suffix;
   }
 };
 
-void cut_image(Side& side, Steps& steps, PatchCount& count) {
-  const std::int64_t size = side.grid.patch;
-  side.cut([&](std::span<std::uint8_t> row) { side.rows.next(row); },
-           [&](const std::string& path, std::vector<std::uint8_t> pixels) {
-             write_png(path, Image{size, size, std::move(pixels)});
-           },
-           steps, count);
-}
-
-void cut_label(Side& side, const std::string& path, Steps& steps, PatchCount& count) {
-  const Palette palette = layouts::isaid_palette();
-  const ColorLabels colors(numbered(palette));
+// Makes the patches that are not there; asks stop() before each row.
+void cut(Side& side, const std::function<bool()>& stop, PatchCount& count) {
   const std::int64_t size = side.grid.patch, width = side.grid.width;
-  std::vector<std::uint8_t> rgb(static_cast<std::size_t>(width * 3));
   // What is no label at all is seen before its first patches are whole.
   const std::int64_t judged = std::min(side.grid.height, size) * width;
+  std::vector<std::uint8_t> rgb(static_cast<std::size_t>(width * 3));
   std::int64_t pixels_read = 0, unknown = 0;
-  side.cut(
-      [&](std::span<std::uint8_t> row) {
-        side.rows.next(rgb);
-        unknown += colors.convert(rgb, row);
-        pixels_read += width;
-        if (pixels_read >= judged && 2 * unknown > pixels_read) colors.refuse(path);
-      },
-      [&](const std::string& to, std::vector<std::uint8_t> values) {
-        write_png(to, LabelMap{size, size, std::move(values)}, palette);
-      },
-      steps, count);
-  if (!count.stopped) count.unknown = unknown;
+  const auto next = [&](std::span<std::uint8_t> row) {
+    if (stop()) return false;
+    side.rows.next(side.colors ? rgb : row);
+    if (side.colors) unknown += convert_colors(*side.colors, rgb, row);
+    pixels_read += width;
+    if (pixels_read >= judged && 2 * unknown > pixels_read) refuse_colors(side.path);
+    return true;
+  };
+  const auto take = [&](std::int64_t top, std::int64_t left, std::vector<std::uint8_t> pixels) {
+    const std::string to = side.file(top, left);
+    if (fs::exists(to)) return;
+    if (side.colors)
+      write_png(to, LabelMap{size, size, std::move(pixels)}, layouts::isaid_palette());
+    else
+      write_png(to, Image{size, size, std::move(pixels)});
+    ++count.written;
+  };
+  count.stopped = !cut_patches(side.grid, next, take);
+  if (!count.stopped) count.unknown += unknown;
 }
 
 }  // namespace
@@ -146,11 +120,11 @@ std::vector<IsaidPicture> find_isaid_pictures(const std::string& root, const std
 }
 
 PatchCount cut_isaid_picture(const IsaidPicture& picture, const PatchOptions& options) {
-  Side image(picture.image, options.images, picture.name, ".png", 3, 0, options);
+  const ColorClasses colors = numbered(layouts::isaid_palette());
+  Side image(picture.image, nullptr, picture, options);
   std::optional<Side> label;
   if (!picture.label.empty()) {
-    label.emplace(picture.label, options.labels, picture.name, kLabelSuffix, 1, kIgnoreLabel,
-                  options);
+    label.emplace(picture.label, &colors, picture, options);
     const PatchGrid &a = label->grid, &b = image.grid;
     if (a.height != b.height || a.width != b.width)
       fail_input("{}: {} x {} labels for the {} x {} pixels of {}; give the label of this picture",
@@ -161,10 +135,15 @@ PatchCount cut_isaid_picture(const IsaidPicture& picture, const PatchOptions& op
   }
   PatchCount count;
   const bool want_label = label && label->missing > 0, want_image = image.missing > 0;
-  Steps steps{options, image.grid.height * (want_label + want_image)};
+  const std::int64_t rows = image.grid.height * (want_label + want_image);
+  std::int64_t done = 0;
+  const auto stop = [&] {
+    const double share = static_cast<double>(done++) / static_cast<double>(rows);
+    return options.step && options.step(share);
+  };
   // The label first: without it the patches of the image would be of no use.
-  if (want_label) cut_label(*label, picture.label, steps, count);
-  if (want_image && !count.stopped) cut_image(image, steps, count);
+  if (want_label) cut(*label, stop, count);
+  if (want_image && !count.stopped) cut(image, stop, count);
   if (!count.stopped) count.kept = image.patches + (label ? label->patches : 0) - count.written;
   return count;
 }

@@ -15,27 +15,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Where problems go: to the caller's list, or out as an InputError that counts the others like it.
-class Problems {
- public:
-  explicit Problems(std::vector<std::string>* list) : list_(list) {}
-  // `what` of the first, and what to do.
-  void add(const std::string& what, const std::string& remedy) {
-    if (list_ != nullptr) return list_->push_back(what + "; " + remedy);
-    if (count_++ == 0) first_ = what, remedy_ = remedy;
-  }
-  // After all of one sort.
-  void finish_sort() const {
-    if (count_ == 0) return;
-    const std::string others = count_ > 1 ? fmt::format(" (and {} others)", count_ - 1) : "";
-    fail_input("{}{}; {}", first_, others, remedy_);
-  }
-
- private:
-  std::vector<std::string>* list_;
-  std::size_t count_ = 0;
-  std::string first_, remedy_;
-};
+// Tells problems of one sort: on the caller's list, or by an InputError that counts the others like
+// the first.
+void tell(const std::vector<std::string>& problems, const char* remedy,
+          std::vector<std::string>* list) {
+  if (list == nullptr && !problems.empty())
+    fail_input("{}{}; {}", problems[0],
+               problems.size() > 1 ? fmt::format(" (and {} others)", problems.size() - 1) : "",
+               remedy);
+  for (const std::string& what : problems) list->push_back(fmt::format("{}; {}", what, remedy));
+}
 
 struct File {
   std::string name;  // in the folder (nested: in its own), without the suffix
@@ -51,7 +40,7 @@ ByName by_name(const FolderPart& part, const std::string& folder,
   std::error_code error;
   if (!fs::is_directory(folder, error))
     fail_input("{}: no such folder; check the data set's root and split", folder);
-  Problems problems(list);
+  std::vector<std::string> doubles;
   ByName files;
   for (const std::string& relative : list_tree(folder, suffixes, part.apart)) {
     if (!except.empty() && relative.ends_with(except)) continue;
@@ -64,10 +53,9 @@ ByName by_name(const FolderPart& part, const std::string& folder,
     const std::string path = (fs::path(folder) / relative).string();
     const auto [other, fresh] = files.emplace(composed(name), File{name, path});
     if (!fresh)
-      problems.add(fmt::format("{} and {} have the same name", other->second.path, path),
-                   "remove one of them");
+      doubles.push_back(fmt::format("{} and {} have the same name", other->second.path, path));
   }
-  problems.finish_sort();
+  tell(doubles, "remove one of them", list);
   return files;
 }
 
@@ -147,32 +135,29 @@ class ListReader {
 // The keys in `images` of the list's names, or of all; each has an image.
 std::vector<std::string> wanted_names(const FolderPart& part, const ByName& images,
                                       std::vector<std::string>* list) {
-  std::vector<std::string> names;
+  std::vector<std::string> names, missing, repeated;
   if (part.list.empty()) {
     for (const auto& [name, file] : images) names.push_back(name);
     return names;
   }
-  Problems missing(list), repeated(list);
   const ListReader reader(part, images);
   std::map<std::string, int> lines;
   for (const ListedName& line : read_list(part.list)) {
     const std::string name = reader.find(line);
     if (name.empty()) {
-      missing.add(fmt::format("{}:{}: names {}, but there is no such image in {}", part.list,
-                              line.line, line.text, part.images),
-                  "add it or remove the line");
+      missing.push_back(fmt::format("{}:{}: names {}, but there is no such image in {}", part.list,
+                                    line.line, line.text, part.images));
       continue;
     }
     const auto [first, fresh] = lines.emplace(name, line.line);
     if (fresh)
       names.push_back(name);
     else
-      repeated.add(fmt::format("{}:{}: names {}, as line {} does", part.list, line.line, line.text,
-                               first->second),
-                   "remove one of them");
+      repeated.push_back(fmt::format("{}:{}: names {}, as line {} does", part.list, line.line,
+                                     line.text, first->second));
   }
-  missing.finish_sort();
-  repeated.finish_sort();
+  tell(missing, "add it or remove the line", list);
+  tell(repeated, "remove one of them", list);
   return names;
 }
 
@@ -190,7 +175,7 @@ void add_pairs(const FolderPart& part, std::vector<std::string>* list, std::vect
                part.image_suffix.empty() ? "" : " *" + part.image_suffix);
   ByName labels;
   if (!part.labels.empty()) labels = by_name(part, part.labels, {part.label_suffix}, "", list);
-  Problems unpaired(list), lonely(list);
+  std::vector<std::string> unpaired, lonely;
   for (const std::string& name : wanted_names(part, images, list)) {
     if (!taken.insert(name).second) continue;
     const File& image = images.at(name);
@@ -198,16 +183,14 @@ void add_pairs(const FolderPart& part, std::vector<std::string>* list, std::vect
     if (part.labels.empty() || label != labels.end())
       pairs.push_back({image.name, image.path, part.labels.empty() ? "" : label->second.path});
     else
-      unpaired.add(fmt::format("{}: has no label {}{} in {}", image.path, image.name,
-                               part.label_suffix, part.labels),
-                   "add it or remove the image");
+      unpaired.push_back(fmt::format("{}: has no label {}{} in {}", image.path, image.name,
+                                     part.label_suffix, part.labels));
   }
-  unpaired.finish_sort();
+  tell(unpaired, "add it or remove the image", list);
   for (const auto& [name, file] : labels)
     if (part.list.empty() && !images.contains(name))
-      lonely.add(fmt::format("{}: has no image in {}", file.path, part.images),
-                 "add it or remove the label");
-  lonely.finish_sort();
+      lonely.push_back(fmt::format("{}: has no image in {}", file.path, part.images));
+  tell(lonely, "add it or remove the label", list);
 }
 
 }  // namespace

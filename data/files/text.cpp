@@ -54,14 +54,9 @@ std::string in_quotes(const std::string& name) {
 }
 
 std::string composed(const std::string& name) {
-  utf8proc_uint8_t* form = nullptr;
-  const utf8proc_ssize_t size =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(name.data()),
-                   static_cast<utf8proc_ssize_t>(name.size()), &form,
-                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  if (size < 0) return name;
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(form, &std::free);
-  return {reinterpret_cast<const char*>(form), static_cast<std::size_t>(size)};
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> form(
+      utf8proc_NFC(reinterpret_cast<const utf8proc_uint8_t*>(name.c_str())), &std::free);
+  return form ? reinterpret_cast<const char*>(form.get()) : name;
 }
 
 std::size_t width_of(const std::string& text) {

@@ -364,10 +364,11 @@ TEST_CASE("lists of names") {
 }
 
 TEST_CASE("painted labels: classes by colour, a few others ignored, many refused") {
-  const ColorLabels colors({{{255, 0, 0}, 0}, {{0, 0, 255}, 1}, {{0, 0, 0}, 255}});
+  const ColorClasses colors{{{255, 0, 0}, 0}, {{0, 0, 255}, 1}, {{0, 0, 0}, 255}};
   const Image image{1, 4, {255, 0, 0, 0, 0, 255, 0, 0, 0, 254, 0, 0}};
-  CHECK(colors.convert(image, "x").values == std::vector<std::uint8_t>{0, 1, 255, 255});
-  const std::string error = input_error([&] { colors.convert(noise_image(5, 5, 1), "y.png"); });
+  CHECK(convert_colors(colors, image, "x").values == std::vector<std::uint8_t>{0, 1, 255, 255});
+  const std::string error =
+      input_error([&] { convert_colors(colors, noise_image(5, 5, 1), "y.png"); });
   CHECK(has(error, "y.png: most of its colours are no class's"));
   for (const char* kind : {"isaid", "potsdam"}) {
     const TemporaryFolder folder;

@@ -226,7 +226,7 @@ FolderSpec read_isprs(const Place& at, const std::string& split) {
   spec.mapping = plain_mapping(6, 1);
   spec.colors = numbered(spec.palette);
   // So that boundaries, which are black, are known, not only ignored for want of a class.
-  spec.colors.emplace_back(Color{0, 0, 0}, std::uint8_t{kIgnoreLabel});
+  spec.colors[{0, 0, 0}] = kIgnoreLabel;
   spec.submission = Submission(1);
   spec.submission.note = "ISPRS: grey PNGs of the values in its labels, one a patch";
   spec.parts = {

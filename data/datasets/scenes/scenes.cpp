@@ -26,7 +26,9 @@ Rgb mix(Rgb a, Rgb b, float t) {
 
 struct Box {  // in pixels; may reach past the canvas
   double left, top, right, bottom;
-  bool contains(double x, double y) const { return x > left && x < right && y > top && y < bottom; }
+  bool operator()(double x, double y) const {
+    return x > left && x < right && y > top && y < bottom;
+  }
 };
 
 // Smooth random function of the plane in [-1, 1]: bilinear between random numbers on a grid of
@@ -71,17 +73,16 @@ class Canvas {
   // All of the box.
   template <class Color>
   void paint(const Box& box, std::uint8_t label, const Color& color) {
-    paint(
-        box, label, [&](double x, double y) { return box.contains(x, y); }, color);
+    paint(box, label, box, box, color);
   }
   // The same with labels that follow another shape than the paint does.
   template <class Inside, class Labelled, class Color>
   void paint(const Box& box, std::uint8_t label, const Inside& inside, const Labelled& labelled,
              const Color& color) {
-    const std::int64_t x0 = first(box.left), x1 = last(box.right, width_);
-    const std::int64_t y0 = first(box.top), y1 = last(box.bottom, height_);
-    for (std::int64_t y = y0; y < y1; ++y)
-      for (std::int64_t x = x0; x < x1; ++x) {
+    const std::int64_t right = pixel(box.right + 2, width_),
+                       bottom = pixel(box.bottom + 2, height_);
+    for (std::int64_t y = pixel(box.top - 1, height_); y < bottom; ++y)
+      for (std::int64_t x = pixel(box.left - 1, width_); x < right; ++x) {
         const double cx = static_cast<double>(x) + 0.5, cy = static_cast<double>(y) + 0.5;
         int covered = 0;
         for (int s = 0; s < 9; ++s)
@@ -116,11 +117,8 @@ class Canvas {
   LabelMap labels() const { return {height_, width_, labels_}; }
 
  private:
-  static std::int64_t first(double at) {
-    return std::max<std::int64_t>(0, static_cast<std::int64_t>(std::floor(at)) - 1);
-  }
-  static std::int64_t last(double at, std::int64_t n) {
-    return std::min(n, static_cast<std::int64_t>(std::ceil(at)) + 1);
+  static std::int64_t pixel(double at, std::int64_t n) {
+    return std::clamp<std::int64_t>(static_cast<std::int64_t>(at), 0, n);
   }
   std::int64_t height_, width_;
   std::vector<Rgb> colors_;
@@ -331,10 +329,8 @@ class Scene {
     const double top = base - length(0.35, 0.6) * scale, thick = std::max(2.0, length(0.02, 0.03));
     stick(x, base, top, thick, kPole, color);
     const double arm = length(0.05, 0.09), bar = top + 0.5 * thick;
-    canvas_.paint(
-        {x - arm, bar, x + arm, bar + thick}, kPole,
-        [=](double px, double y) { return std::abs(px - x) < arm && y > bar && y < bar + thick; },
-        [=](double, double) { return color; });
+    canvas_.paint({x - arm, bar, x + arm, bar + thick}, kPole,
+                  [=](double, double) { return color; });
     if (!random_.chance(0.4)) return;
     const double end = random_.chance(0.5) ? 0 : width_, span = end - x;
     const double sag = length(0.03, 0.1), thin = std::max(1.2, 0.01 * unit_) / 2;
@@ -377,13 +373,12 @@ class Scene {
     const double period = std::max(4.0, 0.045 * unit_ * scale), thick = 0.45 * period;
     const Rgb color = pick(kMade);
     const Box box{x - half, top, x + half, base};
-    const auto within = [=](double px, double y) { return box.contains(px, y); };
     const auto wood = [=](double px, double y) {
       const double rail = std::min(std::abs(y - top - 0.25 * tall), std::abs(y - top - 0.7 * tall));
       const bool picket = std::fmod(px - box.left, period) < thick;
-      return box.contains(px, y) && (picket || rail < 0.09 * tall);
+      return box(px, y) && (picket || rail < 0.09 * tall);
     };
-    canvas_.paint(box, kFence, wood, within, [=](double, double) { return color; });
+    canvas_.paint(box, kFence, wood, box, [=](double, double) { return color; });
   }
 
   // Everything that stands on the ground, the far things first.
