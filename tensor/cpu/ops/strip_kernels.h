@@ -21,9 +21,8 @@ struct StripsShape {
 
 // One branch: row [k,C], its bias [C] or null, column [k,C], its bias or null.
 template <class T>
-struct StripOf {
+struct StripPointers : StripOf<T*> {
   int k;
-  T *row, *row_bias, *column, *column_bias;
 };
 
 inline StripsShape shape_of(const Tensor& x) {
@@ -31,12 +30,12 @@ inline StripsShape shape_of(const Tensor& x) {
 }
 
 template <class T>
-std::vector<StripOf<T>> pointers(const std::vector<Strip>& strips) {
-  std::vector<StripOf<T>> p;
+std::vector<StripPointers<T>> pointers(const std::vector<Strip>& strips) {
+  std::vector<StripPointers<T>> p;
   for (const Strip& s : strips)
-    p.push_back({static_cast<int>(s.row.dim(1)), data_or_null<T>(s.row),
-                 data_or_null<T>(s.row_bias), data_or_null<T>(s.column),
-                 data_or_null<T>(s.column_bias)});
+    p.push_back({{data_or_null<T>(s.row), data_or_null<T>(s.row_bias), data_or_null<T>(s.column),
+                  data_or_null<T>(s.column_bias)},
+                 static_cast<int>(s.row.dim(1))});
   return p;
 }
 
@@ -226,7 +225,7 @@ struct StripsTile {
 };
 
 template <class T>
-std::int64_t largest_pad(const std::vector<StripOf<T>>& strips) {
+std::int64_t largest_pad(const std::vector<StripPointers<T>>& strips) {
   std::int64_t pad = 0;
   for (const auto& strip : strips) pad = std::max<std::int64_t>(pad, strip.k / 2);
   return pad;
@@ -255,7 +254,7 @@ struct PackedStrip {
 
 // How many lines those of all branches are.
 template <class T>
-std::int64_t lines_of(const std::vector<StripOf<T>>& strips) {
+std::int64_t lines_of(const std::vector<StripPointers<T>>& strips) {
   std::int64_t lines = 0;
   for (const auto& strip : strips) lines += 2 * strip.k + 1;
   return lines;
@@ -263,7 +262,8 @@ std::int64_t lines_of(const std::vector<StripOf<T>>& strips) {
 
 // Writes them to `out`, which moves on; c0 is the first channel of c.
 template <class T>
-PackedStrip<T> pack_strip(const StripOf<const T>& strip, std::int64_t c, std::int64_t c0, T*& out) {
+PackedStrip<T> pack_strip(const StripPointers<const T>& strip, std::int64_t c, std::int64_t c0,
+                          T*& out) {
   const auto pack = [&](const T* from, int n) {
     T* to = std::exchange(out, out + n * kLine<T>);
     if (from != nullptr) gather_line(from + c0, c, n, to);

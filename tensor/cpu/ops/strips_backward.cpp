@@ -65,7 +65,7 @@ struct Cut {
 };
 
 template <class T>
-void pack_parameters(const std::vector<StripOf<const T>>& strips, std::int64_t c0, T* sums,
+void pack_parameters(const std::vector<StripPointers<const T>>& strips, std::int64_t c0, T* sums,
                      Task<T>& task) {
   constexpr int B = kLine<T>;
   T* out = scratch<ParameterScratch, T>(2 * lines_of(strips) * B);
@@ -164,7 +164,7 @@ void run(const Task<T>& t) {
 // Adds each line of the sums up over the tasks of all images, and writes it to where it is wanted.
 template <class T>
 void combine(const StripsShape& s, const Cut& cut, const T* partial, std::int64_t size,
-             const std::vector<StripOf<T>>& gradients) {
+             const std::vector<StripPointers<T>>& gradients) {
   constexpr std::int64_t B = kLine<T>;
   std::vector<std::pair<std::int64_t, T*>> wanted;  // lines as in pack_parameters()
   std::int64_t line = 1;
@@ -189,8 +189,9 @@ void combine(const StripsShape& s, const Cut& cut, const T* partial, std::int64_
 
 // dx and the gradients of every branch; null biases of `gradients` are left out.
 template <class T>
-void strips_gradients(const StripsShape& s, const std::vector<StripOf<const T>>& strips, const T* x,
-                      const T* dy, T* dx, const std::vector<StripOf<T>>& gradients) {
+void strips_gradients(const StripsShape& s, const std::vector<StripPointers<const T>>& strips,
+                      const T* x, const T* dy, T* dx,
+                      const std::vector<StripPointers<T>>& gradients) {
   constexpr std::int64_t B = kLine<T>;
   const Cut cut(s, B);
   const std::int64_t size = (1 + lines_of(strips)) * B, pad = largest_pad(strips);

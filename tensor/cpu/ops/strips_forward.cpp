@@ -46,7 +46,8 @@ struct Task : StripsTile {
 };
 
 template <class T>
-void pack_parameters(const std::vector<StripOf<const T>>& strips, std::int64_t c0, Task<T>& task) {
+void pack_parameters(const std::vector<StripPointers<const T>>& strips, std::int64_t c0,
+                     Task<T>& task) {
   constexpr int B = kLine<T>;
   std::int64_t rows = 0;
   for (const auto& strip : strips) rows += strip.k / 2 + kBand + task.pad;
@@ -130,8 +131,8 @@ void run(const Task<T>& t) {
 
 // y = x + sum over branches of column(row(x)).
 template <class T>
-void strips_forward(const StripsShape& s, const std::vector<StripOf<const T>>& strips, const T* x,
-                    T* y) {
+void strips_forward(const StripsShape& s, const std::vector<StripPointers<const T>>& strips,
+                    const T* x, T* y) {
   constexpr std::int64_t B = kLine<T>;
   const std::int64_t tiles = (s.w + kTile - 1) / kTile, lines = s.c / B, pad = largest_pad(strips);
   parallel_tasks(s.n * lines * tiles, [&](std::int64_t i) {
