@@ -22,11 +22,6 @@ std::size_t stage_of(const std::string& name) {
   return digit == std::string::npos ? 0 : static_cast<std::size_t>(name[digit] - '1');
 }
 
-bool is_norm(const Module* m) {
-  return dynamic_cast<const BatchNorm2d*>(m) || dynamic_cast<const LayerNorm*>(m) ||
-         dynamic_cast<const GroupNorm*>(m);
-}
-
 void add(StageCost& stage, const Product& p) {
   stage.products.push_back(p);
   stage.multiply_adds += p.m * p.n * p.k;
@@ -43,8 +38,8 @@ void add_layer(StageCost& stage, const Module* layer, Map& at) {
   } else if (const auto* depthwise = dynamic_cast<const DepthwiseConv2d*>(layer)) {
     channels = depthwise->weight.dim(2);
     stage.multiply_adds += depthwise->weight.value().numel() * at.pixels();
-  } else if (is_norm(layer)) {
-    channels = layer->parameter_count() / 2;
+  } else if (const auto* norm = dynamic_cast<const ChannelNorm*>(layer)) {
+    channels = norm->weight.dim(0);
   }
   stage.activation_bytes += 4 * channels * at.pixels();
 }

@@ -1,7 +1,6 @@
 #include "nn/ema.h"
 
 #include <algorithm>
-#include <unordered_map>
 #include <utility>
 
 namespace nextgrad {
@@ -40,16 +39,9 @@ StateDict WeightAverage::state() const {
 
 void WeightAverage::load_state(const StateDict& state) {
   check(!swapped_, "weight average: load_state() while the averaged weights are swapped in");
-  std::unordered_map<std::string, const Tensor*> file;
-  for (const NamedTensor& t : state) file[t.name] = &t.value;
   const auto find = [&](const std::string& name, const Tensor& like) {
-    const auto found = file.find(name);
-    if (found == file.end() || !(found->second->shape() == like.shape()))
-      fail_input(
-          "weight average: the state's {} is missing or of another shape; it belongs to "
-          "another model",
-          name);
-    return found->second->to(like.dtype()).to(like.device()).clone();
+    const Tensor& t = find_tensor(state, "weight average", name, like.shape());
+    return t.to(like.dtype()).to(like.device()).clone();
   };
   StateDict loaded = average_;
   for (NamedTensor& t : loaded) t.value = find(t.name, t.value);

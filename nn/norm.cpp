@@ -5,12 +5,10 @@
 namespace nextgrad {
 
 BatchNorm2d::BatchNorm2d(std::int64_t channels, double eps, double momentum)
-    : weight(parameter("weight", {channels}, Init::constant(1))),
-      bias(parameter("bias", {channels}, Init::constant(0))),
+    : ChannelNorm(channels, eps),
       running_mean(buffer("running_mean", Tensor::zeros({channels}))),
       running_var(buffer("running_var", Tensor::full({channels}, 1))),
       num_batches_tracked(buffer("num_batches_tracked", Tensor::zeros({}, DType::i64))),
-      eps_(eps),
       momentum_(momentum) {}
 
 Variable BatchNorm2d::forward(Variable x) const {
@@ -29,16 +27,8 @@ Variable BatchNorm2d::forward(Variable x) const {
   return y;
 }
 
-LayerNorm::LayerNorm(std::int64_t channels, double eps)
-    : weight(parameter("weight", {channels}, Init::constant(1))),
-      bias(parameter("bias", {channels}, Init::constant(0))),
-      eps_(eps) {}
-
 GroupNorm::GroupNorm(int groups, std::int64_t channels, double eps)
-    : weight(parameter("weight", {channels}, Init::constant(1))),
-      bias(parameter("bias", {channels}, Init::constant(0))),
-      groups_(groups),
-      eps_(eps) {
+    : ChannelNorm(channels, eps), groups_(groups) {
   check(groups >= 1 && channels % groups == 0, "GroupNorm: {} groups must divide {} channels",
         groups, channels);
 }

@@ -1,7 +1,8 @@
 #include "nn/optim.h"
 
 #include <algorithm>
-#include <unordered_map>
+
+#include "tensor/ops.h"
 
 namespace nextgrad {
 
@@ -69,16 +70,8 @@ StateDict Optimizer::state() const {
 }
 
 void Optimizer::load_state(const StateDict& state) {
-  std::unordered_map<std::string, const Tensor*> file;
-  for (const NamedTensor& t : state) file[t.name] = &t.value;
-  const auto find = [&](const std::string& name, const Shape& shape) -> const Tensor& {
-    const auto found = file.find(name);
-    if (found == file.end())
-      fail_input("optimiser state lacks {}; it belongs to another model or optimiser", name);
-    if (!(found->second->shape() == shape))
-      fail_input("optimiser state: {} is {}, the model needs {}", name,
-                 found->second->shape().str(), shape.str());
-    return *found->second;
+  const auto find = [&](const std::string& name, const Shape& shape) {
+    return find_tensor(state, "optimiser", name, shape);
   };
   const auto steps =
       find("step", {static_cast<std::int64_t>(slots_.size())}).to_vector<std::int64_t>();
@@ -92,7 +85,7 @@ void Optimizer::load_state(const StateDict& state) {
     if (slot.steps == 0) continue;
     const Tensor& value = slot.parameter.value.value();
     for (const std::string& name : moments_) {
-      const Tensor& t = find(name + "." + slot.parameter.name, value.shape());
+      const Tensor t = find(name + "." + slot.parameter.name, value.shape());
       slot.moments.push_back(t.to(value.dtype()).to(value.device()).clone());
     }
   }
@@ -112,14 +105,8 @@ SGD::SGD(const std::vector<Parameter>& parameters, const SGDOptions& options,
                 [options](Backend& b, auto& slots, auto& norm) { b.sgd(slots, options, norm); }) {}
 
 void scale_grads(const std::vector<Parameter>& parameters, double factor) {
-  for (const Parameter& p : parameters) {
-    if (!p.value.grad().defined()) continue;
-    // In place only if no other variable holds the same numbers.
-    const bool own = p.value.grad().sole_owner() && p.value.grad().is_contiguous();
-    Tensor grad = own ? p.value.grad() : p.value.grad().clone();
-    grad.backend().scale(grad, factor);
-    if (!own) Variable(p.value).set_grad(grad);
-  }
+  for (const Parameter& p : parameters)
+    if (p.value.grad().defined()) Variable(p.value).set_grad(p.value.grad() * factor);
 }
 
 Tensor grad_norm(const std::vector<Parameter>& parameters) {

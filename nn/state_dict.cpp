@@ -56,6 +56,17 @@ StateDict state_dict(const Module& module) {
   return dict;
 }
 
+const Tensor& find_tensor(const StateDict& state, const char* what, const std::string& name,
+                          const Shape& shape) {
+  const auto found = std::ranges::find(state, name, &NamedTensor::name);
+  if (found == state.end())
+    fail_input("{} state lacks {}; it belongs to another model or optimiser", what, name);
+  if (!(found->value.shape() == shape))
+    fail_input("{} state: {} is {}, the model needs {}", what, name, found->value.shape().str(),
+               shape.str());
+  return found->value;
+}
+
 bool LoadReport::covers() const {
   return misshaped.empty() && std::all_of(missing.begin(), missing.end(), is_counter);
 }

@@ -18,6 +18,11 @@ using StateDict = std::vector<NamedTensor>;
 // the i64 scalar num_batches_tracked of batch norms.
 StateDict state_dict(const Module& module);
 
+// The tensor of that name. Throws InputError, with `what` state it is, unless it is there and has
+// this shape.
+const Tensor& find_tensor(const StateDict& state, const char* what, const std::string& name,
+                          const Shape& shape);
+
 struct LoadReport {
   std::vector<std::string> matched;     // copied
   std::vector<std::string> missing;     // the module wants it, the dictionary lacks it
