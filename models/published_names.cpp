@@ -72,10 +72,6 @@ bool is_encoder_name(const std::string& name) {
   return name.starts_with("patch_embed") || name.starts_with("block") || name.starts_with("norm");
 }
 
-std::string without_prefix(const std::string& name, std::string_view prefix) {
-  return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
-}
-
 void leave_out(std::vector<std::string>* left_out, const std::string& name) {
   if (left_out != nullptr) left_out->push_back(name);
 }
@@ -135,26 +131,23 @@ std::vector<std::string> names_without_prefix(const StateDict& file, std::string
 StateDict adapt_published_names(const StateDict& file, std::vector<std::string>* left_out,
                                 std::string* taken) {
   const auto names = names_without_prefix(file, taken);
-  StateDict renamed;
-  for (std::size_t i = 0; i < file.size(); ++i)
-    renamed.push_back({published_name(names[i]), file[i].value});
-  const bool encoder_alone = std::none_of(renamed.begin(), renamed.end(), [](const NamedTensor& t) {
-    return t.name.starts_with("backbone.");
-  });
+  const bool encoder_alone = std::ranges::none_of(
+      names, [](const std::string& name) { return name.starts_with("backbone."); });
   StateDict result;
-  for (NamedTensor& t : renamed) {
-    if (t.name.starts_with("auxiliary_head.") || (encoder_alone && t.name.starts_with("head."))) {
-      leave_out(left_out, t.name);
-      continue;
-    }
-    if (encoder_alone && is_encoder_name(t.name)) t.name = "backbone." + t.name;
-    result.push_back(std::move(t));
+  for (std::size_t i = 0; i < file.size(); ++i) {
+    const std::string name = published_name(names[i]);
+    if (name.starts_with("auxiliary_head.") || (encoder_alone && name.starts_with("head.")))
+      leave_out(left_out, name);
+    else
+      result.push_back(
+          {encoder_alone && is_encoder_name(name) ? "backbone." + name : name, file[i].value});
   }
   return result;
 }
 
 StateDict adapt_encoder_names(const StateDict& file, std::vector<std::string>* left_out,
                               std::string* taken) {
+  constexpr std::string_view kBackbone = "backbone.";
   const auto names = names_without_prefix(file, taken);
   StateDict result;
   for (std::size_t i = 0; i < file.size(); ++i) {
@@ -162,7 +155,9 @@ StateDict adapt_encoder_names(const StateDict& file, std::vector<std::string>* l
     if (name.starts_with("auxiliary_head.") || name.starts_with("decode_head."))
       leave_out(left_out, name);
     else
-      result.push_back({published_name(without_prefix(name, "backbone.")), file[i].value});
+      result.push_back(
+          {published_name(name.starts_with(kBackbone) ? name.substr(kBackbone.size()) : name),
+           file[i].value});
   }
   return result;
 }
