@@ -20,7 +20,6 @@
 #include <string>
 #include <vector>
 
-#include "tensor/capture.h"
 #include "tensor/elementwise.h"
 #include "tensor/fused.h"
 #include "tensor/optimizer_slot.h"
@@ -44,6 +43,23 @@ std::pair<std::int64_t, std::int64_t> rows_read(const RowBand& band);
 struct Roofline {
   double flops;  // f32 multiply-adds in registers, two FLOPs each, per second
   double bytes;  // b[i] = 1.5 a[i] on arrays that no cache holds: read plus written, per second
+};
+
+// Work that a device keeps and does again as a whole, on the same addresses: a CUDA graph.
+class Capture {
+ public:
+  virtual ~Capture() = default;
+  // Submits the work. Where it draws random numbers or steps an optimiser, it does so for
+  // `iterations` after the one that was captured, with learning rates times `lr_ratio`.
+  virtual void replay(std::uint64_t iterations = 0, double lr_ratio = 1) = 0;
+};
+
+// A tensor on its way from the host to a device, beside what the device computes.
+class Transfer {
+ public:
+  virtual ~Transfer() = default;
+  // Puts it into `destination`, of its shape and dtype, before whatever is submitted afterwards.
+  virtual void receive(Tensor& destination) = 0;
 };
 
 class Backend : public Fused {

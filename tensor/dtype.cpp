@@ -2,7 +2,7 @@
 
 #include <charconv>
 
-#include "tensor/device.h"
+#include "tensor/storage.h"
 
 namespace nextgrad {
 

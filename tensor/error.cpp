@@ -1,29 +1,17 @@
 #include "tensor/error.h"
 
+#include <utf8proc.h>
+
 #include <algorithm>
 
 namespace nextgrad {
 
 std::size_t decode_utf8(std::string_view text, std::uint32_t& code) {
-  if (text.empty()) return 0;
-  const auto byte = [&](std::size_t i) -> std::uint32_t {
-    return static_cast<unsigned char>(text[i]);
-  };
-  const std::uint32_t first = byte(0);
-  const std::size_t length = first < 0x80   ? 1
-                             : first < 0xc0 ? 0
-                             : first < 0xe0 ? 2
-                             : first < 0xf0 ? 3
-                                            : 4;
-  if (length == 0 || length > text.size() || first > 0xf4) return 0;
-  code = length == 1 ? first : first & (0x7fu >> length);
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-    code = code << 6 | (byte(i) & 0x3f);
-  }
-  constexpr std::uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = code >= 0xd800 && code < 0xe000;
-  return code < kLeast[length] || surrogate || code > 0x10ffff ? 0 : length;
+  std::int32_t decoded = 0;
+  const auto length = utf8proc_iterate(reinterpret_cast<const std::uint8_t*>(text.data()),
+                                       static_cast<std::ptrdiff_t>(text.size()), &decoded);
+  code = static_cast<std::uint32_t>(decoded);
+  return length > 0 ? static_cast<std::size_t>(length) : 0;
 }
 
 std::string printable(std::string_view text) {

@@ -44,10 +44,6 @@ Tensor scaled(Tensor x, const Tensor& s, const Tensor& mask) {
 
 }  // namespace
 
-void Fused::scale(Tensor& y, double alpha) {
-  const OpScope scope(costs::scale(y));
-  y.copy_(y * alpha);
-}
 void Fused::lerp(Tensor& y, const Tensor& x, double t) {
   const OpScope scope(costs::lerp(y));
   y.add_(x - y, t);
@@ -58,11 +54,6 @@ Tensor Fused::norm(const std::vector<Tensor>& all) {
   for (const Tensor& x : all) squares = squares + sum_to(square(x.to(DType::f64)), {});
   return sqrt(squares);
 }
-bool Fused::all_finite(const Tensor& x) {
-  const OpScope scope(costs::all_finite(x));
-  return sum_to(widened(x) * 0.0, {}).item() == 0;  // infinity times 0 is NaN
-}
-
 // The largest is subtracted first, so that no exponential overflows.
 Tensor Fused::softmax(const Tensor& x, bool log) {
   const OpScope scope((log ? costs::log_softmax : costs::softmax)(x));

@@ -96,14 +96,13 @@ class Fused {
  public:
   virtual ~Fused() = default;
 
-  virtual void scale(Tensor& y, double alpha);  // y *= alpha, contiguous
-  virtual bool all_finite(const Tensor& x);
   virtual void lerp(Tensor& y, const Tensor& x, double t);  // y += t (x - y), contiguous
   // running += momentum (batch - running), the variance unbiased by rows / (rows - 1); batch
   // variance is recovered as 1 / rstd^2 - eps. `batches`, an i64 [] counter, grows by 1 if given.
   virtual void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
                               const Tensor& rstd, double eps, std::int64_t rows, double momentum,
                               Tensor* batches);
+  virtual Tensor softmax_backward(const Tensor& y, const Tensor& dy, bool log);
   // Gradients of a * u in one pass: {dy * u, dy * a}.
   virtual std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u,
                                                   const Tensor& dy);

@@ -6,7 +6,6 @@
 virtual Tensor norm(const std::vector<Tensor>& all) NEXTGRAD_OP;
 // Softmax over the last axis; `log`: log-softmax.
 virtual Tensor softmax(const Tensor& x, bool log) NEXTGRAD_OP;
-virtual Tensor softmax_backward(const Tensor& y, const Tensor& dy, bool log) NEXTGRAD_OP;
 
 // --- linear layers ---
 // y = activation(x W^T + bias): x [M, I], weight [O, I], bias [O] or undefined. If

@@ -66,6 +66,10 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   return (axes.empty() ? x.contiguous() : sum(x, axes)).reshape(shape);
 }
 
+bool all_finite(const Tensor& x) {
+  return sum_to(x.to(parameter_dtype(x.dtype())) * 0.0, {}).item() == 0;  // infinity * 0 is NaN
+}
+
 Tensor matmul(const Tensor& a, const Tensor& b, bool ta, bool tb) {
   check_alike("matmul", a, b);
   const auto batched = [](const Tensor& x) {

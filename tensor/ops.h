@@ -42,6 +42,8 @@ Tensor softmax(const Tensor& x);  // over the last axis
 // The gradient of a broadcast: the sum over the axes that `shape` does not have or has as 1.
 Tensor sum_to(const Tensor& x, const Shape& shape);
 
+bool all_finite(const Tensor& x);  // waits for the device
+
 // [M,K] x [K,N], or batches [B,M,K] x [B,K,N] where a batch of 1 is broadcast; `transpose_*` reads
 // the last two axes of that side swapped.
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false);

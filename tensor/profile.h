@@ -2,6 +2,7 @@
 // a Profile is alive. Costs one test of a pointer otherwise.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -62,5 +63,18 @@ class OpScope {
   Work work_{};
   std::chrono::steady_clock::time_point begin_;
 };
+
+// Seconds of the fastest of so many calls of fn.
+template <class Fn>
+double fastest(int runs, Fn&& fn) {
+  using Clock = std::chrono::steady_clock;
+  double best = 1e30;
+  for (int run = 0; run < runs; ++run) {
+    const auto begin = Clock::now();
+    fn();
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return best;
+}
 
 }  // namespace nextgrad

@@ -1,15 +1,25 @@
-// A block of device memory, and the caching allocator it comes from.
+// Where a tensor lives: its device, and a block of memory there.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-
-#include "tensor/device.h"
+#include <string>
+#include <string_view>
 
 namespace nextgrad {
 
 class Backend;
+
+struct Device {
+  enum class Kind { cpu, cuda };
+  Kind kind = Kind::cpu;
+  int index = 0;
+
+  bool operator==(const Device&) const = default;
+  std::string str() const;                     // "cpu", "cuda:0"
+  static Device parse(std::string_view text);  // "cpu", "cuda", "cuda:1"; throws InputError
+};
 
 struct MemoryStats {
   std::size_t live = 0;      // bytes in tensors now

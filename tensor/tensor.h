@@ -6,7 +6,6 @@
 #include <span>
 #include <vector>
 
-#include "tensor/device.h"
 #include "tensor/dtype.h"
 #include "tensor/shape.h"
 #include "tensor/storage.h"

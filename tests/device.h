@@ -4,7 +4,7 @@
 
 #include <cstdlib>
 
-#include "tensor/device.h"
+#include "tensor/storage.h"
 
 namespace nextgrad::test {
 

@@ -11,6 +11,7 @@
 #include "data/weights/weights_file.h"
 #include "models/published_names.h"
 #include "tensor/backend.h"
+#include "tensor/ops.h"
 
 namespace nextgrad {
 namespace {
@@ -70,7 +71,7 @@ void check_range(const WeightsFile& file) {
     const auto bytes = encode_elements(file.types[i], value);
     Tensor written = decode_elements(file.types[i], bytes.data(), value.shape());
     if (written.dtype() == DType::bf16) written = written.to(DType::f32);
-    if (!written.backend().all_finite(written))
+    if (!all_finite(written))
       fail_input("{}: tensor {} holds numbers that are too large for {}; choose another --dtype",
                  file.path, in_quotes(name), format_of(file.types[i]).name);
   }

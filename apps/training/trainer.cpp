@@ -14,6 +14,7 @@
 #include "data/files/file.h"
 #include "nn/ema.h"
 #include "nn/random.h"
+#include "tensor/ops.h"
 
 namespace nextgrad {
 namespace {
@@ -265,9 +266,7 @@ class Trainer {
   }
 
   bool weights_finite() const {
-    const auto finite = [](const Tensor& t) {
-      return !is_floating(t.dtype()) || t.backend().all_finite(t);
-    };
+    const auto finite = [](const Tensor& t) { return !is_floating(t.dtype()) || all_finite(t); };
     return std::ranges::all_of(task_.model().named_parameters(),
                                [&](const Parameter& p) { return finite(p.value.value()); }) &&
            std::ranges::all_of(task_.model().named_buffers(),

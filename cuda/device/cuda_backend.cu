@@ -55,15 +55,6 @@ int device_count() {
   return count;
 }
 
-// b[i] = 1.5 a[i], 16 bytes a thread and step.
-__global__ void scaled_copy(const Pack<float, 4>* a, Pack<float, 4>* b, std::int64_t n) {
-  for (std::int64_t i = global_index(); i < n; i += global_threads()) {
-    Pack<float, 4> v = a[i];
-    for (float& x : v.at) x *= 1.5f;
-    b[i] = v;
-  }
-}
-
 // `rounds` times 16 independent multiply-adds in registers.
 __global__ void multiply_adds(float* out, int rounds) {
   float x[16];
@@ -181,34 +172,16 @@ Roofline CudaBackend::roofline() {
 #endif
   const Tensor a = Tensor::full({kFloats}, 1, DType::f32, device());
   Tensor b = empty({kFloats}, DType::f32);
-  cudaEvent_t begin = nullptr, end = nullptr;
-  cuda_check(cudaEventCreateWithFlags(&begin, cudaEventDefault), "creating an event");
-  cuda_check(cudaEventCreateWithFlags(&end, cudaEventDefault), "creating an event");
-  const auto best_of = [&](auto&& work) {
-    double best = HUGE_VAL;
-    for (int i = 0; i < 5; ++i) {
-      cuda_check(cudaEventRecord(begin, stream_), "timing");
-      work();
-      cuda_check(cudaEventRecord(end, stream_), "timing");
-      cuda_check(cudaEventSynchronize(end), "timing");
-      float ms = 0;
-      cuda_check(cudaEventElapsedTime(&ms, begin, end), "timing");
-      best = std::min(best, static_cast<double>(ms) / 1e3);
-    }
-    return std::max(best, 1e-9);
-  };
   const int blocks = 8 * properties_.multiProcessorCount;
-  const double copy = best_of([&] {
-    launch("scaled_copy", scaled_copy, grid_for(kFloats / 4), stream_,
-           reinterpret_cast<const Pack<float, 4>*>(a.data<float>()),
-           reinterpret_cast<Pack<float, 4>*>(b.data<float>()), kFloats / 4);
+  const double copy = fastest(5, [&] {
+    unary_into(Unary::mul_scalar, a, 1.5, b);
+    synchronize();
   });
-  const double compute = best_of([&] {
+  const double compute = fastest(5, [&] {
     launch("multiply_adds", multiply_adds, {dim3(static_cast<unsigned>(blocks)), dim3(kThreads)},
            stream_, b.data<float>(), kRounds);
+    synchronize();
   });
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
   return {32.0 * kRounds * blocks * kThreads / compute, 8.0 * kFloats / copy};
 }
 

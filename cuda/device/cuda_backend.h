@@ -62,6 +62,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Transfer> send(const Tensor& host) override;
   std::unique_ptr<Capture> capture(const std::function<void()>& work) override;
   void allow_tf32(bool yes) override;
+  Tensor softmax_backward(const Tensor& y, const Tensor& dy, bool log) override;
   void lerp(Tensor& y, const Tensor& x, double t) override;
   std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u,
                                           const Tensor& dy) override;

@@ -1,6 +1,7 @@
-// Products and what goes with them: bias, activations and the end of a residual branch. The product
-// itself is cuBLASLt's, with the bias in its epilogue. Its GELU epilogue is not used: it is the
-// approximation by tanh, and the models are trained with the exact one.
+// Products and what goes with them: bias, activations, the end of a residual branch and, in
+// evaluation, a whole feed-forward branch. The product itself is cuBLASLt's, with the bias in its
+// epilogue. Its GELU epilogue is not used: it is the approximation by tanh, and the models are
+// trained with the exact one.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/device/gemm.h"
 #include "cuda/kit/sums.h"
@@ -107,6 +108,21 @@ ConvGradients CudaBackend::linear_residual_backward(const Tensor& x, const Tenso
   // max(x, 0) is as good as x for relu's slope.
   if (input != Activation::none) d.dx = unary_backward(unary_of(input), x, d.dx, 0);
   return d;
+}
+
+// Between the products is the depth-wise 3x3, which applies its bias and GELU as it writes: the
+// hidden maps are read and written once each.
+Tensor CudaBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedForwardWeights& f) {
+  const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
+  const std::int64_t hidden = f.expand.dim(0), pixels = n * h * w;
+  Scope scope(*this, costs::feed_forward(base, x, f));
+  const Tensor wide =
+      linear(x.reshape({pixels, c}), f.expand, f.expand_bias, Activation::none, nullptr)
+          .reshape({n, h, w, hidden});
+  const Window window{.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
+  Tensor z = empty_like(wide);
+  depthwise_into(wide, f.taps, f.taps_bias, {}, window, Activation::gelu, z);
+  return linear_residual(base, z, f.contract, f.contract_bias, Activation::none, {}, nullptr);
 }
 
 }  // namespace nextgrad::cuda

@@ -1,6 +1,6 @@
 // Cross entropy of bilinearly upsampled logits, by cells: what lies between four neighbouring
 // source positions. A thread owns the output pixels of one column of a cell, so that along a class
-// they cost one blend and one exponential each, and no lane waits for another.
+// they cost two blends and one exponential each, and no lane waits for another.
 #include "cuda/kit/taps.h"
 #include "cuda/ops/loss.h"
 #include "tensor/costs.h"
@@ -10,16 +10,6 @@ namespace nextgrad::cuda {
 namespace {
 
 constexpr int kForwardThreads = 128;
-// Above this the bound on a pixel's largest logit may be too far above it.
-constexpr double kGentle = 20;
-
-// The largest logits on the column's upper and lower end, and sums for label smoothing.
-template <class C>
-struct Ends {
-  C upper, lower;
-  bool gentle;  // is their blend close enough to the largest of the blends?
-  C upper_sum = 0, lower_sum = 0, smooth_sum = 0;
-};
 
 // One output column of a cell: its corners' logits.
 template <class T, int N>
@@ -54,55 +44,37 @@ __device__ __forceinline__ Column<T, N> column_of(const T* logits, const Upsampl
           below + tx.second * s.k, tx.t};
 }
 
-template <class T, int N>
-__device__ __forceinline__ Ends<Compute<T>> find_ends(const Column<T, N>& column,
-                                                      const Target<Compute<T>>& target) {
+// log_sum[r] of the pixels at ty[r], and smoothed[r], the losses of label smoothing's share.
+template <int R, class T, int N>
+__device__ __forceinline__ void sum_classes(const Column<T, N>& column,
+                                            const Target<Compute<T>>& target,
+                                            const Compute<T> (&ty)[R], Compute<T> (&log_sum)[R],
+                                            Compute<T> (&smoothed)[R]) {
   using C = Compute<T>;
-  Ends<C> e;
-  C below = 0, above = 0;  // the other end of the class that is largest at the upper (lower) end
+  C top[R], sum[R] = {}, weighted[R] = {}, shares = 0, upper[N], lower[N];
   for (int c = 0; c < target.k; c += N) {
-    C upper[N], lower[N];
     column.ends(c, upper, lower);
-    unroll<N>([&](int i) {
-      if ((c == 0 && i == 0) || upper[i] > e.upper) e.upper = upper[i], below = lower[i];
-      if ((c == 0 && i == 0) || lower[i] > e.lower) e.lower = lower[i], above = upper[i];
-      if (target.smooth != 0) {
-        const C share = target.smooth_of(c + i);
-        e.upper_sum += share * upper[i];
-        e.lower_sum += share * lower[i];
-        e.smooth_sum += share;
-      }
+    unroll<N, R>([&](int i, int r) {
+      const C v = blend(upper[i], lower[i], ty[r]);
+      top[r] = (c == 0 && i == 0) || v > top[r] ? v : top[r];
     });
   }
-  const C gap = e.lower - below < e.upper - above ? e.lower - below : e.upper - above;
-  e.gentle = gap <= C(kGentle);  // not if NaN
-  return e;
-}
-
-// log_sum[r] of the pixels at ty[r].
-template <int R, class T, int N>
-__device__ __forceinline__ void sum_exponentials(const Column<T, N>& column,
-                                                 const Ends<Compute<T>>& e, int k,
-                                                 const Compute<T> (&ty)[R],
-                                                 Compute<T> (&log_sum)[R]) {
-  using C = Compute<T>;
-  C top[R], sum[R] = {}, upper[N], lower[N];
-  unroll<R>([&](int r) { top[r] = blend(e.upper, e.lower, ty[r]); });
-  if (!e.gentle) {
-    for (int c = 0; c < k; c += N) {
-      column.ends(c, upper, lower);
-      unroll<N, R>([&](int i, int r) {
-        const C v = blend(upper[i], lower[i], ty[r]);
-        top[r] = (c == 0 && i == 0) || v > top[r] ? v : top[r];
-      });
-    }
-  }
-  for (int c = 0; c < k; c += N) {
+  for (int c = 0; c < target.k; c += N) {
     column.ends(c, upper, lower);
-    unroll<N, R>(
-        [&](int i, int r) { sum[r] += std::exp(blend(upper[i], lower[i], ty[r]) - top[r]); });
+    unroll<N>([&](int i) {
+      const C share = target.smooth != 0 ? target.smooth_of(c + i) : C(0);
+      shares += share;
+      unroll<R>([&](int r) {
+        const C v = blend(upper[i], lower[i], ty[r]);
+        sum[r] += std::exp(v - top[r]);
+        weighted[r] += share * v;
+      });
+    });
   }
-  unroll<R>([&](int r) { log_sum[r] = top[r] + std::log(sum[r]); });
+  unroll<R>([&](int r) {
+    log_sum[r] = top[r] + std::log(sum[r]);
+    smoothed[r] = shares * log_sum[r] - weighted[r];
+  });
 }
 
 // log_sum per pixel; partial[block] = the block's sum of losses and of the labels' weights.
@@ -118,11 +90,10 @@ __global__ void upsampled_loss(const T* logits, Target<Compute<T>> target, Upsam
   std::int64_t o = start_of(s.rows, row % s.h);
   if (column < s.ow && o < end) {
     const auto at = column_of<T, N>(logits, s, row, column);
-    const Ends<C> e = find_ends(at, target);
     for (; o < end; o += R) {
-      C ty[R], lse[R];
+      C ty[R], lse[R], smoothed[R];
       unroll<R>([&](int r) { ty[r] = o + r < end ? tap_at<C>(s.rows, o + r).t : C(0); });
-      sum_exponentials(at, e, s.k, ty, lse);
+      sum_classes(at, target, ty, lse, smoothed);
       unroll<R>([&](int r) {
         if (o + r >= end) return;
         const std::int64_t pixel = (image * s.oh + o + r) * s.ow + column;
@@ -132,9 +103,7 @@ __global__ void upsampled_loss(const T* logits, Target<Compute<T>> target, Upsam
         counted += target.weight(label);
         loss +=
             target.weight(label) * target.hot * static_cast<double>(lse[r] - at.at(label, ty[r]));
-        if (target.smooth != 0)
-          loss +=
-              static_cast<double>(e.smooth_sum * lse[r] - blend(e.upper_sum, e.lower_sum, ty[r]));
+        if (target.smooth != 0) loss += static_cast<double>(smoothed[r]);
       });
     }
   }

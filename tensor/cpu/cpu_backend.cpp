@@ -1,12 +1,10 @@
 // What the machine is, and its two limits: multiply-adds on values that never leave the registers,
-// as many independent ones as there is room for, and a loop over arrays that no cache holds.
+// as many independent ones as there is room for, and b = 1.5 a on arrays that no cache holds.
 #include "tensor/cpu/cpu_backend.h"
-
-#include <algorithm>
-#include <chrono>
 
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/simd.h"
+#include "tensor/profile.h"
 #include "tensor/threads.h"
 
 namespace nextgrad::cpu {
@@ -32,41 +30,18 @@ float multiply_add_chains(float first, float factor) {
   return sum;
 }
 
-void scale_array(const float* __restrict a, float* __restrict b, std::int64_t n) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) b[i] = 1.5f * a[i];
-}
-
-// Seconds of the fastest run.
-template <class Fn>
-double fastest(Fn&& fn) {
-  using Clock = std::chrono::steady_clock;
-  double best = 1e30;
-  for (int run = 0; run < kRuns; ++run) {
-    const auto begin = Clock::now();
-    fn();
-    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
-  }
-  return best;
-}
-
 }  // namespace
 
 Roofline CpuPrimitives::roofline() {
   const std::int64_t threads = num_threads(), n = std::int64_t{16} << 20;
   Tensor results = Tensor::zeros({threads}, DType::f32);
   float* result = results.data<float>();
-  const double arithmetic = fastest([&] {
+  const double arithmetic = fastest(kRuns, [&] {
     parallel_each(threads, 1,
                   [&](std::int64_t t) { result[t] = multiply_add_chains(1e-3f, 0.999f); });
   });
   const Tensor a = Tensor::full({n}, 1.0);
-  Tensor b = Tensor::zeros({n});
-  const double traffic = fastest([&] {
-    parallel_for(n, 1 << 16, [from = a.data<float>(), to = b.data<float>()](auto begin, auto end) {
-      scale_array(from + begin, to + begin, end - begin);
-    });
-  });
+  const double traffic = fastest(kRuns, [&] { unary(Unary::mul_scalar, a, 1.5); });
   const double flops = 2.0 * kChains * kLanes<float> * kSteps * threads;
   return {flops / arithmetic, 8.0 * n / traffic};
 }

@@ -1,3 +1,4 @@
+#include "tensor/ops.h"
 #include "tests/cuda/bf16.h"
 
 using namespace nextgrad;
@@ -19,7 +20,7 @@ TEST_CASE("bf16 reduce: every set of axes, long sums, argmax, norm") {
     }
     for (int a = 0; a < 4; ++a) CHECK(numbers(b.argmax(x.bf16, a)) == numbers(b.argmax(x.f32, a)));
     CHECK(b.norm({x.bf16}).item() == doctest::Approx(b.norm({x.f32}).item()).epsilon(1e-12));
-    CHECK(b.all_finite(x.bf16));
+    CHECK(all_finite(x.bf16));
   }
   const Rounded line = rounded({1, 300001}, 2, 0, 1);
   check_activation(b.reduce(Reduce::sum, line.bf16, {1}), b.reduce(Reduce::sum, line.f32, {1}));

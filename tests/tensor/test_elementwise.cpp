@@ -220,7 +220,7 @@ TEST_CASE("elementwise: copy casts, broadcasts and follows strides") {
         Doubles{1, 2, 3, 4, 0, 7, 0, 7, 0, 7, 0, 7, 1, 2, 3, 4, 0, 7, 0, 7, 0, 7, 0, 7});
 }
 
-TEST_CASE_TEMPLATE("elementwise: axpy, scale and lerp in place", T, float, double) {
+TEST_CASE_TEMPLATE("elementwise: axpy and lerp in place", T, float, double) {
   const Tensor x = random_tensor<T>({70001}, 10);
   const Doubles a = numbers(x);
   Tensor y = random_tensor<T>({70001}, 11);
@@ -229,11 +229,8 @@ TEST_CASE_TEMPLATE("elementwise: axpy, scale and lerp in place", T, float, doubl
   tested().axpy(y, x, 0.25);
   for (std::size_t i = 0; i < b.size(); ++i) b[i] += 0.25 * a[i];
   CHECK(worst(y, b) < tolerance<T>());
-  tested().scale(y, -1.5);
-  for (double& v : b) v *= -1.5;
-  CHECK(worst(y, b) < tolerance<T>());
   tested().lerp(y, x, 0.1);
   for (std::size_t i = 0; i < b.size(); ++i) b[i] += 0.1 * (a[i] - b[i]);
   CHECK(worst(y, b) < tolerance<T>());
-  CHECK(y.version() == version + 3);
+  CHECK(y.version() == version + 2);
 }

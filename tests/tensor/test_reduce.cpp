@@ -1,3 +1,4 @@
+#include "tensor/ops.h"
 #include "tests/tensor/kernel_test.h"
 
 using namespace nextgrad;
@@ -109,14 +110,14 @@ TEST_CASE_TEMPLATE("reduce: norm and all_finite", T, float, double) {
     const auto [one, three] = with_threads([&] { return tested().norm({x, x}).item(); });
     CHECK(one == doctest::Approx(std::sqrt(2 * want)).epsilon(1e-12));
     CHECK(one == three);
-    CHECK(tested().all_finite(x));
+    CHECK(all_finite(x));
     for (const double bad : {std::numeric_limits<double>::infinity(),
                              -std::numeric_limits<double>::infinity(), std::nan("")}) {
       Tensor y = x.clone();
       y.slice(0, n - 1, n).fill_(bad);
-      CHECK_FALSE(tested().all_finite(y));
+      CHECK_FALSE(all_finite(y));
     }
   }
-  CHECK(tested().all_finite(Tensor::full({3}, static_cast<double>(std::numeric_limits<T>::max()),
-                                         dtype_of<T>, test_device())));
+  CHECK(all_finite(Tensor::full({3}, static_cast<double>(std::numeric_limits<T>::max()),
+                                dtype_of<T>, test_device())));
 }

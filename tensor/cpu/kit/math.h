@@ -90,24 +90,6 @@ template <class T>
   return normal_cdf(x) + x * (0.39894228040143267794 * exp(-0.5 * x * x));
 }
 
-// tanh(x): an odd polynomial (Cephes, tanhf.c) below 0.625, 1 - 2 / (e^2|x| + 1) above.
-[[gnu::always_inline]] inline float tanh(float x) {
-  const float a = x < 0.0f ? -x : x;
-  const float s = x * x;
-  float p = -5.70498872745e-3f;
-  p = p * s + 2.06390887954e-2f;
-  p = p * s + -5.37397155531e-2f;
-  p = p * s + 1.33314422036e-1f;
-  p = p * s + -3.33332819422e-1f;
-  const float small = p * s * x + x;
-  const float large = 1.0f - 2.0f / (exp(2.0f * a) + 1.0f);
-  const float signed_large = x < 0.0f ? -large : large;
-  return a < 0.625f ? small : signed_large;
-}
-[[gnu::always_inline]] inline double tanh(double x) {
-  return std::tanh(x);
-}
-
 // What the elementwise ops compute with (tensor/elementwise.h).
 struct Math {
   [[gnu::always_inline]] static auto exp(auto x) { return cpu::exp(x); }
@@ -115,7 +97,7 @@ struct Math {
   [[gnu::always_inline]] static auto log(auto x) { return std::log(x); }
   [[gnu::always_inline]] static auto log1p(auto x) { return std::log1p(x); }
   [[gnu::always_inline]] static auto sqrt(auto x) { return std::sqrt(x); }
-  [[gnu::always_inline]] static auto tanh(auto x) { return cpu::tanh(x); }
+  [[gnu::always_inline]] static auto tanh(auto x) { return std::tanh(x); }
   [[gnu::always_inline]] static auto gelu(auto x) { return cpu::gelu(x); }
   [[gnu::always_inline]] static auto gelu_slope(auto x) { return gelu_grad(x); }
 };
