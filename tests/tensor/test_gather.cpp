@@ -47,6 +47,9 @@ TEST_CASE("gather of other types and refusals") {
   CHECK_THROWS_AS(numbers(tested().gather(x, 0, low)), Error);  // a GPU: when it is waited for
   CHECK_THROWS_AS(numbers(tested().gather(x, 0, high)), Error);
   CHECK_THROWS_AS(tested().gather(x, 0, Tensor::zeros({1, 1}, DType::i64, test_device())), Error);
+  const Tensor square = Tensor::zeros({2, 2}, DType::f32, test_device());
+  const Tensor wide = Tensor::zeros({2, 3}, DType::i64, test_device());
+  CHECK_THROWS_AS(tested().gather(square, 0, wide), Error);
 }
 
 TEST_CASE_TEMPLATE("random tensors are those of the Philox stream for any threads", T, float,
