@@ -91,7 +91,9 @@ class Backend : public Fused {
 #undef NEXTGRAD_OP
 
  protected:
-  Backend& primitives() final { return *this; }
+  Backend& primitives() final {
+    return *this;
+  }
 };
 
 // The backend of a device; throws if this build or machine has none.

@@ -95,7 +95,7 @@ struct CrossEntropyResult {
 class Fused {
  public:
   virtual ~Fused() = default;
-
+  // What only the CUDA backend does in one launch.
   virtual void lerp(Tensor& y, const Tensor& x, double t);  // y += t (x - y), contiguous
   // running += momentum (batch - running), the variance unbiased by rows / (rows - 1); batch
   // variance is recovered as 1 / rstd^2 - eps. `batches`, an i64 [] counter, grows by 1 if given.
