@@ -116,10 +116,12 @@ Fit fit_of(const Module& model, const Parts& parts, const StateDict& file) {
   std::unordered_map<std::string, Shape> places;
   std::unordered_set<std::string> own_parts;
   Fit fit;
-  for (const auto& [name, tensor] : state_dict(model)) {
-    places[name] = tensor.shape();
+  for (const Parameter& p : model.named_parameters())
+    places[p.name] = torch_shape(p.value.shape(), p.layout);
+  for (const Buffer& b : model.named_buffers()) places[b.name] = b.value->shape();
+  for (const auto& [name, shape] : places) {
     own_parts.insert(part(name));
-    fit.encoder += of_encoder(name) && tensor.ndim() > 0;  // without counters: old files lack them
+    fit.encoder += of_encoder(name) && shape.size() > 0;  // without counters: old files lack them
   }
   std::size_t surplus = 0, in_encoder = 0;
   for (const NamedTensor& t : file) {
