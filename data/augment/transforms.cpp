@@ -148,14 +148,14 @@ void TrainTransform::apply(const LabelMap& label, const LoadPart& load, const Ra
   write(picture, crop.label, out_image, out_label);
 }
 
-void TrainTransform::apply(const Image& image, const LabelMap& label, const RandomKey& key,
+void TrainTransform::apply(Image image, const LabelMap& label, const RandomKey& key,
                            std::span<float> out_image, std::span<std::int32_t> out_label) const {
   check_pixels(image);
   check(image.height == label.height && image.width == label.width &&
             label.values.size() * 3 == image.pixels.size(),
         "transform: image of {} x {} pixels, labels of {} x {}", image.width, image.height,
         label.width, label.height);
-  const auto whole = [&](const Rectangle&, int) { return codecs::whole_part(image); };
+  const auto whole = [&](const Rectangle&, int) { return codecs::whole_part(std::move(image)); };
   apply(label, whole, key, out_image, out_label);
 }
 

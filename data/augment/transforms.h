@@ -61,8 +61,8 @@ struct TrainTransform {
   // Writes the picture [crop_h,crop_w,3] and the labels [crop_h,crop_w]; what lies right of and
   // below the picture becomes 0 and 255. All random numbers come from `key`. Throws Error if sizes
   // disagree.
-  void apply(const Image& image, const LabelMap& label, const RandomKey& key,
-             std::span<float> out_image, std::span<std::int32_t> out_label) const;
+  void apply(Image image, const LabelMap& label, const RandomKey& key, std::span<float> out_image,
+             std::span<std::int32_t> out_label) const;
 
   // The same of a picture whose crop alone is loaded, once the labels have told which: given the
   // rectangle and the reduction, a part as decode_image_part makes them.

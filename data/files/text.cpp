@@ -56,7 +56,8 @@ std::string in_quotes(const std::string& name) {
 std::string composed(const std::string& name) {
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> form(
       utf8proc_NFC(reinterpret_cast<const utf8proc_uint8_t*>(name.c_str())), &std::free);
-  return form ? reinterpret_cast<const char*>(form.get()) : name;
+  // It ends at a zero byte, which no file's name has.
+  return form && name.find('\0') == name.npos ? reinterpret_cast<const char*>(form.get()) : name;
 }
 
 std::size_t width_of(const std::string& text) {

@@ -26,8 +26,8 @@ SampleMaker crops_of(const Dataset& dataset, const TrainTransform& transform) {
             // A picture that is drawn comes with its labels; of a file, the crop alone is decoded.
             const std::string path = dataset.image_path(index);
             if (path.empty()) {
-              const Sample sample = dataset.load(index);
-              return transform.apply(sample.image, sample.label, key, image, label);
+              Sample sample = dataset.load(index);
+              return transform.apply(std::move(sample.image), sample.label, key, image, label);
             }
             const LabelMap map = dataset.load_label(index);
             const auto load = [&](const Rectangle& wanted, int reduce) {
