@@ -56,6 +56,7 @@ class Optimizer {
   Tensor refused_;  // i64 [parameters], on their device; undefined before the first norm
 };
 
+// Their formulas stand with their options, in tensor/optimizer_slot.h.
 struct AdamW : Optimizer {
   AdamW(const std::vector<Parameter>& parameters, const AdamWOptions& options = {},
         const std::vector<ParameterRule>& rules = {});

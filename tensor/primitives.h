@@ -77,8 +77,7 @@ virtual CrossEntropyResult cross_entropy(const Tensor& logits,
 virtual Tensor cross_entropy_backward(const Tensor& logits, const CrossEntropyTarget& t,
                                       const CrossEntropyResult& r, const Tensor& dloss) NEXTGRAD_OP;
 
-// --- optimiser: optimizer.cpp, one pass over all parameters, in place. Weight decay is each slot's
-// ---
+// --- optimiser: optimizer.cpp, one pass over all parameters, in place; decay is each slot's ---
 virtual void adamw(std::vector<OptimizerSlot>& slots, const AdamWOptions& o,
                    const GradientNorm& norm) NEXTGRAD_OP;
 virtual void sgd(std::vector<OptimizerSlot>& slots, const SGDOptions& o,

@@ -90,9 +90,10 @@ for op in $(in_order Unary); do
   esac
   grep -q -e "$call" tests/autograd/test_ops.cpp || breach "no gradcheck of $op"
 done
-for op in $(grep -ohE '^virtual [A-Za-z].* [a-z_0-9]+\(' tensor/primitives.h tensor/fused_ops.h | sed 's/(.*//; s/.* //'); do
-  case $op in description|roofline) continue ;; esac
-  grep -rqE "Cpu(Backend|Primitives)::$op\(" tensor/cpu || breach "$op has no CPU kernel"
+cuda_alone=$(sed -n '/^class Fused {/,/^};/p' tensor/fused.h | grep -oE '^  virtual [A-Za-z].* [a-z_0-9]+\(' | sed 's/(.*//; s/.* //')
+for op in $cuda_alone $(grep -ohE '^virtual [A-Za-z].* [a-z_0-9]+\(' tensor/primitives.h tensor/fused_ops.h | sed 's/(.*//; s/.* //'); do
+  case $op in description|roofline|primitives) continue ;; esac
+  echo " $cuda_alone " | grep -qw "$op" || grep -rqE "Cpu(Backend|Primitives)::$op\(" tensor/cpu || breach "$op has no CPU kernel"
   grep -rq "CudaBackend::$op(" cuda || breach "$op has no CUDA kernel"
   grep -rqE "[.>:]$op(\(|,)" tensor/*.cpp autograd nn models apps || breach "nothing above a backend calls $op"
   grep -rq "\b${op%_backward}\b" tests/autograd tests/tensor tests/nn || breach "no test of $op"

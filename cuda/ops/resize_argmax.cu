@@ -1,7 +1,7 @@
 // The argmax of bilinearly resized logits, cell by cell: a cell is what lies between four
 // neighbouring source positions. A warp owns a cell; its lanes are output pixels, which go through
 // the classes together, so that each logit of the corners is one load for the whole warp. (The CPU
-// first looks which classes can win at all: here that would cost more than it saves.)
+// first looks which classes can win at all; no GPU has told yet whether that would pay here.)
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/taps.h"
 #include "tensor/costs.h"

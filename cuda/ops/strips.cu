@@ -249,7 +249,6 @@ Tensor CudaBackend::strips(const Tensor& x, const std::vector<Strip>& strips) {
 
 StripsGradients CudaBackend::strips_backward(const Tensor& x, const std::vector<Strip>& strips,
                                              const Tensor& dy) {
-  // Two transposed strips, two gradients of taps, and the row results once more.
   Scope scope(*this, costs::strips_backward(x, strips));
   if (!fused_strips(x, strips) || !fused_strips(dy, strips))
     return Fused::strips_backward(x, strips, dy);

@@ -1,9 +1,9 @@
 // Normalisations and cross entropy.
 #include "autograd/arithmetic.h"
-#include "autograd/shape_ops.h"
 #include "autograd/loss.h"
 #include "autograd/norm.h"
 #include "autograd/reduce.h"
+#include "autograd/shape_ops.h"
 #include "tests/autograd/check.h"
 
 using namespace nextgrad;

@@ -220,7 +220,6 @@ void strips_gradients(const StripsShape& s, const std::vector<StripPointers<cons
 
 StripsGradients CpuBackend::strips_backward(const Tensor& x, const std::vector<Strip>& strips,
                                             const Tensor& dy) {
-  // Two transposed strips, two weight gradients, and the row results once more.
   OpScope scope(costs::strips_backward(x, strips));
   if (!whole_lines(x)) return Fused::strips_backward(x, strips, dy);
   StripsGradients g = empty_strips_gradients(x, strips);
