@@ -21,8 +21,10 @@ inline constexpr PerElement fill{"fill", 0, 1}, axpy{"axpy", 2, 3}, lerp{"lerp",
     layer_norm_backward{"layer_norm_backward", 14, 3}, group_norm{"group_norm", 7, 3},
     group_norm_backward{"group_norm_backward", 9, 5}, update_running{"update_running", 8, 6},
     fold_statistics{"fold_statistics", 4, 7}, channel_affine{"channel_affine", 2, 2},
-    residual{"residual", 2, 3}, residual_backward{"residual_backward", 3, 3},
-    gate_backward{"gate_backward", 2, 5}, adamw{"adamw", 12, 7}, sgd{"sgd", 6, 5};
+    channel_moments{"channel_moments", 4, 1}, channel_products{"channel_products", 4, 2},
+    channel_gradient{"channel_gradient", 5, 3}, residual{"residual", 2, 3},
+    residual_backward{"residual_backward", 3, 3}, gate_backward{"gate_backward", 2, 5},
+    adamw{"adamw", 12, 7}, sgd{"sgd", 6, 5};
 
 inline Work batch_norm(const Tensor& x, const Tensor& moments) {
   return PerElement{"batch_norm", 7, moments.defined() ? 2.0 : 3.0}(x);

@@ -240,6 +240,40 @@ Tensor Fused::channel_affine(const Tensor& x, const Tensor& scale, const Tensor&
   return ((centre.defined() ? in - centre : in) * scale + shift).to(x.dtype());
 }
 
+namespace {
+
+// Rows [P, C] in double, less centre.
+Tensor centred(const Tensor& x, const Tensor& centre) {
+  const Tensor rows = rows_of(x).to(DType::f64);
+  return centre.defined() ? rows - centre.to(DType::f64) : rows;
+}
+// The sums over rows [P, C] of a and of b: [2, C].
+Tensor two_sums(const Tensor& a, const Tensor& b) {
+  Tensor sums = Tensor::empty({2, a.dim(1)}, a.dtype(), a.device());
+  sums.slice(0, 0, 1).copy_(sum(a, {0}));
+  sums.slice(0, 1, 2).copy_(sum(b, {0}));
+  return sums;
+}
+
+}  // namespace
+
+Tensor Fused::channel_moments(const Tensor& x, const Tensor& centre) {
+  const OpScope scope(costs::channel_moments(x));
+  const Tensor d = centred(x, centre);
+  return two_sums(d, square(d));
+}
+Tensor Fused::channel_products(const Tensor& x, const Tensor& centre, const Tensor& dy) {
+  const OpScope scope(costs::channel_products(x));
+  const Tensor d = centred(dy, {});
+  return two_sums(d, d * centred(x, centre));
+}
+Tensor Fused::channel_gradient(const Tensor& x, const Tensor& centre, const Tensor& dy,
+                               const Tensor& coefficients) {
+  const OpScope scope(costs::channel_gradient(x));
+  const auto of = [&](int i) { return coefficients.slice(0, i, i + 1).squeeze(0); };
+  return (of(0) * widened(dy) - of(1) * (widened(x) - centre) - of(2)).to(dy.dtype());
+}
+
 NormResult Fused::layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps) {
   const OpScope scope(costs::layer_norm(x));
   return normalised(x, gamma, beta, eps, layer_view(x));

@@ -48,6 +48,16 @@ virtual NormGradients batch_norm_backward(const Tensor& x, const Tensor& gamma, 
 // (0). Rounded just as batch_norm() rounds it.
 virtual Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
                               const Tensor& centre) NEXTGRAD_OP;
+// The parts of batch norm, for statistics that go over the rows of several processes: their sums
+// over all axes but the last add up. x, dy [..., C]; centre [C]; sums f64 [2, C].
+// Of x - centre and of (x - centre)^2; centre may be undefined (0).
+virtual Tensor channel_moments(const Tensor& x, const Tensor& centre) NEXTGRAD_OP;
+// Of dy and of dy (x - centre).
+virtual Tensor channel_products(const Tensor& x, const Tensor& centre,
+                                const Tensor& dy) NEXTGRAD_OP;
+// dx = a dy - b (x - centre) - d: coefficients [3, C] are a, b, d (fused.cpp).
+virtual Tensor channel_gradient(const Tensor& x, const Tensor& centre, const Tensor& dy,
+                                const Tensor& coefficients) NEXTGRAD_OP;
 // Layer norm over the last axis; mean and rstd per row.
 virtual NormResult layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                               double eps) NEXTGRAD_OP;

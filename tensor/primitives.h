@@ -31,7 +31,7 @@ virtual Tensor gather(const Tensor& x, int axis, const Tensor& index) NEXTGRAD_O
 virtual Tensor gather_backward(const Shape& x_shape, int axis, const Tensor& index,
                                const Tensor& dy) NEXTGRAD_OP;
 
-// --- random: random.cpp. Element i takes number i of the Philox stream of `key` ---
+// --- random: random.cpp. Element i takes number key.first + i of the Philox stream of `key` ---
 virtual Tensor random_uniform(const Shape& shape, DType dtype,
                               const RandomKey& key) NEXTGRAD_OP;  // [0,1)
 virtual Tensor random_normal(const Shape& shape, DType dtype, const RandomKey& key) NEXTGRAD_OP;

@@ -33,9 +33,11 @@ constexpr PhiloxBlock philox(std::uint64_t low, std::uint32_t third, std::uint32
 struct RandomKey {
   std::uint64_t seed = 0;
   std::uint64_t iteration = 0;
-  std::uint32_t use = 0;                   // which op or transform draws
-  std::uint32_t sample = 0;                // which image of the batch or data set
-  constexpr std::uint64_t mixed() const {  // 64-bit hash of all four
+  std::uint32_t use = 0;     // which op or transform draws
+  std::uint32_t sample = 0;  // which image of the batch or data set
+  std::uint64_t first = 0;   // of the stream's numbers, the one that element 0 takes
+  // 64-bit hash of all that names the stream, so not of `first`.
+  constexpr std::uint64_t mixed() const {
     const PhiloxBlock a = philox(iteration, use, sample, seed);
     return std::uint64_t{a[0]} | std::uint64_t{a[1]} << 32;
   }

@@ -56,12 +56,13 @@ struct Combined {
   }
 };
 
-// A block of 32 channels x some rows of threads.
+// All chunks of a channel, for the first row of a block of 32 channels x some rows of threads;
+// shifts: a number for each channel, null: 0.
 template <class C>
-__global__ void finish_channels(const C* partials, ChannelPlan p, double eps, C* mean, C* rstd) {
-  const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
+__device__ __forceinline__ Combined combined(const C* partials, const ChannelPlan& p,
+                                             const C* shifts, std::int64_t channel) {
   const bool inside = channel < p.c;
-  Combined all{inside ? static_cast<double>(partials[channel]) : 0.0};
+  Combined all{inside && shifts != nullptr ? static_cast<double>(shifts[channel]) : 0.0};
   if (inside) {
 #pragma unroll 4
     for (std::int64_t j = threadIdx.y; j < p.chunks; j += blockDim.y)
@@ -69,9 +70,25 @@ __global__ void finish_channels(const C* partials, ChannelPlan p, double eps, C*
   }
   double total[2] = {all.sum, all.square};
   combine_rows(total, shared_memory<double>());
-  if (threadIdx.y != 0 || !inside) return;
-  Combined{all.shift, total[0], total[1]}.finish(static_cast<double>(p.rows), eps, mean + channel,
-                                                 rstd + channel);
+  return {all.shift, total[0], total[1]};
+}
+
+template <class C>
+__global__ void finish_channels(const C* partials, ChannelPlan p, double eps, C* mean, C* rstd) {
+  const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
+  const Combined all = combined(partials, p, partials, channel);  // shifted by the first means
+  if (threadIdx.y != 0 || channel >= p.c) return;
+  all.finish(static_cast<double>(p.rows), eps, mean + channel, rstd + channel);
+}
+
+// channel_moments() from the partials of moments().
+template <class C>
+__global__ void finish_moments(const C* partials, ChannelPlan p, const C* centre, double* sums) {
+  const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
+  const Combined all = combined(partials, p, centre, channel);
+  if (threadIdx.y != 0 || channel >= p.c) return;
+  sums[channel] = all.sum;
+  sums[p.c + channel] = all.square;
 }
 
 // A block a group of an image: its chunks' channels in order.
@@ -115,7 +132,8 @@ __global__ void normalise(const T* x, ChannelPlan p, int width, const Compute<T>
   });
 }
 
-// partials [images * chunks, 2, c]: the sums of dy and of dy z, z = (x - mean) rstd.
+// partials [images * chunks, 2, c]: the sums of dy and of dy z, z = (x - mean) rstd; rstd may be
+// null: 1.
 template <class T, int N>
 __global__ void gradient_sums(const T* x, const T* dy, ChannelPlan p, int width,
                               const Compute<T>* mean, const Compute<T>* rstd,
@@ -125,7 +143,7 @@ __global__ void gradient_sums(const T* x, const T* dy, ChannelPlan p, int width,
   if (place.inside) {
     unroll<N>([&](int i) {
       m[i] = mean[group_of(place, p, i, width)];
-      r[i] = rstd[group_of(place, p, i, width)];
+      r[i] = rstd != nullptr ? rstd[group_of(place, p, i, width)] : Compute<T>(1);
     });
   }
   place.for_rows(p, [&](std::int64_t at) {
@@ -139,6 +157,17 @@ __global__ void gradient_sums(const T* x, const T* dy, ChannelPlan p, int width,
   });
   unroll<N>([&](int i) { sum[N + i] *= r[i]; });
   leave_sums(p, place, sum, partials);
+}
+
+// channel_products() from these partials. A block as in finish_channels.
+template <class C>
+__global__ void finish_products(const C* partials, ChannelPlan p, double* sums) {
+  const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
+  double total[2];
+  column_totals(partials, p.chunks, 2 * p.c, p.c, channel, total);
+  if (threadIdx.y != 0 || channel >= p.c) return;
+  sums[channel] = total[0];
+  sums[p.c + channel] = total[1];
 }
 
 // The coefficients a, b, d of a channel (tensor/fused.cpp) from r = rstd and its group's sums of h
@@ -254,6 +283,24 @@ void run_normalise(const char* name, const Tensor& x, const NormExtents& e, cons
   });
 }
 
+// The first stages: the partials that moments() and gradient_sums() leave.
+template <class T, int N>
+Tensor moments_of(const Tensor& x, const ChannelGrid& g, cudaStream_t stream) {
+  const Tensor partials =
+      Tensor::empty({g.blocks(), 2, g.plan.c}, parameter_dtype(x.dtype()), x.device());
+  launch("moments", moments<T, N>, g.grid, stream, x, g.plan, partials);
+  return partials;
+}
+template <class T, int N>
+Tensor gradient_sums_of(const Tensor& x, const Tensor& dy, const ChannelGrid& g, int width,
+                        const Tensor& mean, const Tensor& rstd, cudaStream_t stream) {
+  const Tensor partials =
+      Tensor::empty({g.blocks(), 2, g.plan.c}, parameter_dtype(x.dtype()), x.device());
+  launch("gradient_sums", gradient_sums<T, N>, g.grid, stream, x, dy, g.plan, width, mean, rstd,
+         partials);
+  return partials;
+}
+
 // What batch and group norm share, behind their names and extents. The first stage of the
 // statistics may have been done: `partials`.
 NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, const Tensor& beta,
@@ -263,10 +310,7 @@ NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, co
   NormResult r = empty_norm(x, statistics_shape);
   dispatch_packs(name, e.c, {x}, [&]<class T, int N>() {
     const ChannelGrid g = sums_grid<T>(e, N, 2);
-    if (!partials.defined()) {
-      partials = Tensor::empty({g.blocks(), 2, e.c}, r.mean.dtype(), x.device());
-      launch("moments", moments<T, N>, g.grid, stream, x, g.plan, partials);
-    }
+    if (!partials.defined()) partials = moments_of<T, N>(x, g, stream);
     check(partials.shape() == Shape{g.blocks(), 2, e.c}, "{}: moments {} are not of {}", name,
           partials.shape().str(), x.shape().str());
     if (e.width() == 1 && e.images == 1)
@@ -289,9 +333,7 @@ NormGradients group_like_backward(const char* name, const Tensor& x, const Tenso
   dispatch_packs(name, e.c, {x, dy, g.dx}, [&]<class T, int N>() {
     using C = Compute<T>;
     const ChannelGrid sums = sums_grid<T>(e, N, 2), map = map_grid(e, N);
-    const Tensor partials = Tensor::empty({sums.blocks(), 2, e.c}, gamma.dtype(), x.device());
-    launch("gradient_sums", gradient_sums<T, N>, sums.grid, stream, x, dy, sums.plan, e.width(),
-           mean, rstd, partials);
+    const Tensor partials = gradient_sums_of<T, N>(x, dy, sums, e.width(), mean, rstd, stream);
     if (e.width() == 1 && e.images == 1) {
       launch("finish_channel_gradients", finish_channel_gradients<C>,
              totals_grid<2>(e.c, sums.plan.chunks), stream, partials, sums.plan, gamma, rstd,
@@ -374,6 +416,46 @@ Tensor CudaBackend::channel_affine(const Tensor& x, const Tensor& scale, const T
   if (x.numel() > 0)
     run_normalise("channel_affine", x, batch_extents(x), centre, {}, scale, shift, y, stream_);
   return y;
+}
+
+Tensor CudaBackend::channel_moments(const Tensor& x, const Tensor& centre) {
+  Scope scope(*this, costs::channel_moments(x));
+  const NormExtents e = batch_extents(x);
+  if (x.numel() == 0) return Tensor::zeros({2, e.c}, DType::f64, device());
+  Tensor sums = empty({2, e.c}, DType::f64);
+  dispatch_packs("channel_moments", e.c, {x}, [&]<class T, int N>() {
+    const ChannelGrid g = sums_grid<T>(e, N, 2);
+    launch("finish_moments", finish_moments<Compute<T>>, totals_grid<2>(e.c, g.plan.chunks),
+           stream_, moments_of<T, N>(x, g, stream_), g.plan, centre, sums);
+  });
+  return sums;
+}
+
+Tensor CudaBackend::channel_products(const Tensor& x, const Tensor& centre, const Tensor& dy) {
+  Scope scope(*this, costs::channel_products(x));
+  const NormExtents e = batch_extents(x);
+  if (x.numel() == 0) return Tensor::zeros({2, e.c}, DType::f64, device());
+  Tensor sums = empty({2, e.c}, DType::f64);
+  dispatch_packs("channel_products", e.c, {x, dy}, [&]<class T, int N>() {
+    const ChannelGrid g = sums_grid<T>(e, N, 2);
+    launch("finish_products", finish_products<Compute<T>>, totals_grid<2>(e.c, g.plan.chunks),
+           stream_, gradient_sums_of<T, N>(x, dy, g, 1, centre, {}, stream_), g.plan, sums);
+  });
+  return sums;
+}
+
+Tensor CudaBackend::channel_gradient(const Tensor& x, const Tensor& centre, const Tensor& dy,
+                                     const Tensor& coefficients) {
+  Scope scope(*this, costs::channel_gradient(x));
+  Tensor dx = empty_like(dy);
+  if (x.numel() == 0) return dx;
+  const NormExtents e = batch_extents(x);
+  dispatch_packs("channel_gradient", e.c, {x, dy, dx}, [&]<class T, int N>() {
+    const ChannelGrid g = map_grid(e, N);
+    launch("input_gradient", input_gradient<T, N>, g.grid, stream_, x, dy, g.plan, 1, centre,
+           coefficients, dx);
+  });
+  return dx;
 }
 
 }  // namespace nextgrad::cuda

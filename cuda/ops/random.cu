@@ -1,6 +1,6 @@
-// Random tensors: element i is word i % 4 of Philox block i / 4 (tensor/draws.h), a thread a block,
-// so that they are those of every other device. The stream's key is mixed on the device, as a
-// replayed step draws for its own iteration.
+// Random tensors: element i is number j = key.first + i, word j % 4 of Philox block j / 4
+// (tensor/draws.h), a thread a block, so that they are those of every other device. The stream's
+// key is mixed on the device, as a replayed step draws for its own iteration.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/kit/kernel.h"
 #include "tensor/costs.h"
@@ -15,12 +15,14 @@ __global__ void generate(T* out, std::int64_t n, const RandomKey key, const Prog
   RandomKey now = key;  // of the iteration that is being replayed
   now.iteration += progress->iterations;
   const std::uint64_t mixed = now.mixed();
-  for (std::int64_t b = global_index(); b < (n + 3) / 4; b += global_threads()) {
-    const PhiloxBlock words = philox(static_cast<std::uint64_t>(b), 0, 0, mixed);
+  const auto skip = static_cast<std::int64_t>(key.first % 4);  // numbers of block 0
+  for (std::int64_t b = global_index(); b < (skip + n + 3) / 4; b += global_threads()) {
+    const PhiloxBlock words = philox(key.first / 4 + static_cast<std::uint64_t>(b), 0, 0, mixed);
     Compute<T> values[4];
     draw(words, values);
     for (int i = 0; i < 4; ++i) {
-      if (4 * b + i < n) out[4 * b + i] = narrow<T>(values[i]);
+      const std::int64_t at = 4 * b + i - skip;
+      if (at >= 0 && at < n) out[at] = narrow<T>(values[i]);
     }
   }
 }

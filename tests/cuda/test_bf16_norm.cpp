@@ -57,3 +57,21 @@ TEST_CASE("bf16 norm: evaluation rounds as training") {
   check_activation(b.channel_affine(x.bf16, scale, beta, {}),
                    b.channel_affine(x.f32, scale, beta, {}));
 }
+
+TEST_CASE("bf16 norm: batch norm in parts") {
+  Backend& b = tested();
+  for (const Shape& shape : kShapes) {
+    CAPTURE(shape.str());
+    const std::int64_t c = shape[shape.size() - 1];
+    const Rounded x = rounded(shape, 1), dy = rounded(shape, 2);
+    const Tensor centre = random_tensor<float>({c}, 3), of = random_tensor<float>({3, c}, 4);
+    const Tensor moments = b.channel_moments(x.bf16, centre);
+    CHECK(moments.dtype() == DType::f64);
+    CHECK(worst(moments, b.channel_moments(x.f32, centre)) < kExact);
+    const Tensor sums = b.channel_products(x.bf16, centre, dy.bf16);
+    CHECK(sums.dtype() == DType::f64);
+    CHECK(worst(sums, b.channel_products(x.f32, centre, dy.f32)) < kExact);
+    check_activation(b.channel_gradient(x.bf16, centre, dy.bf16, of),
+                     b.channel_gradient(x.f32, centre, dy.f32, of));
+  }
+}

@@ -79,6 +79,29 @@ TEST_CASE_TEMPLATE("random tensors are those of the Philox stream for any thread
   CHECK(std::abs(pairs / count) < 0.02);
 }
 
+TEST_CASE_TEMPLATE("random tensors from a number of the stream on are the whole's tail", T, float,
+                   double) {
+  const RandomKey whole{7, 3, 2, 1};
+  const std::int64_t n = 4096 + 50;
+  const auto draws = [](std::int64_t count, const RandomKey& key) {
+    return std::vector<Doubles>{numbers(tested().random_uniform({count}, dtype_of<T>, key)),
+                                numbers(tested().random_normal({count}, dtype_of<T>, key)),
+                                numbers(tested().dropout_mask({count}, dtype_of<T>, 0.3, key))};
+  };
+  const std::vector<Doubles> all = draws(n, whole);
+  for (const std::int64_t first : {0, 1, 2, 3, 5, 4096 + 3}) {
+    for (const std::int64_t count : {std::int64_t{0}, std::int64_t{1}, n - first}) {
+      CAPTURE(first);
+      CAPTURE(count);
+      RandomKey key = whole;
+      key.first = static_cast<std::uint64_t>(first);
+      const std::vector<Doubles> part = draws(count, key);
+      for (std::size_t i = 0; i < part.size(); ++i)
+        CHECK(part[i] == Doubles(all[i].begin() + first, all[i].begin() + first + count));
+    }
+  }
+}
+
 TEST_CASE("dropout masks keep 1 - p of the elements, scaled") {
   const RandomKey key{1, 2, 3, 4};
   const Doubles mask = numbers(tested().dropout_mask({100, 401}, DType::f32, 0.25, key));

@@ -1,3 +1,4 @@
+#include "tensor/ops.h"
 #include "tests/tensor/kernel_test.h"
 
 using namespace nextgrad;
@@ -142,6 +143,99 @@ TEST_CASE_TEMPLATE("norm: gradients do not depend on the number of threads", T, 
       with_threads([&] { return tested().layer_norm_backward(x, gamma, l.mean, l.rstd, dy); });
   CHECK(numbers(c.dgamma) == numbers(d.dgamma));
   CHECK(numbers(c.dbeta) == numbers(d.dbeta));
+}
+
+namespace {
+
+// The sums over rows of a and of b, [2, C], divided by `by`.
+Doubles two_sums(const Doubles& a, const Doubles& b, std::int64_t c, double by = 1) {
+  Doubles sums(at(2 * c));
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    sums[i % at(c)] += a[i] / by;
+    sums[at(c) + i % at(c)] += b[i] / by;
+  }
+  return sums;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("norm: batch norm in parts", T, float, double) {
+  for (const std::int64_t c : {1, 3, 17, 64, 520}) {
+    for (const std::int64_t rows : {0, 1, 7, 1003}) {
+      CAPTURE(c);
+      CAPTURE(rows);
+      const Shape shape{rows, 1, c};
+      const Tensor x = random_tensor<T>(shape, 1), dy = random_tensor<T>(shape, 2);
+      const Tensor centre = random_tensor<T>({c}, 3), of = random_tensor<T>({3, c}, 4);
+      const double count = std::max(1.0, static_cast<double>(rows));
+      const Doubles px = numbers(x), d = numbers(dy), m = numbers(centre), k = numbers(of);
+      for (const bool shifted : {false, true}) {
+        Doubles z = px, squares, products, dx;
+        for (std::size_t i = 0; i < z.size(); ++i) {
+          const std::size_t j = i % at(c);
+          if (shifted) z[i] -= m[j];
+          squares.push_back(z[i] * z[i]);
+          products.push_back(z[i] * d[i]);
+          dx.push_back(k[j] * d[i] - k[at(c) + j] * z[i] - k[at(2 * c) + j]);
+        }
+        const Tensor moments = tested().channel_moments(x, shifted ? centre : Tensor{});
+        CHECK(moments.dtype() == DType::f64);
+        CHECK(moments.shape() == Shape{2, c});
+        CHECK(worst(moments * (1 / count), two_sums(z, squares, c, count)) < tolerance<T>());
+        if (!shifted) continue;
+        const Tensor sums = tested().channel_products(x, centre, dy);
+        CHECK(sums.dtype() == DType::f64);
+        CHECK(sums.shape() == Shape{2, c});
+        CHECK(worst(sums * (1 / count), two_sums(d, products, c, count)) < tolerance<T>());
+        const Tensor got = tested().channel_gradient(x, centre, dy, of);
+        CHECK(got.dtype() == dtype_of<T>);
+        CHECK(got.shape() == shape);
+        if (rows > 0) CHECK(worst(got, dx) < tolerance<T>());
+      }
+    }
+  }
+}
+
+TEST_CASE("norm: f32 moments of a mean far above the deviation, and far from the centre") {
+  const std::int64_t rows = 100001, c = 3;
+  RandomStream stream(RandomKey{9, 0, 0, 0});
+  std::vector<float> v(at(rows * c));
+  for (std::size_t i = 0; i < v.size(); ++i)
+    v[i] = static_cast<float>(1000.0 * static_cast<double>(i % 3) + stream.normal());
+  const Tensor x = Tensor::from(v, {rows, c}, test_device());
+  for (const Doubles& centre : {Doubles{0, 0, 0}, Doubles{1, 999, 2000.5}}) {
+    Doubles z = numbers(x), squares;
+    for (std::size_t i = 0; i < z.size(); ++i) {
+      z[i] -= centre[i % 3];
+      squares.push_back(z[i] * z[i]);
+    }
+    const double n = static_cast<double>(rows);
+    const Doubles want = two_sums(z, squares, c, n);
+    const Tensor about = Tensor::from(centre, {c}, test_device()).to(DType::f32);
+    const Doubles got = numbers(tested().channel_moments(x, about));
+    for (std::size_t k = 0; k < 3; ++k) {
+      const double mean = got[k] / n, variance = got[3 + k] / n - mean * mean;
+      CHECK(centre[k] + mean == doctest::Approx(centre[k] + want[k]).epsilon(1e-7));
+      CHECK(variance == doctest::Approx(want[3 + k] - want[k] * want[k]).epsilon(2e-6));
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("norm: batch norm in parts does not depend on the number of threads", T, float,
+                   double) {
+  const Tensor x = random_tensor<T>({9000, 33}, 1), dy = random_tensor<T>({9000, 33}, 2);
+  const Tensor centre = random_tensor<T>({33}, 3), of = random_tensor<T>({3, 33}, 4);
+  const int before = num_threads();
+  std::vector<Doubles> first;
+  for (const int threads : {1, 2, 3}) {
+    set_num_threads(threads);
+    const std::vector<Doubles> now = {numbers(tested().channel_moments(x, centre)),
+                                      numbers(tested().channel_products(x, centre, dy)),
+                                      numbers(tested().channel_gradient(x, centre, dy, of))};
+    if (threads == 1) first = now;
+    CHECK(now == first);
+  }
+  set_num_threads(before);
 }
 
 TEST_CASE_TEMPLATE("norm: running statistics and channel_affine", T, float, double) {

@@ -96,6 +96,14 @@ void in_three_phases(const Chunks& e, std::int64_t groups, std::vector<double>& 
   });
 }
 
+// Adds up the sums of channel k over an image's chunks [chunks, 2, C], into those of the first.
+void add_chunks(const Chunks& e, std::int64_t k, double* sums) {
+  for (std::int64_t j = 1; j < e.chunks(); ++j) {
+    sums[k] += sums[j * 2 * e.c + k];
+    sums[e.c + k] += sums[j * 2 * e.c + e.c + k];
+  }
+}
+
 struct Moments {  // count, mean and sum of squared deviations
   double n = 0, mean = 0, m2 = 0;
   // Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983, eq. 2.1.
@@ -210,10 +218,7 @@ void finish_group_gradient(const T* gamma, const T* rstd, const Chunks& e, std::
     const double r = rstd[image * e.groups + g];
     double sum_h = 0, sum_hx = 0;  // A and B of tensor/fused.cpp
     for (std::int64_t k = begin; k < end; ++k) {
-      for (std::int64_t j = 1; j < e.chunks(); ++j) {
-        total[k] += total[j * 2 * c + k];
-        total[c + k] += total[j * 2 * c + c + k];
-      }
+      add_chunks(e, k, total);
       sum_h += gamma[k] * total[k];
       sum_hx += gamma[k] * total[c + k];
     }
@@ -252,6 +257,28 @@ void norm_backward(const T* x, const T* gamma, const T* mean, const T* rstd, con
     gradient_rows(x + chunk.at, dy + chunk.at, w.means.data() + chunk.image * c,
                   w.coefficients.data() + chunk.image * 3 * c, chunk.rows, c, dx + chunk.at);
   });
+}
+
+// Two sums of each channel, [2, C]: `sum` as of in_three_phases().
+template <class Sum>
+Tensor channel_sums(const Chunks& e, Sum&& sum) {
+  if (e.rows == 0) return Tensor::zeros({2, e.c}, DType::f64);
+  std::vector<double> sums(e.tasks() * 2 * e.c);
+  const auto finish = [&](std::int64_t k) { add_chunks(e, k, sums.data()); };
+  in_three_phases(e, e.c, sums, sum, finish, [](const Chunk&) {});
+  return Tensor::from(std::span<const double>(sums.data(), 2 * e.c), {2, e.c});
+}
+
+// Turns n channels' sums of x - shift and its square over so many rows, into those of x - centre,
+// null: of x.
+template <class T>
+void about_centre(const T* shift, const T* centre, std::int64_t rows, std::int64_t n, double* sum,
+                  double* square) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double d = static_cast<double>(shift[i]) - (centre != nullptr ? centre[i] : T(0));
+    square[i] += d * (2 * sum[i] + rows * d);
+    sum[i] += rows * d;
+  }
 }
 
 NormResult group_like(const Work& work, const Tensor& x, const Tensor& gamma, const Tensor& beta,
@@ -307,6 +334,52 @@ Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Te
     });
   });
   return y;
+}
+
+Tensor CpuBackend::channel_moments(const Tensor& x, const Tensor& centre) {
+  OpScope scope(costs::channel_moments(x));
+  const Chunks e{batch_extents(x)};
+  Tensor sums;
+  dispatch_float(x.dtype(), "channel_moments", [&]<class T>(T) {
+    const T *px = x.data<T>(), *about = centre.defined() ? centre.data<T>() : nullptr;
+    sums = channel_sums(
+        e, [=](const Chunk& chunk, std::int64_t k, std::int64_t n, double* s, double* q) {
+          const T* block = px + chunk.at + k;
+          moments_block(block, chunk.rows, e.c, n, s, q);
+          about_centre(block, about != nullptr ? about + k : nullptr, chunk.rows, n, s, q);
+        });
+  });
+  return sums;
+}
+
+Tensor CpuBackend::channel_products(const Tensor& x, const Tensor& centre, const Tensor& dy) {
+  OpScope scope(costs::channel_products(x));
+  const Chunks e{batch_extents(x)};
+  Tensor sums;
+  dispatch_float(x.dtype(), "channel_products", [&]<class T>(T) {
+    const T *px = x.data<T>(), *about = centre.data<T>(), *d = dy.data<T>();
+    sums = channel_sums(
+        e, [=](const Chunk& chunk, std::int64_t k, std::int64_t n, double* a, double* b) {
+          gradient_block(px + chunk.at + k, d + chunk.at + k, about + k, chunk.rows, e.c, n, a, b);
+        });
+  });
+  return sums;
+}
+
+Tensor CpuBackend::channel_gradient(const Tensor& x, const Tensor& centre, const Tensor& dy,
+                                    const Tensor& coefficients) {
+  OpScope scope(costs::channel_gradient(x));
+  Tensor dx = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
+  const Chunks e{batch_extents(x)};
+  dispatch_float(x.dtype(), "channel_gradient", [&]<class T>(T) {
+    const T *px = x.data<T>(), *about = centre.data<T>(), *d = dy.data<T>();
+    const T* of = coefficients.data<T>();
+    T* to = dx.data<T>();
+    for_chunks(e, [&](std::int64_t, const Chunk& chunk) {
+      gradient_rows(px + chunk.at, d + chunk.at, about, of, chunk.rows, e.c, to + chunk.at);
+    });
+  });
+  return dx;
 }
 
 NormResult CpuBackend::group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
