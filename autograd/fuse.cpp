@@ -189,8 +189,10 @@ Variable uncooked(Formula formula, const Shape& shape) {
            .in_first_run = Watch::active() != nullptr};
   const auto add = [&](const Variable& v) {
     if (!v.defined()) return;
-    if (v.requires_grad() && Watch::active() != nullptr)
+    if (v.requires_grad() && Watch::active() != nullptr) {
       Watch::active()->seen.emplace_back(v.value());
+      note_use(*Cook::impl(v).node, next_order());
+    }
     r.records |= r.grad_enabled && v.requires_grad();
     const Recipe* inner = Cook::recipe(v);
     if (inner != nullptr) r.depth = std::max(r.depth, inner->depth + 1);

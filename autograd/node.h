@@ -11,6 +11,10 @@ namespace nextgrad {
 struct Node {
   const char* name = "leaf";
   std::uint64_t order = 0;  // of creation: inputs always have smaller ones
+  // Of a leaf: the order of the earliest use that no backward has come to yet (0: of none); once a
+  // backward has passed it, the gradient is complete.
+  std::uint64_t first_use = 0;
+  std::function<void()> complete;  // of a leaf: called then
   std::vector<std::shared_ptr<Node>> inputs;
   Backward backward;  // empty for a leaf and once freed
   Tensor grad;        // of a leaf, or of a node that retains it
@@ -22,6 +26,10 @@ struct Node {
   Node& operator=(const Node&) = delete;
   ~Node();
 };
+
+// The op of this order reads it.
+void note_use(Node& node, std::uint64_t order);
+std::uint64_t next_order();
 
 struct Recipe;  // fuse.h
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <iterator>
 #include <map>
+#include <tuple>
 
 #include "autograd/fuse.h"
 #include "autograd/node.h"
@@ -23,15 +24,19 @@ Node::~Node() {
   }
 }
 
-namespace {
-
-thread_local bool grad_on = true;
-thread_local Watch* watching = nullptr;
-
 std::uint64_t next_order() {
   static std::atomic<std::uint64_t> counter{0};
   return ++counter;
 }
+
+void note_use(Node& node, std::uint64_t order) {
+  if (node.leaf && node.first_use == 0) node.first_use = order;
+}
+
+namespace {
+
+thread_local bool grad_on = true;
+thread_local Watch* watching = nullptr;
 
 // sum += g. A tensor that nobody else holds is added to in place.
 void accumulate(Tensor& sum, Tensor g) {
@@ -54,13 +59,14 @@ Tensor unshared(Tensor g) {
 }
 
 // One run backwards through the nodes from `first` on, the latest first: all that used a value are
-// younger than it, so that its gradient is whole when its turn comes, once. Nodes before `first`
-// are left to the run inside of which this one takes place; their turn there is still to come.
+// younger than it, so that its gradient is whole when its turn comes, once; a leaf's comes right
+// after its earliest use. Nodes before `first` are left to the run inside of which this one takes
+// place; their turn there is still to come.
 class Walk {
  public:
   explicit Walk(std::uint64_t first) : first_(first), outer_(std::exchange(innermost(), this)) {}
   ~Walk() {
-    for (const auto& [order, node] : queue_) node->pending = Tensor();  // after an error
+    for (const auto& [turn, node] : queue_) node->pending = Tensor();  // after an error
     innermost() = outer_;
   }
   Walk(const Walk&) = delete;
@@ -72,7 +78,9 @@ class Walk {
       return outer_->add(node, std::move(gradient));
     }
     accumulate(node->pending, std::move(gradient));
-    queue_.try_emplace(node->order, node);
+    const bool used = node->leaf && node->first_use > 0;
+    queue_.try_emplace(used ? Turn{node->first_use, 0, node->order} : Turn{node->order, 1, 0},
+                       node);
   }
   void run(bool retain_graph);
 
@@ -86,7 +94,9 @@ class Walk {
 
   std::uint64_t first_;
   Walk* outer_;
-  std::map<std::uint64_t, std::shared_ptr<Node>> queue_;  // by their orders
+  // By order; what is used there first, the node comes before the leaves.
+  using Turn = std::tuple<std::uint64_t, int, std::uint64_t>;
+  std::map<Turn, std::shared_ptr<Node>> queue_;
 };
 
 void Walk::run(bool retain_graph) {
@@ -96,6 +106,8 @@ void Walk::run(bool retain_graph) {
     if (node->leaf) {  // mostly the last to hold it: copies are rare
       if (!node->grad.defined()) gradient = unshared(std::move(gradient));
       accumulate(node->grad, std::move(gradient));
+      node->first_use = 0;
+      if (node->complete) node->complete();
       continue;
     }
     if (node->retain) accumulate(node->grad, gradient.clone());
@@ -173,6 +185,12 @@ void Variable::retain_grad() const {
   impl_->node->retain = true;
 }
 
+void Variable::on_complete(std::function<void()> call) const {
+  check(defined() && impl_->node != nullptr && impl_->node->leaf,
+        "on_complete: only a leaf that requires a gradient has a complete one");
+  impl_->node->complete = std::move(call);
+}
+
 Variable Variable::detach() const {
   if (!defined() || !impl_->recipe) return Variable(value());
   return uncooked(SameRecipe{*this}, shape());
@@ -221,21 +239,25 @@ Watch* Watch::active() {
 
 Variable record(const char* name, Variable result, const std::vector<Variable>& inputs,
                 Backward backward, Remake remake) {
-  if (watching != nullptr)
+  bool needed = false;
+  for (const Variable& input : inputs) {
+    if (!input.requires_grad() || !(grad_on || watching != nullptr)) continue;
+    input.value();  // or it had no node yet
+    if (watching != nullptr) watching->seen.emplace_back(input.value());
+    needed = grad_on;
+  }
+  const std::uint64_t order = next_order();
+  if (needed || watching != nullptr)
     for (const Variable& input : inputs)
-      if (input.requires_grad()) watching->seen.emplace_back(input.value());
-  const bool needed = grad_on && std::any_of(inputs.begin(), inputs.end(),
-                                             [](const Variable& v) { return v.requires_grad(); });
+      if (input.requires_grad()) note_use(*input.impl_->node, order);
   if (!needed) return result;
   auto node = std::make_shared<Node>();
   node->name = name;
   node->leaf = false;
   node->backward = std::move(backward);
-  for (const Variable& input : inputs) {
-    if (input.requires_grad()) input.value();  // or it had no node yet
+  for (const Variable& input : inputs)
     node->inputs.push_back(input.requires_grad() ? input.impl_->node : nullptr);
-  }
-  node->order = next_order();
+  node->order = order;
   result.impl_->node = std::move(node);
   result.impl_->remake = std::move(remake);
   return result;

@@ -44,6 +44,9 @@ class Variable {
   void set_grad(Tensor grad);
   void zero_grad();          // forgets it
   void retain_grad() const;  // keep this inner variable's gradient too
+  // Of a leaf: from now on every backward calls `call` (if it is not empty) once it has added all
+  // to its gradient, while it goes on with the rest of the graph.
+  void on_complete(std::function<void()> call) const;
 
   // Gradients of this variable (times `seed`, which defaults to 1 for a single element) with
   // respect to every leaf it came from, added to theirs. The graph is freed as it goes unless
