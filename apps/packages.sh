@@ -3,7 +3,7 @@
 BUILD_PACKAGES="g++ meson ninja-build pkg-config libfmt-dev libcli11-dev libtomlplusplus-dev
   nlohmann-json3-dev libjpeg-dev libspng-dev libzip-dev zlib1g-dev libutf8proc-dev
   libeigen3-dev"
-TEST_PACKAGES="doctest-dev"
+TEST_PACKAGES="doctest-dev libopenmpi-dev openmpi-bin"
 
 install_packages() {
   missing=""

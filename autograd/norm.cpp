@@ -54,6 +54,50 @@ Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& be
   return record_norm("batch_norm", x, gamma, beta, in, r, &Backend::batch_norm_backward, remake);
 }
 
+// With the sums over all ranks' rows, d = x - centre: m = centre + <d>, v = <d^2> - <d>^2. In the
+// backward as above with <> over all ranks: dx = a dy - b (x - m) - c, where a = gamma r,
+// b = gamma r^3 <dy (x - m)> and c = gamma r <dy>.
+Variable sync_batch_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps,
+                         Communicator& everyone, std::int64_t rows, const Tensor& centre,
+                         Tensor* mean, Tensor* rstd) {
+  check_norm("sync_batch_norm", x, gamma, beta);
+  const Tensor in = x.value().contiguous(), g = gamma.value().contiguous();
+  const DType dtype = g.dtype();
+  const double share = 1.0 / static_cast<double>(rows);
+  const auto row = [](const Tensor& t, int i) { return t.slice(0, i, i + 1).squeeze(0); };
+  const Tensor about = centre.to(dtype).contiguous();
+  Tensor sums = in.backend().channel_moments(in, about);
+  everyone.sum(sums);
+  const Tensor d = row(sums, 0) * share;
+  const Tensor variance = apply(Unary::clamp_min, row(sums, 1) * share - square(d), 0);
+  const Tensor m = (about.to(DType::f64) + d).to(dtype), r = rsqrt(variance + eps).to(dtype);
+  if (mean != nullptr) *mean = m;
+  if (rstd != nullptr) *rstd = r;
+  const NormResult result{in.backend().channel_affine(in, r * g, beta.value().contiguous(), m), m,
+                          r};
+  const Remake remake = [in = Saved(x, in), g = Saved(g), beta = Saved(beta), m = Saved(m),
+                         r = Saved(r)] {
+    return in.get().backend().channel_affine(in.get(), r.get() * g.get(), beta.get(), m.get());
+  };
+  return record_norm(
+      "sync_batch_norm", x, gamma, beta, in, result,
+      [&everyone, share, row](Backend& backend, const Tensor& x, const Tensor& gamma,
+                              const Tensor& m, const Tensor& rstd,
+                              const Tensor& dy) -> NormGradients {
+        const Tensor r = rstd.to(DType::f64), gr = gamma.to(DType::f64) * r;
+        const Tensor mine = backend.channel_products(x, m, dy);  // sums of dy and dy (x - m)
+        Tensor sums = mine.clone();
+        everyone.sum(sums);
+        const Tensor coefficients = Tensor::empty({3, gamma.numel()}, gamma.dtype(), x.device());
+        row(coefficients, 0).copy_(gr);
+        row(coefficients, 1).copy_(gr * square(r) * row(sums, 1) * share);
+        row(coefficients, 2).copy_(gr * row(sums, 0) * share);
+        return {backend.channel_gradient(x, m, dy, coefficients),
+                (row(mine, 1) * r).to(gamma.dtype()), row(mine, 0).to(gamma.dtype())};
+      },
+      remake);
+}
+
 // y = x s + (beta - m s), s = gamma r: dx = s dy, dbeta = sum dy, dgamma = r (sum dy x - m sum dy)
 Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variable& beta,
                          const Tensor& running_mean, const Tensor& running_var, double eps) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/variable.h"
+#include "tensor/communicator.h"
 
 namespace nextgrad {
 
@@ -9,6 +10,12 @@ namespace nextgrad {
 // mean and rstd receive the statistics [C], for the caller's running averages.
 Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps,
                     Tensor* mean = nullptr, Tensor* rstd = nullptr);
+// The same with the statistics of all ranks' batches together (SyncBN): x is this rank's part of
+// `rows` rows in all. centre [C], the same on all ranks, is subtracted first, so that the variance
+// does not cancel: near the mean. The gradients of gamma and beta are this rank's part.
+Variable sync_batch_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps,
+                         Communicator& everyone, std::int64_t rows, const Tensor& centre,
+                         Tensor* mean = nullptr, Tensor* rstd = nullptr);
 // Batch norm with given statistics (evaluation): differentiable in x, gamma and beta.
 Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variable& beta,
                          const Tensor& running_mean, const Tensor& running_var, double eps);

@@ -84,7 +84,7 @@ Variable MatrixDecomposition::initial_bases(const Variable& rows) const {
   const auto random = [&](const Shape& of, const RandomKey& key) {
     return random_bases(options_.kind, of, rows.dtype(), rows.backend(), key);
   };
-  if (training()) return Variable(random(shape, next_random_key()));
+  if (training()) return Variable(draw_share(shape, random));
   const Tensor bases = random({s, shape[1], shape[2]}, kEvaluationKey);
   return Variable(
       bases.unsqueeze(0).expand({batch / s, s, shape[1], shape[2]}).contiguous().reshape(shape));

@@ -11,7 +11,9 @@ RandomMask::RandomMask(const char* layer, double p) : p_(p) {
 
 Tensor RandomMask::mask_of(const Variable& x, const Shape& shape) const {
   if (!training() || p_ == 0) return {};
-  return x.backend().dropout_mask(shape, parameter_dtype(x.dtype()), p_, next_random_key());
+  return draw_share(shape, [&](const Shape& of, const RandomKey& key) {
+    return x.backend().dropout_mask(of, parameter_dtype(x.dtype()), p_, key);
+  });
 }
 
 Variable RandomMask::masked(const Variable& x, const Shape& shape) const {

@@ -1,6 +1,7 @@
 #include "nn/norm.h"
 
 #include "autograd/recompute.h"
+#include "nn/share.h"
 
 namespace nextgrad {
 
@@ -13,13 +14,19 @@ BatchNorm2d::BatchNorm2d(std::int64_t channels, double eps, double momentum)
 
 Variable BatchNorm2d::forward(Variable x) const {
   if (!training()) return batch_norm_eval(x, weight, bias, running_mean, running_var, eps_);
-  const std::int64_t rows = x.numel() / x.dim(-1);
+  const Share& share = current_share();
+  std::int64_t rows = x.numel() / x.dim(-1);
+  if (share.everyone != nullptr) rows = rows / share.count() * share.total;  // of all ranks
   check(rows > 1,
         "batch norm: input {} has one value per channel, which has no variance; train on larger "
         "images or more of them",
         x.shape().str());
   Tensor mean, rstd;
-  Variable y = batch_norm(x, weight, bias, eps_, &mean, &rstd);
+  // What one process has alone, one op reads twice while it is in the cache.
+  Variable y = share.everyone == nullptr || share.everyone->size() == 1
+                   ? batch_norm(x, weight, bias, eps_, &mean, &rstd)
+                   : sync_batch_norm(x, weight, bias, eps_, *share.everyone, rows, running_mean,
+                                     &mean, &rstd);
   if (!recomputing()) {
     x.backend().update_running(running_mean, running_var, mean, rstd, eps_, rows, momentum_,
                                &num_batches_tracked);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "autograd/recompute.h"
+#include "nn/share.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -36,6 +37,33 @@ RandomScope::~RandomScope() {
 
 RandomKey next_random_key() {
   return {.seed = context.seed, .iteration = context.iteration, .use = context.use++};
+}
+
+Tensor draw_share(const Shape& shape, const Draw& draw) {
+  RandomKey key = next_random_key();
+  const Share& share = current_share();
+  if (share.everyone == nullptr) return draw(shape, key);
+  const std::int64_t count = share.count();
+  check(count > 0 && shape[0] % count == 0,
+        "random numbers {} for {} samples of a batch of {}: give ShareScope what is computed",
+        shape.str(), count, share.total);
+  const std::int64_t rows = shape[0] / count;
+  const auto first = static_cast<std::uint64_t>(shape.numel() / count);
+  std::vector<Tensor> pieces;
+  for (const auto& [begin, end] : share.samples) {
+    Shape piece = shape;
+    piece[0] = rows * (end - begin);
+    key.first = first * static_cast<std::uint64_t>(begin);
+    pieces.push_back(draw(piece, key));
+  }
+  if (pieces.size() == 1) return pieces[0];
+  Tensor all = Tensor::empty(shape, pieces[0].dtype(), pieces[0].device());
+  std::int64_t row = 0;
+  for (const Tensor& piece : pieces) {
+    all.slice(0, row, row + piece.dim(0)).copy_(piece);
+    row += piece.dim(0);
+  }
+  return all;
 }
 
 }  // namespace nextgrad

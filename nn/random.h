@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "tensor/random.h"
+#include "tensor/tensor.h"
 
 namespace nextgrad {
 
@@ -29,5 +31,10 @@ class RandomScope {
 
 // The next key of the current scope; outside any scope, of seed 0, iteration 0.
 RandomKey next_random_key();
+// What this process's share of the batch (share.h) has of random numbers whose first axis goes over
+// all samples, one row or more a sample; `shape` is the share's. draw(shape, key) makes the numbers
+// from key.first on.
+using Draw = std::function<Tensor(const Shape&, const RandomKey&)>;
+Tensor draw_share(const Shape& shape, const Draw& draw);
 
 }  // namespace nextgrad

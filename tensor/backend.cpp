@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 
+#include "tensor/communicator.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/kit/taps.h"
 
@@ -41,6 +42,10 @@ void register_backend(Device::Kind kind, Backend* (*create)(int)) {
 
 std::unique_ptr<Transfer> Backend::send(const Tensor& host) {
   return std::make_unique<HostTransfer>(host.clone());
+}
+
+std::unique_ptr<Communicator> Backend::connect(Communicator& hosts) {
+  return std::make_unique<ThroughHost>(hosts);
 }
 
 Backend& backend_of(Device device) {

@@ -62,6 +62,8 @@ class Transfer {
   virtual void receive(Tensor& destination) = 0;
 };
 
+class Communicator;
+
 class Backend : public Fused {
  public:
   virtual Device device() const = 0;
@@ -83,6 +85,9 @@ class Backend : public Fused {
   // what it reads from outside must stay where it is. Its own tensors keep their memory for as long
   // as the capture lives: those it leaves hold the results of the latest replay.
   virtual std::unique_ptr<Capture> capture(const std::function<void()>&) { return nullptr; }
+  // Collectives of this device's tensors, between the ranks of `hosts`, which must outlive it. All
+  // ranks call it at once, each for a device of its own.
+  virtual std::unique_ptr<Communicator> connect(Communicator& hosts);
   // Whether products of f32 may round their inputs to 10 bits (TF32, on tensor cores). No, at
   // first.
   virtual void allow_tf32(bool) {}

@@ -1,12 +1,15 @@
 // main() of the tests that run on the device which NEXTGRAD_TEST_DEVICE names: without such a
 // device they are skipped, and say so. With NEXTGRAD_TEST_PRIMITIVES they run on a CPU backend that
-// overrides no fused op.
+// overrides no fused op. Started by mpirun, root alone prints, and the others where they failed.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
 #include <cstdio>
+#include <iostream>
+#include <sstream>
 
 #include "tensor/backend.h"
+#include "tensor/communicator.h"
 #include "tensor/cpu/cpu_backend.h"
 #include "tests/device.h"
 
@@ -22,5 +25,19 @@ int main(int argc, char** argv) {
     std::printf("\n******** SKIPPED: NOTHING OF THIS WAS TESTED: %s ********\n\n", e.what());
     return kSkipped;
   }
-  return doctest::Context(argc, argv).run();
+  nextgrad::Communicator& everyone = nextgrad::world();
+  doctest::Context context(argc, argv);
+  std::ostringstream text;
+  if (!everyone.is_root()) context.setCout(&text);
+  int code = context.run();
+  try {
+    if (code == 0) everyone.leave(0);
+  } catch (const nextgrad::PeerFailure& e) {
+    code = e.code();
+  }
+  if (code == 0) return 0;
+  std::cerr << text.str();
+  everyone.report_failure(code, "a test failed");
+  everyone.leave(code);
+  return code;
 }

@@ -1,0 +1,469 @@
+// The communicator of MPI. A sum is made by its own rank for each share of the numbers:
+//
+//   rank 0  [a0|a1|a2]     exchange     [a0 b0 c0] ─ add ─ [s0]     collect     [s0|s1|s2]
+//   rank 1  [b0|b1|b2]   ───────────►   [a1 b1 c1] ─ add ─ [s1]   ───────────►  [s0|s1|s2]
+//   rank 2  [c0|c1|c2]   (Ialltoallv)   [a2 b2 c2] ─ add ─ [s2]  (Iallgatherv)  [s0|s1|s2]
+//
+// which sends no more bytes than the ring of MPI_Allreduce, and adds in the order of the ranks
+// whatever MPI, network and placement are (the standard only recommends that sums be repeatable).
+// What is small is collected by all and added by each: one message's time instead of two.
+#include "tensor/cpu/mpi_communicator.h"
+
+#include <mpi.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "tensor/cpu/mpi_peers.h"
+
+namespace nextgrad {
+namespace {
+
+// Up to so many bytes arrive at a rank, a sum is that of something small.
+constexpr std::size_t kSmallSum = 1 << 16;
+// How long a rank has to notice that another failed, before it is ended where it is.
+constexpr std::chrono::seconds kNotice{8};
+
+void mpi_check(int status, const char* what) {
+  if (status == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = "";
+  int length = 0;
+  MPI_Error_string(status, text, &length);
+  fail("MPI, {}: {}", what, text);
+}
+
+// A number type of MPI for moving elements of a dtype: adding is done here.
+MPI_Datatype type_of(DType dtype) {
+  switch (size_of(dtype)) {
+    case 1:
+      return MPI_UINT8_T;
+    case 2:
+      return MPI_UINT16_T;
+    case 4:
+      return MPI_UINT32_T;
+    default:
+      return MPI_UINT64_T;
+  }
+}
+
+int count_of(std::int64_t n) {
+  check(n <= 2147483647, "a collective of {} numbers; split it: MPI counts to 2147483647", n);
+  return static_cast<int>(n);
+}
+
+// out[i] = the sum over r of all[r * n + i], r in order.
+template <class T>
+void add_in_order(const T* all, int ranks, std::int64_t n, T* out) {
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      float sum = 0;
+      for (int r = 0; r < ranks; ++r) sum += static_cast<float>(all[r * n + i]);
+      out[i] = bfloat16(sum);
+    }
+  } else {
+    std::copy_n(all, n, out);
+    for (int r = 1; r < ranks; ++r)
+      for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(out[i] + all[r * n + i]);
+  }
+}
+
+// One collective in up to two stages, each begun in the same order on all ranks (on a communicator
+// of its own: which of two collectives ends its first stage first may differ between ranks).
+struct Operation {
+  const char* name;
+  std::function<void(MPI_Request*)> first;
+  std::function<void()> between = [] {};
+  std::function<void(MPI_Request*)> second;  // may be empty
+  Tensor result, scratch;                    // kept until the end
+  Clock::time_point begun;
+  MPI_Request request = MPI_REQUEST_NULL;
+  enum { waiting, in_first, between_stages, in_second, done } state = waiting;
+};
+
+class MpiCommunicator final : public Communicator {
+ public:
+  MpiCommunicator() {
+    thread_ = std::thread([this] { run(); });
+    Lock lock(mutex_);
+    changed_.wait(lock, [&] { return joined_; });
+    if (!trouble_.empty()) {
+      lock.unlock();
+      thread_.join();
+      fail_input("{}", trouble_);
+    }
+  }
+  ~MpiCommunicator() override {
+    if (thread_.joinable()) thread_.detach();  // a process that did not leave() ends as it is
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+  std::unique_ptr<Pending> start_sum(Tensor& t) override {
+    const auto op = operation("a sum", t);
+    dispatch_all(t.dtype(), [&]<class T>(T) { plan_sum<T>(*op); });
+    t.bump_version();
+    return begin(op);
+  }
+  void broadcast(Tensor& t, int root) override {
+    const auto op = operation("a broadcast", t);
+    op->first = [this, t, root](MPI_Request* request) {
+      mpi_check(MPI_Ibcast(t.raw(), count_of(t.numel()), type_of(t.dtype()), root, first_, request),
+                "a broadcast");
+    };
+    t.bump_version();
+    begin(op)->wait();
+  }
+  using Communicator::broadcast;
+  Tensor gather(const Tensor& t) override {
+    Shape shape{size_};
+    for (const std::int64_t extent : t.shape()) shape.push_back(extent);
+    const auto op = operation("a gathering", Tensor::empty(shape, t.dtype()));
+    op->scratch = t.contiguous();
+    op->first = [this, &op = *op](MPI_Request* request) {
+      const int n = count_of(op.scratch.numel());
+      const MPI_Datatype type = type_of(op.scratch.dtype());
+      mpi_check(
+          MPI_Iallgather(op.scratch.raw(), n, type, op.result.raw(), n, type, first_, request),
+          "a gathering");
+    };
+    begin(op)->wait();
+    return op->result;
+  }
+  using Communicator::gather;
+  void barrier() override {
+    const auto op = std::make_shared<Operation>();
+    op->name = "a barrier";
+    op->first = [this](MPI_Request* request) {
+      mpi_check(MPI_Ibarrier(first_, request), "a barrier");
+    };
+    begin(op)->wait();
+  }
+
+  double waited() const override { return waited_; }
+  void set_time_limit(double seconds) override { time_limit_ = seconds; }
+  void check_peers() override {
+    if (failed_) throw_failure();
+  }
+  void request_stop(int how) override { stop_wanted_ = std::max(stop_wanted_.load(), how); }
+  int stop_requested() const override { return std::max(stop_wanted_.load(), stop_heard_.load()); }
+  void on_failure(std::function<void()> call) override {
+    const Lock lock(mutex_);
+    on_failure_ = std::move(call);
+  }
+  bool report_failure(int code, const std::string& what) override;
+  void leave(int code) override;
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  class Wait final : public Pending {
+   public:
+    Wait(MpiCommunicator& owner, std::shared_ptr<Operation> op)
+        : owner_(owner), op_(std::move(op)) {}
+    void wait() override { owner_.wait_for(*op_); }
+
+   private:
+    MpiCommunicator& owner_;
+    std::shared_ptr<Operation> op_;
+  };
+
+  static std::shared_ptr<Operation> operation(const char* name, const Tensor& t) {
+    check(t.device().kind == Device::Kind::cpu && t.is_contiguous(),
+          "{}: wants a contiguous tensor of the host, got {} {}", name, t.device().str(),
+          t.shape().str());
+    const auto op = std::make_shared<Operation>();
+    op->name = name;
+    op->result = t;
+    return op;
+  }
+  template <class T>
+  void plan_sum(Operation& op);
+  std::unique_ptr<Pending> begin(std::shared_ptr<Operation> op) {
+    {
+      const Lock lock(mutex_);
+      op->begun = Clock::now();
+      fresh_.push_back(op);
+    }
+    wake_.notify_one();
+    return std::make_unique<Wait>(*this, std::move(op));
+  }
+  void wait_for(const Operation& op) {
+    const auto since = Clock::now();
+    Lock lock(mutex_);
+    ++waiting_;
+    wake_.notify_one();
+    changed_.wait(lock, [&] { return op.state == Operation::done || failed_; });
+    --waiting_;
+    waited_ = waited_ + std::chrono::duration<double>(Clock::now() - since).count();
+    if (op.state != Operation::done) throw_failure();
+  }
+  [[noreturn]] void throw_failure() {
+    noticed_ = true;
+    throw PeerFailure(failure_text(), failure_.code);
+  }
+  std::string failure_text() const {
+    return fmt::format("rank {} of {} on {}: {}", failure_.rank, size_,
+                       hosts_[static_cast<std::size_t>(failure_.rank)], failure_.what);
+  }
+
+  // --- of the thread that calls MPI ---
+  void run();
+  void join();
+  bool advance();  // false: nothing is under way
+  bool advance(Operation& op);
+  void watch();
+  void close();
+
+  int rank_ = 0, size_ = 1;
+  std::vector<std::string> hosts_;
+  MPI_Comm first_ = MPI_COMM_NULL, second_ = MPI_COMM_NULL;
+  std::unique_ptr<Peers> peers_;
+  std::deque<std::shared_ptr<Operation>> under_way_;
+  std::int64_t collectives_ = 0;
+  Clock::time_point failed_since_;
+
+  std::mutex mutex_;  // of what follows
+  std::condition_variable wake_, changed_;
+  std::deque<std::shared_ptr<Operation>> fresh_;
+  bool joined_ = false, closing_ = false, root_leaves_ = false, all_told_ = false;
+  std::string trouble_;
+  int waiting_ = 0;  // threads that wait for a collective
+  std::optional<Failure> own_failure_;
+  Failure failure_;  // before failed_
+  std::function<void()> on_failure_;
+  std::atomic<bool> failed_ = false, noticed_ = false, root_done_ = false, root_silent_ = false;
+  std::atomic<int> stop_wanted_ = 0, stop_heard_ = 0;
+  std::atomic<double> waited_ = 0, time_limit_ = 600;
+  std::thread thread_;
+};
+
+template <class T>
+void MpiCommunicator::plan_sum(Operation& op) {
+  const std::int64_t n = op.result.numel();
+  T* const numbers = op.result.data<T>();
+  const MPI_Datatype type = type_of(dtype_of<T>);
+  if (static_cast<std::size_t>(n * size_) * sizeof(T) <= kSmallSum) {
+    op.scratch = Tensor::empty({size_, n}, dtype_of<T>);
+    op.first = [=, this, all = op.scratch.data<T>()](MPI_Request* request) {
+      mpi_check(MPI_Iallgather(numbers, count_of(n), type, all, count_of(n), type, first_, request),
+                "a sum");
+    };
+    op.between = [=, this, all = op.scratch.data<T>()] { add_in_order(all, size_, n, numbers); };
+    return;
+  }
+  count_of(n);
+  struct Plan {
+    std::vector<int> counts, at, mine, mine_at;
+  };
+  const auto plan = std::make_shared<Plan>();
+  const auto begin_of = [=, this](std::int64_t r) { return static_cast<int>(n * r / size_); };
+  const int own = begin_of(rank_ + 1) - begin_of(rank_);
+  for (int r = 0; r < size_; ++r) {
+    plan->counts.push_back(begin_of(r + 1) - begin_of(r));
+    plan->at.push_back(begin_of(r));
+    plan->mine.push_back(own);
+    plan->mine_at.push_back(r * own);
+  }
+  op.scratch = Tensor::empty({size_, own}, dtype_of<T>);
+  T* const all = op.scratch.data<T>();
+  op.first = [=, this](MPI_Request* request) {
+    mpi_check(MPI_Ialltoallv(numbers, plan->counts.data(), plan->at.data(), type, all,
+                             plan->mine.data(), plan->mine_at.data(), type, first_, request),
+              "a sum");
+  };
+  op.between = [=, this] { add_in_order(all, size_, own, numbers + begin_of(rank_)); };
+  op.second = [=, this](MPI_Request* request) {
+    mpi_check(MPI_Iallgatherv(MPI_IN_PLACE, own, type, numbers, plan->counts.data(),
+                              plan->at.data(), type, second_, request),
+              "a sum");
+  };
+}
+
+void MpiCommunicator::join() {
+  int provided = 0;
+  if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
+    fail_input("MPI could not start");
+  for (MPI_Comm* comm : {&first_, &second_}) {
+    MPI_Comm_dup(MPI_COMM_WORLD, comm);
+    MPI_Comm_set_errhandler(*comm, MPI_ERRORS_RETURN);
+  }
+  MPI_Comm_rank(first_, &rank_);
+  MPI_Comm_size(first_, &size_);
+  char host[64] = "";
+  gethostname(host, sizeof host - 1);
+  std::vector<char> all(static_cast<std::size_t>(size_) * sizeof host);
+  MPI_Allgather(host, sizeof host, MPI_BYTE, all.data(), sizeof host, MPI_BYTE, first_);
+  for (int r = 0; r < size_; ++r) hosts_.emplace_back(all.data() + r * sizeof host);
+  peers_ = std::make_unique<Peers>(MPI_COMM_WORLD);
+}
+
+void MpiCommunicator::run() {
+  try {
+    join();
+  } catch (const std::exception& e) {
+    trouble_ = e.what();
+  }
+  {
+    const Lock lock(mutex_);
+    joined_ = true;
+  }
+  changed_.notify_all();
+  while (trouble_.empty()) {
+    bool busy = false;
+    try {
+      busy = !failed_ && advance();
+    } catch (const std::exception& e) {
+      peers_->fail({rank_, 1, e.what()});
+    }
+    watch();
+    Lock lock(mutex_);
+    if (closing_ && under_way_.empty() && fresh_.empty()) {
+      lock.unlock();
+      return close();
+    }
+    if (!fresh_.empty()) continue;
+    // Who waits wants an answer at once; who computes wants the core.
+    if (busy && waiting_ > 0) {
+      lock.unlock();
+      std::this_thread::yield();
+    } else {
+      wake_.wait_for(lock, busy ? std::chrono::microseconds(100) : std::chrono::milliseconds(10));
+    }
+  }
+}
+
+bool MpiCommunicator::advance() {
+  {
+    const Lock lock(mutex_);
+    for (; !fresh_.empty(); fresh_.pop_front()) under_way_.push_back(fresh_.front());
+  }
+  bool ended = false, seconds_in_order = true;
+  for (const auto& op : under_way_) {
+    if (op->state == Operation::waiting) {
+      ++collectives_;
+      op->first(&op->request);
+      op->state = Operation::in_first;
+    }
+    // Second stages begin in the order of their collectives.
+    if (op->state == Operation::between_stages && seconds_in_order) {
+      op->second(&op->request);
+      op->state = Operation::in_second;
+    }
+    ended |= advance(*op);
+    if (op->second && op->state < Operation::in_second) seconds_in_order = false;
+  }
+  if (ended) {
+    {
+      const Lock lock(mutex_);
+      std::erase_if(under_way_, [](const auto& op) { return op->state == Operation::done; });
+    }
+    changed_.notify_all();
+  }
+  return !under_way_.empty();
+}
+
+// True if it has just ended.
+bool MpiCommunicator::advance(Operation& op) {
+  if (op.state != Operation::in_first && op.state != Operation::in_second) return false;
+  int arrived = 0;
+  mpi_check(MPI_Test(&op.request, &arrived, MPI_STATUS_IGNORE), op.name);
+  if (arrived == 0) return false;
+  if (op.state == Operation::in_first) op.between();
+  const bool ends = op.state == Operation::in_second || !op.second;
+  const Lock lock(mutex_);
+  op.state = ends ? Operation::done : Operation::between_stages;
+  return ends;
+}
+
+// Failures: those of others, silence, and a collective that takes too long.
+void MpiCommunicator::watch() {
+  {
+    const Lock lock(mutex_);
+    if (own_failure_) peers_->fail(*own_failure_);
+    if (root_leaves_ && !peers_->root_is_done) peers_->done();
+  }
+  if (stop_wanted_ > peers_->stop) peers_->request_stop(stop_wanted_);
+  peers_->poll(collectives_);
+  stop_heard_ = peers_->stop;
+  const double limit = time_limit_;
+  if (!under_way_.empty() &&
+      Clock::now() - under_way_.front()->begun > std::chrono::duration<double>(limit) &&
+      // One whose predecessor is behind knows who is late; if nobody tells, anyone.
+      (peers_->predecessor_is_behind(collectives_) ||
+       Clock::now() - under_way_.front()->begun > std::chrono::duration<double>(limit + 3)))
+    peers_->fail({peers_->predecessor(), 1,
+                  fmt::format("did not come to {} for {:.0f} s (--wait-limit)",
+                              under_way_.front()->name, limit)});
+  if (peers_->failure && !failed_) {
+    std::function<void()> call;
+    {
+      const Lock lock(mutex_);
+      failure_ = *peers_->failure;
+      failed_ = true;
+      call = on_failure_;
+    }
+    failed_since_ = Clock::now();
+    changed_.notify_all();
+    if (call && failure_.rank != rank_) call();
+  }
+  if (!failed_) return;
+  if (peers_->root_is_done || peers_->root_is_silent()) {
+    const Lock lock(mutex_);
+    all_told_ = peers_->all_sent();
+    root_done_ = peers_->root_is_done;
+    root_silent_ = !peers_->root_is_done && rank_ != 0;
+    changed_.notify_all();
+  }
+  const bool late = !noticed_ && Clock::now() - failed_since_ > kNotice;
+  if (late && (rank_ == 0 || root_done_ || root_silent_)) {
+    const std::string line = failure_text() + "\n";
+    if (!root_done_ && write(STDERR_FILENO, line.data(), line.size()) < 0) _exit(failure_.code);
+    _exit(failure_.code);
+  }
+}
+
+bool MpiCommunicator::report_failure(int code, const std::string& what) {
+  noticed_ = true;
+  Lock lock(mutex_);
+  if (!failed_ && !own_failure_) own_failure_ = Failure{rank_, code, what};
+  if (rank_ == 0) return true;
+  changed_.wait(lock, [&] { return root_done_ || root_silent_; });
+  return !root_done_;
+}
+
+void MpiCommunicator::leave(int code) {
+  if (code == 0) {
+    barrier();
+    {
+      const Lock lock(mutex_);
+      closing_ = true;
+    }
+    wake_.notify_one();
+    return thread_.join();
+  }
+  if (rank_ == 0) {
+    Lock lock(mutex_);
+    root_leaves_ = true;
+    changed_.wait_for(lock, std::chrono::seconds(2), [&] { return all_told_; });
+  }
+  _exit(code);
+}
+
+void MpiCommunicator::close() {
+  peers_->close();
+  MPI_Finalize();
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> mpi_communicator() {
+  return std::make_unique<MpiCommunicator>();
+}
+
+}  // namespace nextgrad

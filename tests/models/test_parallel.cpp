@@ -1,0 +1,49 @@
+// Training by several ranks, here threads of one process: exactly what one process does.
+// tests/ranks runs the same between processes.
+#include <doctest/doctest.h>
+
+#include "tests/ranks/parallel.h"
+#include "tests/thread_ranks.h"
+
+using namespace nextgrad;
+using namespace nextgrad::test;
+
+namespace {
+
+Worst compare(int ranks, const ParallelRun& run) {
+  Alone alone;
+  const ParallelResult one = train(alone, run);
+  Worst w;
+  ThreadRanks::run(ranks, [&](Communicator& everyone) {
+    const ParallelResult mine = train(everyone, run);
+    everyone.barrier();
+    if (everyone.is_root()) w = worst(mine, one);
+  });
+  MESSAGE(ranks << " ranks, " << name_of(run.dtype) << ": losses " << w.losses << ", norms "
+                << w.norms << ", tensors " << w.tensors << " (" << w.where << ")");
+  return w;
+}
+
+}  // namespace
+
+TEST_CASE("2, 3 and 4 ranks train like one, in f64, batch not divisible") {
+  for (const int ranks : {2, 3, 4}) {
+    const Worst w = compare(ranks, {});
+    CHECK(w.losses < 1e-10);
+    CHECK(w.norms < 1e-10);
+    CHECK(w.tensors < 1e-10);
+  }
+}
+
+TEST_CASE("two ranks train like one: recomputed, and in one bucket") {
+  const Worst w =
+      compare(2, {.batch = 3, .accumulate = 1, .recompute = true, .bucket_bytes = 1 << 30});
+  CHECK(w.losses < 1e-10);
+  CHECK(w.tensors < 1e-10);
+}
+
+TEST_CASE("two ranks train like one in f32, to rounding") {
+  const Worst w = compare(2, {.steps = 1, .dtype = DType::f32});
+  CHECK(w.losses < 1e-5);
+  CHECK(w.norms < 1e-4);
+}
