@@ -13,8 +13,9 @@ std::int64_t Share::count() const {
   return n;
 }
 
-Share share_of(Communicator& everyone, std::int64_t total, bool mirrored) {
-  const std::int64_t rank = everyone.rank(), size = everyone.size();
+Share share_of(Communicator& everyone, std::int64_t total, bool mirrored, int rank) {
+  const std::int64_t size = everyone.size();
+  if (rank < 0) rank = everyone.rank();
   const std::int64_t units = mirrored ? total / 2 : total;
   const std::int64_t begin = units * rank / size, end = units * (rank + 1) / size;
   if (units < size && size > 1)

@@ -17,10 +17,10 @@ struct Share {
 
   std::int64_t count() const;  // of this share
 };
-// The share of one rank: neighbouring samples, or with `mirrored` neighbours and their partners,
-// sample k's being total - 1 - k, so that the reverse of a share is made of its own samples. Throws
-// InputError where a rank would have none.
-Share share_of(Communicator& everyone, std::int64_t total, bool mirrored = false);
+// The share of this rank, or of the one that is named: neighbouring samples, or with `mirrored`
+// neighbours and their partners, sample k's being total - 1 - k, so that the reverse of a share is
+// made of its own samples. Throws InputError where a rank would have none.
+Share share_of(Communicator& everyone, std::int64_t total, bool mirrored = false, int rank = -1);
 
 // While it lives, this thread's layers compute such a share. Scopes nest.
 class ShareScope {

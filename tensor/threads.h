@@ -3,8 +3,9 @@
 
 namespace nextgrad {
 
-// How many there are; 0 means all cores this process may use. Throws Error beyond 0 to 1024.
-void set_num_threads(int threads);
+// How many there are; 0 means all cores this process may use, or where so many processes share the
+// machine, its part of them. Throws Error beyond 0 to 1024.
+void set_num_threads(int threads, int processes = 1);
 int num_threads();
 
 // Threads of OpenMP spin for milliseconds at the end of every parallel loop, in case the next one

@@ -8,6 +8,7 @@
 #include "apps/build_config.h"
 #include "apps/commit.h"
 #include "apps/settings/presets.h"
+#include "apps/training/same_run.h"
 #include "data/files/file.h"
 #include "data/images/image.h"
 #include "tensor/error.h"
@@ -52,11 +53,11 @@ bool is_plain(const std::string& path) {
 }  // namespace
 
 void check_output(const std::string& path) {
-  if (!path.empty() && is_plain(path)) const AtomicFile probe(path);
+  if (!path.empty() && world().is_root() && is_plain(path)) const AtomicFile probe(path);
 }
 
 void write_json(const std::string& path, const nlohmann::json& json) {
-  if (path.empty()) return;
+  if (path.empty() || !world().is_root()) return;
   const std::string text =
       json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   if (is_plain(path)) return write_file_atomic(path, text);
@@ -96,9 +97,15 @@ void add_weights(Command app, std::string& weights, std::string& variant) {
 void add_placement(Command app, Placement& p) {
   app.option("--threads", p.threads, "threads that compute; 0 = all cores").range(0, 1024);
   app.option("--device", p.device, kDeviceHelp).shows_default();
+  app.option("--wait-limit", p.wait_limit, kWaitLimitHelp).range(1.0, 1e6).shows_default();
   app.option("--precision", p.precision, kPrecisionHelp)
       .one_of({"f32", "tf32", "bf16"})
       .shows_default();
+}
+
+void take_place(const Placement& placement) {
+  set_num_threads(placement.threads, local_rank(world()).size);
+  world().set_time_limit(placement.wait_limit);
 }
 
 void add_data(Command app, DatasetConfig& data, std::string& split) {
@@ -162,6 +169,11 @@ void use_preset_data(Command app, const std::string& preset, DatasetConfig& data
   const bool folder = app.given("--data") && std::filesystem::is_directory(data.kind);
   if (folder) data.root = data.kind;
   if (folder || !app.given("--data")) data.kind = preset_config(preset).data;
+}
+
+std::optional<TrainState> RunOptions::open_for_all() {
+  program = fmt::format("segnext {} (commit {})", NEXTGRAD_VERSION, NEXTGRAD_COMMIT);
+  return state_of_root(world().is_root() ? open() : std::nullopt, world());
 }
 
 void RunOptions::add_to(Command app, const Settings& defaults) {

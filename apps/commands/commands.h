@@ -35,15 +35,17 @@ std::string version_text();
 // Throws InputError if write_json could not even begin, before hours are spent on the text.
 void check_output(const std::string& path);
 // Into a file the user named, if any: atomically; into a device or pipe, directly. "-" is stdout.
-// What is not UTF-8 (names of files) is replaced.
+// What is not UTF-8 (names of files) is replaced. Of several processes root writes.
 void write_json(const std::string& path, const nlohmann::json& json);
 
 // --- options ---
 
 // --weights, which must be there, and --variant.
 void add_weights(Command app, std::string& weights, std::string& variant);
-// --threads, --device and --precision, of every command that computes.
+// --threads, --device, --precision and --wait-limit, of every command that computes.
 void add_placement(Command app, Placement& placement);
+// Before a command computes, alone or with others: its threads, and how long it waits for them.
+void take_place(const Placement& placement);
 // --data, --data-root, --split and --max-pixels (which holds from the parsing on), for a data set
 // that is only read.
 void add_data(Command app, DatasetConfig& data, std::string& split);
@@ -74,6 +76,8 @@ void use_preset_data(Command app, const std::string& preset, DatasetConfig& data
 struct RunOptions : RunArguments {
   std::map<std::string, std::string> given;  // settings on the command line
   void add_to(Command app, const Settings& defaults);
+  // What root's open() finds, on all ranks.
+  std::optional<TrainState> open_for_all();
 };
 
 }  // namespace nextgrad

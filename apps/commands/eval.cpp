@@ -22,7 +22,7 @@ struct EvalArguments {
 
 void run_eval(Command app, const EvalArguments& a) {
   check_output(a.json);
-  set_num_threads(a.placement.threads);
+  take_place(a.placement);
   LoadedModel loaded = load_weights(a.weights, a.variant, a.placement);
   const auto dataset = make_dataset(a.data, a.split);
   match_classes(loaded.info, a.weights, *dataset, a.data.kind, a.any_classes);
@@ -37,7 +37,7 @@ void run_eval(Command app, const EvalArguments& a) {
                         done == all);
         return true;
       },
-      static_cast<std::size_t>(a.protocol.workers));
+      world(), static_cast<std::size_t>(a.protocol.workers));
   progress.finish();
   if (result.matrix.total() == 0)
     fail_input(

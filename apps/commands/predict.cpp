@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "apps/commands/commands.h"
@@ -16,6 +17,7 @@
 #include "apps/report/progress.h"
 #include "data/files/file.h"
 #include "data/images/palette.h"
+#include "tensor/communicator.h"
 #include "tensor/error.h"
 #include "tensor/threads.h"
 
@@ -281,12 +283,25 @@ class Failures {
     memory_ = memory_ || memory;
   }
   std::int64_t count() const { return std::ssize(lines_); }
+  // Those of all ranks, on all of them.
+  void add_all(Communicator& everyone) {
+    const nlohmann::json own = {lines_, memory_};
+    const auto replace = nlohmann::json::error_handler_t::replace;
+    const auto texts = everyone.gather(own.dump(-1, ' ', false, replace));
+    lines_.clear();
+    for (const std::string& text : texts) {
+      const auto all = nlohmann::json::parse(text);
+      for (const std::string line : all[0]) lines_.push_back(line);
+      memory_ = memory_ || all[1].get<bool>();
+    }
+  }
   // A line for each, and the error that ends the command.
   void report(std::int64_t pictures) const {
     if (lines_.empty()) return;
     std::fflush(stdout);
     if (pictures == 1) memory_ ? throw OutOfMemory(lines_[0]) : fail_input("{}", lines_[0]);
-    for (const std::string& line : lines_) fmt::print(stderr, "segnext: {}\n", printable(line));
+    if (world().is_root())
+      for (const std::string& line : lines_) fmt::print(stderr, "segnext: {}\n", printable(line));
     const std::string text = fmt::format(
         "{} of {} images could not be predicted, named above; mend or remove them and call again "
         "with --skip-existing for what is missing",
@@ -301,20 +316,25 @@ class Failures {
   bool memory_ = false;
 };
 
-// The network runs here; the next pictures are read and the last ones written beside it.
+// The network runs here; the next pictures are read and the last ones written beside it. Each rank
+// does every size-th picture.
 void predict_all(const Job& job, const Results& results) {
-  const auto n = static_cast<std::int64_t>(job.sources.size());
+  Communicator& everyone = world();
+  const auto all = static_cast<std::int64_t>(job.sources.size());
+  const std::int64_t size = everyone.size(), n = (all - everyone.rank() + size - 1) / size;
+  const auto index = [&](std::int64_t k) { return k * size + everyone.rank(); };
   const Stopwatch clock;
   double network = 0;
   ProgressLine progress(stdout);
   Failures failures;
   Behind files;
   Ahead<Prepared> pictures(
-      n, [&](std::int64_t i) { return job.prepare(i); },
+      n, [&](std::int64_t k) { return job.prepare(index(k)); },
       static_cast<std::size_t>(job.arguments.protocol.workers));
   ModelForward forward(*job.loaded.model);
   for (std::int64_t i = 0; i < n; ++i) {
-    const Source& source = job.sources[static_cast<std::size_t>(i)];
+    everyone.check_peers();
+    const Source& source = job.sources[static_cast<std::size_t>(index(i))];
     Prepared picture;
     LabelMap label;
     const bool done = failures.without([&] {
@@ -322,9 +342,9 @@ void predict_all(const Job& job, const Results& results) {
       const Stopwatch busy;
       const auto show = [&](double share) {
         const double seconds = clock.seconds();
-        const double all = (static_cast<double>(i) + share) / static_cast<double>(n);
-        progress.update(fmt::format("image {} of {}: {:.0f} %  left {}", i + 1, n, 100 * share,
-                                    format_duration(seconds / all - seconds)));
+        const double done = (static_cast<double>(i) + share) / static_cast<double>(n);
+        progress.update(fmt::format("image {} of {}: {:.0f} %  left {}", index(i) + 1, all,
+                                    100 * share, format_duration(seconds / done - seconds)));
       };
       label = with_memory_for(source.called, network_remedy(job.protocol), [&] {
         const auto& image = picture.sample.image;
@@ -344,15 +364,17 @@ void predict_all(const Job& job, const Results& results) {
         }
       });
     if (i + 1 == n) files.finish();
-    progress.update(fmt::format("{} of {} images  {:.1f} images/s", i + 1, n,
-                                static_cast<double>(i + 1) / clock.seconds()),
+    const std::int64_t seen = std::min(all, (i + 1) * size);  // the others are as far
+    progress.update(fmt::format("{} of {} images  {:.1f} images/s", seen, all,
+                                static_cast<double>(seen) / clock.seconds()),
                     i + 1 == n);
   }
   progress.finish();
+  failures.add_all(everyone);
   fmt::print("{} images in {}: {:.1f} images/s, the network {:.0f} % of the time\n",
-             n - failures.count(), printable(job.arguments.output),
-             static_cast<double>(n) / clock.seconds(), 100 * network / clock.seconds());
-  failures.report(n);
+             all - failures.count(), printable(job.arguments.output),
+             static_cast<double>(all) / clock.seconds(), 100 * network / clock.seconds());
+  failures.report(all);
 }
 
 void run_predict(Command app, const PredictArguments& a) {
@@ -361,7 +383,7 @@ void run_predict(Command app, const PredictArguments& a) {
     fail_input("--submission wants --data: whose judges' format it is");
   if (data_set == !a.inputs.empty())
     fail_input("predict: give images (files, a folder or a glob) or --data, one of the two");
-  set_num_threads(a.placement.threads);
+  take_place(a.placement);
   LoadedModel loaded = load_weights(a.weights, a.variant, a.placement);
   std::unique_ptr<Dataset> dataset;
   if (data_set) {
@@ -395,6 +417,7 @@ void run_predict(Command app, const PredictArguments& a) {
     fmt::print("{} of {} images have their results in {} already\n", there, all,
                printable(a.output));
   if (job.sources.empty()) return;
+  world().barrier();  // all have looked at what is there before anything new is
   results.make_folders(job.sources);
   predict_all(job, results);
 }

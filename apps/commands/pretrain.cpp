@@ -25,7 +25,7 @@ void run_pretrain(PretrainArguments& a) {
     if (given.contains("iterations")) fail_input("--epochs and --iterations exclude each other");
     given["iterations"] = "0";  // those of a file
   }
-  const auto state = a.open();
+  const auto state = a.open_for_all();
   a.read(settings_of(config), given, state);
   make_absolute(config.data_root);
   make_absolute(config.pretrained);
@@ -51,9 +51,11 @@ void run_eval_only(const PretrainArguments& a) {
   check_output(a.json);
   PretrainConfig config;
   a.read(settings_of(config), a.given, std::nullopt);
-  set_num_threads(static_cast<int>(config.threads));
-  const auto loaded = load_classifier(a.weights, a.given.contains("variant") ? config.variant : "",
-                                      {config.device, config.precision});
+  const Placement placement{config.device, config.precision, static_cast<int>(config.threads),
+                            config.wait_limit};
+  take_place(placement);
+  const auto loaded =
+      load_classifier(a.weights, a.given.contains("variant") ? config.variant : "", placement);
   const auto data = open_split(config, "val");
   check_classes(loaded, a.weights, *data, a.any_classes);
   const std::int64_t size = a.given.contains("size") ? config.transform.size : loaded.info.size;

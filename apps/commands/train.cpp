@@ -38,7 +38,7 @@ TrainConfig read_config(const RunOptions& a, const std::string& preset,
 }
 
 void run_train(RunOptions& a, const std::string& preset) {
-  const auto state = a.open();
+  const auto state = a.open_for_all();
   TrainConfig config = read_config(a, preset, state);
   make_absolute(config.data_root);
   make_absolute(config.pretrained);

@@ -205,7 +205,7 @@ void save_weights(const std::string& path, const Module& model, const ModelInfo&
 
 LoadedModel load_weights(const std::string& path, const std::string& variant,
                          const Placement& placement) {
-  const Device device = Device::parse(placement.device);
+  const Device device = local_device(placement.device, world());
   Source source(path, kSegmentation);
   const Architecture& shapes = source.shapes;
   if (shapes.classes < 1 || shapes.classes > 255)
@@ -226,7 +226,7 @@ LoadedModel load_weights(const std::string& path, const std::string& variant,
 
 LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
                                  const Placement& placement) {
-  const Device device = Device::parse(placement.device);
+  const Device device = local_device(placement.device, world());
   Source source(path, kClassification);
   const auto head = std::find_if(source.tensors.begin(), source.tensors.end(),
                                  [](const NamedTensor& t) { return t.name == "head.weight"; });

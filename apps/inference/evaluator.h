@@ -14,6 +14,7 @@
 #include "data/datasets/dataset.h"
 #include "data/scores/metrics.h"
 #include "models/classifier.h"
+#include "tensor/communicator.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -49,14 +50,15 @@ inline constexpr const char* kReadRemedy =
     " while it was read; make it smaller or cut it into pieces";
 std::string network_remedy(const Protocol& protocol);
 
-// Predicts every image at its label's size. Keeps the images numbered in `keep`. `more` is
-// called after each, with how many are done and are in all, and may stop by false. `ahead` pictures
-// at most are read and resized ahead, by other threads. Leaves the model in the mode it was in.
-// Throws InputError for a data set without labels.
+// Predicts every image at its label's size, each rank its share of them; all have the counts. Root
+// keeps the images numbered in `keep`. `more` is called after each, with how many are done and are
+// in all (of the other ranks by their shares), and may stop all by false. `ahead` pictures at most
+// are read and resized ahead, by other threads. Leaves the model in the mode it was in. Throws
+// InputError for a data set without labels.
 using More = std::function<bool(std::int64_t done, std::int64_t all)>;
 EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& protocol,
                     const std::set<std::int64_t>& keep, const More& more,
-                    std::size_t ahead = kPipelineDepth);
+                    Communicator& everyone = world(), std::size_t ahead = kPipelineDepth);
 
 struct ClassExample {
   std::string name;
@@ -72,10 +74,11 @@ struct ClassEvalResult {
 };
 
 // Top-1 and top-5 of a classifier: scores every picture, `batch` at a time; the figures do not
-// depend on it. Keeps the first picture recognised and the first mistaken of up to `examples`
+// depend on it. Root keeps the first picture recognised and the first mistaken of up to `examples`
 // classes. The rest as above; `more` is called after each batch.
 ClassEvalResult evaluate_classes(MSCANClassifier& model, const ClassDataset& dataset,
                                  const ClassEvalTransform& transform, std::int64_t batch,
-                                 std::int64_t examples, const More& more);
+                                 std::int64_t examples, const More& more,
+                                 Communicator& everyone = world());
 
 }  // namespace nextgrad

@@ -4,18 +4,32 @@
 #include <string>
 
 #include "models/mscan.h"
+#include "tensor/communicator.h"
+#include "tensor/threads.h"
 
 namespace nextgrad {
 
 struct Placement {
   std::string device = "cpu", precision = "f32";
-  int threads = 0;  // 0: all cores
+  int threads = 0;           // 0: all cores
+  double wait_limit = 3600;  // seconds
 };
 inline constexpr const char* kDeviceHelp = "where to compute: cpu, cuda or cuda:N";
+inline constexpr const char* kWaitLimitHelp =
+    "with mpirun: seconds that one process may wait for another that lives but does not come";
 inline constexpr const char* kPrecisionHelp =
     "f32; on a GPU also tf32 (products on tensor cores, inputs rounded to 10 bits) or bf16 (half "
     "the memory, too: activations and products in bfloat16; weights, statistics and losses in "
     "f32). f32 by default: it gives what the CPU gives, to rounding";
+
+// The device of this process: with several on a machine, each takes the next GPU of "cuda".
+inline Device local_device(const std::string& name, Communicator& everyone) {
+  const LocalRank local = local_rank(everyone);
+  const bool numbered = name.find(':') != std::string::npos;
+  if (local.size == 1 || numbered || Device::parse(name).kind == Device::Kind::cpu)
+    return Device::parse(name);
+  return Device::parse(fmt::format("{}:{}", name, local.rank));
+}
 
 // Makes the encoder, and what follows it, compute so. Throws InputError for a device and precision
 // that do not go together.

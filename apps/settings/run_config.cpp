@@ -19,7 +19,7 @@ void add_common(RunConfig& c, double& flip, Settings& all) {
        c.reset_classifier, kMayChange},
       {"device", kDeviceHelp, c.device, kMayChange},
       {"precision", kPrecisionHelp, c.precision, {"f32", "tf32", "bf16"}, kMayChange},
-      {"batch", "images per (micro-)batch", c.batch, 1, 8192},
+      {"batch", "images per (micro-)batch, of all processes together", c.batch, 1, 8192},
       {"accumulate", "micro-batches whose gradients make one step", c.accumulate, 1, 4096},
       {"skip-damaged",
        "damaged training images that may be left out (each is logged) before the run ends",
@@ -37,6 +37,9 @@ void add_common(RunConfig& c, double& flip, Settings& all) {
        c.recompute, kMayChange},
       {"workers", "threads that load and augment images", c.workers, 0, 256, kMayChange},
       {"threads", "threads that compute; 0 = all cores", c.threads, 0, 1024, kMayChange},
+      {"bucket", "with mpirun: MiB of gradients that are summed at once, beside the backward",
+       c.bucket, 1, 4096, kMayChange},
+      {"wait-limit", kWaitLimitHelp, c.wait_limit, 1, 1e6, kMayChange},
   };
   std::ranges::move(common, std::back_inserter(all));
 }

@@ -5,18 +5,28 @@
 #include <memory>
 
 #include "apps/training/train_task.h"
+#include "nn/gradient_sums.h"
 #include "nn/random.h"
+#include "nn/share.h"
 
 namespace nextgrad {
 
 class CapturedStep {
  public:
-  // All must outlive it.
-  CapturedStep(TrainTask& task, Optimizer& optimizer, const TrainerOptions& options)
-      : task_(task), optimizer_(optimizer), options_(options) {}
+  // All must outlive it. `everyone`: of the model's device.
+  CapturedStep(TrainTask& task, Optimizer& optimizer, const TrainerOptions& options,
+               Communicator& everyone)
+      : task_(task),
+        optimizer_(optimizer),
+        options_(options),
+        share_(share_of(everyone, options.batch, options.mirrored)),
+        sums_(task.model().named_parameters(), everyone, options.bucket << 20),
+        refused_(!options.capturable || !everyone.capturable()) {}
 
+  const Share& share() const { return share_; }
+  const GradientSums& sums() const { return sums_; }
   struct Result {
-    double loss, grad_norm;
+    double loss, grad_norm;  // this share's part of the batch's loss; of all
   };
   // Forward, backward and the optimiser's step at rate lr for a batch that is on the device. Waits
   // for its end. If the gradients are not finite, the weights stay as they were.
@@ -30,7 +40,24 @@ class CapturedStep {
       submit(batch, lr);
       ++plain_steps_;
     }
-    return {loss_.item(), norm_.item()};
+    return {loss_.item() * weight(), norm_.item()};
+  }
+  // Adds the gradients of the loss of one of `accumulate` micro-batches; with the last, their sums
+  // over all ranks are made. Returns the loss of this share's samples.
+  Tensor accumulate(const Batch& batch, bool last) {
+    const RandomScope random(static_cast<std::uint64_t>(options_.seed),
+                             static_cast<std::uint64_t>(batch.iteration));
+    const ShareScope share(share_);
+    const Variable loss = task_.loss(batch);
+    if (last) sums_.begin();
+    loss.backward(Tensor::full(loss.shape(), weight(), loss.dtype(), loss.device()));
+    if (last) sums_.finish();
+    return loss.value();
+  }
+  // What the loss of this share counts of the mean over all micro-batches.
+  double weight() const {
+    return static_cast<double>(share_.count()) /
+           static_cast<double>(share_.total * options_.accumulate);
   }
   // The optimiser's step with the gradients as they are. Returns their norm.
   Tensor update(double lr) {
@@ -45,12 +72,8 @@ class CapturedStep {
 
  private:
   void submit(const Batch& batch, double lr) {
-    const RandomScope random(static_cast<std::uint64_t>(options_.seed),
-                             static_cast<std::uint64_t>(batch.iteration));
     task_.model().zero_grad();
-    const Variable loss = task_.loss(batch);
-    loss.backward();
-    loss_ = loss.value();
+    loss_ = accumulate(batch, true);
     norm_ = update(lr);
   }
 
@@ -62,7 +85,7 @@ class CapturedStep {
     // Before it, the optimiser's moments are made, and every algorithm is chosen.
     constexpr int kPlainSteps = 2;
     // A rate of zero cannot be scaled to another one.
-    if (!options_.capturable || refused_ || plain_steps_ < kPlainSteps || lr <= 0) return false;
+    if (refused_ || plain_steps_ < kPlainSteps || lr <= 0) return false;
     Backend& backend = batch.images.backend();
     backend.empty_cache();  // the capture has memory of its own
     try {
@@ -81,10 +104,12 @@ class CapturedStep {
   TrainTask& task_;
   Optimizer& optimizer_;
   const TrainerOptions& options_;
+  Share share_;
+  GradientSums sums_;
   Tensor loss_, norm_;
   int plain_steps_ = 0;
   bool updated_ = false;
-  bool refused_ = false;  // the device could not capture it
+  bool refused_;  // not to be captured, or the device could not
   std::unique_ptr<Capture> capture_;
   Batch captured_;  // the tensors that the capture reads
   double captured_lr_ = 0;

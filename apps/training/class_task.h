@@ -43,12 +43,13 @@ class ClassTask : public TrainTask {
  protected:
   // Sets up the process and opens the splits. Throws InputError for settings that contradict each
   // other. `by_epochs`: the steps in all are counted by them, not by the iterations.
-  ClassTask(const Config& config, bool by_epochs) : config_(config) {
+  ClassTask(const Config& config, bool by_epochs, Communicator& everyone)
+      : config_(config), everyone_(everyone) {
     if (config.transform.scale_min > config.transform.scale_max)
       fail_input("--scale-min {} is above --scale-max {}; exchange them",
                  config.transform.scale_min, config.transform.scale_max);
     Device::parse(config.device);  // refuses one that is not there
-    set_num_threads(static_cast<int>(config.threads));
+    set_num_threads(static_cast<int>(config.threads), local_rank(everyone).size);
     set_max_pixels(config.largest_picture);
     train_set_ = open_split(config, "train");
     val_set_ = open_split(config, "val");
@@ -66,7 +67,7 @@ class ClassTask : public TrainTask {
   void adopt(std::unique_ptr<Net> model, const Size& crop, bool has_state) {
     model_ = std::move(model);
     init_parameters(*model_, static_cast<std::uint64_t>(config_.seed));
-    if (!has_state && !config_.pretrained.empty())
+    if (!has_state && !config_.pretrained.empty() && everyone_.is_root())
       ProgressLine(stdout).message("pretrained " + load_pretrained(*model_, config_.pretrained,
                                                                    config_.reset_classifier,
                                                                    info_.classes));
@@ -77,7 +78,13 @@ class ClassTask : public TrainTask {
           "--batch {} of {}x{} pixels: batch norm needs more than one value a channel in the last "
           "stage, a 32nd of that; choose a larger --batch or picture",
           config_.batch, crop.width, crop.height);
-    const Device device = Device::parse(config_.device);
+    // One process reads files for all.
+    for (const Parameter& p : model_->named_parameters()) {
+      Tensor value = p.value.value();
+      everyone_.broadcast(value);
+    }
+    for (const Buffer& b : model_->named_buffers()) everyone_.broadcast(*b.value);
+    const Device device = local_device(config_.device, everyone_);
     model_->to(device);
     set_precision(encoder_of(*model_), device, config_.precision);
   }
@@ -110,6 +117,7 @@ class ClassTask : public TrainTask {
   }
 
   Config config_;
+  Communicator& everyone_;
   std::unique_ptr<Data> train_set_, val_set_;
   std::int64_t steps_ = 0;  // in all
   ModelInfo info_;

@@ -16,11 +16,12 @@ Filter filter_of(const PretrainConfig& c) {
 class ClassificationTask
     : public ClassTask<PretrainConfig, ClassDataset, MSCANClassifier, ClassExample> {
  public:
-  ClassificationTask(const PretrainConfig& config, bool has_state)
-      : ClassTask(config, config.iterations == 0) {
-    for (const auto& warning :
-         {survey_labels(*train_set_, "train"), survey_labels(*val_set_, "val")})
-      if (!has_state && !warning.empty()) say(stderr, warning + "\n");
+  ClassificationTask(const PretrainConfig& config, bool has_state, Communicator& everyone)
+      : ClassTask(config, config.iterations == 0, everyone) {
+    if (!has_state && everyone.is_root())
+      for (const auto& warning :
+           {survey_labels(*train_set_, "train"), survey_labels(*val_set_, "val")})
+        if (!warning.empty()) say(stderr, warning + "\n");
     info_.size = config.transform.size;
     const int classes = train_set_->num_classes();
     adopt(std::make_unique<MSCANClassifier>(model_config(config, classes).encoder, classes),
@@ -35,6 +36,7 @@ class ClassificationTask
     o.schedule.min_lr = std::min(c.min_lr, c.lr);
     o.schedule.warmup = std::min(steps_of(c.warmup), o.iterations / 10);
     o.capturable = false;  // targets are mixed on the host
+    o.mirrored = c.mix.enabled();
     o.less_memory = o.less_memory_validating = "lower --batch or --size, or add --recompute";
     return o;
   }
@@ -68,7 +70,7 @@ class ClassificationTask
   std::optional<Validation> validate(const More& more) override {
     ClassEvalResult result = evaluate_classes(
         *model_, *val_set_, class_eval_transform(config_, info_.size, info_.normalize),
-        config_.batch, config_.pictures, more);
+        config_.batch, config_.pictures, more, everyone_);
     if (result.stopped) return std::nullopt;
     shown_ = std::move(result.examples);
     return Validation{result.scores.top1(), scores_json(result.scores), summary_of(result.scores)};
@@ -86,8 +88,9 @@ std::string summary_of(const ClassScores& scores) {
   return fmt::format("top-1 {:.2f}  top-5 {:.2f}", 100 * scores.top1(), 100 * scores.top5());
 }
 
-std::unique_ptr<TrainTask> classification_task(const PretrainConfig& config, bool has_state) {
-  return std::make_unique<ClassificationTask>(config, has_state);
+std::unique_ptr<TrainTask> classification_task(const PretrainConfig& config, bool has_state,
+                                               Communicator& everyone) {
+  return std::make_unique<ClassificationTask>(config, has_state, everyone);
 }
 
 }  // namespace nextgrad

@@ -21,9 +21,9 @@ namespace {
 
 class SegmentationTask : public ClassTask<TrainConfig, Dataset, SegNeXt, EvalResult::Picture> {
  public:
-  SegmentationTask(const TrainConfig& config, bool has_state)
-      : ClassTask(config, config.epochs > 0) {
-    if (!has_state) look_at_labels();
+  SegmentationTask(const TrainConfig& config, bool has_state, Communicator& everyone)
+      : ClassTask(config, config.epochs > 0, everyone) {
+    if (!has_state && everyone.is_root()) look_at_labels();
     info_.palette = train_set_->palette();
     SegNeXtConfig architecture = model_config(config, train_set_->num_classes());
     architecture.dropout = config.dropout;
@@ -66,7 +66,7 @@ class SegmentationTask : public ClassTask<TrainConfig, Dataset, SegNeXt, EvalRes
     std::set<std::int64_t> keep;
     const std::int64_t n = val_set_->size(), shown = std::min(config_.pictures, n);
     for (std::int64_t i = 0; i < shown; ++i) keep.insert(i * n / shown);
-    EvalResult result = evaluate(*model_, *val_set_, val_protocol(config_), keep, more);
+    EvalResult result = evaluate(*model_, *val_set_, val_protocol(config_), keep, more, everyone_);
     if (result.stopped) return std::nullopt;
     shown_ = std::move(result.pictures);
     const Scores scores = result.matrix.scores();
@@ -88,8 +88,9 @@ class SegmentationTask : public ClassTask<TrainConfig, Dataset, SegNeXt, EvalRes
 
 }  // namespace
 
-std::unique_ptr<TrainTask> segmentation_task(const TrainConfig& config, bool has_state) {
-  return std::make_unique<SegmentationTask>(config, has_state);
+std::unique_ptr<TrainTask> segmentation_task(const TrainConfig& config, bool has_state,
+                                             Communicator& everyone) {
+  return std::make_unique<SegmentationTask>(config, has_state, everyone);
 }
 
 }  // namespace nextgrad

@@ -6,13 +6,12 @@
 namespace nextgrad {
 namespace {
 
-volatile sig_atomic_t requests = 0, hung_up = 0;
+volatile sig_atomic_t requests = 0, how = 0;
 
 void on_signal(int signal) {
-  if (signal == SIGHUP) {
-    hung_up = 1;
-    return;
-  }
+  const int asks = signal == SIGTERM || signal == SIGUSR1 ? kMakeRoom : kStop;
+  if (asks > how) how = asks;
+  if (signal == SIGHUP || signal == SIGUSR1) return;
   requests = requests + 1;
   if (requests >= 3) _exit(130);
 }
@@ -25,13 +24,14 @@ void install_signal_handlers() {
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGUSR1, &action, nullptr);
   struct sigaction former = {};
   if (sigaction(SIGHUP, nullptr, &former) == 0 && former.sa_handler != SIG_IGN)
     sigaction(SIGHUP, &action, nullptr);
 }
 
-bool stop_requested() {
-  return requests > 0 || hung_up != 0;
+int stop_requested() {
+  return how;
 }
 
 }  // namespace nextgrad

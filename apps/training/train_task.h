@@ -15,6 +15,7 @@
 #include "nn/module.h"
 #include "nn/optim.h"
 #include "nn/schedule.h"
+#include "tensor/communicator.h"
 
 namespace nextgrad {
 
@@ -37,6 +38,8 @@ struct TrainerOptions : RunConfig {  // `iterations`: steps in all
   // Whether loss() does nothing on the host that depends on the batch, so that a step may be
   // captured once and replayed for other batches.
   bool capturable = true;
+  // Whether batches are mixed in mirrored pairs, which then belong to one process (nn/share.h).
+  bool mirrored = false;
   // What helps where memory runs out, in training and in validation: "lower --batch".
   std::string less_memory, less_memory_validating;
 };
@@ -63,9 +66,11 @@ class TrainTask {
 
 // Training of SegNeXt on a segmentation data set, and pre-training of the encoder as a classifier.
 // They open the data, build the model and read weights to start from (unless a state will be
-// restored). Throw InputError.
-std::unique_ptr<TrainTask> segmentation_task(const TrainConfig& config, bool has_state);
-std::unique_ptr<TrainTask> classification_task(const PretrainConfig& config, bool has_state);
+// restored). All ranks call them at once and have the model of root. Throw InputError.
+std::unique_ptr<TrainTask> segmentation_task(const TrainConfig& config, bool has_state,
+                                             Communicator& everyone = world());
+std::unique_ptr<TrainTask> classification_task(const PretrainConfig& config, bool has_state,
+                                               Communicator& everyone = world());
 
 // What their settings say of pictures, for others who show or score them.
 TrainTransform train_transform(const TrainConfig& config);

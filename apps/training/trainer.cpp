@@ -10,6 +10,7 @@
 #include "apps/training/captured_step.h"
 #include "apps/training/feed.h"
 #include "apps/training/run_log.h"
+#include "apps/training/same_run.h"
 #include "apps/training/signals.h"
 #include "data/files/file.h"
 #include "nn/ema.h"
@@ -18,6 +19,8 @@
 
 namespace nextgrad {
 namespace {
+
+constexpr auto kReplace = nlohmann::json::error_handler_t::replace;  // what is not UTF-8
 
 void append(std::vector<NamedTensor>& all, const std::string& prefix, const StateDict& some) {
   for (const auto& [name, tensor] : some) all.push_back({prefix + name, tensor});
@@ -67,24 +70,31 @@ std::string difference(const nlohmann::json& before, const nlohmann::json& now) 
 
 class Trainer {
  public:
-  Trainer(TrainTask& task, const RunFolder& folder)
-      : task_(task), folder_(folder), options_(task.options()) {}
+  Trainer(TrainTask& task, const RunFolder& folder, Communicator& hosts)
+      : task_(task),
+        folder_(folder),
+        options_(task.options()),
+        hosts_(hosts),
+        everyone_(backend_of(task.model().device()).connect(hosts)) {
+    hosts.set_time_limit(options_.wait_limit);
+  }
 
   bool run(const std::optional<TrainState>& state) {
     optimizer_ = task_.make_optimizer();
     if (options_.ema > 0) average_ = std::make_unique<WeightAverage>(task_.model(), options_.ema);
     if (state)
       restore(*state);
-    else
+    else if (hosts_.is_root())
       log_ = std::make_unique<RunLog>(folder_.log(), std::nullopt);
     open_stream();
     task_.model().train();
-    window_ = next_window_ = {Stopwatch(), 0, iteration_};
+    window_ = next_window_ = mark();
     try {
       loop();
       save();
       // A run that validated nothing since it was resumed has no pictures: the older report has.
-      if (task_.has_pictures() || !std::filesystem::exists(folder_.report())) write_report();
+      if (hosts_.is_root() && (task_.has_pictures() || !std::filesystem::exists(folder_.report())))
+        write_report();
     } catch (...) {
       rescue();
     }
@@ -105,7 +115,8 @@ class Trainer {
       if (average_) average_->load_state(select(state.tensors, "average."));
       validated_ = std::stoll(state.extra.at("validated"));
       best_iteration_ = std::stoll(state.extra.at("best_iteration"));
-      log_ = std::make_unique<RunLog>(folder_.log(), mark_of(state.extra.at("log")));
+      if (hosts_.is_root())
+        log_ = std::make_unique<RunLog>(folder_.log(), mark_of(state.extra.at("log")));
       changed = difference(nlohmann::json::parse(state.extra.at("data")), options_.data);
       nlohmann::json::parse(state.extra.at("skipped")).get_to(skipped_);
     } catch (const InputError&) {
@@ -128,8 +139,11 @@ class Trainer {
 
   // Micro-batches are numbered through: iteration i takes those from i * accumulate on.
   void open_stream() {
+    step_ = std::make_unique<CapturedStep>(task_, *optimizer_, options_, *everyone_);
     LoaderConfig stream;
     stream.batch = options_.batch;
+    for (const auto& [begin, end] : step_->share().samples)
+      for (std::int64_t k = begin; k < end; ++k) stream.samples.push_back(k);
     stream.seed = seed();
     stream.start_iteration = iteration_ * options_.accumulate;
     stream.end_iteration = options_.iterations * options_.accumulate;
@@ -138,7 +152,6 @@ class Trainer {
     feed_ = std::make_unique<Feed>(std::make_unique<Loader>(task_.samples(), stream),
                                    task_.model().device());
     batch_ = {};
-    step_ = std::make_unique<CapturedStep>(task_, *optimizer_, options_);
   }
 
   // A stop between an iteration and its validation leaves the validation to the resumed run.
@@ -149,7 +162,7 @@ class Trainer {
   }
 
   void loop() {
-    while (!stop_requested()) {
+    while (stopping_ == 0) {
       const bool due = validation_due();
       const bool checkpoint = options_.checkpoint_every > 0 && iteration_ > 0 &&
                               iteration_ % options_.checkpoint_every == 0;
@@ -175,6 +188,8 @@ class Trainer {
     };
     try {
       throw;
+    } catch (const PeerFailure& e) {
+      throw PeerFailure(e.what() + kept, e.code());
     } catch (const InputError& e) {
       throw InputError(e.what() + kept);
     } catch (const OutOfMemory& e) {  // in a validation it names the picture, and what helps
@@ -191,18 +206,18 @@ class Trainer {
   // finite), only its forward's running statistics are to be taken back. Says what is kept.
   std::string keep_sound_state() {
     std::string trouble;
-    try {
-      bool sound = iteration_ > 0;
-      if (stepping_) {
-        sound = sound && !buffers_.empty() && (diverged_ || !step_->updated());
-        const auto buffers = task_.model().named_buffers();
-        for (std::size_t i = 0; sound && i < buffers.size(); ++i)
-          buffers[i].value->copy_(buffers_[i]);
+    if (hosts_.is_root()) try {
+        bool sound = iteration_ > 0;
+        if (stepping_) {
+          sound = sound && !buffers_.empty() && (diverged_ || !step_->updated());
+          const auto buffers = task_.model().named_buffers();
+          for (std::size_t i = 0; sound && i < buffers.size(); ++i)
+            buffers[i].value->copy_(buffers_[i]);
+        }
+        if (sound && saved_ != iteration_ && weights_finite()) save();
+      } catch (const std::exception& e) {
+        trouble = fmt::format("; what was trained since could not be saved: {}", e.what());
       }
-      if (sound && saved_ != iteration_ && weights_finite()) save();
-    } catch (const std::exception& e) {
-      trouble = fmt::format("; what was trained since could not be saved: {}", e.what());
-    }
     if (saved_ <= 0) return "; no checkpoint was written yet" + trouble;
     return fmt::format("; iteration {} is saved, go on from it with: {}{}", saved_,
                        folder_.resume_command(options_.command), trouble);
@@ -222,16 +237,23 @@ class Trainer {
   // The next micro-batch, and word of the damaged pictures that others stand in for.
   void take_batch() {
     feed_->next(batch_);
-    for (const auto& [name, why] : batch_.damaged) {
-      if (skipped_.contains(printable(name))) continue;
-      // One too many is not counted: a resumed run would pass over it without a word.
-      if (static_cast<std::int64_t>(skipped_.size()) >= options_.skip_damaged)
-        fail_input("{}; --skip-damaged {} are left out already", why, options_.skip_damaged);
-      skipped_.insert(printable(name));
-      log_->add(
-          {{"iteration", iteration_ + 1}, {"skipped", printable(name)}, {"why", printable(why)}});
-      progress_.message(printable(fmt::format("left out: {}", why)));
-    }
+    if (options_.skip_damaged == 0) return;
+    nlohmann::json own = nlohmann::json::array();
+    for (const auto& [name, why] : batch_.damaged) own.push_back({printable(name), why});
+    for (const std::string& text : hosts_.gather(own.dump(-1, ' ', false, kReplace)))
+      for (const auto& damaged : nlohmann::json::parse(text)) pass_over(damaged[0], damaged[1]);
+  }
+  void pass_over(const std::string& name, const std::string& why) {
+    if (skipped_.contains(name)) return;
+    // One too many is not counted: a resumed run would pass over it without a word.
+    if (std::ssize(skipped_) >= options_.skip_damaged)
+      fail_input("{}; --skip-damaged {} are left out already", why, options_.skip_damaged);
+    skipped_.insert(name);
+    note({{"iteration", iteration_ + 1}, {"skipped", name}, {"why", printable(why)}});
+    progress_.message(printable(fmt::format("left out: {}", why)));
+  }
+  void note(const nlohmann::json& record) {
+    if (log_) log_->add(record);
   }
 
   // One optimiser step over `accumulate` micro-batches, waited for.
@@ -247,22 +269,29 @@ class Trainer {
     return result;
   }
 
-  // The mean loss of all micro-batches.
+  // The mean loss of this share of all micro-batches.
   CapturedStep::Result accumulated_step(double lr) {
-    const auto parameters = task_.model().named_parameters();
-    const double share = 1.0 / static_cast<double>(options_.accumulate);
     task_.model().zero_grad();
     double loss = 0;
     for (std::int64_t k = 0; k < options_.accumulate; ++k) {
       if (k > 0) take_batch();
-      const RandomScope random(seed(), static_cast<std::uint64_t>(batch_.iteration));
-      const Variable value = task_.loss(batch_);
-      loss += value.item() * share;
-      if (!std::isfinite(loss)) return {loss, loss};
-      value.backward();
+      loss += step_->accumulate(batch_, k + 1 == options_.accumulate).item() * step_->weight();
     }
-    scale_grads(parameters, share);
     return {loss, step_->update(lr).item()};
+  }
+
+  // What each rank made of an iteration: its share of the loss, whether it was asked to stop, and
+  // where its seconds went.
+  struct RankStep {
+    double loss, stop, busy, summing, loading;
+  };
+  std::vector<RankStep> of_all_ranks(const RankStep& own) const {
+    const std::vector<double> mine{own.loss, own.stop, own.busy, own.summing, own.loading};
+    const auto all = hosts_.gather(Tensor::from(mine, {5})).to_vector<double>();
+    std::vector<RankStep> ranks;
+    for (std::size_t r = 0; r < all.size(); r += 5)
+      ranks.push_back({all[r], all[r + 1], all[r + 2], all[r + 3], all[r + 4]});
+    return ranks;
   }
 
   bool weights_finite() const {
@@ -280,33 +309,63 @@ class Trainer {
 
   void train_iteration() {
     const double lr = options_.schedule.lr(iteration_);
-    const auto [loss, norm] = step(lr);
+    const Stopwatch clock;
+    const double summed = hosts_.waited(), loaded = feed_->wait_seconds();
+    const auto [own_loss, norm] = step(lr);
+    const double summing = hosts_.waited() - summed, loading = feed_->wait_seconds() - loaded;
+    const auto ranks = of_all_ranks({own_loss, static_cast<double>(stop_requested()),
+                                     clock.seconds() - summing - loading, summing, loading});
+    double loss = 0;
+    for (const RankStep& r : ranks) {
+      loss += r.loss;
+      stopping_ = std::max(stopping_, static_cast<int>(r.stop));
+    }
+    if (stopping_ != 0) hosts_.request_stop(stopping_);
     diverged_ = !std::isfinite(loss) || !std::isfinite(norm);
     if (diverged_)
       fail("loss or gradient is {} at iteration {}; lower --lr or set --clip-grad",
            std::isfinite(loss) ? norm : loss, iteration_ + 1);
     stepping_ = false;
     ++iteration_;
-    measure_speed();
-    log_->add({{"iteration", iteration_},
-               {"loss", loss},
-               {"lr", lr},
-               {"grad_norm", norm},
-               {"images_per_second", images_per_second_},
-               {"wait_share", wait_share_},
-               {"peak_bytes", backend_of(task_.model().device()).memory().peak}});
+    measure_speed(ranks);
+    nlohmann::json record = {{"iteration", iteration_},
+                             {"loss", loss},
+                             {"lr", lr},
+                             {"grad_norm", norm},
+                             {"images_per_second", images_per_second_},
+                             {"wait_share", wait_share_},
+                             {"peak_bytes", backend_of(task_.model().device()).memory().peak}};
+    if (hosts_.size() > 1) record["sum_share"] = sum_share_, record["slowest_rank"] = slowest_;
+    note(record);
     show_progress(loss, lr);
   }
 
-  void measure_speed() {
+  void measure_speed(const std::vector<RankStep>& ranks) {
     const double seconds = std::max(window_.clock.seconds(), 1e-9);
     images_per_second_ =
         static_cast<double>((iteration_ - window_.iteration) * images_per_iteration()) / seconds;
     wait_share_ = (feed_->wait_seconds() - window_.waited) / seconds;
+    sum_share_ = (hosts_.waited() - window_.summed) / seconds;
+    busy_.resize(ranks.size());
+    for (std::size_t r = 0; r < ranks.size(); ++r) busy_[r] += ranks[r].busy + ranks[r].loading;
+    ++timed_;
+    slowest_ = std::ranges::max_element(busy_) - busy_.begin();
     if (next_window_.clock.seconds() > 15) {
       window_ = next_window_;
-      next_window_ = {Stopwatch(), feed_->wait_seconds(), iteration_};
+      next_window_ = mark();
     }
+  }
+  // Of each rank, how fast it would be if it waited for nobody.
+  void note_ranks() {
+    if (hosts_.size() == 1 || timed_ == 0) return;
+    nlohmann::json speeds = nlohmann::json::array();
+    for (std::size_t r = 0; r < busy_.size(); ++r) {
+      const Share share =
+          share_of(*everyone_, options_.batch, options_.mirrored, static_cast<int>(r));
+      speeds.push_back(static_cast<double>(share.count() * options_.accumulate * timed_) /
+                       std::max(busy_[r], 1e-9));
+    }
+    note({{"iteration", iteration_}, {"rank_images_per_second", speeds}});
   }
 
   void show_progress(double loss, double lr) {
@@ -315,12 +374,19 @@ class Trainer {
         images_per_second_;
     const auto peak = static_cast<double>(backend_of(task_.model().device()).memory().peak);
     progress_.update(
-        fmt::format("{}/{}  loss {}  lr {:.2e}  {:.1f} images/s  waiting {:.0f} %  memory {}  "
+        fmt::format("{}/{}  loss {}  lr {:.2e}  {:.1f} images/s  waiting {:.0f} %{}  memory {}  "
                     "left {}",
                     iteration_, options_.iterations, format_decimals(loss, 4), lr,
-                    images_per_second_, 100 * wait_share_, format_bytes(peak),
+                    images_per_second_, 100 * wait_share_, of_ranks(), format_bytes(peak),
                     format_duration(left)),
         iteration_ == options_.iterations);
+  }
+
+  // "  sums 3 %  slowest of 8: 5", of several ranks.
+  std::string of_ranks() const {
+    if (hosts_.size() == 1) return {};
+    return fmt::format("  sums {:.0f} %  slowest of {}: {}", 100 * sum_share_, hosts_.size(),
+                       slowest_);
   }
 
   bool validate() {  // false: interrupted
@@ -331,30 +397,39 @@ class Trainer {
     const auto result = task_.validate([&](std::int64_t done, std::int64_t all) {
       progress_.update(
           fmt::format("{}/{}  validating {} of {}", iteration_, options_.iterations, done, all));
-      return !stop_requested();
+      if (const int how = stop_requested(); how != 0) hosts_.request_stop(how);
+      return hosts_.stop_requested() == 0;
     });
     validating_ = false;
-    if (!result) return false;
+    if (!result) {
+      stopping_ = hosts_.stop_requested();
+      return false;
+    }
     validated_ = iteration_;
-    log_->add({{"iteration", iteration_}, {"validation", result->record}});
+    note({{"iteration", iteration_}, {"validation", result->record}});
+    note_ranks();
     const bool better = result->score > best_;  // NaN never is
     if (better) {
       best_ = result->score;
       best_iteration_ = iteration_;
-      task_.save_weights(folder_.best());
+      if (hosts_.is_root()) task_.save_weights(folder_.best());
     }
     averaged.reset();
     progress_.message(fmt::format("validation at {}: {}{}", iteration_, result->summary,
                                   better ? "  (best so far)" : ""));
     save();
-    write_report();
-    window_ = next_window_ = {Stopwatch(), feed_->wait_seconds(), iteration_};
+    if (hosts_.is_root()) write_report();
+    window_ = next_window_ = mark();
     return true;
   }
 
   // The state file holds all that a resumed run needs, weights too, so that a crash between the two
   // files does no harm.
   void save() {
+    if (!hosts_.is_root()) {
+      saved_ = iteration_;
+      return;
+    }
     check_weights();
     TrainState state;
     state.iteration = iteration_;
@@ -384,6 +459,8 @@ class Trainer {
   TrainTask& task_;
   const RunFolder folder_;
   const TrainerOptions options_;
+  Communicator& hosts_;
+  std::unique_ptr<Communicator> everyone_;  // of the model's device
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightAverage> average_;
   std::unique_ptr<CapturedStep> step_;
@@ -397,31 +474,41 @@ class Trainer {
   std::int64_t best_iteration_ = 0;
   double best_ = -1;
   bool stepping_ = false, diverged_ = false, validating_ = false;
+  int stopping_ = 0;               // how a rank was asked to stop
   std::vector<Tensor> buffers_;    // the model's, as they were before the present step
   std::set<std::string> skipped_;  // damaged pictures
   // Since when speed and waiting are measured: 15 to 30 seconds ago, but not before the last
   // validation.
   struct Mark {
     Stopwatch clock;
-    double waited = 0;
+    double waited = 0, summed = 0;
     std::int64_t iteration = 0;
   };
+  Mark mark() const { return {Stopwatch(), feed_->wait_seconds(), hosts_.waited(), iteration_}; }
   Mark window_, next_window_;
-  double images_per_second_ = 0, wait_share_ = 0;
+  double images_per_second_ = 0, wait_share_ = 0, sum_share_ = 0;
+  std::vector<double> busy_;  // seconds of each rank that it did not wait for others
+  std::int64_t timed_ = 0;    // in so many iterations
+  std::ptrdiff_t slowest_ = 0;
 };
 
 }  // namespace
 
-bool run_training(TrainTask& task, const RunFolder& folder,
-                  const std::optional<TrainState>& state) {
-  return Trainer(task, folder).run(state);
+bool run_training(TrainTask& task, const RunFolder& folder, const std::optional<TrainState>& state,
+                  Communicator& everyone) {
+  return Trainer(task, folder, everyone).run(state);
 }
 
-void run_training(TrainTask& task, RunArguments& run, const std::optional<TrainState>& state) {
+void run_training(TrainTask& task, RunArguments& run, const std::optional<TrainState>& state,
+                  Communicator& everyone) {
   const TrainerOptions options = task.options();
-  run.begin(options.settings);
+  require_same_run(run, options, everyone);
+  if (everyone.is_root()) run.begin(options.settings);
   install_signal_handlers();
-  run.end(run_training(task, run.folder(), state), options.command);
+  const bool complete = run_training(task, run.folder(), state, everyone);
+  run.end(complete, options.command);
+  if (!complete && std::max(stop_requested(), everyone.stop_requested()) == kMakeRoom)
+    throw Preempted();
 }
 
 }  // namespace nextgrad

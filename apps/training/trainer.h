@@ -10,9 +10,13 @@ namespace nextgrad {
 
 // Trains to the end, or until a signal asks to stop. With `state`, continues from it.
 // Returns false if it was stopped. Throws Error when the loss is not finite, and whatever else
-// goes wrong, having saved what was trained until then; the message says how to go on.
-bool run_training(TrainTask& task, const RunFolder& folder, const std::optional<TrainState>& state);
-// The same from beginning to end of a command: with its folder made ready, and the end told.
-void run_training(TrainTask& task, RunArguments& run, const std::optional<TrainState>& state);
+// goes wrong, having saved what was trained until then; the message says how to go on. All ranks
+// call it at once; root writes and talks.
+bool run_training(TrainTask& task, const RunFolder& folder, const std::optional<TrainState>& state,
+                  Communicator& everyone = world());
+// The same from beginning to end of a command: with its folder made ready, and the end told. Throws
+// Preempted where a signal asked to make room, InputError where ranks do not run the same.
+void run_training(TrainTask& task, RunArguments& run, const std::optional<TrainState>& state,
+                  Communicator& everyone = world());
 
 }  // namespace nextgrad

@@ -55,6 +55,7 @@ class CudaCapture final : public Capture {
     set_progress(now);
     cuda_check(cudaGraphLaunch(graph_, backend_.stream_), "replaying a graph");
     set_progress(none);  // for what is not captured
+    backend_.collectives_ = true;
   }
 
  private:

@@ -141,9 +141,11 @@ void CudaBackend::synchronize() {
 // Waits for all work, and throws what a kernel found wrong with its input.
 void CudaBackend::check_faults() {
   const std::scoped_lock lock(faults_mutex_);
+  const bool collectives = collectives_.exchange(false);
   cuda_check(cudaMemcpyAsync(fault_seen_, fault_, sizeof(Fault), cudaMemcpyDeviceToHost, stream_),
              "copying from the GPU");
   cuda_check(cudaStreamSynchronize(stream_), "waiting for the GPU");
+  if (collectives && after_collectives_) after_collectives_();
   const Fault fault = *fault_seen_;
   if (fault.code == Fault::none) return;
   cuda_check(cudaMemsetAsync(fault_, 0, sizeof(Fault), stream_), "clearing a fault");

@@ -6,6 +6,8 @@
 // are of parameter_dtype(activations).
 #pragma once
 
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -61,6 +63,9 @@ class CudaBackend final : public Backend {
   void synchronize() override;
   std::unique_ptr<Transfer> send(const Tensor& host) override;
   std::unique_ptr<Capture> capture(const std::function<void()>& work) override;
+#ifdef NEXTGRAD_NCCL
+  std::unique_ptr<Communicator> connect(Communicator& hosts) override;
+#endif
   void allow_tf32(bool yes) override;
   Tensor softmax_backward(const Tensor& y, const Tensor& dy, bool log) override;
   void lerp(Tensor& y, const Tensor& x, double t) override;
@@ -121,6 +126,7 @@ class CudaBackend final : public Backend {
                       const Tensor& mask, Tensor* moments);
 
   friend class CudaCapture;
+  friend class NcclCommunicator;
 
   int index_;
   cudaDeviceProp properties_{};
@@ -131,6 +137,9 @@ class CudaBackend final : public Backend {
   Fault* fault_seen_ = nullptr;   // its copy, pinned; faults_mutex_
   Progress* progress_ = nullptr;  // on the device
   std::mutex faults_mutex_;       // host threads that wait at once read one fault once
+  // Called after a wait for work that may hold collectives; throws if they were cut short.
+  std::function<void()> after_collectives_;  // faults_mutex_
+  std::atomic<bool> collectives_ = false;    // some may have been submitted since the last wait
   bool capturing_ = false;
   std::shared_ptr<TransferBuffers> transfers_;
 };

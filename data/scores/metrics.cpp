@@ -50,6 +50,12 @@ void ConfusionMatrix::add(const LabelMap& label, const LabelMap& prediction) {
   add(wide(label), wide(prediction));
 }
 
+void ConfusionMatrix::add_all(Communicator& everyone) {
+  Tensor counts = Tensor::from(counts_, {std::ssize(counts_)});
+  everyone.sum(counts);
+  counts_ = counts.to_vector<std::int64_t>();
+}
+
 std::int64_t ConfusionMatrix::count(int label, int prediction) const {
   check(label >= 0 && label < classes_ && prediction >= 0 && prediction < classes_,
         "ConfusionMatrix: count({}, {}) of {} classes", label, prediction, classes_);
@@ -111,6 +117,15 @@ std::vector<std::int32_t> ClassScores::add(const Tensor& logits,
     in_five_ += rank < 5;
   }
   return best;
+}
+
+void ClassScores::add_all(Communicator& everyone) {
+  matrix_.add_all(everyone);
+  Tensor counts = Tensor::from(std::vector<std::int64_t>{right_, in_five_}, {2});
+  everyone.sum(counts);
+  const auto sums = counts.to_vector<std::int64_t>();
+  right_ = sums[0];
+  in_five_ = sums[1];
 }
 
 double ClassScores::top1() const {

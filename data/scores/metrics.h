@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/images/image.h"
+#include "tensor/communicator.h"
 #include "tensor/tensor.h"
 
 namespace nextgrad {
@@ -25,6 +26,7 @@ class ConfusionMatrix {
   void add(std::span<const std::int32_t> label, std::span<const std::int32_t> prediction,
            std::int32_t ignore = kIgnoreLabel);
   void add(const LabelMap& label, const LabelMap& prediction);
+  void add_all(Communicator& everyone);  // what the other ranks have counted
 
   int classes() const { return classes_; }
   // Pixels of class `label` that were predicted as `prediction`.
@@ -48,6 +50,8 @@ class ClassScores {
   // logits [N,classes] and N labels; returns the best guesses. Throws Error for other shapes or a
   // label out of range.
   std::vector<std::int32_t> add(const Tensor& logits, const std::vector<std::int32_t>& labels);
+
+  void add_all(Communicator& everyone);  // what the other ranks have counted
 
   int classes() const { return matrix_.classes(); }
   std::int64_t total() const { return matrix_.total(); }

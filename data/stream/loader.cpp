@@ -78,7 +78,7 @@ Shape batched(std::int64_t n, const Shape& sample) {
 // sample finishes it. The mutex guards everything but the slots' numbers: those belong to the
 // workers of their samples until it is complete, and then to next().
 struct Loader::State {
-  struct Slot {
+  struct Slot {  // sample j of those that are made
     std::vector<float> images;
     std::vector<std::int32_t> labels;
     std::vector<std::vector<DamagedSample>> damaged;  // for each sample
@@ -91,6 +91,7 @@ struct Loader::State {
 
   const SampleMaker samples;
   const LoaderConfig config;
+  std::vector<std::int64_t> wanted;              // of each batch
   const std::size_t image_values, label_values;  // of one sample
   std::vector<Slot> slots;
   std::mutex mutex;
@@ -114,7 +115,12 @@ struct Loader::State {
     check(c.start_iteration >= 0 && c.end_iteration >= c.start_iteration,
           "loader: iterations {} to {}", c.start_iteration, c.end_iteration);
     slots.resize(c.workers == 0 ? 1 : static_cast<std::size_t>(c.depth));
-    const auto batch = static_cast<std::size_t>(c.batch);
+    wanted = c.samples;
+    if (wanted.empty())
+      for (std::int64_t k = 0; k < c.batch; ++k) wanted.push_back(k);
+    check(std::ranges::is_sorted(wanted) && wanted.front() >= 0 && wanted.back() < c.batch,
+          "loader: samples {} to {} of a batch of {}", wanted.front(), wanted.back(), c.batch);
+    const std::size_t batch = wanted.size();
     for (Slot& slot : slots) {
       slot.images.resize(batch * image_values);
       slot.labels.resize(batch * label_values);
@@ -140,15 +146,16 @@ struct Loader::State {
     return {config.seed, static_cast<std::uint64_t>(i), kUseAugment, static_cast<std::uint32_t>(k)};
   }
 
-  void make(std::int64_t index, std::int64_t i, std::int64_t k, Slot& slot) const {
-    const auto at = static_cast<std::size_t>(k);
+  void make(std::int64_t index, std::int64_t i, std::int64_t j, Slot& slot) const {
+    const auto at = static_cast<std::size_t>(j);
+    const RandomKey key = key_of(i, wanted[at]);
     const auto image = std::span(slot.images).subspan(at * image_values, image_values);
     const auto label = std::span(slot.labels).subspan(at * label_values, label_values);
     std::vector<DamagedSample>& damaged = slot.damaged[at];
     damaged.clear();
     for (const std::int64_t n = samples.size; !stop; index = (index + 1) % n) {
       try {
-        return samples.make(index, key_of(i, k), image, label);
+        return samples.make(index, key, image, label);
       } catch (const InputError& e) {
         if (!config.skip_damaged) throw;
         damaged.push_back({samples.name(index), e.what()});
@@ -158,10 +165,10 @@ struct Loader::State {
     }
   }
 
-  // Runs a step of making sample k without the lock. Of several errors the first sample's is told,
+  // Runs a step of making sample j without the lock. Of several errors the first sample's is told,
   // whoever was faster.
   template <class Step>
-  void unlocked(Lock& lock, Slot& slot, std::int64_t k, const Step& step) {
+  void unlocked(Lock& lock, Slot& slot, std::int64_t j, const Step& step) {
     std::exception_ptr error;
     lock.unlock();
     try {
@@ -170,24 +177,25 @@ struct Loader::State {
       error = std::current_exception();
     }
     lock.lock();
-    if (error && (!slot.error || k < slot.error_sample)) slot.error = error, slot.error_sample = k;
+    if (error && (!slot.error || j < slot.error_sample)) slot.error = error, slot.error_sample = j;
   }
 
   // True while a worker may take another sample: its slot is free.
   bool has_room() const {
-    const std::int64_t next = config.start_iteration + taken / config.batch;
+    const std::int64_t next = config.start_iteration + taken / std::ssize(wanted);
     return next < config.end_iteration && next < iteration + std::ssize(slots);
   }
 
   // Makes the next sample, for which there is room.
   void make_next(Lock& lock) {
-    const std::int64_t i = config.start_iteration + taken / config.batch;
-    const std::int64_t k = taken++ % config.batch, index = index_of(i, k);
+    const std::int64_t count = std::ssize(wanted), i = config.start_iteration + taken / count;
+    const std::int64_t j = taken++ % count;
+    const std::int64_t index = index_of(i, wanted[static_cast<std::size_t>(j)]);
     Slot& slot = slot_of(i);
-    unlocked(lock, slot, k, [&] { make(index, i, k, slot); });
-    if (++slot.made < config.batch) return;
+    unlocked(lock, slot, j, [&] { make(index, i, j, slot); });
+    if (++slot.made < count) return;
     if (!slot.error)
-      unlocked(lock, slot, config.batch, [&] { samples.finish(key_of(i, 0), slot.images); });
+      unlocked(lock, slot, count, [&] { samples.finish(key_of(i, 0), slot.images); });
     slot.complete = true;
     ready.notify_all();
   }
@@ -243,8 +251,9 @@ Batch Loader::next() {
     while (!slot.complete && !slot.error) s.make_next(lock);
   if (slot.error) std::rethrow_exception(slot.error);
   lock.unlock();
-  Batch batch{Tensor::from(slot.images, batched(s.config.batch, s.samples.image)),
-              Tensor::from(slot.labels, batched(s.config.batch, s.samples.label)),
+  const std::int64_t count = std::ssize(s.wanted);
+  Batch batch{Tensor::from(slot.images, batched(count, s.samples.image)),
+              Tensor::from(slot.labels, batched(count, s.samples.label)),
               s.iteration,
               {}};
   for (std::vector<DamagedSample>& damaged : slot.damaged)

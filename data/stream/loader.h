@@ -4,7 +4,8 @@
 // p = i * batch + k; its picture is number permutation(seed, epoch = p / n)[p mod n] of the data
 // set, augmented with random numbers keyed by (seed, i, k), and a batch is finished (mixed, say)
 // with numbers keyed by (seed, i). Neither the number of workers nor a restart at any iteration
-// changes it. With skip_damaged, a picture that cannot be read gives its place to the one after it
+// changes it, nor how many processes share it: each makes its own samples of every batch. With
+// skip_damaged, a picture that cannot be read gives its place to the one after it
 // in the data set (after the last, the first).
 #pragma once
 
@@ -62,6 +63,7 @@ struct Batch {
 
 struct LoaderConfig {
   std::int64_t batch = 8;
+  std::vector<std::int64_t> samples;  // those of each batch to make, ascending; empty: all
   std::uint64_t seed = 0;
   std::int64_t start_iteration = 0, end_iteration = 0;  // delivers [start, end)
   int workers = 2;                                      // 0: samples are prepared in next() itself

@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 
@@ -13,18 +14,26 @@ namespace {
 
 std::atomic<int> thread_count{0};
 
+int all_threads() {
+  static const int all = omp_get_max_threads();
+  return all;
+}
+
 }  // namespace
 
-void set_num_threads(int threads) {
+void set_num_threads(int threads, int processes) {
   check(threads >= 0 && threads <= 1024, "number of threads must lie in 0 to 1024, got {}",
         threads);
+  // A launcher may have given each process cores of its own: then those are all.
+  const auto cores = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+  if (threads == 0 && processes > 1)
+    threads = std::clamp(cores / processes, 1, std::max(1, all_threads()));
   thread_count = threads;
 }
 
 int num_threads() {
   const int wanted = thread_count.load(std::memory_order_relaxed);
-  static const int all = omp_get_max_threads();
-  return wanted > 0 ? wanted : all;
+  return wanted > 0 ? wanted : all_threads();
 }
 
 void let_idle_threads_sleep(char** argv) {

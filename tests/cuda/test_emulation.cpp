@@ -162,3 +162,35 @@ TEST_CASE("emulation: a captured stream does its work when the graph is launched
   cudaGraphExecDestroy(exec);
   cudaStreamDestroy(stream);
 }
+
+TEST_CASE("emulation: a capture holds what it forks, and wants it joined") {
+  cudaStream_t stream = nullptr, other = nullptr;
+  cudaEvent_t fork = nullptr, join = nullptr;
+  for (cudaStream_t* s : {&stream, &other}) cudaStreamCreateWithFlags(s, cudaStreamNonBlocking);
+  for (cudaEvent_t* e : {&fork, &join}) cudaEventCreateWithFlags(e, cudaEventDisableTiming);
+  int counter = 0;
+  const auto capture = [&](bool joins, cudaGraph_t* graph) {
+    cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed);
+    cudaEventRecord(fork, stream);
+    cudaStreamWaitEvent(other, fork, 0);
+    launch("counts", counts, {dim3(1), dim3(1)}, other, &counter, dim3(1, 1, 1));
+    cudaEventRecord(join, other);
+    if (joins) cudaStreamWaitEvent(stream, join, 0);
+    return cudaStreamEndCapture(stream, graph);
+  };
+  cudaGraph_t graph = nullptr;
+  CHECK(capture(false, &graph) == cudaErrorStreamCaptureUnjoined);
+  REQUIRE(capture(true, &graph) == cudaSuccess);
+  CHECK(counter == 0);
+  CHECK(cudaStreamWaitEvent(stream, join, 0) != cudaSuccess);  // of a capture that has ended
+  cudaGraphExec_t exec = nullptr;
+  cudaGraphInstantiate(&exec, graph, 0);
+  for (int i = 0; i < 3; ++i) cudaGraphLaunch(exec, stream);
+  CHECK(counter == 3);
+  launch("counts", counts, {dim3(1), dim3(1)}, other, &counter, dim3(1, 1, 1));
+  CHECK(counter == 4);
+  cudaGraphDestroy(graph);
+  cudaGraphExecDestroy(exec);
+  for (cudaEvent_t e : {fork, join}) cudaEventDestroy(e);
+  for (cudaStream_t s : {stream, other}) cudaStreamDestroy(s);
+}

@@ -92,6 +92,44 @@ TEST_CASE("broadcasts, gatherings, texts and barriers") {
   CHECK(local.rank < local.size);
 }
 
+TEST_CASE(
+    "captured collectives are done again at each replay, beside the work and between others") {
+  Communicator& hosts = world();
+  const Device device = test_device();
+  if (device.kind == Device::Kind::cpu || hosts.size() == 1) return;
+  const auto everyone = backend_of(device).connect(hosts);
+  if (!everyone->capturable()) return;  // a build without NCCL
+  const std::int64_t n = 1000;
+  Tensor x = Tensor::zeros({n}, DType::f32, device), result, all;
+  const auto capture = backend_of(device).capture([&] {
+    Tensor twice = x * 2.0, more = x + 1.0;
+    const auto first = everyone->start_sum(twice), second = everyone->start_sum(more);
+    const Tensor beside = x * x;
+    second->wait();
+    first->wait();
+    result = twice + more * 100.0 + beside * 10000.0;
+    all = everyone->gather(twice - x);
+  });
+  REQUIRE(capture != nullptr);
+  for (int i = 0; i < 3; ++i) {
+    const auto values = [&](int rank) { return numbers(n, rank + 5 * i); };
+    x.copy_(Tensor::from(values(hosts.rank()), {n}).to(DType::f32).to(device));
+    capture->replay();
+    Tensor plain = x.clone();
+    everyone->sum(plain);
+    const auto sum = plain.to_vector<double>(), got = result.to_vector<double>(),
+               gathered = all.to_vector<double>(), own = values(hosts.rank());
+    std::vector<double> expected(sum.size()), expected_all;
+    for (std::size_t k = 0; k < sum.size(); ++k)
+      expected[k] = 2 * sum[k] + 100 * (sum[k] + hosts.size()) + 10000 * own[k] * own[k];
+    for (int r = 0; r < hosts.size(); ++r)
+      for (std::size_t k = 0; k < sum.size(); ++k)
+        expected_all.push_back(2 * sum[k] - values(r)[k]);
+    CHECK(got == expected);
+    CHECK(gathered == expected_all);
+  }
+}
+
 TEST_CASE("the ranks train like one") {
   Communicator& hosts = world();
   Alone alone;

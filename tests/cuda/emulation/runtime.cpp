@@ -2,7 +2,10 @@
 // a list of what was submitted while it was captured.
 #include "tests/cuda/emulation/runtime.h"
 
+#include <unistd.h>
+
 #include <cstdlib>
+#include <memory>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
@@ -12,10 +15,21 @@ namespace nextgrad::emulation {
 struct Graph {
   std::vector<std::function<void()>> work;
 };
-struct Stream {
-  Graph* capturing = nullptr;
+// A capture under way: its streams, the first being the one that began it.
+struct Capturing {
+  Graph* graph = new Graph;
+  std::vector<Stream*> streams;
+  bool ended = false;
 };
-struct Event {};
+struct Stream {
+  std::shared_ptr<Capturing> capturing;
+  std::size_t submitted = 0, joined = 0;  // of a forked stream
+};
+struct Event {
+  std::shared_ptr<Capturing> capturing;  // when it was recorded, where, after what
+  Stream* stream = nullptr;
+  std::size_t submitted = 0;
+};
 
 namespace {
 
@@ -35,7 +49,8 @@ Memory& memory() {
 
 void submit(cudaStream_t stream, std::function<void()> work) {
   if (stream != nullptr && stream->capturing != nullptr) {
-    stream->capturing->work.push_back(std::move(work));
+    stream->capturing->graph->work.push_back(std::move(work));
+    ++stream->submitted;
   } else {
     work();
   }
@@ -46,14 +61,16 @@ void submit(cudaStream_t stream, std::function<void()> work) {
 using namespace nextgrad::emulation;
 
 const char* cudaGetErrorString(cudaError_t status) {
-  return status == cudaErrorMemoryAllocation ? "out of memory"
-         : status == cudaSuccess             ? "no error"
-                                             : "invalid argument";
+  return status == cudaErrorMemoryAllocation        ? "out of memory"
+         : status == cudaSuccess                    ? "no error"
+         : status == cudaErrorStreamCaptureUnjoined ? "capturing stream has unjoined work"
+                                                    : "invalid argument";
 }
 const char* cudaGetErrorName(cudaError_t status) {
-  return status == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation"
-         : status == cudaSuccess             ? "cudaSuccess"
-                                             : "cudaErrorInvalidValue";
+  return status == cudaErrorMemoryAllocation        ? "cudaErrorMemoryAllocation"
+         : status == cudaSuccess                    ? "cudaSuccess"
+         : status == cudaErrorStreamCaptureUnjoined ? "cudaErrorStreamCaptureUnjoined"
+                                                    : "cudaErrorInvalidValue";
 }
 cudaError_t cudaGetLastError() {
   return cudaSuccess;
@@ -66,7 +83,9 @@ cudaError_t cudaSetDevice(int device) {
   return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
-  *p = {"emulated on the CPU", 8, 0, 4, 32, 1 << 20, kTotal, std::size_t{99} << 10};
+  *p = {"emulated on the CPU", 8, 0, 4, 32, 1 << 20, kTotal, std::size_t{99} << 10, {}};
+  const pid_t own = getpid();  // each process has a GPU of its own
+  std::memcpy(p->uuid.bytes, &own, sizeof own);
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total) {
@@ -115,6 +134,9 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new Stream;
   return cudaSuccess;
 }
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) {
+  return cudaStreamCreateWithFlags(stream, flags);
+}
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
@@ -123,18 +145,41 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return stream != nullptr && stream->capturing != nullptr ? cudaErrorInvalidValue : cudaSuccess;
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+// Waiting for what is captured forks the stream into the capture, or joins the other's to it.
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (event->capturing == nullptr) return cudaSuccess;
+  if (event->capturing->ended) return cudaErrorInvalidValue;
+  if (stream->capturing == nullptr) {
+    stream->capturing = event->capturing;
+    stream->capturing->streams.push_back(stream);
+    stream->submitted = 1;  // even a fork alone has to be joined
+    stream->joined = 0;
+  }
+  event->stream->joined = event->submitted;
   return cudaSuccess;
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (stream->capturing != nullptr) return cudaErrorInvalidValue;
-  stream->capturing = new Graph;
+  stream->capturing = std::make_shared<Capturing>();
+  stream->capturing->streams.push_back(stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  *graph = stream->capturing;
-  stream->capturing = nullptr;
-  return *graph != nullptr ? cudaSuccess : cudaErrorInvalidValue;
+  *graph = nullptr;
+  const auto capturing = stream->capturing;
+  if (capturing == nullptr || capturing->streams[0] != stream) return cudaErrorInvalidValue;
+  capturing->ended = true;
+  bool all_joined = true;
+  for (Stream* s : capturing->streams) {
+    all_joined &= s == stream || s->joined == s->submitted;
+    s->capturing = nullptr;
+  }
+  if (!all_joined) {
+    delete capturing->graph;
+    return cudaErrorStreamCaptureUnjoined;
+  }
+  *graph = capturing->graph;
+  return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
   *exec = new Graph(*graph);
@@ -158,11 +203,12 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new Event;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  *event = {stream->capturing, stream, stream->submitted};
   return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) {
-  return cudaSuccess;
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  return event->capturing == nullptr ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;

@@ -6,12 +6,13 @@
 // What it catches, under AddressSanitizer and UBSan: reads and writes outside a tensor or outside
 // shared memory. Always: reads of device memory that nothing wrote (it is filled with NaN), packs
 // at addresses that are no multiple of their size, a barrier that some threads of the block never
-// reach, a result that depends on the order of threads between two barriers (they run forwards and
-// backwards in turn) or on the order of blocks. What it can't catch: races that no such order
-// shows, and those of real hardware inside a warp or between an atomic and a plain access; missing
-// synchronisation between streams, as work is done when it is submitted; limits of registers;
-// anything about time; the rounding of fused operations, tensor cores and approximate intrinsics;
-// misaligned addresses of what load() and store() of kernel.h do not touch, where UBSan is off.
+// reach, a stream that a capture forks and does not join, a result that depends on the order of
+// threads between two barriers (they run forwards and backwards in turn) or on the order of blocks.
+// What it can't catch: races that no such order shows, and those of real hardware inside a warp or
+// between an atomic and a plain access; missing synchronisation between streams, as work is done
+// when it is submitted; limits of registers; anything about time; the rounding of fused operations,
+// tensor cores and approximate intrinsics; misaligned addresses of what load() and store() of
+// kernel.h do not touch, where UBSan is off.
 #pragma once
 
 #include <atomic>
@@ -46,7 +47,12 @@ extern constinit thread_local dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
 
 // --- the runtime ---
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidValue = 1 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorStreamCaptureUnjoined = 904
+};
 enum cudaMemcpyKind {
   cudaMemcpyHostToDevice = 1,
   cudaMemcpyDeviceToHost = 2,
@@ -55,10 +61,14 @@ enum cudaMemcpyKind {
 enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+struct cudaUUID_t {
+  char bytes[16];
+};
 struct cudaDeviceProp {
   char name[256];
   int major, minor, multiProcessorCount, warpSize, l2CacheSize;
   std::size_t totalGlobalMem, sharedMemPerBlockOptin;
+  cudaUUID_t uuid;
 };
 namespace nextgrad::emulation {
 struct Stream;
@@ -85,6 +95,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
                             cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int priority);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
