@@ -24,6 +24,7 @@ namespace {
 struct Outcome {
   int code = 0;
   std::string text;  // of an error
+  bool of_peer = false;
 };
 
 Outcome run(int argc, char** argv) {
@@ -32,7 +33,7 @@ Outcome run(int argc, char** argv) {
   } catch (const Preempted&) {
     return {Preempted::kCode, {}};
   } catch (const PeerFailure& e) {
-    return {e.code(), e.what()};
+    return {e.code(), e.what(), true};
   } catch (const InputError& e) {
     return {2, e.what()};
   } catch (const std::bad_alloc&) {
@@ -55,10 +56,12 @@ int end(Communicator& everyone, Outcome outcome) {
       everyone.leave(0);
       return outcome.code;
     } catch (const PeerFailure& e) {
-      outcome = {e.code(), e.what()};
+      outcome = {e.code(), e.what(), true};
     }
-  if (everyone.report_failure(outcome.code, outcome.text))
-    say(stderr, fmt::format("segnext: {}\n", printable(outcome.text)));
+  const bool tell = everyone.report_failure(outcome.code, outcome.text);
+  if (!outcome.of_peer && everyone.size() > 1)
+    outcome.text = fmt::format("rank {} of {}: {}", everyone.rank(), everyone.size(), outcome.text);
+  if (tell) say(stderr, fmt::format("segnext: {}\n", printable(outcome.text)));
   everyone.leave(outcome.code);
   return outcome.code;
 }

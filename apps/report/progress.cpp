@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tensor/communicator.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -20,8 +21,11 @@ void say(std::FILE* stream, const std::string& text) {
 
 ProgressLine::ProgressLine(std::FILE* stream, double plain_interval)
     : stream_(stream),
-      terminal_(isatty(fileno(stream)) != 0),
-      interval_(terminal_ ? 0.1 : plain_interval) {}
+      // mpirun gives its processes terminals wherever it prints itself.
+      terminal_(isatty(fileno(stream)) != 0 && world().size() == 1),
+      interval_(terminal_            ? 0.1
+                : world().size() > 1 ? 10
+                                     : plain_interval) {}
 
 ProgressLine::~ProgressLine() {
   finish();

@@ -25,7 +25,8 @@ class Stopwatch {
 
 class ProgressLine {
  public:
-  // plain_interval 0: nothing at all unless it is a terminal.
+  // plain_interval 0: nothing at all unless it is a terminal. Of several processes root shows plain
+  // lines.
   explicit ProgressLine(std::FILE* stream, double plain_interval = 10.0);
   ~ProgressLine();  // leaves the line standing
   ProgressLine(const ProgressLine&) = delete;

@@ -81,11 +81,13 @@ Report with_log(Report r, const std::vector<ScoreName>& scores, const std::vecto
                 std::int64_t iterations, std::int64_t best_iteration, const Settings& settings) {
   for (const auto& score : scores)
     if (score.drawn) r.scores.emplace_back(score.name, Report::Curve());
-  const json *validation = &kNone, *last = &kNone;
+  const json *validation = &kNone, *last = &kNone, *ranks = &kNone;
   for (const auto& record : log) {
     const double iteration = number(at(record, "iteration")), loss = number(at(record, "loss"));
     if (!std::isnan(loss)) last = &record;
     if (std::isnan(iteration)) continue;
+    if (at(record, "rank_images_per_second").is_array())
+      ranks = &at(record, "rank_images_per_second");
     if (at(record, "skipped").is_string()) {
       r.settings.emplace_back("damaged, left out", at(record, "skipped").get<std::string>());
     } else if (!std::isnan(loss)) {
@@ -115,7 +117,11 @@ Report with_log(Report r, const std::vector<ScoreName>& scores, const std::vecto
     r.summary.emplace_back("images/s", fmt::format("{:.1f}", of("images_per_second")));
     r.summary.emplace_back("peak memory", format_bytes(of("peak_bytes")));
   }
+  if (ranks->is_array()) r.summary.emplace_back("processes", fmt::format("{}", ranks->size()));
   for (const auto& s : settings) r.settings.emplace_back(s.key, s.str());
+  for (std::size_t i = 0; i < ranks->size(); ++i)
+    r.settings.emplace_back(fmt::format("rank {}, if it waited for nobody", i),
+                            fmt::format("{:.1f} of the images/s", number((*ranks)[i])));
   return r;
 }
 

@@ -1,5 +1,7 @@
 // log.jsonl of a run: one JSON object per line, for a training iteration
 //   {"iteration", "loss", "lr", "grad_norm", "images_per_second", "wait_share", "peak_bytes"}
+// and of several processes, for the seconds that root waited for sums and who was slowest,
+//   {"sum_share", "slowest_rank"}; with a validation {"iteration", "rank_images_per_second": [...]}
 // for a validation
 //   {"iteration", "validation": {"mIoU", "mAcc", "aAcc", "pixels", "classes", "confusion"}}
 // or for a damaged picture that was left out

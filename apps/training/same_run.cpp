@@ -1,5 +1,6 @@
 #include "apps/training/same_run.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -14,9 +15,14 @@ using nlohmann::json;
 std::string other_line(const std::string& roots, const std::string& theirs) {
   std::istringstream a(roots), b(theirs);
   std::string of_root, own;
+  // A setting without its explanation.
+  const auto next = [](std::istringstream& text, std::string& line) {
+    if (!std::getline(text, line)) line = "nothing more";
+    line.resize(std::min(line.size(), line.find("  #")));
+  };
   while (of_root == own) {
-    if (!std::getline(a, of_root)) of_root = "nothing more";
-    if (!std::getline(b, own)) own = "nothing more";
+    next(a, of_root);
+    next(b, own);
   }
   return fmt::format("{}, root has {}", own, of_root);
 }
@@ -62,7 +68,9 @@ void require_same_run(const RunArguments& run, const TrainerOptions& options,
   const json root = json::parse(texts[0]);
   for (std::size_t r = 1; r < texts.size(); ++r)
     if (const std::string other = difference(root, json::parse(texts[r])); !other.empty())
-      fail_input("rank {} of {} does not run what root (rank 0) runs: {}", r, texts.size(), other);
+      throw PeerFailure(fmt::format("rank {} of {} does not run what root (rank 0) runs: {}", r,
+                                    texts.size(), other),
+                        2);
 }
 
 std::optional<TrainState> state_of_root(std::optional<TrainState> own, Communicator& everyone) {

@@ -53,10 +53,11 @@ struct Outcome {
 
 // segnext ARGUMENTS (read by the shell, in `folder`); `before` is put before the command.
 inline Outcome segnext(const TemporaryFolder& folder, const std::string& arguments,
-                       const std::string& before = "") {
+                       const std::string& before = "",
+                       const std::string& program = "'" SEGNEXT_BINARY "'") {
   const std::string command =
-      fmt::format("cd '{}' && {} '{}' {} >stdout.txt 2>stderr.txt </dev/null", folder.path.string(),
-                  before, SEGNEXT_BINARY, arguments);
+      fmt::format("cd '{}' && {} {} {} >stdout.txt 2>stderr.txt </dev/null", folder.path.string(),
+                  before, program, arguments);
   const int status = std::system(command.c_str());
   Outcome o;
   o.code = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
@@ -68,12 +69,13 @@ inline Outcome segnext(const TemporaryFolder& folder, const std::string& argumen
 // A run in the background that can be sent signals.
 class Background {
  public:
-  Background(const TemporaryFolder& folder, const std::string& arguments) {
+  Background(const TemporaryFolder& folder, const std::string& arguments,
+             const std::string& before = "") {
     pid_ = fork();
     if (pid_ == 0) {
       const std::string command =
-          fmt::format("cd '{}' && exec '{}' {} >background.txt 2>&1 </dev/null",
-                      folder.path.string(), SEGNEXT_BINARY, arguments);
+          fmt::format("cd '{}' && exec {} '{}' {} >background.txt 2>&1 </dev/null",
+                      folder.path.string(), before, SEGNEXT_BINARY, arguments);
       execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
       _exit(127);
     }

@@ -105,16 +105,16 @@ TEST_CASE("train: killed at any moment and resumed, it ends in the same bytes") 
   CHECK(slurp(folder / "killed/last.safetensors") == before);
 }
 
-TEST_CASE("train: SIGINT and SIGTERM save, say how to go on, and exit with 0") {
+TEST_CASE("train: SIGINT, SIGTERM and SIGUSR1 save, say how to go on, and have their codes") {
   const TemporaryFolder folder;
   make_little_data(folder);
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const auto& [signal, code] : {std::pair(SIGINT, 0), {SIGTERM, 75}, {SIGUSR1, 75}}) {
     const Background run(folder, signal == SIGINT ? "train --out run --iterations 100000 " + kLittle
                                                   : "train --resume run");
     const std::size_t lines = lines_of(slurp(folder / "run/log.jsonl")) + 5;
     REQUIRE(eventually([&] { return lines_of(slurp(folder / "run/log.jsonl")) >= lines; }));
     run.send(signal);
-    CHECK(run.wait() == 0);
+    CHECK(run.wait() == code);
     CHECK(slurp(folder / "background.txt").find("segnext train --resume 'run'") !=
           std::string::npos);
     const auto log = read_log(folder / "run/log.jsonl");

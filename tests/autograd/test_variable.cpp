@@ -237,3 +237,50 @@ TEST_CASE("recomputed: an input changed in place before the backward is refused"
   value.fill_(0);
   CHECK_THROWS_AS(y.backward(), Error);
 }
+
+TEST_CASE("a leaf's gradient is complete right after its earliest use") {
+  Variable early(Tensor::full({2}, 2), true), late(Tensor::full({2}, 3), true);
+  std::vector<std::string> order;
+  early.on_complete([&] { order.push_back("early"); });
+  late.on_complete([&] {
+    order.push_back("late");
+    CHECK(late.grad().to_vector<double>() == std::vector<double>{16, 16});
+  });
+  const auto loss = [&] {
+    const Variable x = early * early;
+    const Variable mark = record("mark", x.value().clone(), {x}, [&](const Tensor& dy) {
+      order.push_back("between");
+      return std::vector<Tensor>{dy};
+    });
+    return sum(mark * late + late * late * 2.0);
+  };
+  loss().backward();
+  CHECK(order == std::vector<std::string>{"late", "between", "early"});
+  // Graphs that are thrown away or walked twice only make it later, never too early.
+  loss();
+  order.clear();
+  early.zero_grad();
+  late.zero_grad();
+  const Variable twice = loss();
+  twice.backward({}, true);
+  CHECK(order.back() == "early");
+  CHECK(order.size() == 3);
+  order.clear();
+  late.on_complete({});
+  twice.backward();
+  CHECK(order == std::vector<std::string>{"between", "early"});
+  CHECK_THROWS_AS(twice.on_complete([] {}), Error);
+}
+
+TEST_CASE("a leaf's gradient is complete once, inside recomputed pieces too") {
+  const Variable w(Tensor::full({2}, 2), true), x(Tensor::full({2}, 1), true);
+  int calls = 0;
+  w.on_complete([&] {
+    ++calls;
+    CHECK(w.grad().to_vector<double>() == std::vector<double>{5, 5});
+  });
+  const Variable y = recomputed(
+      [&](const std::vector<Variable>& in) { return in[0] * w + w * w; }, {x});
+  sum(y).backward();
+  CHECK(calls == 1);
+}
