@@ -35,8 +35,9 @@ class Communicator {
     virtual ~Pending() = default;
     virtual void wait() = 0;  // for what is submitted afterwards the result is there; throws
   };
-  // t becomes the sum over all ranks, term by term in the order of the ranks: the same bits on all
-  // of them, and at every run of one size. Other work may be done before wait().
+  // t becomes the sum over all ranks, term by term in the order of the ranks (on GPUs in NCCL's own):
+  // the same bits on all of them, and at every run of one size. Other work may be done before
+  // wait().
   virtual std::unique_ptr<Pending> start_sum(Tensor& t) = 0;
   void sum(Tensor& t) { start_sum(t)->wait(); }
   virtual void broadcast(Tensor& t, int root = 0) = 0;  // t becomes that of `root`

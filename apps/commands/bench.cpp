@@ -1,5 +1,7 @@
 // segnext bench: where the time of a prediction and of a training step goes, and how near the
 // machine's peak it is.
+#include "apps/commands/bench.h"
+
 #include <algorithm>
 #include <functional>
 #include <memory>
@@ -20,20 +22,6 @@ namespace nextgrad {
 namespace {
 
 using nlohmann::json;
-
-struct BenchArguments {
-  std::string variant = "tiny", json_file;
-  Placement placement;
-  Size size{512, 512};
-  int classes = 150, batch = 2, runs = 5;
-  bool recompute = false, scaling = false;
-};
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
 
 // The median of `runs` measurements that follow on a few to warm up.
 double median_of(int runs, const std::function<double()>& measure, int warm_up = 1) {
@@ -254,7 +242,8 @@ void run_bench(const BenchArguments& a) {
   if (a.size.height == 0) fail_input("--size: must not be 0");
   check_output(a.json_file);
   if (a.scaling) return run_scaling(a);
-  set_num_threads(a.placement.threads);
+  take_place(a.placement);
+  if (a.ranks) return run_rank_bench(a);
   Bench bench(a);
   const Roofline peak = bench.backend().roofline();
   fmt::print("SegNeXt {}, {} classes, {} x {}x{}, on {}\n", a.variant, a.classes, a.batch,
@@ -292,6 +281,13 @@ void bench_command(Command root) {
   app.flag("--recompute", a->recompute, "recompute activations in the backward pass");
   app.flag("--scaling", a->scaling,
            "instead: prediction by 1, 2, 4, ... threads and at 256 to 2048 pixels square");
+  app.flag("--ranks", a->ranks,
+           "instead, under mpirun: what sums between processes take, what the backward hides of "
+           "them, and what more processes would gain")
+      .excludes(app.named("--scaling"));
+  app.number("--bucket", a->bucket, 1, 4096, "with --ranks: MiB of gradients summed at once");
+  app.option("--gigabits", a->gigabits, "with --ranks: networks to predict for: 1,10,100")
+      .range(1e-3, 1e6);
   app.option("--json", a->json_file, "also write all figures to this file");
   add_placement(app, a->placement);
   data_bench_command(app);

@@ -19,6 +19,7 @@ class CapturedStep {
       : task_(task),
         optimizer_(optimizer),
         options_(options),
+        everyone_(everyone),
         share_(share_of(everyone, options.batch, options.mirrored)),
         sums_(task.model().named_parameters(), everyone, options.bucket << 20),
         refused_(!options.capturable || !everyone.capturable()) {}
@@ -40,7 +41,13 @@ class CapturedStep {
       submit(batch, lr);
       ++plain_steps_;
     }
-    return {loss_.item() * weight(), norm_.item()};
+    return {waited_for(loss_) * weight(), norm_.item()};
+  }
+  // A number that all ranks' work leads to. Where a GPU would wait for a rank that does not come,
+  // the barrier notices it.
+  double waited_for(const Tensor& number) const {
+    everyone_.barrier();
+    return number.item();
   }
   // Adds the gradients of the loss of one of `accumulate` micro-batches; with the last, their sums
   // over all ranks are made. Returns the loss of this share's samples.
@@ -104,6 +111,7 @@ class CapturedStep {
   TrainTask& task_;
   Optimizer& optimizer_;
   const TrainerOptions& options_;
+  Communicator& everyone_;
   Share share_;
   GradientSums sums_;
   Tensor loss_, norm_;

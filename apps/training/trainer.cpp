@@ -275,7 +275,8 @@ class Trainer {
     double loss = 0;
     for (std::int64_t k = 0; k < options_.accumulate; ++k) {
       if (k > 0) take_batch();
-      loss += step_->accumulate(batch_, k + 1 == options_.accumulate).item() * step_->weight();
+      const Tensor own = step_->accumulate(batch_, k + 1 == options_.accumulate);
+      loss += step_->waited_for(own) * step_->weight();
     }
     return {loss, step_->update(lr).item()};
   }

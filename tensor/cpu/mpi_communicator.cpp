@@ -7,6 +7,10 @@
 // which sends no more bytes than the ring of MPI_Allreduce, and adds in the order of the ranks
 // whatever MPI, network and placement are (the standard only recommends that sums be repeatable).
 // What is small is collected by all and added by each: one message's time instead of two.
+//
+// Collectives go on whenever somebody drives them: who waits for one, at once and again and again,
+// and while all compute a thread that wakes now and then. That thread also sees to it that the
+// other ranks live.
 #include "tensor/cpu/mpi_communicator.h"
 
 #include <mpi.h>
@@ -26,6 +30,8 @@ namespace {
 
 // Up to so many bytes arrive at a rank, a sum is that of something small.
 constexpr std::size_t kSmallSum = 1 << 16;
+// How long a rank that waits does nothing else; how often failures are looked for.
+constexpr std::chrono::microseconds kEager{2000}, kWatch{1000};
 // How long a rank has to notice that another failed, before it is ended where it is.
 constexpr std::chrono::seconds kNotice{8};
 
@@ -82,7 +88,8 @@ struct Operation {
   Tensor result, scratch;                    // kept until the end
   Clock::time_point begun;
   MPI_Request request = MPI_REQUEST_NULL;
-  enum { waiting, in_first, between_stages, in_second, done } state = waiting;
+  enum State { waiting, in_first, between_stages, in_second, done };
+  std::atomic<State> state = waiting;
 };
 
 class MpiCommunicator final : public Communicator {
@@ -185,21 +192,24 @@ class MpiCommunicator final : public Communicator {
   template <class T>
   void plan_sum(Operation& op);
   std::unique_ptr<Pending> begin(std::shared_ptr<Operation> op) {
+    op->begun = Clock::now();
     {
       const Lock lock(mutex_);
-      op->begun = Clock::now();
       fresh_.push_back(op);
     }
-    wake_.notify_one();
+    drive();
     return std::make_unique<Wait>(*this, std::move(op));
   }
   void wait_for(const Operation& op) {
     const auto since = Clock::now();
-    Lock lock(mutex_);
-    ++waiting_;
-    wake_.notify_one();
-    changed_.wait(lock, [&] { return op.state == Operation::done || failed_; });
-    --waiting_;
+    while (op.state != Operation::done && !failed_) {
+      drive();
+      // After some time the others are not just about to come, and may want this core.
+      if (Clock::now() - since < kEager)
+        std::this_thread::yield();
+      else
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
     waited_ = waited_ + std::chrono::duration<double>(Clock::now() - since).count();
     if (op.state != Operation::done) throw_failure();
   }
@@ -212,28 +222,29 @@ class MpiCommunicator final : public Communicator {
                        hosts_[static_cast<std::size_t>(failure_.rank)], failure_.what);
   }
 
-  // --- of the thread that calls MPI ---
-  void run();
+  void run();    // the thread
+  bool drive();  // false: nothing is under way
+  // --- whoever drives ---
   void join();
-  bool advance();  // false: nothing is under way
-  bool advance(Operation& op);
+  void advance();
+  void advance(Operation& op);
   void watch();
   void close();
 
   int rank_ = 0, size_ = 1;
   std::vector<std::string> hosts_;
   MPI_Comm first_ = MPI_COMM_NULL, second_ = MPI_COMM_NULL;
+  std::mutex driving_;  // of all calls of MPI, and of what follows
   std::unique_ptr<Peers> peers_;
   std::deque<std::shared_ptr<Operation>> under_way_;
   std::int64_t collectives_ = 0;
-  Clock::time_point failed_since_;
+  Clock::time_point failed_since_, watched_;
 
   std::mutex mutex_;  // of what follows
   std::condition_variable wake_, changed_;
   std::deque<std::shared_ptr<Operation>> fresh_;
   bool joined_ = false, closing_ = false, root_leaves_ = false, all_told_ = false;
   std::string trouble_;
-  int waiting_ = 0;  // threads that wait for a collective
   std::optional<Failure> own_failure_;
   Failure failure_;  // before failed_
   std::function<void()> on_failure_;
@@ -287,8 +298,9 @@ void MpiCommunicator::plan_sum(Operation& op) {
 
 void MpiCommunicator::join() {
   int provided = 0;
-  if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
-    fail_input("MPI could not start");
+  if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS ||
+      provided < MPI_THREAD_SERIALIZED)
+    fail_input("MPI could not start for a program of several threads");
   for (MPI_Comm* comm : {&first_, &second_}) {
     MPI_Comm_dup(MPI_COMM_WORLD, comm);
     MPI_Comm_set_errhandler(*comm, MPI_ERRORS_RETURN);
@@ -315,35 +327,33 @@ void MpiCommunicator::run() {
   }
   changed_.notify_all();
   while (trouble_.empty()) {
-    bool busy = false;
-    try {
-      busy = !failed_ && advance();
-    } catch (const std::exception& e) {
-      peers_->fail({rank_, 1, e.what()});
-    }
-    watch();
+    const bool busy = drive();
     Lock lock(mutex_);
-    if (closing_ && under_way_.empty() && fresh_.empty()) {
+    if (closing_) {
       lock.unlock();
       return close();
     }
-    if (!fresh_.empty()) continue;
-    // Who waits wants an answer at once; who computes wants the core.
-    if (busy && waiting_ > 0) {
-      lock.unlock();
-      std::this_thread::yield();
-    } else {
-      wake_.wait_for(lock, busy ? std::chrono::microseconds(100) : std::chrono::milliseconds(10));
-    }
+    wake_.wait_for(lock, std::chrono::microseconds(busy ? 500 : 10'000));
   }
 }
 
-bool MpiCommunicator::advance() {
+bool MpiCommunicator::drive() {
+  const std::scoped_lock lock(driving_);
+  try {
+    if (!failed_) advance();
+  } catch (const std::exception& e) {
+    peers_->fail({rank_, 1, e.what()});
+  }
+  if (Clock::now() - watched_ > kWatch) watch();
+  return !under_way_.empty();
+}
+
+void MpiCommunicator::advance() {
   {
     const Lock lock(mutex_);
     for (; !fresh_.empty(); fresh_.pop_front()) under_way_.push_back(fresh_.front());
   }
-  bool ended = false, seconds_in_order = true;
+  bool seconds_in_order = true;
   for (const auto& op : under_way_) {
     if (op->state == Operation::waiting) {
       ++collectives_;
@@ -355,34 +365,25 @@ bool MpiCommunicator::advance() {
       op->second(&op->request);
       op->state = Operation::in_second;
     }
-    ended |= advance(*op);
+    advance(*op);
     if (op->second && op->state < Operation::in_second) seconds_in_order = false;
   }
-  if (ended) {
-    {
-      const Lock lock(mutex_);
-      std::erase_if(under_way_, [](const auto& op) { return op->state == Operation::done; });
-    }
-    changed_.notify_all();
-  }
-  return !under_way_.empty();
+  std::erase_if(under_way_, [](const auto& op) { return op->state == Operation::done; });
 }
 
-// True if it has just ended.
-bool MpiCommunicator::advance(Operation& op) {
-  if (op.state != Operation::in_first && op.state != Operation::in_second) return false;
+void MpiCommunicator::advance(Operation& op) {
+  if (op.state != Operation::in_first && op.state != Operation::in_second) return;
   int arrived = 0;
   mpi_check(MPI_Test(&op.request, &arrived, MPI_STATUS_IGNORE), op.name);
-  if (arrived == 0) return false;
+  if (arrived == 0) return;
   if (op.state == Operation::in_first) op.between();
   const bool ends = op.state == Operation::in_second || !op.second;
-  const Lock lock(mutex_);
   op.state = ends ? Operation::done : Operation::between_stages;
-  return ends;
 }
 
 // Failures: those of others, silence, and a collective that takes too long.
 void MpiCommunicator::watch() {
+  watched_ = Clock::now();
   {
     const Lock lock(mutex_);
     if (own_failure_) peers_->fail(*own_failure_);
@@ -456,6 +457,7 @@ void MpiCommunicator::leave(int code) {
 }
 
 void MpiCommunicator::close() {
+  const std::scoped_lock lock(driving_);
   peers_->close();
   MPI_Finalize();
 }

@@ -1,5 +1,4 @@
-// The communicator of MPI. All calls of MPI are made by one thread of its own, which also makes the
-// collectives go on while the rank computes.
+// The communicator of MPI.
 #pragma once
 
 #include "tensor/communicator.h"

@@ -1,5 +1,5 @@
 // What ranks tell each other beside the collectives: that they live, that one failed, that all
-// shall stop. Only the thread of mpi_communicator.cpp uses it.
+// shall stop. For mpi_communicator.cpp; one thread at a time.
 //
 //   every second   rank r ──beat──> rank r + 1, which takes 6 s of silence for a death
 //   a failure      rank r ──failed──> all; root saves what there is and tells ──beat──> all

@@ -89,6 +89,43 @@ TEST_CASE("the stream is the same for any number of workers and after a restart"
   CHECK(stream(data, config(2, 0, 12, 2)) != reference);
 }
 
+TEST_CASE("several processes make their own samples of each batch: together the whole stream") {
+  const Numbered data(11);
+  LoaderConfig whole = config(0, 0, 9);
+  whole.batch = 5;
+  Loader all(crops_of(data, small()), whole);
+  std::vector<std::vector<std::int64_t>> shares = {{0, 1}, {2, 4}, {3}};
+  std::vector<std::unique_ptr<Loader>> parts;
+  for (const auto& samples : shares) {
+    LoaderConfig c = whole;
+    c.samples = samples;
+    c.workers = static_cast<int>(parts.size());
+    parts.push_back(std::make_unique<Loader>(crops_of(data, small()), c));
+  }
+  const int before = data.loads;
+  for (int i = 0; i < 9; ++i) {
+    const Batch batch = all.next();
+    for (std::size_t p = 0; p < parts.size(); ++p) {
+      const Batch part = parts[p]->next();
+      REQUIRE(part.images.dim(0) == std::ssize(shares[p]));
+      CHECK(part.iteration == i);
+      for (std::int64_t j = 0; j < part.images.dim(0); ++j) {
+        const std::int64_t k = shares[p][static_cast<std::size_t>(j)];
+        CHECK(part.images.slice(0, j, j + 1).to_vector<float>() ==
+              batch.images.slice(0, k, k + 1).to_vector<float>());
+        CHECK(part.labels.slice(0, j, j + 1).to_vector<float>() ==
+              batch.labels.slice(0, k, k + 1).to_vector<float>());
+      }
+    }
+  }
+  CHECK(data.loads - before <= 2 * 9 * 5);  // nobody loads what it does not deliver
+  for (const std::vector<std::int64_t>& wrong : {std::vector<std::int64_t>{1, 0}, {5}, {-1, 2}}) {
+    LoaderConfig c = whole;
+    c.samples = wrong;
+    CHECK_THROWS_AS(Loader(crops_of(data, small()), c), Error);
+  }
+}
+
 TEST_CASE("every epoch shows every picture once, in another order") {
   const Numbered data(7);
   TrainTransform t = small();
