@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "data/weights/train_state.h"
 #include "tests/apps/little_data.h"
 
 using namespace nextgrad;
@@ -193,6 +194,39 @@ TEST_CASE("ranks: whichever rank is killed, the others end in seconds and the st
   const Background training = begin(folder, 3, "train --resume run");
   kill(process_of(training.id(), 2), SIGTERM);
   CHECK(training.wait() == 75);
+}
+
+TEST_CASE("ranks: one that stands still, or lives but does not come, is missed and named") {
+  const TemporaryFolder folder;
+  SUBCASE("no sign of life: what was trained is saved") {
+    const Background training = begin(folder, 3, kLong);
+    const auto since = std::chrono::steady_clock::now();
+    kill(process_of(training.id(), 1), SIGSTOP);
+    CHECK(training.wait() == 1);
+    CHECK(seconds_since(since) < 12);
+    const std::string said = slurp(folder / "background.txt");
+    CHECK(said.find("rank 1 of 3") != std::string::npos);
+    CHECK(said.find("no sign of life") != std::string::npos);
+    const auto state = load_train_state(folder / "run/state.safetensors");
+    CHECK(state.iteration == std::ssize(log_of(folder / "run").losses));
+    CHECK(said.find(fmt::format("iteration {} is saved, go on from it with", state.iteration)) !=
+          std::string::npos);
+  }
+  SUBCASE("the time limit") {
+    make_little_data(folder);
+    // Rank 0 waits for rank 1, which has the larger of two pictures.
+    LabelMap label;
+    write_png(folder / "images/val/1.png", little_image(1600, 1600, 1, &label));
+    write_png(folder / "labels/val/1.png", label);
+    REQUIRE(run(folder, 1, kShort + std::string("run --iterations 1 --val-every 0")).code == 0);
+    const Outcome o = run(folder, 2,
+                          "eval --weights run --data folder --data-root data.toml --threads 1 "
+                          "--wait-limit 1");
+    CAPTURE(o.err);
+    CHECK(o.code == 1);
+    CHECK(o.err.find("rank 1 of 2") != std::string::npos);
+    CHECK(o.err.find("did not come to a sum for 1 s (--wait-limit)") != std::string::npos);
+  }
 }
 
 TEST_CASE("ranks: what fails on one ends all, in one line that names it") {
