@@ -103,7 +103,8 @@ void Walk::run(bool retain_graph) {
   while (!queue_.empty()) {
     const std::shared_ptr<Node> node = queue_.extract(std::prev(queue_.end())).mapped();
     Tensor gradient = std::exchange(node->pending, Tensor());
-    if (node->leaf) {  // mostly the last to hold it: copies are rare
+    if (node->leaf && !gradient.defined()) continue;  // its first use was found out meanwhile
+    if (node->leaf) {                                 // mostly the last to hold it: copies are rare
       if (!node->grad.defined()) gradient = unshared(std::move(gradient));
       accumulate(node->grad, std::move(gradient));
       node->first_use = 0;

@@ -1,5 +1,6 @@
 #include "tensor/communicator.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,13 +41,7 @@ std::unique_ptr<Communicator> join_world() {
   const int ranks = launched_ranks();
   if (ranks == 1) return std::make_unique<Alone>();
 #ifdef NEXTGRAD_MPI
-  auto everyone = mpi_communicator();
-  if (everyone->size() != ranks)
-    fail_input(
-        "{} processes were started together, but MPI knows of {}; start them with the mpirun of "
-        "the MPI this was built with, or srun --mpi=pmix",
-        ranks, everyone->size());
-  return everyone;
+  return mpi_communicator(ranks);
 #else
   fail_input(
       "{} processes were started together, but this build has no MPI; build with -Dmpi=enabled",
@@ -106,10 +101,21 @@ Communicator& world() {
 LocalRank local_rank(Communicator& everyone) {
   char host[256] = "";
   gethostname(host, sizeof host - 1);
-  const std::vector<std::string> hosts = everyone.gather(std::string(host));
-  const auto before = hosts.begin() + everyone.rank();
-  return {static_cast<int>(std::count(hosts.begin(), before, *before)),
-          static_cast<int>(std::ranges::count(hosts, *before))};
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  sched_getaffinity(0, sizeof cores, &cores);
+  const std::string on_cores =
+      std::string(host) + '\0' + std::string(reinterpret_cast<const char*>(&cores), sizeof cores);
+  const auto places = everyone.gather(on_cores);
+  LocalRank local{0, 0, 0};
+  for (int r = 0; r < everyone.size(); ++r) {
+    const std::string& place = places[static_cast<std::size_t>(r)];
+    if (place.find(std::string(host) + '\0') != 0) continue;
+    ++local.size;
+    local.rank += r < everyone.rank();
+    local.on_cores += place == on_cores;
+  }
+  return local;
 }
 
 }  // namespace nextgrad

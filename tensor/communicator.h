@@ -35,8 +35,8 @@ class Communicator {
     virtual ~Pending() = default;
     virtual void wait() = 0;  // for what is submitted afterwards the result is there; throws
   };
-  // t becomes the sum over all ranks, term by term in the order of the ranks (on GPUs in NCCL's own):
-  // the same bits on all of them, and at every run of one size. Other work may be done before
+  // t becomes the sum over all ranks, term by term in the order of the ranks (on GPUs in NCCL's
+  // own): the same bits on all of them, and at every run of one size. Other work may be done before
   // wait().
   virtual std::unique_ptr<Pending> start_sum(Tensor& t) = 0;
   void sum(Tensor& t) { start_sum(t)->wait(); }
@@ -63,12 +63,16 @@ class Communicator {
   virtual int stop_requested() const = 0;
   // Called at once when another rank fails, by a thread of its own: frees who waits elsewhere.
   virtual void on_failure(std::function<void()>) {}
-  // Tells the others that this rank ends with `code` (not 0), and why. Whether this is the rank
-  // that should print that.
+  // Whether this rank does what must not be cut off, though others have failed: it saves.
+  virtual void set_saving(bool) {}
+  // Tells the others that this rank ends with `code` (not 0), and why; waits for root, which may
+  // have to save. Whether this is the rank that should print that.
   virtual bool report_failure(int, const std::string&) { return true; }
-  // Last of all: with code 0 waits for all ranks, otherwise for root, which may have to save, and
-  // then ends the process if there are others. Throws PeerFailure.
+  // After a failure: ends the process if there are others.
   virtual void leave(int) {}
+  // When all is done: waits for all ranks. Throws PeerFailure. If one is lost behind that, the
+  // process ends with `code`.
+  virtual void finish(int) {}
 };
 
 // The process by itself: collectives leave everything as it is.
@@ -114,9 +118,10 @@ class ThroughHost : public Communicator {
 // All processes that were started together by mpirun, srun and their like, of host tensors. The
 // first call joins them; throws InputError if that cannot be.
 Communicator& world();
-// Which of the ranks on this machine this one is, and how many there are.
+// Which of the ranks on this machine this one is, how many there are, and how many of them may use
+// the same cores as this one.
 struct LocalRank {
-  int rank = 0, size = 1;
+  int rank = 0, size = 1, on_cores = 1;
 };
 LocalRank local_rank(Communicator& everyone);
 

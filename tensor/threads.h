@@ -3,8 +3,8 @@
 
 namespace nextgrad {
 
-// How many there are; 0 means all cores this process may use, or where so many processes share the
-// machine, its part of them. Throws Error beyond 0 to 1024.
+// How many there are; 0 means all cores this process may use, or where so many processes use them,
+// its part. Throws Error beyond 0 to 1024.
 void set_num_threads(int threads, int processes = 1);
 int num_threads();
 

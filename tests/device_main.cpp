@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
   if (!everyone.is_root()) context.setCout(&text);
   int code = context.run();
   try {
-    if (code == 0) everyone.leave(0);
+    if (code == 0) everyone.finish(0);
   } catch (const nextgrad::PeerFailure& e) {
     code = e.code();
   }

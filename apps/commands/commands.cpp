@@ -8,7 +8,8 @@
 #include "apps/build_config.h"
 #include "apps/commit.h"
 #include "apps/settings/presets.h"
-#include "apps/training/same_run.h"
+#include "apps/settings/same.h"
+#include "apps/training/state_of_root.h"
 #include "data/files/file.h"
 #include "data/images/image.h"
 #include "tensor/error.h"
@@ -104,7 +105,7 @@ void add_placement(Command app, Placement& p) {
 }
 
 void take_place(const Placement& placement) {
-  set_num_threads(placement.threads, local_rank(world()).size);
+  set_num_threads(placement.threads, local_rank(world()).on_cores);
   world().set_time_limit(placement.wait_limit);
 }
 
@@ -171,8 +172,13 @@ void use_preset_data(Command app, const std::string& preset, DatasetConfig& data
   if (folder || !app.given("--data")) data.kind = preset_config(preset).data;
 }
 
+std::string program_line() {
+  return fmt::format("segnext {} (commit {}) for {}, cpu_arch {}\n", NEXTGRAD_VERSION,
+                     NEXTGRAD_COMMIT, NEXTGRAD_CPU, NEXTGRAD_CPU_ARCH);
+}
+
 std::optional<TrainState> RunOptions::open_for_all() {
-  program = fmt::format("segnext {} (commit {})", NEXTGRAD_VERSION, NEXTGRAD_COMMIT);
+  require_same(program_line(), world());
   return state_of_root(world().is_root() ? open() : std::nullopt, world());
 }
 

@@ -32,6 +32,9 @@ void gemm_bench_command(Command bench);
 // What `segnext --version` prints: version, commit, what it was built for, what is linked.
 std::string version_text();
 
+// The program in a line that the processes of a command must share (same.h).
+std::string program_line();
+
 // Throws InputError if write_json could not even begin, before hours are spent on the text.
 void check_output(const std::string& path);
 // Into a file the user named, if any: atomically; into a device or pipe, directly. "-" is stdout.

@@ -7,6 +7,7 @@
 #include "apps/inference/evaluator.h"
 #include "apps/report/progress.h"
 #include "apps/report/tables.h"
+#include "apps/settings/same.h"
 #include "tensor/threads.h"
 
 namespace nextgrad {
@@ -27,6 +28,7 @@ void run_eval(Command app, const EvalArguments& a) {
   const auto dataset = make_dataset(a.data, a.split);
   match_classes(loaded.info, a.weights, *dataset, a.data.kind, a.any_classes);
   const Protocol protocol = protocol_of(app, a.protocol, loaded.info.normalize);
+  require_same(program_line() + weights_line(*loaded.model) + line_of(a.split, *dataset), world());
   const Stopwatch clock;
   ProgressLine progress(stderr, 0);
   const EvalResult result = evaluate(

@@ -53,7 +53,7 @@ Outcome flushed(Outcome outcome) {
 int end(Communicator& everyone, Outcome outcome) {
   const bool good = outcome.code == 0 || outcome.code == Preempted::kCode;
   if (good) try {
-      everyone.leave(0);
+      everyone.finish(outcome.code);
       return outcome.code;
     } catch (const PeerFailure& e) {
       outcome = {e.code(), e.what(), true};

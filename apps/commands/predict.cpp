@@ -15,6 +15,7 @@
 #include "apps/inference/evaluator.h"
 #include "apps/inference/pipeline.h"
 #include "apps/report/progress.h"
+#include "apps/settings/same.h"
 #include "data/files/file.h"
 #include "data/images/palette.h"
 #include "tensor/communicator.h"
@@ -396,6 +397,11 @@ void run_predict(Command app, const PredictArguments& a) {
                                     : sources_of(a.inputs, a.output);
   Job job{a, loaded, dataset.get(), std::move(sources),
           protocol_of(app, a.protocol, loaded.info.normalize)};
+  std::string named;
+  for (const Source& s : job.sources) named += s.called + '\n';
+  require_same(fmt::format("{}{}{} pictures\n{}", program_line(), weights_line(*loaded.model),
+                           job.sources.size(), named),
+               world());
   std::vector<std::string> kinds = a.kinds();
   if (a.submission) {
     const std::string& note = dataset->submission().note;
@@ -413,11 +419,12 @@ void run_predict(Command app, const PredictArguments& a) {
                 : a.skip_existing ? Existing::skipped
                                   : Existing::refused,
                 job.sources);
+  require_same(fmt::format("{} pictures without results in --output\n", job.sources.size()),
+               world());
   if (const std::size_t there = all - job.sources.size(); there > 0)
     fmt::print("{} of {} images have their results in {} already\n", there, all,
                printable(a.output));
   if (job.sources.empty()) return;
-  world().barrier();  // all have looked at what is there before anything new is
   results.make_folders(job.sources);
   predict_all(job, results);
 }

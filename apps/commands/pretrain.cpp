@@ -7,6 +7,7 @@
 #include "apps/inference/evaluator.h"
 #include "apps/report/progress.h"
 #include "apps/report/tables.h"
+#include "apps/settings/same.h"
 #include "apps/training/trainer.h"
 #include "tensor/threads.h"
 
@@ -58,12 +59,13 @@ void run_eval_only(const PretrainArguments& a) {
       load_classifier(a.weights, a.given.contains("variant") ? config.variant : "", placement);
   const auto data = open_split(config, "val");
   check_classes(loaded, a.weights, *data, a.any_classes);
+  require_same(program_line() + weights_line(*loaded.model) + line_of("val", *data), world());
   const std::int64_t size = a.given.contains("size") ? config.transform.size : loaded.info.size;
   const Stopwatch clock;
   ProgressLine progress(stderr, 0);
   const ClassEvalResult result = evaluate_classes(
-      *loaded.model, *data, class_eval_transform(config, size, loaded.info.normalize), config.batch,
-      0, [&](std::int64_t done, std::int64_t all) {
+      *loaded.model, *data, class_eval_transform(config, size, loaded.info.normalize),
+      share_of_batch(config.batch, world()), 0, [&](std::int64_t done, std::int64_t all) {
         const double rate = static_cast<double>(done) / clock.seconds();
         progress.update(fmt::format("{} of {} images  {:.1f} images/s  left {}", done, all, rate,
                                     format_duration(static_cast<double>(all - done) / rate)),

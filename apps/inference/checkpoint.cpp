@@ -172,6 +172,12 @@ std::string class_difference(const std::vector<std::string>& weights,
 
 }  // namespace
 
+std::string weights_line(const Module& model) {
+  std::vector<Tensor> all;
+  for (const Parameter& p : model.named_parameters()) all.push_back(p.value.value().contiguous());
+  return fmt::format("weights of norm {}\n", all.front().backend().norm(all).item());
+}
+
 std::string describe(const WeightsFile& file) {
   return fmt::format("{}: {}, {} tensors{}", printable(file.path), file.format, file.tensors.size(),
                      file.key.empty() ? "" : " under " + printable(file.key));

@@ -65,6 +65,9 @@ LoadedClassifier load_classifier(const std::string& path, const std::string& var
 std::string load_pretrained(Module& model, const std::string& path, bool reset_classifier = false,
                             const std::vector<std::string>& classes = {});
 
+// A line that tells a model's weights from others: what ranks must share (same.h).
+std::string weights_line(const Module& model);
+
 // "x.pth: PyTorch zip, 347 tensors under state_dict".
 std::string describe(const WeightsFile& file);
 

@@ -184,8 +184,10 @@ ClassEvalResult evaluate_classes(MSCANClassifier& model, const ClassDataset& dat
   for (const Examples::Seen& e : found.first_of_all(everyone)) {
     if (!everyone.is_root()) break;
     const auto at = static_cast<std::int64_t>(e.index);
-    result.examples.push_back({dataset.name(at), transform.crop(dataset.load_image(at)),
-                               static_cast<int>(e.label), static_cast<int>(e.guess), e.share});
+    with_memory_for(dataset.called(at), kReadRemedy, [&] {
+      result.examples.push_back({dataset.name(at), transform.crop(dataset.load_image(at)),
+                                 static_cast<int>(e.label), static_cast<int>(e.guess), e.share});
+    });
   }
   return result;
 }

@@ -60,6 +60,11 @@ EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& prot
                     const std::set<std::int64_t>& keep, const More& more,
                     Communicator& everyone = world(), std::size_t ahead = kPipelineDepth);
 
+// How many pictures a rank scores together, if all do `batch`.
+inline std::int64_t share_of_batch(std::int64_t batch, const Communicator& everyone) {
+  return (batch + everyone.size() - 1) / everyone.size();
+}
+
 struct ClassExample {
   std::string name;
   Image image;  // as the network saw it, before normalisation

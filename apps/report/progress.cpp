@@ -21,6 +21,7 @@ void say(std::FILE* stream, const std::string& text) {
 
 ProgressLine::ProgressLine(std::FILE* stream, double plain_interval)
     : stream_(stream),
+      quiet_(!world().is_root()),
       // mpirun gives its processes terminals wherever it prints itself.
       terminal_(isatty(fileno(stream)) != 0 && world().size() == 1),
       interval_(terminal_            ? 0.1
@@ -32,7 +33,7 @@ ProgressLine::~ProgressLine() {
 }
 
 void ProgressLine::update(const std::string& line, bool force) {
-  if (!terminal_ && interval_ <= 0) return;
+  if (quiet_ || (!terminal_ && interval_ <= 0)) return;
   if (!force && !first_ && since_.seconds() < interval_) return;
   first_ = false;
   since_ = {};
@@ -44,6 +45,7 @@ void ProgressLine::update(const std::string& line, bool force) {
 }
 
 void ProgressLine::message(const std::string& line) {
+  if (quiet_) return;
   say(stream_, fmt::format("{}{}\n", standing_ ? "\r\x1b[2K" : "", line));
   standing_ = false;
 }

@@ -41,7 +41,7 @@ class ProgressLine {
 
  private:
   std::FILE* stream_;
-  bool terminal_, standing_ = false, first_ = true;
+  bool quiet_, terminal_, standing_ = false, first_ = true;
   double interval_;
   Stopwatch since_;  // the last update
 };

@@ -25,10 +25,16 @@ inline constexpr const char* kPrecisionHelp =
 // The device of this process: with several on a machine, each takes the next GPU of "cuda".
 inline Device local_device(const std::string& name, Communicator& everyone) {
   const LocalRank local = local_rank(everyone);
+  const Device first = Device::parse(name);
   const bool numbered = name.find(':') != std::string::npos;
-  if (local.size == 1 || numbered || Device::parse(name).kind == Device::Kind::cpu)
-    return Device::parse(name);
-  return Device::parse(fmt::format("{}:{}", name, local.rank));
+  if (local.rank == 0 || numbered || first.kind == Device::Kind::cpu) return first;
+  const Device next{first.kind, local.rank};
+  try {
+    backend_of(next);
+    return next;
+  } catch (const InputError&) {  // a scheduler may show each process its own GPU alone, as number 0
+    return first;
+  }
 }
 
 // Makes the encoder, and what follows it, compute so. Throws InputError for a device and precision

@@ -22,8 +22,8 @@ struct RunConfig {
   std::int64_t skip_damaged = 0, largest_picture = max_pixels();
   double epochs = 0, lr = 6e-4, weight_decay = 0.01, clip_grad = 0, ema = 0;
   double drop_path = -1, label_smoothing = 0;
-  std::int64_t bucket = 4;  // MiB
-  double wait_limit = 600;  // seconds
+  std::int64_t bucket = 4;   // MiB
+  double wait_limit = 3600;  // seconds
   bool recompute = false, reset_classifier = false;
 };
 

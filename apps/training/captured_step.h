@@ -25,7 +25,6 @@ class CapturedStep {
         refused_(!options.capturable || !everyone.capturable()) {}
 
   const Share& share() const { return share_; }
-  const GradientSums& sums() const { return sums_; }
   struct Result {
     double loss, grad_norm;  // this share's part of the batch's loss; of all
   };
@@ -34,6 +33,7 @@ class CapturedStep {
   Result operator()(const Batch& batch, double lr) {
     const bool on_gpu = batch.images.device().kind != Device::Kind::cpu;
     if (on_gpu && may_replay(batch, lr)) {
+      updated_ = true;
       capture_->replay(static_cast<std::uint64_t>(batch.iteration - captured_.iteration),
                        lr / captured_lr_);
       optimizer_.count_steps(1);
@@ -97,12 +97,21 @@ class CapturedStep {
     backend.empty_cache();  // the capture has memory of its own
     try {
       capture_ = backend.capture([&] { submit(batch, lr); });
+    } catch (const PeerFailure&) {
+      throw;
     } catch (const Error&) {
       // There was no memory for it, say: what is wrong with the step itself, the step will tell.
-      refused_ = true;
     }
-    if (capture_ == nullptr) return false;
-    optimizer_.count_steps(-1);  // submit() has counted one that nobody took yet
+    if (updated_) optimizer_.count_steps(-1);  // submit() has counted one that nobody took yet
+    updated_ = false;
+    // All replay, or none.
+    Tensor without = Tensor::full({1}, capture_ == nullptr ? 1 : 0, DType::i32);
+    everyone_.sum(without);
+    refused_ = without.item() > 0;
+    if (refused_) {
+      capture_.reset();
+      return false;
+    }
     captured_ = batch;
     captured_lr_ = lr;
     return true;

@@ -12,6 +12,7 @@
 #include "apps/report/progress.h"
 #include "apps/report/report.h"
 #include "apps/settings/precision.h"
+#include "apps/settings/same.h"
 #include "apps/training/train_task.h"
 #include "data/files/file.h"
 #include "tensor/threads.h"
@@ -49,12 +50,16 @@ class ClassTask : public TrainTask {
       fail_input("--scale-min {} is above --scale-max {}; exchange them",
                  config.transform.scale_min, config.transform.scale_max);
     Device::parse(config.device);  // refuses one that is not there
-    set_num_threads(static_cast<int>(config.threads), local_rank(everyone).size);
+    everyone.set_time_limit(config.wait_limit);
+    set_num_threads(static_cast<int>(config.threads), local_rank(everyone).on_cores);
     set_max_pixels(config.largest_picture);
     train_set_ = open_split(config, "train");
     val_set_ = open_split(config, "val");
     info_.variant = config.variant;
     info_.classes = train_set_->classes();
+    std::string lines = config_text(config);
+    for (const std::string& name : info_.classes) lines += fmt::format("class {}\n", name);
+    require_same(lines + line_of("train", *train_set_) + line_of("val", *val_set_), everyone);
     steps_ = by_epochs ? std::max<std::int64_t>(1, steps_of(config.epochs)) : config.iterations;
   }
   // Optimiser steps that show each picture so often.
@@ -105,15 +110,7 @@ class ClassTask : public TrainTask {
 
   // A split of TrainerOptions::data.
   static nlohmann::json identity_of(const char* split, const Data& data) {
-    std::uint32_t listing = 0;
-    for (std::int64_t i = 0; i < data.size(); ++i) {
-      std::string text = data.name(i);
-      if constexpr (std::is_same_v<Data, ClassDataset>)
-        text = fmt::format("{} {}", data.load_label(i), text);
-      // With the zero that ends it: names do not run together.
-      listing = crc32_of(std::string_view(text.c_str(), text.size() + 1), listing);
-    }
-    return {{"name", split}, {"samples", data.size()}, {"listing", listing}};
+    return {{"name", split}, {"samples", data.size()}, {"listing", listing_of(data)}};
   }
 
   Config config_;

@@ -70,7 +70,7 @@ class ClassificationTask
   std::optional<Validation> validate(const More& more) override {
     ClassEvalResult result = evaluate_classes(
         *model_, *val_set_, class_eval_transform(config_, info_.size, info_.normalize),
-        config_.batch, config_.pictures, more, everyone_);
+        share_of_batch(config_.batch, everyone_), config_.pictures, more, everyone_);
     if (result.stopped) return std::nullopt;
     shown_ = std::move(result.examples);
     return Validation{result.scores.top1(), scores_json(result.scores), summary_of(result.scores)};

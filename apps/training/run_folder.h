@@ -44,7 +44,6 @@ struct RunFolder {
 struct RunArguments {
   std::string config, out = "run", resume;
   bool overwrite = false;
-  std::string program;  // which version of it this is: all ranks must be of one
 
   bool resuming() const { return !resume.empty(); }
   RunFolder folder() const { return {resuming() ? resume : out}; }

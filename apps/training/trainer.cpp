@@ -10,7 +10,6 @@
 #include "apps/training/captured_step.h"
 #include "apps/training/feed.h"
 #include "apps/training/run_log.h"
-#include "apps/training/same_run.h"
 #include "apps/training/signals.h"
 #include "data/files/file.h"
 #include "nn/ema.h"
@@ -76,7 +75,7 @@ class Trainer {
         options_(task.options()),
         hosts_(hosts),
         everyone_(backend_of(task.model().device()).connect(hosts)) {
-    hosts.set_time_limit(options_.wait_limit);
+    share_of(hosts, options_.batch, options_.mirrored);  // there is one, or nothing begins
   }
 
   bool run(const std::optional<TrainState>& state) {
@@ -205,28 +204,30 @@ class Trainer {
   // unless the step that failed was changing the weights (it does not with a gradient that is not
   // finite), only its forward's running statistics are to be taken back. Says what is kept.
   std::string keep_sound_state() {
+    if (!hosts_.is_root()) return {};
     std::string trouble;
-    if (hosts_.is_root()) try {
-        bool sound = iteration_ > 0;
-        if (stepping_) {
-          sound = sound && !buffers_.empty() && (diverged_ || !step_->updated());
-          const auto buffers = task_.model().named_buffers();
-          for (std::size_t i = 0; sound && i < buffers.size(); ++i)
-            buffers[i].value->copy_(buffers_[i]);
-        }
-        if (sound && saved_ != iteration_ && weights_finite()) save();
-      } catch (const std::exception& e) {
-        trouble = fmt::format("; what was trained since could not be saved: {}", e.what());
+    try {
+      bool sound = iteration_ > 0;
+      if (stepping_) {
+        sound = sound && !buffers_.empty() && (refused_ || !step_->updated());
+        const auto buffers = task_.model().named_buffers();
+        for (std::size_t i = 0; sound && i < buffers.size(); ++i)
+          buffers[i].value->copy_(buffers_[i]);
       }
+      if (sound && saved_ != iteration_ && weights_finite()) save();
+    } catch (const std::exception& e) {
+      trouble = fmt::format("; what was trained since could not be saved: {}", e.what());
+    }
     if (saved_ <= 0) return "; no checkpoint was written yet" + trouble;
     return fmt::format("; iteration {} is saved, go on from it with: {}{}", saved_,
                        folder_.resume_command(options_.command), trouble);
   }
 
   // On a GPU a copy costs a launch a buffer, and after an error there the device is not to be
-  // trusted anyway: only where a batch may still fail between micro-batches.
+  // trusted anyway: only where a batch may still fail between micro-batches, or another rank.
   void keep_buffers() {
-    if (task_.model().device().kind != Device::Kind::cpu && options_.accumulate == 1) return;
+    const bool gpu = task_.model().device().kind != Device::Kind::cpu;
+    if (gpu && options_.accumulate == 1 && hosts_.size() == 1) return;
     const auto buffers = task_.model().named_buffers();
     if (buffers_.empty())
       for (const Buffer& b : buffers) buffers_.push_back(b.value->clone());
@@ -322,8 +323,8 @@ class Trainer {
       stopping_ = std::max(stopping_, static_cast<int>(r.stop));
     }
     if (stopping_ != 0) hosts_.request_stop(stopping_);
-    diverged_ = !std::isfinite(loss) || !std::isfinite(norm);
-    if (diverged_)
+    refused_ = !std::isfinite(norm);
+    if (refused_ || !std::isfinite(loss))
       fail("loss or gradient is {} at iteration {}; lower --lr or set --clip-grad",
            std::isfinite(loss) ? norm : loss, iteration_ + 1);
     stepping_ = false;
@@ -403,7 +404,11 @@ class Trainer {
     });
     validating_ = false;
     if (!result) {
-      stopping_ = hosts_.stop_requested();
+      // One decision for all, whenever they heard of it.
+      const Tensor how = Tensor::full({1}, hosts_.stop_requested(), DType::f64);
+      for (const double h : hosts_.gather(how).to_vector<double>())
+        stopping_ = std::max(stopping_, static_cast<int>(h));
+      hosts_.request_stop(stopping_);
       return false;
     }
     validated_ = iteration_;
@@ -424,6 +429,13 @@ class Trainer {
     return true;
   }
 
+  struct Saving {
+    explicit Saving(Communicator& everyone) : everyone_(everyone) { everyone_.set_saving(true); }
+    ~Saving() { everyone_.set_saving(false); }
+    Saving(const Saving&) = delete;
+    Saving& operator=(const Saving&) = delete;
+    Communicator& everyone_;
+  };
   // The state file holds all that a resumed run needs, weights too, so that a crash between the two
   // files does no harm.
   void save() {
@@ -431,6 +443,7 @@ class Trainer {
       saved_ = iteration_;
       return;
     }
+    const Saving saving(hosts_);
     check_weights();
     TrainState state;
     state.iteration = iteration_;
@@ -474,7 +487,8 @@ class Trainer {
   std::int64_t validated_ = 0;  // iteration of the last validation
   std::int64_t best_iteration_ = 0;
   double best_ = -1;
-  bool stepping_ = false, diverged_ = false, validating_ = false;
+  bool stepping_ = false, validating_ = false;
+  bool refused_ = false;           // by the optimiser, for the gradient's norm
   int stopping_ = 0;               // how a rank was asked to stop
   std::vector<Tensor> buffers_;    // the model's, as they were before the present step
   std::set<std::string> skipped_;  // damaged pictures
@@ -503,10 +517,10 @@ bool run_training(TrainTask& task, const RunFolder& folder, const std::optional<
 void run_training(TrainTask& task, RunArguments& run, const std::optional<TrainState>& state,
                   Communicator& everyone) {
   const TrainerOptions options = task.options();
-  require_same_run(run, options, everyone);
+  Trainer trainer(task, run.folder(), everyone);
   if (everyone.is_root()) run.begin(options.settings);
   install_signal_handlers();
-  const bool complete = run_training(task, run.folder(), state, everyone);
+  const bool complete = trainer.run(state);
   run.end(complete, options.command);
   if (!complete && std::max(stop_requested(), everyone.stop_requested()) == kMakeRoom)
     throw Preempted();

@@ -15,7 +15,7 @@ namespace nextgrad {
 bool run_training(TrainTask& task, const RunFolder& folder, const std::optional<TrainState>& state,
                   Communicator& everyone = world());
 // The same from beginning to end of a command: with its folder made ready, and the end told. Throws
-// Preempted where a signal asked to make room, PeerFailure where ranks do not run the same.
+// Preempted where a signal asked to make room.
 void run_training(TrainTask& task, RunArguments& run, const std::optional<TrainState>& state,
                   Communicator& everyone = world());
 

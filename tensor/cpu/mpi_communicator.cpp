@@ -34,6 +34,12 @@ constexpr std::size_t kSmallSum = 1 << 16;
 constexpr std::chrono::microseconds kEager{2000}, kWatch{1000};
 // How long a rank has to notice that another failed, before it is ended where it is.
 constexpr std::chrono::seconds kNotice{8};
+// How long a rank that ends tries to tell the others.
+constexpr std::chrono::seconds kFarewell{2};
+
+Clock::duration seconds(double s) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(s));
+}
 
 void mpi_check(int status, const char* what) {
   if (status == MPI_SUCCESS) return;
@@ -94,7 +100,7 @@ struct Operation {
 
 class MpiCommunicator final : public Communicator {
  public:
-  MpiCommunicator() {
+  explicit MpiCommunicator(int processes) : processes_(processes) {
     thread_ = std::thread([this] { run(); });
     Lock lock(mutex_);
     changed_.wait(lock, [&] { return joined_; });
@@ -163,8 +169,10 @@ class MpiCommunicator final : public Communicator {
     const Lock lock(mutex_);
     on_failure_ = std::move(call);
   }
+  void set_saving(bool yes) override { saving_ = yes; }
   bool report_failure(int code, const std::string& what) override;
   void leave(int code) override;
+  void finish(int code) override;
 
  private:
   using Lock = std::unique_lock<std::mutex>;
@@ -229,9 +237,13 @@ class MpiCommunicator final : public Communicator {
   void advance();
   void advance(Operation& op);
   void watch();
+  void limit_wait(const Operation& op);
+  void take_failure();
+  [[noreturn]] void end_here();
+  bool tells() const;
   void close();
 
-  int rank_ = 0, size_ = 1;
+  int rank_ = 0, size_ = 1, processes_;
   std::vector<std::string> hosts_;
   MPI_Comm first_ = MPI_COMM_NULL, second_ = MPI_COMM_NULL;
   std::mutex driving_;  // of all calls of MPI, and of what follows
@@ -243,14 +255,15 @@ class MpiCommunicator final : public Communicator {
   std::mutex mutex_;  // of what follows
   std::condition_variable wake_, changed_;
   std::deque<std::shared_ptr<Operation>> fresh_;
-  bool joined_ = false, closing_ = false, root_leaves_ = false, all_told_ = false;
+  bool joined_ = false, closing_ = false, closed_ = false, root_leaves_ = false, all_told_ = false;
   std::string trouble_;
-  std::optional<Failure> own_failure_;
-  Failure failure_;  // before failed_
+  std::optional<std::pair<int, std::string>> own_failure_;  // code, why
+  Failure failure_;                                         // before failed_
   std::function<void()> on_failure_;
-  std::atomic<bool> failed_ = false, noticed_ = false, root_done_ = false, root_silent_ = false;
+  std::atomic<bool> failed_ = false, noticed_ = false, saving_ = false;
+  std::atomic<bool> root_done_ = false, root_silent_ = false;
   std::atomic<int> stop_wanted_ = 0, stop_heard_ = 0;
-  std::atomic<double> waited_ = 0, time_limit_ = 600;
+  std::atomic<double> waited_ = 0, time_limit_ = 3600;
   std::thread thread_;
 };
 
@@ -307,6 +320,11 @@ void MpiCommunicator::join() {
   }
   MPI_Comm_rank(first_, &rank_);
   MPI_Comm_size(first_, &size_);
+  if (size_ != processes_)
+    fail_input(
+        "{} processes were started together, but MPI knows of {}; start them with the mpirun of "
+        "the MPI this was built with, or srun --mpi=pmix",
+        processes_, size_);
   char host[64] = "";
   gethostname(host, sizeof host - 1);
   std::vector<char> all(static_cast<std::size_t>(size_) * sizeof host);
@@ -342,7 +360,7 @@ bool MpiCommunicator::drive() {
   try {
     if (!failed_) advance();
   } catch (const std::exception& e) {
-    peers_->fail({rank_, 1, e.what()});
+    peers_->fail(rank_, 1, e.what());
   }
   if (Clock::now() - watched_ > kWatch) watch();
   return !under_way_.empty();
@@ -386,86 +404,115 @@ void MpiCommunicator::watch() {
   watched_ = Clock::now();
   {
     const Lock lock(mutex_);
-    if (own_failure_) peers_->fail(*own_failure_);
+    if (own_failure_) peers_->fail(rank_, own_failure_->first, own_failure_->second);
     if (root_leaves_ && !peers_->root_is_done) peers_->done();
   }
   if (stop_wanted_ > peers_->stop) peers_->request_stop(stop_wanted_);
   peers_->poll(collectives_);
   stop_heard_ = peers_->stop;
-  const double limit = time_limit_;
-  if (!under_way_.empty() &&
-      Clock::now() - under_way_.front()->begun > std::chrono::duration<double>(limit) &&
-      // One whose predecessor is behind knows who is late; if nobody tells, anyone.
-      (peers_->predecessor_is_behind(collectives_) ||
-       Clock::now() - under_way_.front()->begun > std::chrono::duration<double>(limit + 3)))
-    peers_->fail({peers_->predecessor(), 1,
-                  fmt::format("did not come to {} for {:.0f} s (--wait-limit)",
-                              under_way_.front()->name, limit)});
-  if (peers_->failure && !failed_) {
-    std::function<void()> call;
-    {
-      const Lock lock(mutex_);
-      failure_ = *peers_->failure;
-      failed_ = true;
-      call = on_failure_;
-    }
-    failed_since_ = Clock::now();
-    changed_.notify_all();
-    if (call && failure_.rank != rank_) call();
-  }
-  if (!failed_) return;
-  if (peers_->root_is_done || peers_->root_is_silent()) {
+  if (!under_way_.empty()) limit_wait(*under_way_.front());
+  if (!peers_->failure) return;
+  if (!failed_) take_failure();
+  {
     const Lock lock(mutex_);
     all_told_ = peers_->all_sent();
     root_done_ = peers_->root_is_done;
-    root_silent_ = !peers_->root_is_done && rank_ != 0;
-    changed_.notify_all();
+    root_silent_ = rank_ != 0 && peers_->root_is_silent();
   }
-  const bool late = !noticed_ && Clock::now() - failed_since_ > kNotice;
-  if (late && (rank_ == 0 || root_done_ || root_silent_)) {
+  changed_.notify_all();
+  const auto since = Clock::now() - failed_since_;
+  const bool unnoticed = !noticed_ && !saving_ && since > kNotice;
+  const bool root_waits_for_nothing = rank_ == 0 || root_done_ || root_silent_;
+  if ((unnoticed && root_waits_for_nothing) || since > seconds(time_limit_)) end_here();
+}
+
+// A rank whose predecessor is behind knows who is late.
+void MpiCommunicator::limit_wait(const Operation& op) {
+  const auto late = Clock::now() - op.begun - seconds(time_limit_);
+  if (late > Clock::duration::zero() && peers_->predecessor_is_behind(collectives_))
+    peers_->fail(
+        peers_->predecessor(), 1,
+        fmt::format("did not come to {} for {} s (--wait-limit)", op.name, time_limit_.load()));
+  else if (late > std::chrono::seconds(3))
+    peers_->fail(
+        rank_, 1,
+        fmt::format("{} did not end for {} s (--wait-limit)", op.name, time_limit_.load()));
+}
+
+void MpiCommunicator::take_failure() {
+  std::function<void()> call;
+  {
+    const Lock lock(mutex_);
+    failure_ = *peers_->failure;
+    failed_ = true;
+    call = on_failure_;
+  }
+  failed_since_ = Clock::now();
+  const bool by_itself = failure_.rank == rank_ && failure_.told_by == rank_;
+  if (call && !by_itself) call();
+}
+
+// Where the rank is stuck in something else.
+void MpiCommunicator::end_here() {
+  if (tells()) {
     const std::string line = failure_text() + "\n";
-    if (!root_done_ && write(STDERR_FILENO, line.data(), line.size()) < 0) _exit(failure_.code);
-    _exit(failure_.code);
+    if (write(STDERR_FILENO, line.data(), line.size()) < 0) _exit(failure_.code);
   }
+  if (rank_ == 0) peers_->done();
+  for (const auto begin = Clock::now(); !peers_->all_sent() && Clock::now() - begin < kFarewell;)
+    peers_->poll(collectives_);
+  _exit(failure_.code);
+}
+
+// One rank prints a failure: root, or where it is lost who found that out.
+bool MpiCommunicator::tells() const {
+  if (rank_ == 0) return true;
+  return !root_done_ && (failure_.rank != 0 || failure_.told_by == rank_);
 }
 
 bool MpiCommunicator::report_failure(int code, const std::string& what) {
   noticed_ = true;
   Lock lock(mutex_);
-  if (!failed_ && !own_failure_) own_failure_ = Failure{rank_, code, what};
+  if (!failed_ && !own_failure_) own_failure_.emplace(code, what);
   if (rank_ == 0) return true;
   changed_.wait(lock, [&] { return root_done_ || root_silent_; });
-  return !root_done_;
+  return tells();
 }
 
 void MpiCommunicator::leave(int code) {
-  if (code == 0) {
-    barrier();
-    {
-      const Lock lock(mutex_);
-      closing_ = true;
-    }
-    wake_.notify_one();
-    return thread_.join();
-  }
   if (rank_ == 0) {
     Lock lock(mutex_);
     root_leaves_ = true;
-    changed_.wait_for(lock, std::chrono::seconds(2), [&] { return all_told_; });
+    changed_.wait_for(lock, kFarewell, [&] { return root_done_ && all_told_; });
   }
   _exit(code);
 }
 
+void MpiCommunicator::finish(int code) {
+  barrier();
+  Lock lock(mutex_);
+  closing_ = true;
+  wake_.notify_one();
+  if (!changed_.wait_for(lock, kNotice, [&] { return closed_; })) _exit(code);
+  lock.unlock();
+  thread_.join();
+}
+
 void MpiCommunicator::close() {
-  const std::scoped_lock lock(driving_);
-  peers_->close();
-  MPI_Finalize();
+  {
+    const std::scoped_lock lock(driving_);
+    peers_->close();
+    MPI_Finalize();
+  }
+  const Lock lock(mutex_);
+  closed_ = true;
+  changed_.notify_all();
 }
 
 }  // namespace
 
-std::unique_ptr<Communicator> mpi_communicator() {
-  return std::make_unique<MpiCommunicator>();
+std::unique_ptr<Communicator> mpi_communicator(int processes) {
+  return std::make_unique<MpiCommunicator>(processes);
 }
 
 }  // namespace nextgrad

@@ -5,7 +5,8 @@
 
 namespace nextgrad {
 
-// Joins the processes of MPI's world. Only where this was built with MPI.
-std::unique_ptr<Communicator> mpi_communicator();
+// Joins the so many processes of MPI's world. Throws InputError if they are others. Only where this
+// was built with MPI.
+std::unique_ptr<Communicator> mpi_communicator(int processes);
 
 }  // namespace nextgrad

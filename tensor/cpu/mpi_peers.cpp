@@ -45,7 +45,7 @@ void Peers::take(const Message& message, int from) {
     case Kind::beat:
       return;
     case Kind::failed:
-      if (!failure) failure = {message.rank, message.code, message.text};
+      if (!failure) failure = {message.rank, message.code, message.text, from};
       root_heard_ = Clock::now();  // until now it told its successor alone that it lives
       return;
     case Kind::stop:
@@ -80,17 +80,16 @@ void Peers::poll(std::int64_t collectives) {
       send((rank_ + 1) % size_, beat);
   }
   if (!failure && now - before_heard_ > kSilence)
-    fail({predecessor(), 1,
-          fmt::format("no sign of life for {} s: it was killed, or its host or the network is gone",
-                      kSilence.count())});
+    fail(predecessor(), 1,
+         fmt::format("no sign of life for {} s: it was killed, or its host or the network is gone",
+                     kSilence.count()));
 }
 
-void Peers::fail(const Failure& known) {
+void Peers::fail(int rank, int code, const std::string& what) {
   if (failure) return;
-  failure = known;
-  Message message{Kind::failed, known.code, known.rank, 0, {}};
-  std::memcpy(message.text, known.what.data(),
-              std::min(known.what.size(), sizeof message.text - 1));
+  failure = {rank, code, what, rank_};
+  Message message{Kind::failed, code, rank, 0, {}};
+  std::memcpy(message.text, what.data(), std::min(what.size(), sizeof message.text - 1));
   send_all(message);
   root_heard_ = Clock::now();
 }

@@ -20,6 +20,7 @@ using Clock = std::chrono::steady_clock;
 struct Failure {
   int rank, code;
   std::string what;
+  int told_by;  // a rank that is gone is told of by another
 };
 
 class Peers {
@@ -29,7 +30,8 @@ class Peers {
   explicit Peers(MPI_Comm everyone);
   // Sends and receives what there is, never waits. `collectives`: how many this rank has begun.
   void poll(std::int64_t collectives);
-  void fail(const Failure& failure);  // tells all; the first that is known counts
+  // Tells all that a rank failed; the first that is known counts.
+  void fail(int rank, int code, const std::string& what);
   void request_stop(int how);
   void done();  // root has saved, or will not
   // Of the rank before this one: the one that does not come to a collective, if it is behind.
@@ -42,7 +44,10 @@ class Peers {
   int stop = 0;
   bool root_is_done = false;
   bool all_sent() const { return sent_.empty(); }
-  bool root_is_silent() const { return Clock::now() - root_heard_ > kSilence; }
+  bool root_is_silent() const {
+    return Clock::now() - root_heard_ > kSilence ||
+           (failure && failure->rank == 0 && failure->told_by != 0);
+  }
 
  private:
   enum class Kind { beat, failed, stop, done };

@@ -24,10 +24,7 @@ int all_threads() {
 void set_num_threads(int threads, int processes) {
   check(threads >= 0 && threads <= 1024, "number of threads must lie in 0 to 1024, got {}",
         threads);
-  // A launcher may have given each process cores of its own: then those are all.
-  const auto cores = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
-  if (threads == 0 && processes > 1)
-    threads = std::clamp(cores / processes, 1, std::max(1, all_threads()));
+  if (threads == 0 && processes > 1) threads = std::max(1, all_threads() / processes);
   thread_count = threads;
 }
 

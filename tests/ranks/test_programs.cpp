@@ -266,6 +266,14 @@ TEST_CASE("ranks: what fails on one ends all, in one line that names it") {
           std::string::npos);
     CHECK(!fs::exists(folder / "run/state.safetensors"));
   }
+  SUBCASE("another model") {
+    const Outcome o = segnext(
+        folder, fmt::format("{}run : -n 1 '{}' {}run --variant tiny", train, SEGNEXT_BINARY, train),
+        mpirun(1));
+    CAPTURE(o.err);
+    CHECK(o.code == 2);
+    CHECK(o.err.find("variant = \"tiny\", root has variant = \"nano\"") != std::string::npos);
+  }
   SUBCASE("another data set") {
     fs::create_directories(folder / "other");
     const TemporaryFolder second;
@@ -303,9 +311,9 @@ TEST_CASE("ranks: what fails on one ends all, in one line that names it") {
   SUBCASE("no memory on one") {
     const Outcome o =
         segnext(folder,
-                fmt::format("'{0}' {1}run --crop 256 --batch 16 --checkpoint-every 2 : -n 1 sh -c "
-                            "'ulimit -v 900000; exec \"$0\" \"$@\"' '{0}' "
-                            "{1}run --crop 256 --batch 16 --checkpoint-every 2",
+                fmt::format("'{0}' {1}run --crop 256 --batch 64 --checkpoint-every 2 : -n 1 sh -c "
+                            "'ulimit -v 600000; exec \"$0\" \"$@\"' '{0}' "
+                            "{1}run --crop 256 --batch 64 --checkpoint-every 2",
                             SEGNEXT_BINARY, train),
                 mpirun(1), "");
     CAPTURE(o.err);
