@@ -11,7 +11,7 @@ trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 run="train --batch 6 --crop 64 --iterations $((kills * 12 + 20)) --val-every 0 --threads 1 --checkpoint-every 4 --ema 0.99"
 "$segnext" $run --out whole >/dev/null
-iterations() { grep -c '"loss"' run/log.jsonl 2>/dev/null || true; }
+iterations() { cat run/log.jsonl 2>/dev/null | grep -c '"loss"' || true; }
 now() { date +%s.%N; }
 worst=0
 for ((k = 1; k <= kills; ++k)); do
@@ -38,7 +38,7 @@ for ((k = 1; k <= kills; ++k)); do
   worst=$(awk "BEGIN {print ($took > $worst) ? $took : $worst}")
 done
 mpirun --oversubscribe --bind-to none -n 2 "$segnext" train --resume run >/dev/null
-losses() { grep -o '"iteration":[0-9]*\|"loss":[0-9.e-]*' "$1/log.jsonl" | paste - - ; }
+losses() { grep '"loss"' "$1/log.jsonl" | grep -o '"iteration":[0-9]*\|"loss":[0-9.e-]*' | paste - -; }
 paste <(losses whole) <(losses run) | awk -v kills="$kills" -v worst="$worst" '
   {split($2, a, ":"); split($4, b, ":"); d = a[2] / b[2] - 1; if (d < 0) d = -d; if (d > most) most = d
    if ($1 != $3) {print "iterations differ: " $0; exit 1}}
