@@ -1,12 +1,12 @@
 // segnext bench --ranks: what several processes cost and gain, and from that what more would.
 //
-//   step(N) = step(1) + S (a + l log2 N) + max(0, sums(N) - h)
-//   sums(N) = 2 (N - 1) / N bytes / bandwidth + 2 buckets l log2 N
+//   step(N) = step(1) + o + S l log2 N + t(last) + max(0, t(all) - t(last) - backward)
+//   t(bytes) = 2 (N - 1) / N bytes / bandwidth + 2 l log2 N
 //
-// step(1): of a process while the others compute too. S: sums of batch norm, which all wait for;
-// l: the time of a sum of one number by two ranks, a: what else such a sum costs (ranks do not come
-// at the same moment), taken from the step that was measured. h: how much of the sums the backward
-// hides at most, its time.
+// step(1): of a rank while the others compute too. t: a sum of gradients, which the backward hides
+// but for the last bucket. S: sums of batch norm, which all wait for; l: the time of a sum of one
+// number by two ranks. o: what else it costs (copies, ranks that do not come at the same moment),
+// the rest of the step that was measured.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -46,7 +46,8 @@ class RankBench {
   }
 
   struct Step {
-    double seconds, backward, waited;
+    double seconds, backward, waited,
+        exposed;  // the last: waiting for gradients after the backward
   };
   // Of this rank by itself, or of all together.
   Step step(bool together) {
@@ -57,15 +58,16 @@ class RankBench {
     model_.zero_grad();
     const Variable loss = model_.loss(model_.forward(Variable(images_)), labels_);
     loss.value();
-    if (device_.kind != Device::Kind::cpu) backend_of(device_).synchronize();
+    backend_of(device_).synchronize();
     const double forward = clock.seconds();
     if (together) sums_->begin();
     loss.backward();
+    const Stopwatch after;
     if (together) sums_->finish();
-    const double backward = clock.seconds() - forward;
+    const double exposed = after.seconds(), backward = clock.seconds() - forward;
     optimizer_->step(1e-4, {grad_norm(model_.named_parameters()), 0});
     backend_of(device_).synchronize();
-    return {clock.seconds(), backward, hosts_.waited() - waited};
+    return {clock.seconds(), backward, hosts_.waited() - waited, exposed};
   }
   // Seconds of a sum of so many numbers.
   double sum(std::int64_t numbers, int times) {
@@ -96,25 +98,27 @@ class RankBench {
 };
 
 struct Model {
-  double step, backward, extra, latency, norms, buckets, bytes, bandwidth;
+  double step, backward, overhead, latency, norms, buckets, bytes, bandwidth;
+  double sum(double of_bytes, double ranks) const {
+    return 2 * (ranks - 1) / ranks * of_bytes / bandwidth + 2 * latency * std::log2(ranks);
+  }
   double operator()(double ranks) const {
-    if (ranks < 2) return step;
-    const double hops = std::log2(ranks);
-    const double sums = 2 * (ranks - 1) / ranks * bytes / bandwidth + 2 * buckets * latency * hops;
-    return step + norms * (extra + latency * hops) + std::max(0.0, sums - backward);
+    const double last = sum(bytes / buckets, ranks), all = sum(bytes, ranks);
+    return step + overhead + norms * latency * std::log2(ranks) + last +
+           std::max(0.0, all - last - backward);
   }
 };
 
 void print_predictions(const Model& measured, const std::vector<double>& gigabits, json& result) {
-  fmt::print("\n{:<32}", "predicted efficiency");
+  fmt::print("\n{:<32}", "predicted efficiency, ranks:");
   const int sizes[] = {2, 4, 8, 64, 512};
-  for (const int ranks : sizes) fmt::print("{:>9}", fmt::format("{} ranks", ranks));
+  for (const int ranks : sizes) fmt::print("{:>9}", fmt::format("{}", ranks));
   fmt::print("\n");
   json rows = json::array();
   for (const double gigabit : gigabits) {
     Model m = measured;
     if (gigabit > 0) m.bandwidth = gigabit * 1e9 / 8;
-    fmt::print("{:<32}", gigabit > 0 ? fmt::format("  {} Gbit/s", gigabit) : "  as measured");
+    fmt::print("{:<32}", gigabit > 0 ? fmt::format("  {} Gbit/s", gigabit) : "  this network");
     json row = {{"gigabit", gigabit}, {"efficiency", json::object()}};
     for (const int ranks : sizes) {
       fmt::print("{:>9.2f}", m.step / m(ranks));
@@ -132,7 +136,7 @@ void run_rank_bench(const BenchArguments& a) {
   Communicator& hosts = world();
   RankBench bench(a, hosts);
   const auto n = static_cast<double>(hosts.size());
-  std::vector<double> alone, beside, together, backward, waited;
+  std::vector<double> alone, beside, together, backward, waited, exposed;
   const auto timed = [&](std::vector<double>& to, const std::function<double()>& work) {
     hosts.barrier();
     const double seconds = work();
@@ -144,10 +148,11 @@ void run_rank_bench(const BenchArguments& a) {
   for (int i = 0; i < a.runs; ++i) {
     timed(alone, [&] { return hosts.is_root() ? bench.step(false).seconds : 0; });
     timed(beside, [&] { return bench.step(false).seconds; });
-    RankBench::Step all{};
+    RankBench::Step all;
     timed(together, [&] { return (all = bench.step(true)).seconds; });
     backward.push_back(all.backward);
     waited.push_back(all.waited);
+    exposed.push_back(all.exposed);
   }
   const double latency = bench.sum(1, 200);
   constexpr std::int64_t kLarge = 1 << 22;
@@ -156,12 +161,7 @@ void run_rank_bench(const BenchArguments& a) {
   const auto numbers = bench.sums().bytes() / 4, norms = 2 * bench.batch_norms();
   const double sums_alone = n > 1 ? bench.sum(numbers, 5) : 0;
   const double t1 = median(alone), tb = median(beside), tn = median(together);
-  // What waits for sums would take if nothing were hidden, less what was waited for.
-  const double hidden =
-      sums_alone > 0
-          ? std::clamp(1 - (median(waited) - static_cast<double>(norms) * latency) / sums_alone,
-                       0.0, 1.0)
-          : 0;
+  const double hidden = sums_alone > 0 ? std::clamp(1 - median(exposed) / sums_alone, 0.0, 1.0) : 0;
   fmt::print("SegNeXt {}, {} x {}x{} a rank, {} ranks of {} threads on {}\n", a.variant, a.batch,
              a.size.width, a.size.height, hosts.size(), num_threads(),
              backend_of(local_device(a.placement.device, hosts)).description());
@@ -197,13 +197,13 @@ void run_rank_bench(const BenchArguments& a) {
   if (n > 1) {
     Model m{.step = tb,
             .backward = median(backward),
-            .extra = 0,
+            .overhead = 0,
             .latency = latency / std::log2(n),
             .norms = static_cast<double>(norms),
             .buckets = static_cast<double>(bench.sums().buckets()),
             .bytes = static_cast<double>(bench.sums().bytes()),
             .bandwidth = bandwidth};
-    m.extra = std::max(0.0, (tn - m(n)) / m.norms);
+    m.overhead = tn - m(n);
     std::vector<double> gigabits{0};
     std::ranges::copy(a.gigabits, std::back_inserter(gigabits));
     print_predictions(m, gigabits, result);

@@ -23,7 +23,7 @@ for side in a b; do
   ip -n $host address add $address/24 dev wire-$side
   ip -n $host link set wire-$side up
   ip -n $host link set lo up
-  [ "$gbit" = 0 ] || tc -n $host qdisc add dev wire-$side root netem rate "${gbit}gbit" limit 10000
+  [ "$gbit" = 0 ] || tc -n $host qdisc add dev wire-$side root tbf rate "${gbit}gbit" burst 1mb latency 50ms
 done
 # How mpirun reaches the other host: a namespace of names beside that of the network.
 cat >"$agent" <<'AGENT'
