@@ -21,6 +21,7 @@ struct ParallelRun {
   DType dtype = DType::f64;
   Device device{};
   bool recompute = false;
+  bool bf16 = false;  // activations
   std::int64_t bucket_bytes = 100'000;
 };
 
@@ -52,6 +53,7 @@ inline ParallelResult train(Communicator& hosts, const ParallelRun& run) {
   init_parameters(model, 3);
   model.to(run.dtype);
   model.to(run.device);
+  if (run.bf16) model.backbone().set_activations(DType::bf16);
   const auto everyone = backend_of(run.device).connect(hosts);
   AdamW optimizer(model.named_parameters(), {.eps = 1e-6, .weight_decay = 0.01}, segnext_rules());
   WeightAverage average(model, 0.9);

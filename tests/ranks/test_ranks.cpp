@@ -151,6 +151,18 @@ TEST_CASE("the ranks train like one") {
   }
 }
 
+TEST_CASE("the ranks train like one in bf16, to its rounding") {
+  if (test_device().kind == Device::Kind::cpu) return;
+  Communicator& hosts = world();
+  Alone alone;
+  const ParallelRun run{
+      .steps = 2, .side = 32, .dtype = DType::f32, .device = test_device(), .bf16 = true};
+  const Worst w = worst(train(hosts, run), train(alone, run));
+  MESSAGE(hosts.size() << " ranks in bf16: losses " << w.losses << ", norms " << w.norms);
+  CHECK(w.losses < 1e-3);
+  CHECK(w.norms < 1e-1);
+}
+
 TEST_CASE("whoever asks to stop stops all") {
   Communicator& hosts = world();
   CHECK(hosts.stop_requested() == 0);
