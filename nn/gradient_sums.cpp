@@ -47,7 +47,8 @@ void GradientSums::send() {
   if (filling_.members.empty()) return;
   Bucket bucket = std::exchange(filling_, {});
   const Tensor& first = parameters_[bucket.members[0]].value.grad();
-  bucket.numbers = Tensor::zeros({bucket.size}, first.dtype(), first.device());
+  // What lies between gradients is never read.
+  bucket.numbers = Tensor::empty({bucket.size}, first.dtype(), first.device());
   for (std::size_t k = 0; k < bucket.members.size(); ++k) {
     const Variable& value = parameters_[bucket.members[k]].value;
     Tensor place = bucket.numbers.slice(0, bucket.at[k], bucket.at[k] + value.numel());
