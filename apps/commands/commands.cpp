@@ -84,7 +84,7 @@ std::string version_text() {
       "glibc\n(LGPL-2.1){}",
       NEXTGRAD_VERSION, NEXTGRAD_COMMIT, NEXTGRAD_COMPILER, NEXTGRAD_CPU, kVectors,
       NEXTGRAD_CPU_ARCH, *NEXTGRAD_CUDA == 0 ? std::string("without CUDA") : "with " NEXTGRAD_CUDA,
-      *NEXTGRAD_CUDA == 0 ? "" : ", CUDA runtime, cuBLASLt and NCCL (NVIDIA's EULA)");
+      NEXTGRAD_ALSO_LINKED);
 }
 
 void add_weights(Command app, std::string& weights, std::string& variant) {

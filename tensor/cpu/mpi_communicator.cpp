@@ -88,10 +88,10 @@ void add_in_order(const T* all, int ranks, std::int64_t n, T* out) {
 // of its own: which of two collectives ends its first stage first may differ between ranks).
 struct Operation {
   const char* name;
-  std::function<void(MPI_Request*)> first;
+  std::function<int(MPI_Request*)> first;  // MPI's status
   std::function<void()> between = [] {};
-  std::function<void(MPI_Request*)> second;  // may be empty
-  Tensor result, scratch;                    // kept until the end
+  std::function<int(MPI_Request*)> second;  // may be empty
+  Tensor result, scratch;                   // kept until the end
   Clock::time_point begun;
   MPI_Request request = MPI_REQUEST_NULL;
   enum State { waiting, in_first, between_stages, in_second, done };
@@ -126,8 +126,7 @@ class MpiCommunicator final : public Communicator {
   void broadcast(Tensor& t, int root) override {
     const auto op = operation("a broadcast", t);
     op->first = [this, t, root](MPI_Request* request) {
-      mpi_check(MPI_Ibcast(t.raw(), count_of(t.numel()), type_of(t.dtype()), root, first_, request),
-                "a broadcast");
+      return MPI_Ibcast(t.raw(), count_of(t.numel()), type_of(t.dtype()), root, first_, request);
     };
     t.bump_version();
     begin(op)->wait();
@@ -141,9 +140,7 @@ class MpiCommunicator final : public Communicator {
     op->first = [this, &op = *op](MPI_Request* request) {
       const int n = count_of(op.scratch.numel());
       const MPI_Datatype type = type_of(op.scratch.dtype());
-      mpi_check(
-          MPI_Iallgather(op.scratch.raw(), n, type, op.result.raw(), n, type, first_, request),
-          "a gathering");
+      return MPI_Iallgather(op.scratch.raw(), n, type, op.result.raw(), n, type, first_, request);
     };
     begin(op)->wait();
     return op->result;
@@ -152,9 +149,7 @@ class MpiCommunicator final : public Communicator {
   void barrier() override {
     const auto op = std::make_shared<Operation>();
     op->name = "a barrier";
-    op->first = [this](MPI_Request* request) {
-      mpi_check(MPI_Ibarrier(first_, request), "a barrier");
-    };
+    op->first = [this](MPI_Request* request) { return MPI_Ibarrier(first_, request); };
     begin(op)->wait();
   }
 
@@ -275,8 +270,7 @@ void MpiCommunicator::plan_sum(Operation& op) {
   if (static_cast<std::size_t>(n * size_) * sizeof(T) <= kSmallSum) {
     op.scratch = Tensor::empty({size_, n}, dtype_of<T>);
     op.first = [=, this, all = op.scratch.data<T>()](MPI_Request* request) {
-      mpi_check(MPI_Iallgather(numbers, count_of(n), type, all, count_of(n), type, first_, request),
-                "a sum");
+      return MPI_Iallgather(numbers, count_of(n), type, all, count_of(n), type, first_, request);
     };
     op.between = [=, this, all = op.scratch.data<T>()] { add_in_order(all, size_, n, numbers); };
     return;
@@ -297,15 +291,13 @@ void MpiCommunicator::plan_sum(Operation& op) {
   op.scratch = Tensor::empty({size_, own}, dtype_of<T>);
   T* const all = op.scratch.data<T>();
   op.first = [=, this](MPI_Request* request) {
-    mpi_check(MPI_Ialltoallv(numbers, plan->counts.data(), plan->at.data(), type, all,
-                             plan->mine.data(), plan->mine_at.data(), type, first_, request),
-              "a sum");
+    return MPI_Ialltoallv(numbers, plan->counts.data(), plan->at.data(), type, all,
+                          plan->mine.data(), plan->mine_at.data(), type, first_, request);
   };
   op.between = [=, this] { add_in_order(all, size_, own, numbers + begin_of(rank_)); };
   op.second = [=, this](MPI_Request* request) {
-    mpi_check(MPI_Iallgatherv(MPI_IN_PLACE, own, type, numbers, plan->counts.data(),
-                              plan->at.data(), type, second_, request),
-              "a sum");
+    return MPI_Iallgatherv(MPI_IN_PLACE, own, type, numbers, plan->counts.data(), plan->at.data(),
+                           type, second_, request);
   };
 }
 
@@ -375,12 +367,12 @@ void MpiCommunicator::advance() {
   for (const auto& op : under_way_) {
     if (op->state == Operation::waiting) {
       ++collectives_;
-      op->first(&op->request);
+      mpi_check(op->first(&op->request), op->name);
       op->state = Operation::in_first;
     }
     // Second stages begin in the order of their collectives.
     if (op->state == Operation::between_stages && seconds_in_order) {
-      op->second(&op->request);
+      mpi_check(op->second(&op->request), op->name);
       op->state = Operation::in_second;
     }
     advance(*op);

@@ -63,6 +63,7 @@ TEST_CASE("errors: usage") {
     const auto o = segnext(folder, std::string(sub) + " --help");
     CHECK(o.code == 0);
     CHECK(o.out.find("Example") != std::string::npos);
+    CHECK(o.out.find(fmt::format("\n  segnext {} --", sub)) != std::string::npos);
   }
 }
 
