@@ -28,10 +28,13 @@ std::uint32_t listing_of(const Data& data) {
   }
   return listing;
 }
+inline std::string line_of(const std::string& split, std::int64_t samples, std::uint32_t listing) {
+  return fmt::format("split {} of {} samples, their names' CRC-32 {:08x}\n", split, samples,
+                     listing);
+}
 template <class Data>
 std::string line_of(const std::string& split, const Data& data) {
-  return fmt::format("split {} of {} samples, their names' CRC-32 {:08x}\n", split, data.size(),
-                     listing_of(data));
+  return line_of(split, data.size(), listing_of(data));
 }
 
 }  // namespace nextgrad

@@ -59,7 +59,9 @@ class ClassTask : public TrainTask {
     info_.classes = train_set_->classes();
     std::string lines = config_text(config);
     for (const std::string& name : info_.classes) lines += fmt::format("class {}\n", name);
-    require_same(lines + line_of("train", *train_set_) + line_of("val", *val_set_), everyone);
+    splits_ = {identity_of("train", *train_set_), identity_of("val", *val_set_)};
+    for (const auto& s : splits_) lines += line_of(s.at("name"), s.at("samples"), s.at("listing"));
+    require_same(lines, everyone);
     steps_ = by_epochs ? std::max<std::int64_t>(1, steps_of(config.epochs)) : config.iterations;
   }
   // Optimiser steps that show each picture so often.
@@ -103,8 +105,7 @@ class ClassTask : public TrainTask {
     o.settings = config_text(config_);
     std::vector<std::string> names;
     for (const auto& name : info_.classes) names.push_back(printable(name));
-    o.data = {{"classes", names},
-              {"splits", {identity_of("train", *train_set_), identity_of("val", *val_set_)}}};
+    o.data = {{"classes", names}, {"splits", splits_}};
     return o;
   }
 
@@ -116,6 +117,7 @@ class ClassTask : public TrainTask {
   Config config_;
   Communicator& everyone_;
   std::unique_ptr<Data> train_set_, val_set_;
+  nlohmann::json splits_;   // of TrainerOptions::data
   std::int64_t steps_ = 0;  // in all
   ModelInfo info_;
   std::unique_ptr<Net> model_;
