@@ -1,16 +1,14 @@
 #include "models/mscan.h"
 
-#include <numeric>
+#include <algorithm>
+#include <array>
 
 #include "autograd/arithmetic.h"
-#include "autograd/recompute.h"
-#include "autograd/shape_ops.h"
 
 namespace nextgrad {
 
 namespace {
 
-constexpr int kImageChannels = 3;
 constexpr double kLayerScale = 0.01;  // at the beginning
 
 Conv2dOptions halving(int in, int out) {
@@ -49,28 +47,44 @@ class Downsample : public Module {
 
 }  // namespace
 
-MSCA::MSCA(int channels)
-    : conv0_(child<DepthwiseConv2d>("conv0", channels, same_window(5))),
-      strips_{strip(0, 7, channels), strip(1, 11, channels), strip(2, 21, channels)},
-      mix_(child<Conv2d>("conv3", pointwise(channels, channels))) {}
+MSCA::MSCA(int channels, const EncoderConfig& config)
+    : gate_(config.gate), local_(child<DepthwiseConv2d>("conv0", channels, same_window(5))) {
+  if (config.attention == EncoderConfig::Attention::lka)  // its names are VAN's
+    large_ = &child<DepthwiseConv2d>(
+        "conv_spatial", channels,
+        Window{.kh = 7, .kw = 7, .pad_h = 9, .pad_w = 9, .dilation_h = 3, .dilation_w = 3});
+  else
+    for (const int kernel : config.branches) strips_.push_back(strip(kernel, channels));
+  if (config.mixing) mix_ = &child<Conv2d>(large_ ? "conv1" : "conv3", pointwise(channels, channels));
+}
 
-MSCA::Strip MSCA::strip(int index, int kernel, int channels) {
-  const std::string name = "conv" + std::to_string(index);
+// The published files number the paper's three branches; another is called by its kernel.
+MSCA::Strip MSCA::strip(int kernel, int channels) {
+  constexpr std::array kPaper = {7, 11, 21};
+  const auto found = std::ranges::find(kPaper, kernel);
+  const std::string name = found == kPaper.end() ? fmt::format("conv_{0}x{0}", kernel)
+                                                 : fmt::format("conv{}", found - kPaper.begin());
   auto& row = child<DepthwiseConv2d>(name + "_1", channels, same_window_2d(1, kernel));
   auto& column = child<DepthwiseConv2d>(name + "_2", channels, same_window_2d(kernel, 1));
   return {row, column};
 }
 
 Variable MSCA::forward(Variable u) const {
-  const Variable local = conv0_(u);
-  Variable attention = local;
+  const Variable local = local_(u);
+  Variable attention = large_ ? (*large_)(local) : local;
   for (const auto& [row, column] : strips_) attention = attention + column(row(local));
-  return mix_(attention) * u;  // nothing squashes the attention
+  if (mix_) attention = (*mix_)(attention);
+  switch (gate_) {
+    case EncoderConfig::Gate::product: return attention * u;  // nothing squashes the attention
+    case EncoderConfig::Gate::sum: return attention + u;
+    case EncoderConfig::Gate::none: return attention;
+  }
+  fail("unknown gate");
 }
 
-Attention::Attention(int channels)
+Attention::Attention(int channels, const EncoderConfig& config)
     : proj_1_(child<Conv2d>("proj_1", pointwise(channels, channels))),
-      msca_(child<MSCA>("spatial_gating_unit", channels)),
+      msca_(child<MSCA>("spatial_gating_unit", channels, config)),
       proj_2_(child<Conv2d>("proj_2", pointwise(channels, channels))) {}
 
 Variable Attention::forward(Variable x) const {
@@ -86,11 +100,11 @@ Variable FeedForward::forward(Variable x) const {
   return fc2_(gelu(position_(fc1_(x))));
 }
 
-Block::Block(int channels, int ratio, double drop_path)
+Block::Block(int channels, int ratio, double drop_path, const EncoderConfig& config)
     : scale_1_(parameter("layer_scale_1", {channels}, Init::constant(kLayerScale))),
       scale_2_(parameter("layer_scale_2", {channels}, Init::constant(kLayerScale))),
       norm1_(child<BatchNorm2d>("norm1", channels)),
-      attention_(child<Attention>("attn", channels)),
+      attention_(child<Attention>("attn", channels, config)),
       norm2_(child<BatchNorm2d>("norm2", channels)),
       feed_forward_(child<FeedForward>("mlp", channels, channels * ratio)),
       drop_path_(child<DropPath>("drop_path", drop_path)) {}
@@ -100,8 +114,7 @@ Variable Block::forward(Variable x) const {
   return y + drop_path_(scale_2_ * feed_forward_(norm2_(y)));
 }
 
-MSCAN::MSCAN(const MSCANConfig& config) : config_(config) {
-  const int total = std::accumulate(config.blocks.begin(), config.blocks.end(), 0);
+MSCAN::MSCAN(const EncoderConfig& config) : Encoder(config) {
   int count = 0, in = kImageChannels;
   for (std::size_t i = 0; i < config.channels.size(); ++i) {
     const int channels = config.channels[i];
@@ -111,34 +124,27 @@ MSCAN::MSCAN(const MSCANConfig& config) : config_(config) {
       stage.embed = &child<Stem>("patch_embed1", channels);
     else
       stage.embed = &child<Downsample>("patch_embed" + number, in, channels);
-    for (int j = 0; j < config.blocks[i]; ++j, ++count) {
-      const double drop = total > 1 ? config.drop_path * count / (total - 1) : 0;
-      stage.blocks.push_back(
-          &child<Block>(fmt::format("block{}.{}", number, j), channels, config.ratios[i], drop));
-    }
+    for (int j = 0; j < config.blocks[i]; ++j, ++count)
+      stage.blocks.push_back(&child<Block>(fmt::format("block{}.{}", number, j), channels,
+                                           config.ratios[i], drop_path_of(count), config));
     stage.norm = &child<LayerNorm>("norm" + number, channels);
     stages_.push_back(std::move(stage));
     in = channels;
   }
 }
 
-std::vector<Variable> MSCAN::features(const Variable& image) const {
-  check(image.ndim() == 4 && image.dim(3) == kImageChannels,
-        "MSCAN: wants images [N,H,W,3], got {}", image.shape().str());
-  check(image.dim(1) >= 32 && image.dim(2) >= 32,
-        "MSCAN: image of {}x{} is too small; 32x32 is the least", image.dim(1), image.dim(2));
-  std::vector<Variable> features;
-  Variable x = cast(image, activations_.value_or(image.dtype()));
-  for (const Stage& stage : stages_) {
-    x = (*stage.embed)(x);
-    for (const Block* block : stage.blocks) {
-      const auto run = [block](const std::vector<Variable>& in) { return (*block)(in.front()); };
-      x = config_.recompute && grad_enabled() ? recomputed(run, {x}) : (*block)(x);
-    }
-    x = (*stage.norm)(x);
-    features.push_back(x);
-  }
-  return features;
+Variable MSCAN::stage(std::size_t i, const Variable& in) const {
+  const Stage& stage = stages_[i];
+  Variable x = (*stage.embed)(in);
+  for (const Block* block : stage.blocks) x = run_block(*block, x);
+  return (*stage.norm)(x);
+}
+
+std::int64_t MSCAN::stage_parameters(std::size_t i) const {
+  const Stage& stage = stages_[i];
+  std::int64_t count = stage.embed->parameter_count() + stage.norm->parameter_count();
+  for (const Block* block : stage.blocks) count += block->parameter_count();
+  return count;
 }
 
 }  // namespace nextgrad

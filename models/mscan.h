@@ -2,28 +2,20 @@
 // [N,H,W,C].
 #pragma once
 
-#include <array>
-#include <optional>
 #include <vector>
 
+#include "models/encoder.h"
 #include "nn/conv.h"
 #include "nn/dropout.h"
 #include "nn/norm.h"
 
 namespace nextgrad {
 
-struct MSCANConfig {
-  std::array<int, 4> channels = {32, 64, 160, 256};
-  std::array<int, 4> blocks = {3, 3, 5, 2};
-  std::array<int, 4> ratios = {8, 8, 4, 4};  // width of the feed-forward part over the channels
-  double drop_path = 0.1;  // probability of the last block; linear from 0 at the first
-  bool recompute = false;  // keep only each block's input, compute its inside again in backward
-};
-
-// Multi-scale convolutional attention, Figure 2(b), equations (1) and (2).
+// Multi-scale convolutional attention, Figure 2(b), equations (1) and (2); or with one large kernel
+// in place of the branches, VAN's (Guo et al. 2022, "Visual attention network").
 class MSCA : public Module {
  public:
-  explicit MSCA(int channels);
+  MSCA(int channels, const EncoderConfig& config);
   Variable forward(Variable u) const override;
 
  private:
@@ -31,17 +23,19 @@ class MSCA : public Module {
     DepthwiseConv2d& row;
     DepthwiseConv2d& column;
   };
-  Strip strip(int index, int kernel, int channels);
+  Strip strip(int kernel, int channels);
 
-  DepthwiseConv2d& conv0_;
+  EncoderConfig::Gate gate_;
+  DepthwiseConv2d& local_;
   std::vector<Strip> strips_;
-  Conv2d& mix_;
+  DepthwiseConv2d* large_ = nullptr;  // instead of the strips
+  Conv2d* mix_ = nullptr;
 };
 
 // The first branch of a block: 1x1, GELU, MSCA, 1x1, and the input added.
 class Attention : public Module {
  public:
-  explicit Attention(int channels);
+  Attention(int channels, const EncoderConfig& config);
   Variable forward(Variable x) const override;
 
  private:
@@ -65,7 +59,7 @@ class FeedForward : public Module {
 // y = x + s1 attention(norm1(x)), then y + s2 ffn(norm2(y)), each with drop path: Figure 2(a).
 class Block : public Module {
  public:
-  Block(int channels, int ratio, double drop_path);
+  Block(int channels, int ratio, double drop_path, const EncoderConfig& config);
   Variable forward(Variable x) const override;
 
  private:
@@ -77,17 +71,11 @@ class Block : public Module {
   DropPath& drop_path_;
 };
 
-class MSCAN : public Module {
+class MSCAN : public Encoder {
  public:
-  explicit MSCAN(const MSCANConfig& config);
-  // x [N,H,W,3] -> the four stages' features at 1/4, 1/8, 1/16 and 1/32, sizes rounded up.
-  std::vector<Variable> features(const Variable& x) const;
-  Variable forward(Variable x) const override { return features(x).back(); }
-  const MSCANConfig& config() const { return config_; }
-  // What this and what follows compute in, instead of the image's dtype: the image is cast to it.
-  // bf16, on a GPU: half the memory, and products on tensor cores; weights, statistics, the NMF and
-  // losses stay f32 (mixed precision: Micikevicius et al., 2018).
-  void set_activations(DType dtype) { activations_ = dtype; }
+  explicit MSCAN(const EncoderConfig& config);
+  Variable stage(std::size_t i, const Variable& x) const override;
+  std::int64_t stage_parameters(std::size_t i) const override;
 
  private:
   struct Stage {
@@ -95,8 +83,6 @@ class MSCAN : public Module {
     std::vector<Block*> blocks;
     LayerNorm* norm;
   };
-  MSCANConfig config_;
-  std::optional<DType> activations_;
   std::vector<Stage> stages_;
 };
 

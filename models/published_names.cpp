@@ -86,11 +86,11 @@ std::int64_t index_after(const std::string& name, const std::string& prefix) {
                                                                                        : 0;
 }
 
-bool fits(const SegNeXtConfig& config, const Architecture& a) {
+bool fits(const ModelConfig& config, const Architecture& a) {
   for (std::size_t i = 0; i < 4; ++i)
     if (a.channels[i] != config.encoder.channels[i] || a.blocks[i] != config.encoder.blocks[i])
       return false;
-  return a.decoder_channels == 0 || a.decoder_channels == config.decoder_channels;
+  return a.decoder_channels == 0 || a.decoder_channels == config.decoder.width;
 }
 
 }  // namespace
@@ -179,8 +179,8 @@ Architecture architecture_of(const StateDict& weights) {
     a.channels[i] = extent(fmt::format("backbone.norm{}.weight", i + 1));
   a.decoder_channels = extent("decode_head.squeeze.conv.weight");
   a.classes = extent("decode_head.conv_seg.weight");
-  for (const std::string& variant : segnext_variants())
-    if (fits(segnext_config(variant, 1), a)) a.variant = variant;
+  for (const std::string& variant : variant_names())
+    if (fits(model_config(variant, 1), a)) a.variant = variant;
   return a;
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "models/segnext.h"
+#include "models/segmenter.h"
 #include "nn/state_dict.h"
 
 namespace nextgrad {
@@ -23,7 +23,7 @@ std::vector<std::string> names_without_prefix(const StateDict& file, std::string
 StateDict adapt_published_names(const StateDict& file, std::vector<std::string>* left_out = nullptr,
                                 std::string* taken = nullptr);
 
-// The same for MSCANClassifier: no prefix `backbone.`, the classifier `head.*` kept, the decoder
+// The same for Classifier: no prefix `backbone.`, the classifier `head.*` kept, the decoder
 // `decode_head.*` and auxiliary heads dropped.
 StateDict adapt_encoder_names(const StateDict& file, std::vector<std::string>* left_out = nullptr,
                               std::string* taken = nullptr);
@@ -37,7 +37,7 @@ std::string published_name(const std::string& name);
 struct Architecture {
   std::array<std::int64_t, 4> channels{}, blocks{};  // 0: no such tensors
   std::int64_t decoder_channels = 0, classes = 0;    // 0: an encoder alone
-  std::string variant;                               // "" if it is none of segnext_variants()
+  std::string variant;                               // "" if it is none of variant_names()
 };
 Architecture architecture_of(const StateDict& weights);
 

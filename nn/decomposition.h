@@ -21,6 +21,8 @@ struct DecompositionOptions {
   int train_steps = 6, eval_steps = 7;
   double inv_t = 0;   // inverse temperature of the softmax; 0: as published, nmf 1, vq and cd 100
   double beta = 0.1;  // cd: ridge of the last least-squares fit
+
+  bool operator==(const DecompositionOptions&) const = default;
 };
 
 // The first bases are random: drawn per sample in training, fixed and the same for every sample in

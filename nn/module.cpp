@@ -28,7 +28,7 @@ std::vector<std::pair<std::string, const Module*>> Module::named_modules() const
   std::vector<std::pair<std::string, const Module*>> all{{"", this}};
   for (const auto& [name, child] : children_)
     for (const auto& [inner, module] : child->named_modules())
-      all.emplace_back(inner.empty() ? name : name + "." + inner, module);
+      all.emplace_back(inner.empty() || name.empty() ? name + inner : name + "." + inner, module);
   return all;
 }
 

@@ -68,7 +68,11 @@ class Module {
   // stands for a module of PyTorch's that only holds others.
   template <class M, class... Args>
   M& child(const std::string& name, Args&&... args) {
-    auto module = std::make_unique<M>(std::forward<Args>(args)...);
+    return own(name, std::make_unique<M>(std::forward<Args>(args)...));
+  }
+  // The same of a module that is there; its names go without prefix if `name` is empty.
+  template <class M>
+  M& own(const std::string& name, std::unique_ptr<M> module) {
     M& reference = *module;
     children_.emplace_back(name, std::move(module));
     return reference;

@@ -12,7 +12,7 @@
 #include "apps/help.h"
 #include "apps/report/progress.h"
 #include "apps/settings/precision.h"
-#include "models/segnext.h"
+#include "models/segmenter.h"
 #include "nn/optim.h"
 #include "nn/random.h"
 #include "tensor/profile.h"
@@ -35,14 +35,14 @@ class Bench {
  public:
   explicit Bench(const BenchArguments& a)
       : runs_(a.runs), device_(Device::parse(a.placement.device)), backend_(backend_of(device_)) {
-    auto config = segnext_config(a.variant, a.classes);
+    auto config = model_config(a.variant, a.classes);
     config.encoder.recompute = a.recompute;
-    model_ = std::make_unique<SegNeXt>(config);
+    model_ = std::make_unique<Segmenter>(config);
     init_parameters(*model_, 0);
     model_->to(device_);
-    set_precision(model_->backbone(), device_, a.placement.precision);
+    set_precision(model_->encoder(), device_, a.placement.precision);
     optimizer_ =
-        std::make_unique<AdamW>(model_->named_parameters(), AdamWOptions{}, segnext_rules());
+        std::make_unique<AdamW>(model_->named_parameters(), AdamWOptions{}, segmenter_rules());
     const Shape shape{a.batch, a.size.height, a.size.width, 3};
     images_ = backend_.random_normal(shape, DType::f32, {2, 0, 0, 0});
     one_ = images_.slice(0, 0, 1).contiguous();
@@ -150,7 +150,7 @@ class Bench {
   int runs_;
   Device device_;
   Backend& backend_;
-  std::unique_ptr<SegNeXt> model_;
+  std::unique_ptr<Segmenter> model_;
   std::unique_ptr<AdamW> optimizer_;
   Tensor images_, one_, labels_;  // one_: the first image
 };

@@ -10,7 +10,8 @@
 
 #include "apps/commands/commands.h"
 #include "apps/report/progress.h"
-#include "models/cost.h"
+#include "models/segmenter.h"
+#include "nn/conv.h"
 #include "tensor/threads.h"
 
 namespace nextgrad {
@@ -25,19 +26,40 @@ struct GemmArguments {
   int runs = 5, threads = 0;
 };
 
+struct Product {  // of [m, k] and [k, n]: a convolution of m pixels, or a step of the NMF
+  std::int64_t m, n, k;
+  auto operator<=>(const Product&) const = default;
+};
+
+// Pixels that a layer of this name puts out: names carry the number of their stage first,
+// "backbone.block2.0.attn". The decoder works at stage 2's size, the stem's first layer at a half.
+std::int64_t pixels_of(const std::string& name, const Size& image) {
+  const std::size_t digit = name.find_first_of("1234");
+  int halvings = name.starts_with("decode_head") ? 3 : name[digit] - '0' + 1;
+  if (name == "backbone.patch_embed1.proj.0") halvings = 1;
+  const std::int64_t step = std::int64_t{1} << halvings;
+  return (image.height + step - 1) / step * ((image.width + step - 1) / step);
+}
+
 // The products of one image's prediction, each shape once, the largest first.
 std::vector<Product> products_of(const GemmArguments& a) {
-  std::vector<Product> products;
-  std::set<std::array<std::int64_t, 3>> seen;
-  for (const std::string& variant : a.variants)
-    for (const StageCost& stage :
-         segnext_cost(segnext_config(variant, 150), a.size.height, a.size.width).stages)
-      for (const Product& p : stage.products)
-        if (seen.insert({p.m, p.n, p.k}).second) products.push_back(p);
-  std::stable_sort(products.begin(), products.end(), [](const Product& x, const Product& y) {
-    return x.m * x.n * x.k > y.m * y.n * y.k;
-  });
-  return products;
+  std::set<Product> products;
+  for (const std::string& variant : a.variants) {
+    const Segmenter model(model_config(variant, 150));
+    for (const auto& [name, module] : model.named_modules()) {
+      if (const auto* conv = dynamic_cast<const Conv2d*>(module)) {
+        const std::int64_t out = conv->weight.dim(0), taps = conv->weight.value().numel() / out;
+        products.insert({pixels_of(name, a.size), out, taps});
+      } else if (const auto* ham = dynamic_cast<const MatrixDecomposition*>(module)) {
+        const std::int64_t n = pixels_of(name, a.size), rank = ham->options().rank,
+                           width = model.config().decoder.width;
+        products.insert({{n, rank, width}, {width, rank, n}, {n, width, rank}});
+      }
+    }
+  }
+  std::vector<Product> sorted(products.begin(), products.end());
+  std::ranges::stable_sort(sorted, std::greater{}, [](const Product& p) { return p.m * p.n * p.k; });
+  return sorted;
 }
 
 // Fastest seconds of {ours, Eigen's} x W^T, x [m, k] and W [n, k] as layers hold them, in turns.

@@ -15,7 +15,7 @@
 #include "apps/commands/bench.h"
 #include "apps/commands/commands.h"
 #include "apps/report/progress.h"
-#include "models/segnext.h"
+#include "models/segmenter.h"
 #include "nn/gradient_sums.h"
 #include "nn/random.h"
 #include "nn/share.h"
@@ -32,13 +32,13 @@ class RankBench {
       : hosts_(hosts),
         device_(local_device(a.placement.device, hosts)),
         everyone_(backend_of(device_).connect(hosts)),
-        model_(segnext_config(a.variant, a.classes)),
+        model_(model_config(a.variant, a.classes)),
         share_(share_of(*everyone_, a.batch * hosts.size())) {
     init_parameters(model_, 0);
     model_.to(device_);
-    set_precision(model_.backbone(), device_, a.placement.precision);
+    set_precision(model_.encoder(), device_, a.placement.precision);
     optimizer_ =
-        std::make_unique<AdamW>(model_.named_parameters(), AdamWOptions{}, segnext_rules());
+        std::make_unique<AdamW>(model_.named_parameters(), AdamWOptions{}, segmenter_rules());
     images_ = backend_of(device_).random_normal({a.batch, a.size.height, a.size.width, 3},
                                                 DType::f32, {2, 0, 0, 0});
     labels_ = Tensor::zeros({a.batch, a.size.height, a.size.width}, DType::i32, device_);
@@ -90,7 +90,7 @@ class RankBench {
   Communicator& hosts_;
   Device device_;
   std::unique_ptr<Communicator> everyone_;
-  SegNeXt model_;
+  Segmenter model_;
   Share share_;
   std::unique_ptr<AdamW> optimizer_;
   std::unique_ptr<GradientSums> sums_;

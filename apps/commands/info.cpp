@@ -63,7 +63,9 @@ void list_file(const std::string& path) {
 
 void info_command(Command root) {
   struct Arguments {
-    std::string file, variant = "tiny";
+    std::string file;
+    ModelSettings model;
+    std::map<std::string, std::string> given;
     int classes = 150;
     Size size{512, 512};
   };
@@ -73,15 +75,16 @@ void info_command(Command root) {
   auto a = std::make_shared<Arguments>();
   const Option file =
       app.option("file", a->file, "a .pth or .safetensors file, to list its tensors instead");
-  app.option("--variant", a->variant, "nano, tiny, small, base or large")
-      .shows_default()
-      .excludes(file);
+  a->model.variant = "tiny";
+  app.settings(settings_of(a->model), a->given);
+  app.named("--variant").excludes(file);
   app.number("--classes", a->classes, 1, 255, "number of classes").excludes(file);
   app.size("--size", a->size, "input of one image, WIDTHxHEIGHT [512]");
   app.does([a] {
     if (!a->file.empty()) return list_file(a->file);
     if (a->size.height == 0) fail_input("--size: must not be 0");
-    const auto config = segnext_config(a->variant, a->classes);
+    apply_options(a->given, settings_of(a->model));
+    const ModelConfig config = model_config(a->model, a->classes);
     fmt::print("{}", cost_table(config, a->size.height, a->size.width));
   });
 }

@@ -63,11 +63,21 @@ struct Source {
     }
   }
 
+  // The settings of the model that it is of.
+  ModelSettings model(const std::string& variant) const {
+    ModelSettings settings;
+    const auto found = file.metadata.find("model");
+    if (ours() && found != file.metadata.end())
+      load_config_text(found->second, file.path + ": metadata model", settings_of(settings));
+    settings.variant = variant;
+    return settings;
+  }
+
   // What the metadata tells of a model whose classifier has so many classes.
   ModelInfo info(int classes, const std::string& wanted_variant) {
     ModelInfo info;
     info.num_classes = classes;
-    info.variant = choose_variant(wanted_variant);
+    info.model = model(choose_variant(wanted_variant));
     read("classes", info.classes);
     read("palette", info.palette);
     if (ours()) read("size", info.size);
@@ -89,7 +99,7 @@ struct Source {
  private:
   // The variant that the metadata, the user (`wanted`, may be empty) and the shapes agree on.
   std::string choose_variant(const std::string& wanted) const {
-    const std::string given = wanted.empty() ? "" : segnext_config(wanted, 1).variant;
+    const std::string given = wanted.empty() ? "" : model_config(wanted, 1).variant;
     const std::string own = ours() ? file.metadata.at("variant") : shapes.variant;
     if (own.empty() && given.empty())
       fail_input("{}: its shapes are of no variant known; add --variant tiny (or another)",
@@ -151,13 +161,13 @@ Loaded<Model> fill(std::unique_ptr<Model> model, const Parts& parts, const Sourc
   const std::string& path = source.file.path;
   const Fit fit = fit_of(*model, parts, source.tensors);
   if (!report.covers() || fit.another_model)
-    fail_input("{}: weights of another model than {}: {}", path, info.variant, report.summary());
+    fail_input("{}: weights of another model than {}: {}", path, info.model.variant, report.summary());
   check_usable(path, fit.wanted);
-  fmt::print("{}, variant {}\n{}{}\n", describe(source.file), info.variant, source.told,
+  fmt::print("{}, variant {}\n{}{}\n", describe(source.file), name_of(info.model), source.told,
              report.lines());
   model->eval();
   model->to(device);
-  set_precision(encoder_of(*model), device, precision);
+  set_precision(model->encoder(), device, precision);
   return {std::move(model), std::move(info)};
 }
 
@@ -200,10 +210,11 @@ std::optional<std::size_t> first_other_class(const std::vector<std::string>& wei
 void save_weights(const std::string& path, const Module& model, const ModelInfo& info) {
   Metadata metadata{
       {"format", "pt"},
-      {"variant", info.variant},
+      {"variant", info.model.variant},
       {"classes", json(info.classes).dump(-1, ' ', false, json::error_handler_t::replace)},
       {"mean", json(info.normalize.mean).dump()},
       {"std", json(info.normalize.deviation).dump()}};
+  if (const std::string text = difference_text(info.model); !text.empty()) metadata["model"] = text;
   if (!info.palette.empty()) metadata["palette"] = json(info.palette).dump();
   if (info.size > 0) metadata["size"] = std::to_string(info.size);
   write_safetensors(path, state_dict(model), metadata);
@@ -225,7 +236,7 @@ LoadedModel load_weights(const std::string& path, const std::string& variant,
                info.palette.size(), info.num_classes);
   if (info.classes.empty() || std::ssize(info.palette) != info.num_classes)
     info.palette = make_palette(info.num_classes);
-  auto model = std::make_unique<SegNeXt>(segnext_config(info.variant, info.num_classes));
+  auto model = std::make_unique<Segmenter>(model_config(info.model, info.num_classes));
   return fill(std::move(model), kSegmentation, source, std::move(info), device,
               placement.precision);
 }
@@ -247,15 +258,15 @@ LoadedClassifier load_classifier(const std::string& path, const std::string& var
   if (info.size < 32 || info.size > 16384)
     fail_input("{}: metadata names pictures of {} pixels; write the file again", source.file.path,
                info.size);
-  const SegNeXtConfig config = segnext_config(info.variant, info.num_classes);
-  auto model = std::make_unique<MSCANClassifier>(config.encoder, info.num_classes);
+  const ModelConfig config = model_config(info.model, info.num_classes);
+  auto model = std::make_unique<Classifier>(config.encoder, info.num_classes);
   return fill(std::move(model), kClassification, source, std::move(info), device,
               placement.precision);
 }
 
 std::string load_pretrained(Module& model, const std::string& from, bool reset,
                             const std::vector<std::string>& classes) {
-  const bool segments = dynamic_cast<const SegNeXt*>(&model) != nullptr;
+  const bool segments = dynamic_cast<const Segmenter*>(&model) != nullptr;
   const Parts& parts = segments ? kSegmentation : kClassification;
   Source source(from, parts);
   const std::string& path = source.file.path;

@@ -7,17 +7,18 @@
 #include <string>
 #include <vector>
 
+#include "apps/settings/model_settings.h"
 #include "apps/settings/precision.h"
 #include "data/augment/transforms.h"
 #include "data/datasets/dataset.h"
 #include "data/weights/weights_file.h"
 #include "models/classifier.h"
-#include "models/segnext.h"
+#include "models/segmenter.h"
 
 namespace nextgrad {
 
 struct ModelInfo {
-  std::string variant;
+  ModelSettings model;
   std::vector<std::string> classes;  // empty: the file does not say
   Palette palette;                   // one colour a class; of a classifier of pictures none
   std::int64_t size = 0;  // of a classifier of pictures: pixels a side it was trained at; else 0
@@ -25,25 +26,18 @@ struct ModelInfo {
   int num_classes = 0;  // of the last layer; set when weights are loaded
 };
 
-// Metadata of the file: variant, classes (JSON array of names), mean, std, and palette or size. The
-// encoder's tensors of an MSCANClassifier come without prefix, then head.weight and head.bias: the
+// Metadata of the file: variant, model (what differs from the variant, as TOML), classes (JSON array of names), mean, std, and palette or size. The
+// encoder's tensors of an Classifier come without prefix, then head.weight and head.bias: the
 // published ImageNet files' names.
 void save_weights(const std::string& path, const Module& model, const ModelInfo& info);
-
-inline MSCAN& encoder_of(SegNeXt& model) {
-  return model.backbone();
-}
-inline MSCAN& encoder_of(MSCANClassifier& model) {
-  return model;
-}
 
 template <class Model>
 struct Loaded {
   std::unique_ptr<Model> model;  // evaluation mode
   ModelInfo info;
 };
-using LoadedModel = Loaded<SegNeXt>;
-using LoadedClassifier = Loaded<MSCANClassifier>;
+using LoadedModel = Loaded<Segmenter>;
+using LoadedClassifier = Loaded<Classifier>;
 // Opens weights written by `segnext train`, or published ones. What they do not say themselves is
 // read from the shapes (variant, number of classes) or from `variant`; class names of others'
 // metadata are used if there are as many as classes. Prints which tensors matched, what prefix was
@@ -56,7 +50,7 @@ LoadedModel load_weights(const std::string& path, const std::string& variant,
 LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
                                  const Placement& placement);
 
-// Copies what fits from a file of weights into a SegNeXt or an MSCANClassifier: an ImageNet encoder
+// Copies what fits from a file of weights into a SegNeXt or an Classifier: an ImageNet encoder
 // (whose classifier is left out), or a whole model. Returns lines that say what matched, what is
 // missing, unexpected and mis-shaped. Throws InputError, with nothing copied, when fewer than nine
 // tenths of the encoder's tensors match, when the file's encoder is a larger one, for numbers that

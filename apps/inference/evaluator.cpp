@@ -112,7 +112,7 @@ std::string network_remedy(const Protocol& p) {
                      p.batch > 1 ? " or --batch 1" : "");
 }
 
-EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& protocol,
+EvalResult evaluate(Segmenter& model, const Dataset& dataset, const Protocol& protocol,
                     const std::set<std::int64_t>& keep, const More& more, Communicator& everyone,
                     std::size_t ahead) {
   if (!dataset.has_labels())
@@ -141,7 +141,7 @@ EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& prot
   return result;
 }
 
-ClassEvalResult evaluate_classes(MSCANClassifier& model, const ClassDataset& dataset,
+ClassEvalResult evaluate_classes(Classifier& model, const ClassDataset& dataset,
                                  const ClassEvalTransform& transform, std::int64_t batch,
                                  std::int64_t examples, const More& more, Communicator& everyone) {
   struct Pictures {

@@ -56,7 +56,7 @@ std::string network_remedy(const Protocol& protocol);
 // are read and resized ahead, by other threads. Leaves the model in the mode it was in. Throws
 // InputError for a data set without labels.
 using More = std::function<bool(std::int64_t done, std::int64_t all)>;
-EvalResult evaluate(SegNeXt& model, const Dataset& dataset, const Protocol& protocol,
+EvalResult evaluate(Segmenter& model, const Dataset& dataset, const Protocol& protocol,
                     const std::set<std::int64_t>& keep, const More& more,
                     Communicator& everyone = world(), std::size_t ahead = kPipelineDepth);
 
@@ -81,7 +81,7 @@ struct ClassEvalResult {
 // Top-1 and top-5 of a classifier: scores every picture, `batch` at a time; the figures do not
 // depend on it. Root keeps the first picture recognised and the first mistaken of up to `examples`
 // classes. The rest as above; `more` is called after each batch.
-ClassEvalResult evaluate_classes(MSCANClassifier& model, const ClassDataset& dataset,
+ClassEvalResult evaluate_classes(Classifier& model, const ClassDataset& dataset,
                                  const ClassEvalTransform& transform, std::int64_t batch,
                                  std::int64_t examples, const More& more,
                                  Communicator& everyone = world());

@@ -124,7 +124,7 @@ Tensor rows_at_size(ViewScores& view, std::int64_t height, std::int64_t width, s
 
 // So many rows at a time that their scores stay in a cache of the CPU; few rows are read twice. A
 // GPU wants more to do at a time.
-std::int64_t rows_of_a_band(std::int64_t width, const SegNeXt& model) {
+std::int64_t rows_of_a_band(std::int64_t width, const Segmenter& model) {
   const std::int64_t row = width * model.config().num_classes * 4;
   const bool on_gpu = model.device().kind == Device::Kind::cuda;
   return std::max<std::int64_t>(8, (on_gpu ? 256 << 20 : 4 << 20) / row);

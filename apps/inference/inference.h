@@ -13,7 +13,7 @@
 
 #include "apps/settings/run_config.h"
 #include "data/augment/transforms.h"
-#include "models/segnext.h"
+#include "models/segmenter.h"
 
 namespace nextgrad {
 
@@ -23,11 +23,11 @@ namespace nextgrad {
 // stays in evaluation mode and its weights where they are.
 class ModelForward {
  public:
-  explicit ModelForward(const SegNeXt& model) : model_(model) {}
+  explicit ModelForward(const Segmenter& model) : model_(model) {}
   // images f32 [N,H,W,3], on any device -> logits f32 [N,ceil(H/8),ceil(W/8),classes] on the
   // model's.
   Tensor operator()(const Tensor& images);
-  const SegNeXt& model() const { return model_; }
+  const Segmenter& model() const { return model_; }
 
  private:
   struct Seen {  // images of one size
@@ -35,7 +35,7 @@ class ModelForward {
     Tensor input, logits;  // what the capture reads and writes
     std::unique_ptr<Capture> capture;
   };
-  const SegNeXt& model_;
+  const Segmenter& model_;
   std::map<std::string, Seen> sizes_;
   int captured_ = 0;
 };

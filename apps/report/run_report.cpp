@@ -131,7 +131,7 @@ Report run_report(const TrainConfig& config, const ModelInfo& info, const std::v
                   const std::vector<EvalResult::Picture>& pictures, std::int64_t iterations,
                   std::int64_t best_iteration) {
   Report r;
-  r.title = fmt::format("SegNeXt {} on {}", config.variant, config.data);
+  r.title = fmt::format("{} {} on {}", family_of(model_config(config, 1)), name_of(config), config.data);
   r.classes = info.classes;
   r.palette = info.palette;
   r.bars_title = "IoU per class";
@@ -146,7 +146,7 @@ Report run_report(const PretrainConfig& config, const ModelInfo& info, const std
                   const std::vector<ClassExample>& examples, std::int64_t iterations,
                   std::int64_t best_iteration) {
   Report r;
-  r.title = fmt::format("MSCAN {} on {}", config.variant, config.data_root);
+  r.title = fmt::format("MSCAN {} on {}", name_of(config), config.data_root);
   r.command = "segnext pretrain";
   r.classes = info.classes;
   r.bars_title = "Accuracy per class";

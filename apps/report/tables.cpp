@@ -125,8 +125,9 @@ nlohmann::json statistics_json(const DatasetStatistics& statistics, const Datase
   return out;
 }
 
-std::string cost_table(const SegNeXtConfig& config, std::int64_t height, std::int64_t width) {
-  const ModelCost model = segnext_cost(config, height, width);
+std::string cost_table(const ModelConfig& config, std::int64_t height, std::int64_t width) {
+  const ModelCost model = model_cost(config, height, width);
+  const PaperFigures paper = paper_figures(config);
   const auto row = [](const std::string& name, double parameters, double multiply_adds,
                       const std::string& megabytes) {
     return fmt::format("{:<22}{:>14.3f}{:>18.3f}{:>18}\n", name, parameters / 1e6,
@@ -136,14 +137,14 @@ std::string cost_table(const SegNeXtConfig& config, std::int64_t height, std::in
     return row(s.name, static_cast<double>(s.parameters), static_cast<double>(s.multiply_adds),
                fmt::format("{:.1f}", static_cast<double>(s.activation_bytes) / 1e6));
   };
-  std::string text = fmt::format("SegNeXt {}, {} classes, one image of {}x{}\n", config.variant,
-                                 config.num_classes, height, width);
+  std::string text = fmt::format("{} {}, {} classes, one image of {}x{}\n", family_of(config),
+                                 config.variant, config.num_classes, height, width);
   text += fmt::format("{:<22}{:>14}{:>18}{:>18}\n", "", "parameters (M)", "multiply-adds (G)",
                       "activations (MB)");
   for (const StageCost& s : model.stages) text += stage_row(s);
   text += stage_row(model.total);
-  if (model.paper_parameters > 0)
-    text += row("paper (150, 512x512)", model.paper_parameters, model.paper_multiply_adds, "-");
+  if (paper.parameters > 0)
+    text += row("paper (150, 512x512)", paper.parameters, paper.multiply_adds, "-");
   return text;
 }
 

@@ -7,7 +7,7 @@
 
 #include "data/scores/dataset_statistics.h"
 #include "data/scores/metrics.h"
-#include "models/segnext.h"
+#include "models/segmenter.h"
 
 namespace nextgrad {
 
@@ -33,6 +33,6 @@ nlohmann::json statistics_json(const DatasetStatistics& statistics, const Datase
 
 // What each stage of a model costs on one image height x width, lines ended by '\n', with the
 // paper's figures beside.
-std::string cost_table(const SegNeXtConfig& config, std::int64_t height, std::int64_t width);
+std::string cost_table(const ModelConfig& config, std::int64_t height, std::int64_t width);
 
 }  // namespace nextgrad

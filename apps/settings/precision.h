@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "models/mscan.h"
+#include "models/encoder.h"
 #include "tensor/communicator.h"
 #include "tensor/threads.h"
 
@@ -39,7 +39,7 @@ inline Device local_device(const std::string& name, Communicator& everyone) {
 
 // Makes the encoder, and what follows it, compute so. Throws InputError for a device and precision
 // that do not go together.
-inline void set_precision(MSCAN& encoder, Device device, const std::string& precision) {
+inline void set_precision(Encoder& encoder, Device device, const std::string& precision) {
   if (precision != "f32" && device.kind == Device::Kind::cpu)
     fail_input(
         "--precision {} is for a GPU; the CPU computes in f32: leave it out, or add --device "

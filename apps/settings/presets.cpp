@@ -1,6 +1,6 @@
 #include "apps/settings/presets.h"
 
-#include "models/segnext.h"
+#include "models/segmenter.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
@@ -32,7 +32,7 @@ constexpr Recipe kRecipes[] = {
 
 // The paper's: nano is our own.
 std::vector<std::string> paper_variants() {
-  std::vector<std::string> variants = segnext_variants();
+  std::vector<std::string> variants = variant_names();
   std::erase(variants, "nano");
   return variants;
 }

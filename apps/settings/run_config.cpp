@@ -4,7 +4,6 @@
 #include <iterator>
 
 #include "apps/settings/precision.h"
-#include "models/segnext.h"
 
 namespace nextgrad {
 namespace {
@@ -14,7 +13,6 @@ constexpr bool kMayChange = true;  // when a run is resumed
 // Adds those of every run.
 void add_common(RunConfig& c, double& flip, Settings& all) {
   Settings common = {
-      {"variant", "nano, tiny, small, base or large", c.variant, segnext_variants()},
       {"reset-classifier", "start the last layer anew: for pretrained weights of other classes",
        c.reset_classifier, kMayChange},
       {"device", kDeviceHelp, c.device, kMayChange},
@@ -42,6 +40,8 @@ void add_common(RunConfig& c, double& flip, Settings& all) {
       {"wait-limit", kWaitLimitHelp, c.wait_limit, 1, 1e6, kMayChange},
   };
   std::ranges::move(common, std::back_inserter(all));
+  Settings model = settings_of(static_cast<ModelSettings&>(c));
+  std::ranges::move(model, std::back_inserter(all));
 }
 
 }  // namespace
@@ -71,6 +71,8 @@ Settings settings_of(TrainConfig& c) {
       {"warmup-ratio", "share of the learning rate at which the warm-up begins", c.warmup_ratio, 0,
        1},
       {"dropout", "channel dropout before the classifier", c.dropout, 0, 0.95},
+      {"auxiliary", "weight of the loss of an FCN head on stage 3, usually 0.4; 0 = without",
+       c.auxiliary, 0, 100},
       {"label-smoothing", "of the cross entropy", c.label_smoothing, 0, 0.95},
       {"base-size", "fit images into this WIDTHxHEIGHT before scaling; 0 = as they are",
        c.base_size},
@@ -143,6 +145,7 @@ Settings settings_of(PretrainConfig& c) {
       {"pictures", "examples shown in the report", c.pictures, 0, 64, kMayChange},
   };
   add_common(c, c.transform.flip, all);
+  std::erase_if(all, [](const Setting& s) { return s.key.starts_with("decoder."); });
   return all;
 }
 

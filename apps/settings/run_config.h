@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "apps/settings/settings.h"
+#include "apps/settings/model_settings.h"
 #include "data/augment/batch_mix.h"
 #include "data/augment/class_transforms.h"
 #include "data/augment/transforms.h"
@@ -14,9 +14,9 @@
 namespace nextgrad {
 
 // Those whose meaning is the same in every run; each kind of run adds its own.
-struct RunConfig {
+struct RunConfig : ModelSettings {
   std::string data, data_root;
-  std::string variant = "nano", pretrained, device = "cpu", precision = "f32";
+  std::string pretrained, device = "cpu", precision = "f32";
   std::int64_t batch = 8, accumulate = 1, iterations = 0, seed = 0;
   std::int64_t checkpoint_every = 250, workers = 1, threads = 0, pictures = 6;
   std::int64_t skip_damaged = 0, largest_picture = max_pixels();
@@ -38,7 +38,7 @@ struct TrainConfig : RunConfig {
   Size val_size{0, 0}, val_window{0, 0}, val_stride{0, 0};
   std::int64_t warmup = 100, val_every = 500, val_multiple = 32;  // iterations; pixels
   double head_lr_multiplier = 1, power = 1, momentum = 0.9, dropout = 0.1;
-  double warmup_ratio = 1e-6;
+  double warmup_ratio = 1e-6, auxiliary = 0;
   TrainTransform transform;  // but for its sizes, which are above: see train_transform
 };
 

@@ -1,6 +1,7 @@
 #include "apps/settings/settings.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "data/files/file.h"
 #include "data/files/toml.h"
@@ -53,14 +54,15 @@ std::string with_bytes(std::string_view text) {
 // What a setting takes from a TOML file, by the place of its target's type.
 struct Taken {
   const char* wanted;
-  bool text = false, whole = false, real = false, flag = false;
+  bool text = false, whole = false, real = false, flag = false, list = false;
 };
 constexpr Taken kTaken[] = {
     {.wanted = "a string in quotes", .text = true},
     {.wanted = "a number", .whole = true, .real = true},
     {.wanted = "a whole number", .whole = true},
     {.wanted = "true or false", .flag = true},
-    {.wanted = "a number or \"WIDTHxHEIGHT\"", .text = true, .whole = true}};
+    {.wanted = "a number or \"WIDTHxHEIGHT\"", .text = true, .whole = true},
+    {.wanted = "a list of whole numbers in brackets", .list = true}};
 static_assert(std::size(kTaken) == std::variant_size_v<decltype(Setting::target)>);
 
 // The text that Setting::set reads, from a TOML value.
@@ -71,7 +73,41 @@ std::string text_of(const toml::node& node, const Setting& setting, const std::s
   if (taken.real && node.is_floating_point())
     return fmt::format("{}", node.as_floating_point()->get());
   if (taken.flag && node.is_boolean()) return node.as_boolean()->get() ? "true" : "false";
+  if (taken.list && node.is_array()) {
+    std::vector<std::string> numbers;
+    for (const toml::node& number : *node.as_array()) {
+      if (!number.is_integer()) fail_input("{}: should be {}", what, taken.wanted);
+      numbers.push_back(std::to_string(number.as_integer()->get()));
+    }
+    return fmt::format("[{}]", fmt::join(numbers, ","));
+  }
   fail_input("{}: should be {}", what, taken.wanted);
+}
+
+// The numbers of "7,11", "[7, 11]" or "[]".
+std::vector<std::int64_t> parse_list(std::string text, const std::string& what) {
+  if (text.starts_with('[') && text.ends_with(']')) text = text.substr(1, text.size() - 2);
+  std::erase(text, ' ');
+  std::vector<std::int64_t> numbers;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t comma = std::min(text.find(',', at), text.size());
+    numbers.push_back(number_of<std::int64_t>(text.substr(at, comma - at), what,
+                                              "a list of whole numbers, such as 7,11"));
+    at = comma + 1;
+  }
+  return numbers;
+}
+
+// All keys of a table with their values, those of tables within it as "table.key".
+using Entries = std::vector<std::tuple<std::string, std::size_t, const toml::node*>>;
+void collect(const toml::table& table, const std::string& prefix, Entries& entries) {
+  for (const auto& [key, node] : table) {
+    const std::string name = prefix + std::string(key.str());
+    if (const toml::table* inner = node.as_table())
+      collect(*inner, name + ".", entries);
+    else
+      entries.emplace_back(name, key.source().begin.line, &node);
+  }
 }
 
 }  // namespace
@@ -115,10 +151,14 @@ void Setting::set(const std::string& text, const std::string& what) {
   } else if (auto* b = std::get_if<bool*>(&target)) {
     if (text != "true" && text != "false") fail_input("{}: '{}' is not true or false", what, text);
     **b = text == "true";
+  } else if (auto* size = std::get_if<Size*>(&target)) {
+    const Size given = parse_size(text, what);
+    if (lowest > 0 && given.height == 0) fail_input("{}: must not be 0", what);
+    **size = given;
   } else {
-    const Size size = parse_size(text, what);
-    if (lowest > 0 && size.height == 0) fail_input("{}: must not be 0", what);
-    *std::get<Size*>(target) = size;
+    List numbers = parse_list(text, what);
+    for (const std::int64_t number : numbers) in_range(number);
+    *std::get<List*>(target) = std::move(numbers);
   }
 }
 
@@ -127,6 +167,8 @@ std::string Setting::str() const {
   if (auto* d = std::get_if<double*>(&target)) return fmt::format("{}", **d);
   if (auto* i = std::get_if<std::int64_t*>(&target)) return fmt::format("{}", **i);
   if (auto* b = std::get_if<bool*>(&target)) return **b ? "true" : "false";
+  if (auto* list = std::get_if<List*>(&target))
+    return fmt::format("[{}]", fmt::join(**list, ", "));
   const Size& size = *std::get<Size*>(target);
   return size.height == size.width ? size.str() : toml_string(size.str());
 }
@@ -149,9 +191,10 @@ std::set<std::string> load_config_text(const std::string& text, const std::strin
   std::vector<std::string> keys;
   for (const auto& s : settings) keys.push_back(s.key);
   std::set<std::string> present;
-  for (const auto& [node_key, node] : table) {
-    const std::string key(node_key.str());
-    const std::string what = fmt::format("{}:{}: {}", name, node_key.source().begin.line, key);
+  Entries entries;
+  collect(table, "", entries);
+  for (const auto& [key, line, node] : entries) {
+    const std::string what = fmt::format("{}:{}: {}", name, line, key);
     const auto at = std::find(keys.begin(), keys.end(), key);
     if (at == keys.end()) {
       const std::string guess = nearest(key, keys);
@@ -159,7 +202,7 @@ std::set<std::string> load_config_text(const std::string& text, const std::strin
                  guess.empty() ? "--help lists the keys" : "did you mean " + guess + "?");
     }
     Setting& setting = settings[static_cast<std::size_t>(at - keys.begin())];
-    setting.set(text_of(node, setting, what), what);
+    setting.set(text_of(*node, setting, what), what);
     present.insert(key);
   }
   return present;

@@ -1,5 +1,6 @@
 // Settings of a command. Every setting has one name: the key in a TOML file (`val-every = 100`) and
-// the option (`--val-every 100`); an option wins over the file, the file over the default.
+// the option (`--val-every 100`); an option wins over the file, the file over the default. A key
+// `encoder.gate` is `gate` in the file's table [encoder].
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,7 @@ struct Setting {
       : Setting(name, std::move(about), value, may_change) {
     choices = std::move(may_be);
   }
-  template <class Number>  // double or std::int64_t; a Size only has a lowest
+  template <class Number>  // double, std::int64_t or a list of those; a Size only has a lowest
   Setting(const char* name, std::string about, Number& value, double least, double most,
           bool may_change = false)
       : Setting(name, std::move(about), value, may_change) {
@@ -44,7 +45,8 @@ struct Setting {
   }
 
   std::string key, help;
-  std::variant<std::string*, double*, std::int64_t*, bool*, Size*> target;
+  using List = std::vector<std::int64_t>;  // written [7, 11]; on the command line 7,11 or []
+  std::variant<std::string*, double*, std::int64_t*, bool*, Size*, List*> target;
   double lowest = 0,
          highest = kUnlimited;       // numbers, inclusive; a size's lowest: whether it may be 0
   std::vector<std::string> choices;  // strings; empty: anything

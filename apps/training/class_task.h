@@ -19,12 +19,12 @@
 
 namespace nextgrad {
 
-// The variant of the settings, for so many classes.
-inline SegNeXtConfig model_config(const RunConfig& config, int classes) {
-  SegNeXtConfig architecture = segnext_config(config.variant, classes);
-  if (config.drop_path >= 0) architecture.encoder.drop_path = config.drop_path;
-  architecture.encoder.recompute = config.recompute;
-  return architecture;
+// The model of the settings, for so many classes.
+inline ModelConfig training_config(const RunConfig& config, int classes) {
+  ModelConfig model = model_config(config, classes);
+  if (config.drop_path >= 0) model.encoder.drop_path = config.drop_path;
+  model.encoder.recompute = config.recompute;
+  return model;
 }
 
 // `Shown`: what the report shows of a validation.
@@ -55,7 +55,7 @@ class ClassTask : public TrainTask {
     set_max_pixels(config.largest_picture);
     train_set_ = open_split(config, "train");
     val_set_ = open_split(config, "val");
-    info_.variant = config.variant;
+    info_.model = config;
     info_.classes = train_set_->classes();
     std::string lines = config_text(config);
     for (const std::string& name : info_.classes) lines += fmt::format("class {}\n", name);
@@ -93,7 +93,7 @@ class ClassTask : public TrainTask {
     for (const Buffer& b : model_->named_buffers()) everyone_.broadcast(*b.value);
     const Device device = local_device(config_.device, everyone_);
     model_->to(device);
-    set_precision(encoder_of(*model_), device, config_.precision);
+    set_precision(model_->encoder(), device, config_.precision);
   }
   // Those that are the same for both tasks.
   TrainerOptions common_options() const {

@@ -14,7 +14,7 @@ Filter filter_of(const PretrainConfig& c) {
 }
 
 class ClassificationTask
-    : public ClassTask<PretrainConfig, ClassDataset, MSCANClassifier, ClassExample> {
+    : public ClassTask<PretrainConfig, ClassDataset, Classifier, ClassExample> {
  public:
   ClassificationTask(const PretrainConfig& config, bool has_state, Communicator& everyone)
       : ClassTask(config, config.iterations == 0, everyone) {
@@ -24,7 +24,7 @@ class ClassificationTask
         if (!warning.empty()) say(stderr, warning + "\n");
     info_.size = config.transform.size;
     const int classes = train_set_->num_classes();
-    adopt(std::make_unique<MSCANClassifier>(model_config(config, classes).encoder, classes),
+    adopt(std::make_unique<Classifier>(training_config(config, classes).encoder, classes),
           {info_.size, info_.size}, has_state);
   }
 

@@ -19,15 +19,16 @@ TrainTransform train_transform(const TrainConfig& c) {
 
 namespace {
 
-class SegmentationTask : public ClassTask<TrainConfig, Dataset, SegNeXt, EvalResult::Picture> {
+class SegmentationTask : public ClassTask<TrainConfig, Dataset, Segmenter, EvalResult::Picture> {
  public:
   SegmentationTask(const TrainConfig& config, bool has_state, Communicator& everyone)
       : ClassTask(config, config.epochs > 0, everyone) {
     if (!has_state && everyone.is_root()) look_at_labels();
     info_.palette = train_set_->palette();
-    SegNeXtConfig architecture = model_config(config, train_set_->num_classes());
-    architecture.dropout = config.dropout;
-    adopt(std::make_unique<SegNeXt>(architecture), config.crop, has_state);
+    ModelConfig model = training_config(config, train_set_->num_classes());
+    model.decoder.dropout = config.dropout;
+    model.auxiliary = config.auxiliary > 0;
+    adopt(std::make_unique<Segmenter>(model), config.crop, has_state);
   }
 
   TrainerOptions options() const override {
@@ -46,7 +47,7 @@ class SegmentationTask : public ClassTask<TrainConfig, Dataset, SegNeXt, EvalRes
   std::unique_ptr<Optimizer> make_optimizer() override {
     const TrainConfig& c = config_;
     const auto parameters = model_->named_parameters();
-    const auto rules = segnext_rules(c.head_lr_multiplier);
+    const auto rules = segmenter_rules(c.head_lr_multiplier);
     if (c.optimizer == "sgd")
       return std::make_unique<SGD>(
           parameters, SGDOptions{.momentum = c.momentum, .weight_decay = c.weight_decay}, rules);
@@ -57,9 +58,9 @@ class SegmentationTask : public ClassTask<TrainConfig, Dataset, SegNeXt, EvalRes
 
   Variable loss(const Batch& batch) override {
     const Device device = model_->device();
-    const Variable logits = model_->forward(Variable(batch.images.to(device)));
-    return model_->loss(logits, batch.labels.to(device),
-                        {.label_smoothing = config_.label_smoothing});
+    const auto output = model_->forward_stages(Variable(batch.images.to(device)));
+    return model_->loss(output, batch.labels.to(device),
+                        {.label_smoothing = config_.label_smoothing}, config_.auxiliary);
   }
 
   std::optional<Validation> validate(const More& more) override {

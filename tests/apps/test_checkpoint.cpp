@@ -10,7 +10,7 @@
 #include "data/weights/weights_file.h"
 #include "models/classifier.h"
 #include "models/published_names.h"
-#include "models/segnext.h"
+#include "models/segmenter.h"
 #include "tests/apps/little_data.h"
 #include "tests/apps/program.h"
 
@@ -43,13 +43,13 @@ StateDict selected(const StateDict& tensors,
 }
 
 StateDict weights_of(const std::string& variant, int classes) {
-  SegNeXt model(segnext_config(variant, classes));
+  Segmenter model(model_config(variant, classes));
   init_parameters(model, 1);
   return state_dict(model);
 }
 
 StateDict imagenet_weights(const std::string& variant) {
-  MSCANClassifier model(segnext_config(variant, 1).encoder, 10);
+  Classifier model(model_config(variant, 1).encoder, 10);
   init_parameters(model, 2);
   return state_dict(model);
 }
@@ -159,8 +159,8 @@ TEST_CASE_FIXTURE(Fixture, "train: a classifier of other classes only with --res
 TEST_CASE_FIXTURE(Fixture, "pretrained weights of the ImageNet model") {
   const std::string path = folder / "mscan.pth";
   write_pth(path, imagenet_weights("nano"));
-  MSCANClassifier same(segnext_config("nano", 1).encoder, 10),
-      other(segnext_config("nano", 1).encoder, 4);
+  Classifier same(model_config("nano", 1).encoder, 10),
+      other(model_config("nano", 1).encoder, 4);
   const std::string all = load_pretrained(same, path);
   CHECK(has(all, "missing: none\nunexpected: none\nmis-shaped: none"));
   CHECK(state_dict(same).front().value.to_vector<float>() ==
@@ -238,7 +238,7 @@ TEST_CASE_FIXTURE(Fixture, "weights whose numbers are of no use are named everyw
   // The classifier of pictures; what the model has no place for does not matter.
   StateDict encoder = imagenet_weights("nano");
   encoder.push_back({"criterion.weight", Tensor::full({3}, NAN)});
-  MSCANClassifier model(segnext_config("nano", 1).encoder, 10);
+  Classifier model(model_config("nano", 1).encoder, 10);
   write_pth(folder / "good.pth", encoder);
   CHECK_NOTHROW(load_pretrained(model, folder / "good.pth"));
   CHECK_NOTHROW(load_classifier(folder / "good.pth", "", {}));
@@ -323,9 +323,9 @@ TEST_CASE_FIXTURE(Fixture, "weights of other classes, or of another order, are n
   write_pth(folder / "w.pth", weights_of("nano", 3), {{"classes", R"(["Left","right ","blob"])"}});
   output(kEval + "w.pth");
   // The classifier of pictures.
-  MSCANClassifier model(segnext_config("nano", 1).encoder, 2);
+  Classifier model(model_config("nano", 1).encoder, 2);
   ModelInfo info;
-  info.variant = "nano";
+  info.model.variant = "nano";
   info.classes = {"cat", "dog"};
   info.size = 32;
   save_weights(folder / "c.safetensors", model, info);

@@ -97,7 +97,7 @@ TEST_CASE("config: a bad file is refused with file, line and remedy") {
   CHECK(has(refusal("crop = 0\n"), "must not be 0"));
   CHECK(has(refusal("photometric = 1\n"), "should be true or false"));
   CHECK(has(refusal("lr = \n"), "a.toml:1: not valid TOML"));
-  CHECK(has(refusal("[train]\nlr = 1\n"), "train: unknown key"));
+  CHECK(has(refusal("[train]\nlr = 1\n"), "train.lr: unknown key"));
   TrainConfig config;
   CHECK_THROWS_AS(load_config("no-such-file.toml", settings_of(config)), InputError);
 }

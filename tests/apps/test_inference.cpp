@@ -16,8 +16,8 @@ namespace {
 constexpr int kClasses = 5;
 
 // A model whose classes differ from place to place.
-std::unique_ptr<SegNeXt> lively_model() {
-  auto model = std::make_unique<SegNeXt>(segnext_config("nano", kClasses));
+std::unique_ptr<Segmenter> lively_model() {
+  auto model = std::make_unique<Segmenter>(model_config("nano", kClasses));
   init_parameters(*model, 3);
   for (const auto& p : model->named_parameters())
     if (p.name.find("conv_seg.weight") != std::string::npos)
@@ -27,7 +27,7 @@ std::unique_ptr<SegNeXt> lively_model() {
 }
 
 // Logits of a picture [H,W,3] at the picture's own size: [H][W][classes].
-std::vector<double> logits_of(const SegNeXt& model, const Image& picture, const Normalize& n) {
+std::vector<double> logits_of(const Segmenter& model, const Image& picture, const Normalize& n) {
   const NoGrad no_grad;
   std::vector<float> values;
   for (std::size_t i = 0; i < picture.pixels.size(); ++i)
@@ -58,7 +58,7 @@ std::vector<T> mirror(const std::vector<T>& values, std::int64_t width, std::int
 }
 
 // MMSegmentation's slide_inference.
-std::vector<double> slide(const SegNeXt& model, const Image& picture, const Protocol& p) {
+std::vector<double> slide(const Segmenter& model, const Image& picture, const Protocol& p) {
   const std::int64_t h = picture.height, w = picture.width;
   const std::int64_t ch = p.window.height, cw = p.window.width;
   std::vector<double> sum(static_cast<std::size_t>(h * w * kClasses)), count(sum.size());
@@ -86,7 +86,7 @@ std::vector<double> slide(const SegNeXt& model, const Image& picture, const Prot
 }
 
 // Class scores [H][W][classes] of a picture at h x w.
-std::vector<double> expected_scores(const SegNeXt& model, const Image& image, const Protocol& p,
+std::vector<double> expected_scores(const Segmenter& model, const Image& image, const Protocol& p,
                                     std::int64_t h, std::int64_t w) {
   std::vector<double> total(static_cast<std::size_t>(h * w * kClasses));
   for (const double scale : p.scales)

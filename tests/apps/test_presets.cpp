@@ -6,7 +6,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/settings/presets.h"
-#include "models/segnext.h"
+#include "models/segmenter.h"
 #include "nn/optim.h"
 #include "nn/schedule.h"
 #include "tensor/error.h"
@@ -76,8 +76,8 @@ TEST_CASE("presets: the learning rate at the first, the last and the corner iter
 
 TEST_CASE("presets: groups of parameters by name") {
   const TrainConfig c = preset_config("ade20k-tiny");
-  const SegNeXt model(segnext_config(c.variant, 150));
-  const AdamW optimizer(model.named_parameters(), {}, segnext_rules(c.head_lr_multiplier));
+  const Segmenter model(model_config(c.variant, 150));
+  const AdamW optimizer(model.named_parameters(), {}, segmenter_rules(c.head_lr_multiplier));
   std::map<std::string, std::pair<double, double>> groups;
   for (const auto& slot : optimizer.slots()) {
     groups[slot.parameter.name] = {slot.lr_scale, slot.decay_scale};

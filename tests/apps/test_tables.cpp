@@ -23,8 +23,8 @@ TEST_CASE("table: nothing counted, names that steer a terminal or are wide") {
 }
 
 TEST_CASE("table of costs: the paper's figures where it has some") {
-  CHECK(cost_table(segnext_config("tiny", 150), 512, 512).find("paper") != std::string::npos);
-  CHECK(cost_table(segnext_config("nano", 150), 512, 512).find("paper") == std::string::npos);
+  CHECK(cost_table(model_config("tiny", 150), 512, 512).find("paper") != std::string::npos);
+  CHECK(cost_table(model_config("nano", 150), 512, 512).find("paper") == std::string::npos);
 }
 
 TEST_CASE("table and JSON") {

@@ -1,5 +1,5 @@
 // SegNeXt in mixed precision, and in TF32: losses and gradients near those of f32, weights in f32.
-#include "models/segnext.h"
+#include "models/segmenter.h"
 #include "nn/optim.h"
 #include "nn/random.h"
 #include "tests/tensor/kernel_test.h"
@@ -15,15 +15,15 @@ struct Run {
 };
 
 Run train(DType activations, bool recompute = false) {
-  SegNeXtConfig config = segnext_config("nano", 5);
+  ModelConfig config = model_config("nano", 5);
   config.encoder.drop_path = 0;
   config.encoder.recompute = recompute;
-  config.dropout = 0;
-  SegNeXt model(config);
+  config.decoder.dropout = 0;
+  Segmenter model(config);
   init_parameters(model, 3);
   model.to(test_device());
-  if (activations == DType::bf16) model.backbone().set_activations(activations);
-  AdamW optimizer(model.named_parameters(), {}, segnext_rules());
+  if (activations == DType::bf16) model.encoder().set_activations(activations);
+  AdamW optimizer(model.named_parameters(), {}, segmenter_rules());
   const Variable images(random_tensor<float>({2, 48, 64, 3}, 1));
   const Tensor labels = random_labels({2, 48, 64}, 2, 5, 255);
   Run run;
@@ -86,8 +86,8 @@ TEST_CASE("tf32: products only, near f32") {
 
 TEST_CASE("bf16 is not computed on the CPU") {
   const Variable x(Tensor::zeros({1, 32, 32, 3}));
-  SegNeXt model(segnext_config("nano", 3));
+  Segmenter model(model_config("nano", 3));
   init_parameters(model, 1);
-  model.backbone().set_activations(DType::bf16);
+  model.encoder().set_activations(DType::bf16);
   CHECK_THROWS_WITH_AS(model(x), doctest::Contains("computes in f32 or f64, got bf16"), Error);
 }

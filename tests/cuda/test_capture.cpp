@@ -4,7 +4,7 @@
 
 #include "autograd/arithmetic.h"
 #include "autograd/reduce.h"
-#include "models/segnext.h"
+#include "models/segmenter.h"
 #include "nn/linear.h"
 #include "nn/optim.h"
 #include "nn/random.h"
@@ -30,8 +30,8 @@ std::vector<double> parameters_of(const Module& m) {
 
 // A nano SegNeXt, its optimiser and two batches.
 struct Training {
-  SegNeXt model{[] {
-    SegNeXtConfig c = segnext_config("nano", 4);
+  Segmenter model{[] {
+    ModelConfig c = model_config("nano", 4);
     c.encoder.drop_path = 0.3;
     return c;
   }()};
@@ -43,7 +43,7 @@ struct Training {
   Training() {
     init_parameters(model, 1);
     model.to(test_device());
-    optimizer = std::make_unique<AdamW>(model.named_parameters(), AdamWOptions{}, segnext_rules());
+    optimizer = std::make_unique<AdamW>(model.named_parameters(), AdamWOptions{}, segmenter_rules());
   }
   void load(std::uint64_t iteration) {
     images.copy_(random_tensor<float>(images.shape(), iteration));

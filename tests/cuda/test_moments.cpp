@@ -131,7 +131,7 @@ TEST_CASE("moments in a capture") {
 }
 
 TEST_CASE("moments: blocks of MSCAN use them in training, and evaluation asks for none") {
-  Block first(16, 4, 0), second(16, 4, 0);
+  Block first(16, 4, 0, EncoderConfig()), second(16, 4, 0, EncoderConfig());
   init_parameters(first, 1);
   init_parameters(second, 2);
   first.to(test_device());

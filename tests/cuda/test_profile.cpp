@@ -1,6 +1,6 @@
 // Ops have the same names and cost as many FLOPs on a GPU as on the CPU, so that tables of profiles
 // can be joined.
-#include "models/segnext.h"
+#include "models/segmenter.h"
 #include "nn/optim.h"
 #include "nn/random.h"
 #include "tensor/profile.h"
@@ -13,10 +13,10 @@ namespace {
 
 // Of a prediction and a training step.
 std::map<std::string, OpCost> ops_on(Device device) {
-  SegNeXt model(segnext_config("nano", 5));
+  Segmenter model(model_config("nano", 5));
   init_parameters(model, 1);
   model.to(device);
-  AdamW optimizer(model.named_parameters(), {}, segnext_rules());
+  AdamW optimizer(model.named_parameters(), {}, segmenter_rules());
   const Tensor image = backend_of({}).random_uniform({2, 48, 40, 3}, DType::f32, {7, 0, 0, 0});
   const Tensor labels = Tensor::zeros({2, 48, 40}, DType::i32);
   const Variable x(image.to(device));

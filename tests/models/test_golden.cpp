@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "autograd/fuse.h"
-#include "models/segnext.h"
+#include "models/segmenter.h"
 #include "nn/gradient_sums.h"
 #include "nn/optim.h"
 #include "nn/random.h"
@@ -42,7 +42,7 @@ struct Case {
     return everyone->gather(own.contiguous()).reshape(shape);
   }
   // The loss of the whole batch, with its gradients.
-  double loss_of(const SegNeXt& model, const Variable& logits, GradientSums& sums) const {
+  double loss_of(const Segmenter& model, const Variable& logits, GradientSums& sums) const {
     const Variable loss = model.loss(logits, labels());
     const double part = static_cast<double>(share.count()) / static_cast<double>(share.total);
     sums.begin();
@@ -56,11 +56,11 @@ struct Case {
   std::int64_t number(const char* key) const { return file.at(key).get<std::int64_t>(); }
   double tolerance() const { return dtype == DType::f64 ? 1e-9 : 1e-3; }
 
-  SegNeXtConfig config() const {
-    SegNeXtConfig c = segnext_config(file.at("variant").get<std::string>(),
+  ModelConfig config() const {
+    ModelConfig c = model_config(file.at("variant").get<std::string>(),
                                      static_cast<int>(number("num_classes")));
     c.encoder.drop_path = 0;
-    c.dropout = 0;
+    c.decoder.dropout = 0;
     return c;
   }
   void move(std::vector<double>& values, std::uint64_t which) const {
@@ -68,7 +68,7 @@ struct Case {
     RandomStream stream({.seed = static_cast<std::uint64_t>(nudge), .iteration = which});
     for (double& v : values) v *= 1 + stream.uniform(-1.2e-7, 1.2e-7);
   }
-  void fill(SegNeXt& model) const {
+  void fill(Segmenter& model) const {
     StateDict dict;
     for (const NamedTensor& t : state_dict(model)) {
       const Shape& shape = t.value.shape();
@@ -79,10 +79,10 @@ struct Case {
           {t.name, counter ? Tensor::zeros(shape, DType::i64) : Tensor::from(values, shape)});
     }
     load_state_dict(model, dict);
-    const SegNeXtConfig& c = model.config();
+    const ModelConfig& c = model.config();
     const Tensor bases =
-        Tensor::from(golden::bases(number("batch"), c.decoder_channels, c.rank, true),
-                     {number("batch"), c.decoder_channels, c.rank});
+        Tensor::from(golden::bases(number("batch"), c.decoder.width, c.decoder.ham.rank, true),
+                     {number("batch"), c.decoder.width, c.decoder.ham.rank});
     model.set_bases(own(bases).contiguous().to(dtype).to(test::test_device()));
   }
   Variable image() const {
@@ -121,14 +121,14 @@ struct Case {
       worst.see(std::abs(ours_at - point.at(1).get<double>()) / norm, name + " points");
     }
   }
-  void compare_outputs(const SegNeXt::Output& out, const json& section, const std::string& prefix) {
+  void compare_outputs(const Segmenter::Output& out, const json& section, const std::string& prefix) {
     for (std::size_t i = 0; i < out.stages.size(); ++i) {
       compare_map(out.stages[i], section, prefix, "stage" + std::to_string(i + 1));
     }
     compare_map(out.logits, section, prefix, "logits");
   }
 
-  void names_and_shapes(const SegNeXt& model) const {
+  void names_and_shapes(const Segmenter& model) const {
     if (file.contains("params")) CHECK(model.parameter_count() == number("params"));
     const auto shape_of = [](const Shape& s) {
       return json(std::vector<std::int64_t>(s.begin(), s.end()));
@@ -142,12 +142,12 @@ struct Case {
     if (file.contains("buffers")) CHECK(json(buffers) == file.at("buffers"));
   }
 
-  void evaluation(SegNeXt& model) {
+  void evaluation(Segmenter& model) {
     if (!file.contains("eval")) return;
     const json& section = file.at("eval");
     const NoGrad guard;
     model.eval();
-    const SegNeXt::Output out = model.forward_stages(image());
+    const Segmenter::Output out = model.forward_stages(image());
     compare_outputs(out, section, "eval.");
     if (!section.contains("argmax_histogram")) return;
     std::vector<std::int64_t> histogram(static_cast<std::size_t>(number("num_classes")), 0);
@@ -181,11 +181,11 @@ struct Case {
     return norms.at(norms.size() / 2);
   }
 
-  void training(SegNeXt& model) {
+  void training(Segmenter& model) {
     if (!file.contains("train")) return;
     const json& section = file.at("train");
     model.train();
-    const SegNeXt::Output out = model.forward_stages(image());
+    const Segmenter::Output out = model.forward_stages(image());
     compare_outputs(out, section, "train.");
     GradientSums sums(model.named_parameters(), *everyone, 1 << 20);
     const double loss = loss_of(model, out.logits, sums);
@@ -215,11 +215,11 @@ struct Case {
     CHECK(seen == section.at("running_statistics").size());
   }
 
-  void adamw(SegNeXt& model) {
+  void adamw(Segmenter& model) {
     if (!file.contains("adamw")) return;
     const json& section = file.at("adamw");
     AdamW optimizer(model.named_parameters(),
-                    {.weight_decay = section.at("weight_decay").get<double>()}, segnext_rules());
+                    {.weight_decay = section.at("weight_decay").get<double>()}, segmenter_rules());
     model.train();
     GradientSums sums(model.named_parameters(), *everyone, 1 << 20);
     for (const json& theirs : section.at("losses")) {
@@ -243,7 +243,7 @@ struct Case {
 
   void run() {
     const ShareScope scope(share);
-    SegNeXt model(config());
+    Segmenter model(config());
     model.to(dtype);
     model.to(test::test_device());
     names_and_shapes(model);
@@ -287,7 +287,7 @@ TEST_CASE("golden cases: layer scales vary about the file's value, or 0.5") {
   for (const double about : {0.5, 0.125}) {
     if (about != 0.5) file["layer_scale"] = about;
     const Case c{file, DType::f64};
-    SegNeXt model(c.config());
+    Segmenter model(c.config());
     c.fill(model);
     int seen = 0;
     for (const Parameter& p : model.named_parameters()) {

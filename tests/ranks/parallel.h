@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "models/segnext.h"
+#include "models/segmenter.h"
 #include "nn/ema.h"
 #include "nn/gradient_sums.h"
 #include "nn/random.h"
@@ -45,17 +45,17 @@ inline Tensor rows_of(const Tensor& all, const Share& share) {
 
 // Steps of AdamW on made-up images, with drop path, dropout, clipping and averaging.
 inline ParallelResult train(Communicator& hosts, const ParallelRun& run) {
-  SegNeXtConfig config = segnext_config("nano", 7);
+  ModelConfig config = model_config("nano", 7);
   config.encoder.drop_path = 0.3;
   config.encoder.recompute = run.recompute;
-  config.dropout = 0.2;
-  SegNeXt model(config);
+  config.decoder.dropout = 0.2;
+  Segmenter model(config);
   init_parameters(model, 3);
   model.to(run.dtype);
   model.to(run.device);
-  if (run.bf16) model.backbone().set_activations(DType::bf16);
+  if (run.bf16) model.encoder().set_activations(DType::bf16);
   const auto everyone = backend_of(run.device).connect(hosts);
-  AdamW optimizer(model.named_parameters(), {.eps = 1e-6, .weight_decay = 0.01}, segnext_rules());
+  AdamW optimizer(model.named_parameters(), {.eps = 1e-6, .weight_decay = 0.01}, segmenter_rules());
   WeightAverage average(model, 0.9);
   GradientSums sums(model.named_parameters(), *everyone, run.bucket_bytes);
   const Share share = share_of(*everyone, run.batch);

@@ -1,10 +1,11 @@
-// The light Hamburger decoder of SegNeXt (Geng et al. 2021; Guo et al. 2022, Figure 3(c)).
+// SegNeXt's decoder (Guo et al. 2022, Figure 3(c)): some stages joined at the size of the first, then
+// global context, in the paper by the Hamburger (Geng et al. 2021).
 #pragma once
 
 #include <vector>
 
+#include "models/decoder.h"
 #include "nn/conv.h"
-#include "nn/decomposition.h"
 #include "nn/dropout.h"
 #include "nn/norm.h"
 
@@ -24,7 +25,7 @@ class ConvNorm : public Module {
 // relu(x + norm(conv(ham(relu(conv(x)))))): global context by a low-rank reconstruction.
 class Hamburger : public Module {
  public:
-  Hamburger(int channels, int rank);
+  Hamburger(int channels, const DecompositionOptions& ham);
   Variable forward(Variable x) const override;
   MatrixDecomposition& ham() const { return ham_; }
 
@@ -34,18 +35,19 @@ class Hamburger : public Module {
   ConvNorm& ham_out_;
 };
 
-class LightHamHead : public Module {
+class ContextDecoder : public Decoder {
  public:
-  // in: channels of stages 2, 3 and 4; width of the decoder; rank of the NMF.
-  LightHamHead(const std::vector<int>& in, int width, int rank, int classes, double dropout);
-  // Stages 2, 3 and 4 (stage 1 is not used) -> logits [N,h,w,classes] at stage 2's size.
-  Variable forward(const std::vector<Variable>& stages) const;
-  using Module::forward;
-  Hamburger& hamburger() const { return hamburger_; }
+  ContextDecoder(const DecoderConfig& config, const std::array<int, 4>& channels, int classes);
+  Variable logits(const std::vector<Variable>& stages) const override;
+  Hamburger* hamburger() const { return hamburger_; }  // null: another context
 
  private:
+  Module* make_context(const DecoderConfig& config);
+
+  std::vector<int> stages_;
   ConvNorm& squeeze_;
-  Hamburger& hamburger_;
+  Hamburger* hamburger_ = nullptr;  // set by make_context
+  Module* context_;
   ConvNorm& align_;
   Conv2d& conv_seg_;
   ChannelDropout& dropout_;

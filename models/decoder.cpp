@@ -1,0 +1,49 @@
+#include "models/decoder.h"
+
+#include <algorithm>
+
+#include "autograd/shape_ops.h"
+#include "models/context_decoder.h"
+
+namespace nextgrad {
+
+namespace {
+
+constexpr int kNormGroups = 32;  // of group norm, which must divide the width
+
+void check_config(const DecoderConfig& c) {
+  if (c.stages.empty() || c.stages.front() < 1 || c.stages.back() > 4 ||
+      !std::ranges::is_sorted(c.stages, std::less_equal{}))
+    fail_input("decoder.stages: are of 1 to 4, ascending, each once; such as 2,3,4");
+  if (c.width < 1 || c.width % kNormGroups != 0)
+    fail_input("decoder.width {}: must be a multiple of {}", c.width, kNormGroups);
+  if (c.kind == DecoderConfig::Kind::ham && c.ham.rank > c.width)
+    fail_input("decoder.rank {}: is above decoder.width {}, so that nothing would be of low rank",
+               c.ham.rank, c.width);
+}
+
+}  // namespace
+
+Variable joined(const std::vector<Variable>& stages, const std::vector<int>& numbers) {
+  std::vector<Variable> same_size;
+  for (const int number : numbers) {
+    const Variable& stage = stages.at(static_cast<std::size_t>(number - 1));
+    const Variable& first = same_size.empty() ? stage : same_size.front();
+    same_size.push_back(&first == &stage ? stage : resize(stage, first.dim(1), first.dim(2)));
+  }
+  return same_size.size() == 1 ? same_size.front() : concat(same_size, 3);
+}
+
+int joined_channels(const std::vector<int>& numbers, const std::array<int, 4>& channels) {
+  int sum = 0;
+  for (const int number : numbers) sum += channels.at(static_cast<std::size_t>(number - 1));
+  return sum;
+}
+
+std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
+                                      const std::array<int, 4>& channels, int classes) {
+  check_config(config);
+  return std::make_unique<ContextDecoder>(config, channels, classes);
+}
+
+}  // namespace nextgrad

@@ -1,0 +1,61 @@
+#include "models/encoder.h"
+
+#include <numeric>
+#include <set>
+
+#include "autograd/recompute.h"
+#include "autograd/shape_ops.h"
+#include "models/mscan.h"
+
+namespace nextgrad {
+
+namespace {
+
+void check_mscan(const EncoderConfig& c) {
+  const bool lka = c.attention == EncoderConfig::Attention::lka;
+  for (const int k : c.branches)
+    if (k < 3 || k > 63 || k % 2 == 0)
+      fail_input("encoder.branches: a branch of {} is none; kernels are odd, from 3 to 63", k);
+  if (std::set(c.branches.begin(), c.branches.end()).size() != c.branches.size())
+    fail_input("encoder.branches: a kernel stands there twice; each is a branch of its own");
+  if (!lka && c.branches.empty() && c.gate != EncoderConfig::Gate::product)
+    fail_input(
+        "encoder: without branches and without the product no attention is left; give "
+        "encoder.branches, such as 7,11,21, or encoder.gate product");
+}
+
+}  // namespace
+
+std::vector<Variable> Encoder::features(const Variable& image) const {
+  check(image.ndim() == 4 && image.dim(3) == kImageChannels,
+        "encoder: wants images [N,H,W,3], got {}", image.shape().str());
+  check(image.dim(1) >= 32 && image.dim(2) >= 32,
+        "encoder: image of {}x{} is too small; 32x32 is the least", image.dim(1), image.dim(2));
+  std::vector<Variable> features;
+  Variable x = cast(image, activations_.value_or(image.dtype()));
+  for (std::size_t i = 0; i < config_.channels.size(); ++i) features.push_back(x = stage(i, x));
+  return features;
+}
+
+double Encoder::drop_path_of(int index) const {
+  const int total = std::accumulate(config_.blocks.begin(), config_.blocks.end(), 0);
+  return total > 1 ? config_.drop_path * index / (total - 1) : 0;
+}
+
+Variable Encoder::run_block(const Module& block, const Variable& x) const {
+  if (!config_.recompute || !grad_enabled()) return block(x);
+  return recomputed([&block](const std::vector<Variable>& in) { return block(in.front()); }, {x});
+}
+
+std::unique_ptr<Encoder> make_encoder(const EncoderConfig& c) {
+  for (std::size_t i = 0; i < c.channels.size(); ++i)
+    if (c.channels[i] < 2 || c.blocks[i] < 1 || c.ratios[i] < 1)
+      fail_input(
+          "encoder: stage {} of {} channels, {} blocks, ratio {}; at least 2 channels, 1 block and "
+          "ratio 1 are needed",
+          i + 1, c.channels[i], c.blocks[i], c.ratios[i]);
+  check_mscan(c);
+  return std::make_unique<MSCAN>(c);
+}
+
+}  // namespace nextgrad
