@@ -18,12 +18,19 @@ void preset_command(Command root) {
   auto name = std::make_shared<std::string>();
   show.option("name", *name, "such as ade20k-tiny").required();
   show.does([name] {
+    if (const auto phases = preset_phases(*name); !phases.empty()) {
+      fmt::print("{}", phases_text(phases));
+      return;
+    }
     TrainConfig config = preset_config(*name);
     fmt::print("{}", config_text(config));
   });
   list.does([] {
     for (const auto& [data, about] : preset_data())
       fmt::print("{0}-tiny  {0}-small  {0}-base  {0}-large\n    {1}\n", data, about);
+    fmt::print("\nOf several phases, each from the weights of the one before:\n");
+    for (const auto& [data, about] : phased_preset_data())
+      fmt::print("{0}-tiny ... {0}-large\n    {1}\n", data, about);
   });
 }
 

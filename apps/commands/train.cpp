@@ -6,6 +6,7 @@
 #include "apps/help.h"
 #include "apps/report/progress.h"
 #include "apps/settings/presets.h"
+#include "apps/training/phases.h"
 #include "apps/training/trainer.h"
 
 namespace nextgrad {
@@ -37,7 +38,23 @@ TrainConfig read_config(const RunOptions& a, const std::string& preset,
   return config;
 }
 
+// Those of the preset, the file or the resumed folder; none: one run.
+std::vector<Phase> phases_of(const RunOptions& a, const std::string& preset) {
+  if (a.resuming())
+    return std::filesystem::exists(phases_file(a)) ? read_phases(phases_file(a))
+                                                   : std::vector<Phase>();
+  if (!a.config.empty()) {
+    auto phases = read_phases(a.config);
+    if (!phases.empty() && !preset.empty())
+      fail_input("{}: has phases of its own; leave --preset out", a.config);
+    return phases;
+  }
+  return preset_phases(preset);
+}
+
 void run_train(RunOptions& a, const std::string& preset) {
+  if (auto phases = phases_of(a, preset); !phases.empty())
+    return run_phases(a, std::move(phases), a.given);
   const auto state = a.open_for_all();
   TrainConfig config = read_config(a, preset, state);
   make_absolute(config.data_root);

@@ -1,5 +1,7 @@
 #include "apps/settings/presets.h"
 
+#include <array>
+
 #include "models/segmenter.h"
 #include "tensor/error.h"
 
@@ -57,7 +59,108 @@ TrainConfig config_of(const Recipe& r, const std::string& variant) {
   return c;
 }
 
+struct PhasedRecipe {
+  const char *name, *about;
+  struct Part {
+    const char* data;  // of kRecipes
+    std::int64_t iterations = 0;  // 0: the recipe's own
+    const char* split = "train";
+  };
+  std::array<Part, 2> parts;
+};
+// Table S1 of the paper, and its text on Context.
+constexpr PhasedRecipe kPhased[] = {
+    {"voc-trainval", "Pascal VOC 2012: 80k on trainaug, then 80k on trainval",
+     {{{"vocaug"}, {"voc", 80000, "trainval"}}}},
+    {"voc-coco", "Pascal VOC 2012 with COCO: 600k on COCO-Stuff, then 40k on trainval",
+     {{{"cocostuff", 600000}, {"voc", 40000, "trainval"}}}},
+    {"context59-ade20k", "Pascal Context, 59 classes, from ADE20K", {{{"ade20k"}, {"context59"}}}},
+    {"context60-ade20k", "Pascal Context, 60 classes, from ADE20K", {{{"ade20k"}, {"context60"}}}},
+};
+constexpr const char* kFirst = "imagenet";
+
+// DeiT's, which the paper follows for ImageNet, batches of 1024 by accumulation.
+PretrainConfig imagenet_config(const std::string& variant) {
+  PretrainConfig c;
+  c.variant = variant;
+  c.accumulate = 8;
+  c.lr = 1e-3;
+  c.workers = 8;
+  return c;
+}
+
 }  // namespace
+
+std::vector<PresetData> phased_preset_data() {
+  std::vector<PresetData> data;
+  for (const PhasedRecipe& r : kPhased) data.push_back({r.name, r.about});
+  for (const Recipe& r : kRecipes)
+    data.push_back({fmt::format("{}-{}", kFirst, r.name),
+                    fmt::format("the encoder on ImageNet, 300 epochs, then {}", r.about)});
+  return data;
+}
+
+std::vector<Phase> preset_phases(const std::string& name) {
+  for (const std::string& variant : paper_variants()) {
+    for (const PhasedRecipe& r : kPhased) {
+      if (name != fmt::format("{}-{}", r.name, variant)) continue;
+      std::vector<Phase> phases;
+      for (const PhasedRecipe::Part& part : r.parts) {
+        TrainConfig c = preset_config(fmt::format("{}-{}", part.data, variant));
+        if (part.iterations > 0) c.iterations = part.iterations;
+        c.train_split = part.split;
+        phases.push_back({part.data, c});
+      }
+      return phases;
+    }
+    for (const Recipe& r : kRecipes)
+      if (name == fmt::format("{}-{}-{}", kFirst, r.name, variant))
+        return {{kFirst, imagenet_config(variant)}, {r.name, config_of(r, variant)}};
+  }
+  return {};
+}
+
+std::string phases_text(const std::vector<Phase>& phases) {
+  std::string text =
+      "# Runs that follow on each other, each from the last one's weights; the classifier begins "
+      "anew where\n# the classes differ. Use with: segnext train --config FILE --out RUN\n";
+  for (const Phase& phase : phases)
+    std::visit(
+        [&](auto config) {
+          const std::string command = decltype(config)::kCommand;
+          text += fmt::format("\n[[phase]]\nname = \"{}\"\ncommand = \"{}\"\n", phase.name,
+                              command.substr(command.rfind(' ') + 1));
+          for (const Setting& s : settings_of(config))
+            text += fmt::format("{} = {}\n", s.key, s.str());
+        },
+        phase.config);
+  return text;
+}
+
+std::vector<Phase> read_phases(const std::string& path) {
+  const ConfigFile file(path);
+  std::vector<Phase> phases;
+  for (std::size_t i = 0; i < file.tables("phase"); ++i) {
+    Phase phase;
+    std::string command = file.text("phase", i, "command");
+    if (command == "pretrain") phase.config = PretrainConfig();
+    std::visit(
+        [&](auto& config) {
+          Settings settings = settings_of(config);
+          settings.emplace_back("name", "of the phase's folder", phase.name);
+          settings.emplace_back("command", "that runs it", command,
+                                std::vector<std::string>{"train", "pretrain"});
+          file.load("phase", i, settings);
+        },
+        phase.config);
+    if (phase.name.empty()) phase.name = fmt::format("phase{}", i + 1);
+    if (phase.name.find_first_of("/\\") != std::string::npos || phase.name.front() == '.')
+      fail_input("{}: phase {}: name {} is no name of a folder", path, i + 1, phase.name);
+    phases.push_back(std::move(phase));
+  }
+  if (!phases.empty()) file.load({}, {"phase"});  // nothing else stands beside them
+  return phases;
+}
 
 std::vector<PresetData> preset_data() {
   std::vector<PresetData> data;
@@ -77,7 +180,13 @@ TrainConfig preset_config(const std::string& name) {
   for (const Recipe& r : kRecipes)
     for (const std::string& variant : paper_variants())
       if (name == fmt::format("{}-{}", r.name, variant)) return config_of(r, variant);
-  const std::string guess = nearest(name, preset_names());
+  if (!preset_phases(name).empty())
+    fail_input("preset {} has several phases; segnext train and preset show take it", name);
+  std::vector<std::string> names = preset_names();
+  for (const PresetData& r : phased_preset_data())
+    for (const std::string& variant : paper_variants())
+      names.push_back(fmt::format("{}-{}", r.name, variant));
+  const std::string guess = nearest(name, names);
   fail_input("unknown preset '{}'; {}", name,
              guess.empty() ? "segnext preset list shows them" : "did you mean " + guess + "?");
 }

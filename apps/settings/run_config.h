@@ -33,6 +33,7 @@ struct TrainConfig : RunConfig {
     data = "scenes";
     iterations = 2000;
   }
+  std::string train_split = "train", val_split = "val";
   std::string optimizer = "adamw", schedule = "poly";
   Size crop{128, 128}, base_size{0, 0};
   Size val_size{0, 0}, val_window{0, 0}, val_stride{0, 0};
@@ -72,9 +73,9 @@ std::string config_text(Config config) {
   return config_text(settings_of(config), Config::kCommand);
 }
 
-// A split of the data set that they name.
+// A split of the data set that they name: "train" or "val", or what stands for it.
 inline std::unique_ptr<Dataset> open_split(const TrainConfig& c, const std::string& split) {
-  return make_dataset({c.data, c.data_root}, split);
+  return make_dataset({c.data, c.data_root}, split == "train" ? c.train_split : c.val_split);
 }
 inline std::unique_ptr<ClassDataset> open_split(const PretrainConfig& c, const std::string& split) {
   return make_class_dataset({c.data, c.data_root, c.val_share, static_cast<std::uint64_t>(c.seed)},

@@ -110,6 +110,33 @@ void collect(const toml::table& table, const std::string& prefix, Entries& entri
   }
 }
 
+std::string text_of_file(const std::string& file) {
+  const auto bytes = read_file(file, 1 << 20);
+  return {bytes.begin(), bytes.end()};
+}
+
+std::set<std::string> load_table(const toml::table& table, const std::string& name,
+                                 Settings& settings) {
+  std::vector<std::string> keys;
+  for (const auto& s : settings) keys.push_back(s.key);
+  std::set<std::string> present;
+  Entries entries;
+  collect(table, "", entries);
+  for (const auto& [key, line, node] : entries) {
+    const std::string what = fmt::format("{}:{}: {}", name, line, key);
+    const auto at = std::find(keys.begin(), keys.end(), key);
+    if (at == keys.end()) {
+      const std::string guess = nearest(key, keys);
+      fail_input("{}: unknown key; {}", what,
+                 guess.empty() ? "--help lists the keys" : "did you mean " + guess + "?");
+    }
+    Setting& setting = settings[static_cast<std::size_t>(at - keys.begin())];
+    setting.set(text_of(*node, setting, what), what);
+    present.insert(key);
+  }
+  return present;
+}
+
 }  // namespace
 
 std::string Size::str() const {
@@ -173,39 +200,54 @@ std::string Setting::str() const {
   return size.height == size.width ? size.str() : toml_string(size.str());
 }
 
-std::set<std::string> load_config(const std::string& file, Settings settings) {
-  const auto bytes = read_file(file, 1 << 20);
-  return load_config_text(std::string(bytes.begin(), bytes.end()), file, settings);
-}
+struct ConfigFile::Table {
+  toml::table all;
+};
 
-std::set<std::string> load_config_text(const std::string& text, const std::string& name,
-                                       Settings settings) {
-  toml::table table;
+ConfigFile::ConfigFile(const std::string& text, const std::string& name)
+    : name_(name), table_(std::make_unique<Table>()) {
   try {
-    table = toml::parse(text);
+    table_->all = toml::parse(text);
   } catch (const toml::parse_error& e) {
     fail_input("{}:{}: not valid TOML: {}", name, e.source().begin.line, e.description());
   } catch (const InputError& e) {
     fail_input("{}: {}", name, e.what());
   }
-  std::vector<std::string> keys;
-  for (const auto& s : settings) keys.push_back(s.key);
-  std::set<std::string> present;
-  Entries entries;
-  collect(table, "", entries);
-  for (const auto& [key, line, node] : entries) {
-    const std::string what = fmt::format("{}:{}: {}", name, line, key);
-    const auto at = std::find(keys.begin(), keys.end(), key);
-    if (at == keys.end()) {
-      const std::string guess = nearest(key, keys);
-      fail_input("{}: unknown key; {}", what,
-                 guess.empty() ? "--help lists the keys" : "did you mean " + guess + "?");
-    }
-    Setting& setting = settings[static_cast<std::size_t>(at - keys.begin())];
-    setting.set(text_of(*node, setting, what), what);
-    present.insert(key);
-  }
-  return present;
+}
+ConfigFile::ConfigFile(const std::string& file) : ConfigFile(text_of_file(file), file) {}
+ConfigFile::~ConfigFile() = default;
+
+std::size_t ConfigFile::tables(const std::string& array) const {
+  const toml::array* tables = table_->all[array].as_array();
+  return tables != nullptr && tables->is_array_of_tables() ? tables->size() : 0;
+}
+
+std::string ConfigFile::text(const std::string& array, std::size_t index,
+                             const std::string& key) const {
+  return table_->all[array][index][key].value_or(std::string());
+}
+
+std::set<std::string> ConfigFile::load(Settings settings,
+                                       const std::set<std::string>& arrays) const {
+  toml::table own;
+  for (const auto& [key, node] : table_->all)
+    if (!arrays.contains(std::string(key.str()))) own.insert(key, node);
+  return load_table(own, name_, settings);
+}
+
+std::set<std::string> ConfigFile::load(const std::string& array, std::size_t index,
+                                       Settings settings) const {
+  return load_table(*table_->all[array][index].as_table(), name_, settings);
+}
+
+std::set<std::string> load_config(const std::string& file, Settings settings) {
+  return load_config_text(text_of_file(file), file, std::move(settings));
+}
+
+std::set<std::string> load_config_text(const std::string& text, const std::string& name,
+                                       Settings settings) {
+  const ConfigFile file(text, name);
+  return file.load(std::move(settings));
 }
 
 std::string config_text(const Settings& settings, const std::string& command) {

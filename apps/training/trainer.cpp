@@ -514,7 +514,7 @@ bool run_training(TrainTask& task, const RunFolder& folder, const std::optional<
   return Trainer(task, folder, everyone).run(state);
 }
 
-void run_training(TrainTask& task, RunArguments& run, const std::optional<TrainState>& state,
+bool run_training(TrainTask& task, RunArguments& run, const std::optional<TrainState>& state,
                   Communicator& everyone) {
   const TrainerOptions options = task.options();
   Trainer trainer(task, run.folder(), everyone);
@@ -524,6 +524,7 @@ void run_training(TrainTask& task, RunArguments& run, const std::optional<TrainS
   run.end(complete, options.command);
   if (!complete && std::max(stop_requested(), everyone.stop_requested()) == kMakeRoom)
     throw Preempted();
+  return complete;
 }
 
 }  // namespace nextgrad

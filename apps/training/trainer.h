@@ -16,7 +16,7 @@ bool run_training(TrainTask& task, const RunFolder& folder, const std::optional<
                   Communicator& everyone = world());
 // The same from beginning to end of a command: with its folder made ready, and the end told. Throws
 // Preempted where a signal asked to make room.
-void run_training(TrainTask& task, RunArguments& run, const std::optional<TrainState>& state,
+bool run_training(TrainTask& task, RunArguments& run, const std::optional<TrainState>& state,
                   Communicator& everyone = world());
 
 }  // namespace nextgrad
