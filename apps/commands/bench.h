@@ -2,16 +2,20 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "apps/settings/model_settings.h"
 #include "apps/settings/precision.h"
 #include "apps/settings/settings.h"
 
 namespace nextgrad {
 
 struct BenchArguments {
-  std::string variant = "tiny", json_file;
+  ModelSettings model;
+  std::map<std::string, std::string> given;  // of the model's settings
+  std::string json_file, protocol = "steps";
   Placement placement;
   Size size{512, 512};
   int classes = 150, batch = 2, runs = 5;
@@ -26,6 +30,8 @@ inline double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
+// bench_realtime.cpp; `own_runs`: the runs were given.
+void run_realtime_bench(const BenchArguments& a, bool own_runs);
 // bench_ranks.cpp
 void run_rank_bench(const BenchArguments& a);
 
