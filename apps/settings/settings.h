@@ -63,6 +63,21 @@ std::set<std::string> load_config(const std::string& file, Settings settings);
 // The same from text; `name` stands for the file in errors.
 std::set<std::string> load_config_text(const std::string& toml, const std::string& name,
                                        Settings settings);
+
+// What a TOML file sets, by keys "table.key", of an array of tables "table.0.key".
+struct ConfigEntry {
+  enum class Kind { text, whole, real, flag, list, other };  // list: of whole numbers
+  std::string key;
+  std::size_t line;
+  Kind kind;
+  std::string value;  // as Setting::set reads it
+};
+using ConfigEntries = std::vector<ConfigEntry>;
+// The two halves of load_config_text, for files that are more than the settings of one thing.
+ConfigEntries config_entries(const std::string& toml, const std::string& name);
+std::set<std::string> set_entries(const ConfigEntries& entries, const std::string& name,
+                                  Settings settings);
+
 // All settings as TOML, each key with its explanation. TOML is UTF-8, file names need not be: their
 // other bytes 0xNN are written as the private characters U+10FFNN, which load_config reads back.
 std::string config_text(const Settings& settings, const std::string& command);
