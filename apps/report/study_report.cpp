@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "apps/report/page.h"
 #include "apps/report/progress.h"
 
 namespace nextgrad {
@@ -31,6 +33,9 @@ double mean_of(const std::vector<const StudyRun*>& runs, const Value& value) {
 std::string shown(double value, int digits, double scale = 1) {
   return std::isfinite(value) ? format_decimals(value / scale, digits) : "-";
 }
+std::string count(double value) {
+  return std::isfinite(value) ? fmt::format("{:.4g}", value) : "-";
+}
 std::string of_paper(double value, int digits = 1) {
   return value > 0 ? format_decimals(value, digits) : "-";
 }
@@ -46,8 +51,8 @@ std::vector<std::vector<std::string>> cells(const Study& study, const std::vecto
     const auto& paper = r.variant->paper;
     std::string miou = shown(r.miou, 2, 0.01);
     if (std::isfinite(r.spread)) miou += fmt::format(" ± {}", shown(r.spread, 2, 0.01));
-    table.push_back({r.variant->name, shown(r.parameters, 2, 1e6), of_paper(paper.parameters),
-                     shown(r.multiply_adds, 2, 1e9), of_paper(paper.multiply_adds),
+    table.push_back({r.variant->name, count(r.parameters / 1e6), of_paper(paper.parameters),
+                     count(r.multiply_adds / 1e9), of_paper(paper.multiply_adds),
                      std::isfinite(r.peak_bytes) ? format_bytes(r.peak_bytes) : "-",
                      shown(r.milliseconds, 1), fmt::format("{}", r.runs), miou,
                      shown(r.all_accuracy, 2, 0.01), of_paper(paper.miou),
@@ -72,6 +77,65 @@ std::string orders_text(const StudyOrders& o) {
   text += fmt::format(", {} are within the spread of the seeds", o.within.size());
   if (!o.within.empty()) text += fmt::format(" ({})", pairs_text(o.within));
   return text + ".";
+}
+
+// Hues as far apart as so many can be.
+std::string colour_of(std::size_t index, std::size_t count) {
+  return fmt::format(
+      "hsl({:.0f} 65% 50%)",
+      std::fmod(215.0 + 360.0 * static_cast<double>(index) / static_cast<double>(count), 360.0));
+}
+
+std::string html_table(const std::vector<std::vector<std::string>>& table) {
+  std::string out;
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    out += "<tr>";
+    for (const std::string& cell : table[i])
+      out += fmt::format("<{0}>{1}</{0}>", i == 0 ? "th" : "td", escape(cell));
+    out += "</tr>";
+  }
+  return fmt::format(R"(<div class="wide"><table class="figures">{}</table></div>)", out);
+}
+
+std::string scatters(const Study& study, const std::vector<StudyRow>& rows) {
+  std::vector<Dot> adds, times;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const StudyRow& r = rows[i];
+    if (!std::isfinite(r.miou)) continue;
+    const std::string colour = colour_of(i, rows.size());
+    adds.push_back({r.variant->name, r.multiply_adds / 1e9, 100 * r.miou, colour});
+    times.push_back({r.variant->name, r.milliseconds, 100 * r.miou, colour});
+  }
+  const std::string size = study.time_size.str();
+  return scatter("mIoU and multiply-adds", fmt::format("multiply-adds (G, {})", size), adds) +
+         scatter("mIoU and time", fmt::format("milliseconds of a prediction ({})", size), times);
+}
+
+std::string curves(const Study& study, const std::vector<StudyShown::Curves>& runs) {
+  std::vector<Line> miou, loss;
+  std::vector<bool> named(study.variants.size());
+  for (const auto& run : runs) {  // of a variant's runs one is in the legend
+    const std::string name = named[run.variant] ? "" : study.variants[run.variant].name;
+    const std::string colour = colour_of(run.variant, study.variants.size());
+    named[run.variant] = true;
+    miou.push_back({name, run.miou, colour});
+    loss.push_back({name, thin_out(run.loss, 80), colour});
+  }
+  return chart("Validation mIoU, each run", miou, true) +
+         chart("Training loss, each run", loss, false);
+}
+
+std::string pictures(const StudyShown& shown) {
+  std::string out = class_key(shown.classes, shown.palette);
+  for (const auto& p : shown.pictures) {
+    out += fmt::format(
+        R"html(<div class="shots" style="grid-template-columns:repeat({},1fr)">{}{})html",
+        std::min<std::size_t>(p.predictions.size() + 2, 6), figure(p.photo, p.name),
+        figure(p.truth, "truth"));
+    for (const auto& [name, uri] : p.predictions) out += figure(uri, name);
+    out += "</div>";
+  }
+  return card("Where the variants disagree most", out);
 }
 
 }  // namespace
@@ -187,6 +251,17 @@ std::string study_markdown(const Study& study, const std::vector<StudyRow>& rows
     text += " |\n";
   }
   return text + "\n" + orders_text(study_orders(rows)) + "\n";
+}
+
+std::string study_page(const Study& study, const std::vector<StudyRow>& rows,
+                       const StudyShown& shown) {
+  std::string out = card(study.question.empty() ? "Results" : study.question,
+                         html_table(cells(study, rows)) +
+                             fmt::format("<p>{}</p>", escape(orders_text(study_orders(rows)))));
+  out += fmt::format(R"(<div class="two">{}{}</div>)", scatters(study, rows),
+                     curves(study, shown.curves));
+  if (!shown.pictures.empty()) out += pictures(shown);
+  return page(study.title.empty() ? study.name : study.title, "segnext study", out);
 }
 
 }  // namespace nextgrad

@@ -42,6 +42,24 @@ struct StudyOrders {
 };
 StudyOrders study_orders(const std::vector<StudyRow>& rows);
 
+// What the page shows beside the table.
+struct StudyShown {
+  struct Curves {  // of a run
+    std::size_t variant;
+    Report::Curve miou, loss;
+  };
+  struct Picture {
+    std::string name, photo, truth;                                // the last two as data: URIs
+    std::vector<std::pair<std::string, std::string>> predictions;  // by variant, as data: URIs
+  };
+  std::vector<Curves> curves;
+  std::vector<Picture> pictures;
+  std::vector<std::string> classes;  // of the pictures, with their colours
+  Palette palette;
+};
+
 std::string study_markdown(const Study& study, const std::vector<StudyRow>& rows);
+std::string study_page(const Study& study, const std::vector<StudyRow>& rows,
+                       const StudyShown& shown);
 
 }  // namespace nextgrad

@@ -67,8 +67,105 @@ void write_results(const Study& study, const std::vector<StudyRun>& runs, const 
   write_file_atomic(json_path(out), study_json(study, runs).dump(2) + "\n");
 }
 
+RunFolder folder_of(const std::string& out, const std::string& variant, std::int64_t seed) {
+  return {fs::path(out) / fmt::format("{}-seed{}", variant, seed)};
+}
+
+std::string prediction_path(const std::string& out, const std::string& variant, std::int64_t i) {
+  return fmt::format("{}/predictions/{}/{}.png", out, variant, i);
+}
+
+// The validation images whose predictions are kept, spread over the split.
+std::vector<std::int64_t> kept_images(const Dataset& data) {
+  constexpr std::int64_t kMost = 32;
+  const std::int64_t n = data.size(), kept = std::min(kMost, n);
+  std::vector<std::int64_t> images;
+  for (std::int64_t k = 0; k < kept; ++k) images.push_back(k * n / kept);
+  return images;
+}
+
+void keep_predictions(const TrainConfig& config, const std::string& out, const std::string& variant,
+                      Segmenter& model) {
+  const auto data = open_split(config, "val");
+  const Protocol protocol = val_protocol(config);
+  ModelForward forward(model);
+  make_folder(fs::path(prediction_path(out, variant, 0)).parent_path(), "--out");
+  for (const std::int64_t i : kept_images(*data)) {
+    const Sample sample = data->load(i);
+    write_png(prediction_path(out, variant, i),
+              predict_labels(forward, protocol, resize_views(protocol, sample.image),
+                             sample.label.height, sample.label.width));
+  }
+}
+
+// Share of the labelled pixels in which not all predictions are the same.
+double disagreement(const LabelMap& label, const std::vector<LabelMap>& predictions) {
+  std::int64_t labelled = 0, other = 0;
+  for (std::size_t p = 0; p < label.values.size(); ++p) {
+    if (label.values[p] == kIgnoreLabel) continue;
+    const auto first = predictions.front().values.at(p);
+    ++labelled;
+    other += std::ranges::any_of(predictions,
+                                 [&](const LabelMap& m) { return m.values.at(p) != first; });
+  }
+  return labelled > 0 ? static_cast<double>(other) / static_cast<double>(labelled) : 0;
+}
+
+void add_pictures(StudyShown& shown, const Study& study, const std::string& out) {
+  constexpr std::size_t kMost = 4;
+  const auto data = open_split(study.variants.front().config, "val");
+  std::vector<std::string> names;
+  for (const StudyVariant& v : study.variants)
+    if (fs::exists(prediction_path(out, v.name, 0))) names.push_back(v.name);
+  if (names.size() < 2) return;
+  const auto predictions = [&](std::int64_t i) {
+    std::vector<LabelMap> maps;
+    for (const auto& name : names) maps.push_back(read_label(prediction_path(out, name, i)));
+    return maps;
+  };
+  std::vector<std::pair<double, std::int64_t>> most;
+  for (const std::int64_t i : kept_images(*data))
+    most.emplace_back(-disagreement(data->load_label(i), predictions(i)), i);
+  std::ranges::sort(most);
+  most.resize(std::min(most.size(), kMost));
+  for (const auto& [share, i] : most) {
+    StudyShown::Picture picture;
+    const auto maps = predictions(i);
+    for (std::size_t v = 0; v < names.size(); ++v) {
+      const auto drawn = report_picture({data->load(i), maps[v]}, data->palette());
+      picture.name = fmt::format("{}: {:.0f} %", drawn.name, -100 * share);
+      picture.photo = drawn.photo;
+      picture.truth = drawn.truth;
+      picture.predictions.emplace_back(names[v], drawn.prediction);
+    }
+    shown.pictures.push_back(picture);
+  }
+  shown.classes = data->classes();
+  shown.palette = data->palette();
+}
+
+StudyShown shown_of(const Study& study, const std::vector<StudyRun>& runs, const std::string& out) {
+  StudyShown shown;
+  for (const StudyRun& r : runs) {
+    const auto variant = std::ranges::find(study.variants, r.variant, &StudyVariant::name);
+    const std::string log = folder_of(out, r.variant, r.seed).log();
+    if (variant == study.variants.end() || !fs::exists(log)) continue;
+    const Report report = run_report(variant->config, {}, log_records(text_of_file(log)), {}, 0, 0);
+    shown.curves.push_back({static_cast<std::size_t>(variant - study.variants.begin()),
+                            report.scores.front().second, report.loss});
+  }
+  try {
+    add_pictures(shown, study, out);
+  } catch (const std::exception& e) {  // a table without pictures is one, too
+    say(stderr, printable(fmt::format("study.html is without pictures: {}", e.what())) + "\n");
+  }
+  return shown;
+}
+
 void write_tables(const Study& study, const std::vector<StudyRun>& runs, const std::string& out) {
-  write_file_atomic(out + "/study.md", study_markdown(study, study_rows(study, runs)));
+  const auto rows = study_rows(study, runs);
+  write_file_atomic(out + "/study.md", study_markdown(study, rows));
+  write_file_atomic(out + "/study.html", study_page(study, rows, shown_of(study, runs, out)));
 }
 
 void require_same_settings(const TrainConfig& there, const TrainConfig& now,
@@ -95,7 +192,7 @@ StageCost cost_of(const Study& study, const StudyVariant& v, int classes) {
 
 // Of one prediction, the median of some.
 double milliseconds_of(Segmenter& model, const Size& size) {
-  constexpr std::size_t kWarmUp = 3, kTimed = 5;
+  constexpr std::size_t kWarmUp = 3, kTimed = 9;
   model.eval();
   ModelForward forward(model);
   const Tensor image =
@@ -229,15 +326,15 @@ class StudyRunner {
     if (!everyone_.is_root()) return;
     const auto done = std::ranges::count_if(jobs_, [&](const Job& j) { return recorded(j); });
     const bool all = done == std::ssize(jobs_);
-    say(stdout, all ? fmt::format("study done: {}/study.md and study.json\n", options_.out)
-                    : fmt::format("{} of {} runs are complete; the same command goes on\n", done,
-                                  jobs_.size()));
+    say(stdout,
+        all ? fmt::format("study done: {0}/study.html, study.md and study.json\n", options_.out)
+            : fmt::format("{} of {} runs are complete; the same command goes on\n", done,
+                          jobs_.size()));
   }
 
   // False if it was stopped.
   bool run_job(const Job& job) {
-    const RunFolder folder{fs::path(options_.out) /
-                           fmt::format("{}-seed{}", job.variant->name, job.seed)};
+    const RunFolder folder = folder_of(options_.out, job.variant->name, job.seed);
     say(stdout, fmt::format("run {} of {}: {}, seed {}\n", current_ + 1, jobs_.size(),
                             job.variant->name, job.seed));
     RunArguments run;
@@ -277,6 +374,10 @@ class StudyRunner {
     if (everyone_.is_root()) {
       add_log(run, folder.log());
       run.milliseconds = milliseconds_of(model, study_.time_size);
+      const TrainConfig config = job.config();
+      if (config.ema > 0) load_pretrained(model, folder.last());  // the averaged weights
+      const bool first = std::ranges::find(runs_, run.variant, &StudyRun::variant) == runs_.end();
+      if (first) keep_predictions(config, options_.out, run.variant, model);
     }
     runs_.push_back(run);
     if (!everyone_.is_root()) return;
