@@ -134,7 +134,7 @@ int run_command_line(int argc, char** argv) {
   root.footer("Start here:\n  segnext train --out run\n  segnext train --help");
   for (const auto& add :
        {train_command, pretrain_command, eval_command, predict_command, preset_command,
-        data_command, prepare_command, info_command, convert_command, bench_command})
+        study_command, data_command, prepare_command, info_command, convert_command, bench_command})
     add(Command(&root));
   try {
     root.parse(argc, argv);

@@ -21,6 +21,7 @@ void pretrain_command(Command root);
 void eval_command(Command root);
 void predict_command(Command root);
 void preset_command(Command root);
+void study_command(Command root);
 void data_command(Command root);
 void prepare_command(Command root);
 void info_command(Command root);

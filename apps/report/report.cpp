@@ -4,89 +4,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <numeric>
 #include <span>
 
-#include "apps/report_style.h"
+#include "apps/report/page.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
 namespace {
 
-std::string escape(const std::string& text) {
-  static const std::map<char, std::string> kNames{
-      {'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}};
-  std::string out;
-  for (const char c : printable(text)) {
-    const auto name = kNames.find(c);
-    out += name == kNames.end() ? std::string(1, c) : name->second;
-  }
-  return out;
-}
-
-// One box of the page.
-std::string card(const std::string& title, const std::string& body) {
-  return fmt::format(R"(<div class="card"><h2>{}</h2>{}</div>)", escape(title), body);
-}
-
-std::string figure(const std::string& uri, const std::string& caption, const char* kind = "") {
-  return fmt::format(
-      R"(<figure class="{0}"><img src="{1}" alt="{2}"><figcaption>{2}</figcaption></figure>)", kind,
-      uri, escape(caption));
-}
-
-// The class's name behind its colour, if it has one.
-std::string named(const Report& r, std::size_t label) {
-  const std::string name = escape(r.classes[label]);
-  if (label >= r.palette.size()) return name;
-  const auto& [red, green, blue] = r.palette[label];
-  return fmt::format(R"(<i style="background:#{:02x}{:02x}{:02x}"></i>{})", red, green, blue, name);
-}
-
-// 1, 2 or 5 times a power of ten, so that about `steps` of them cover `span`.
-double nice_step(double span, int steps) {
-  const double raw = std::max(span, 1e-12) / steps;
-  const double power = std::pow(10.0, std::floor(std::log10(raw)));
-  const double r = raw / power;
-  return power * (r <= 1 ? 1 : r <= 2 ? 2 : r <= 5 ? 5 : 10);
-}
-
-// One curve with axes, as inline SVG. `percent`: values are shares.
-std::string chart(const std::string& title, const Report::Curve& raw, const char* colour,
-                  bool percent) {
-  if (raw.empty()) return card(title, "<p>No values yet.</p>");
-  const auto curve = thin_out(raw, 400);
-  constexpr double kW = 520, kH = 260, kLeft = 52, kRight = 24, kTop = 10, kBottom = 30;
-  double low = 0, high = 0;
-  for (const auto& [x, y] : curve) high = std::max(high, y), low = std::min(low, y);
-  if (percent) high = std::min(1.0, high * 1.1);
-  const double y_step = nice_step(std::max(high - low, 1e-9), 5);
-  high = std::max(std::ceil(high / y_step - 1e-9), 1.0) * y_step;
-  const double x_end = std::max(raw.back().first, 1.0), x_step = nice_step(x_end, 6);
-  const auto px = [&](double x) { return kLeft + (kW - kLeft - kRight) * x / x_end; };
-  const auto py = [&](double y) {
-    return kTop + (kH - kTop - kBottom) * (1 - (y - low) / (high - low));
-  };
-  std::string out =
-      fmt::format(R"(<svg viewBox="0 0 {} {}" role="img" aria-label="{}">)", kW, kH, escape(title));
-  for (double y = low; y <= high + y_step * 1e-6; y += y_step)
-    out += fmt::format(R"(<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>)"
-                       R"(<text x="{}" y="{:.1f}" text-anchor="end">{:.4g}{}</text>)",
-                       kLeft, kW - kRight, py(y), py(y), kLeft - 8, py(y) + 4,
-                       percent ? 100 * y : y, percent ? " %" : "");
-  for (double x = 0; x <= x_end + x_step * 1e-6; x += x_step)
-    out += fmt::format(R"(<text x="{:.1f}" y="{}" text-anchor="middle">{:.6g}</text>)", px(x),
-                       kH - 8, x);
-  out += fmt::format(R"html(<polyline class="curve" stroke="var({})" points=")html", colour);
-  for (const auto& [x, y] : curve) out += fmt::format("{:.1f},{:.1f} ", px(x), py(y));
-  out += R"("/>)";
-  if (raw.size() <= 60)
-    for (const auto& [x, y] : raw)
-      out += fmt::format(
-          R"html(<circle cx="{:.1f}" cy="{:.1f}" r="3" fill="var({})"><title>{:.0f}: {:.4g}</title></circle>)html",
-          px(x), py(y), colour, x, y);
-  return card(title, out + "</svg>");
+// One curve with axes. `colour`: a name of the style's.
+std::string one_curve(const std::string& title, const Report::Curve& curve, const char* colour,
+                      bool percent) {
+  return chart(title, {{"", curve, fmt::format("var({})", colour)}}, percent);
 }
 
 std::string class_bars(const Report& r) {
@@ -96,7 +26,7 @@ std::string class_bars(const Report& r) {
     out += fmt::format(
         R"(<div class="bar"><div>{}</div><div class="track"><div style="width:{:.2f}%;)"
         R"html(background:var(--blue)"></div></div><div class="num">{}</div></div>)html",
-        named(r, bar.label), present ? 100 * bar.value : 0.0,
+        class_name(r.classes, r.palette, bar.label), present ? 100 * bar.value : 0.0,
         present ? fmt::format("{:.1f} %{}", 100 * bar.value, escape(bar.note)) : "absent");
   }
   return card(r.bars_title, out);
@@ -149,10 +79,7 @@ std::string confusion_map(const Report& r) {
 }
 
 std::string picture_rows(const Report& r) {
-  std::string out = R"(<div class="key">)";
-  for (std::size_t c = 0; c < r.classes.size(); ++c)
-    out += fmt::format("<span>{}</span>", named(r, c));
-  out += "</div>";
+  std::string out = class_key(r.classes, r.palette);
   for (const auto& p : r.pictures)
     out += fmt::format(R"(<div class="shots">{}{}{}</div>)", figure(p.photo, p.name),
                        figure(p.truth, "truth"), figure(p.prediction, "prediction"));
@@ -172,17 +99,13 @@ std::string example_grid(const Report& r) {
 }  // namespace
 
 std::string render_report(const Report& r) {
-  std::string out = fmt::format(
-      R"(<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" )"
-      R"(content="width=device-width,initial-scale=1"><title>{0}</title><style>{1}</style></head>)"
-      R"(<body><main><h1>{0}</h1><p>Written by {2}.</p><div class="tiles">)",
-      escape(r.title), kReportStyle, escape(r.command));
+  std::string out = R"(<div class="tiles">)";
   for (const auto& [caption, figure] : r.summary)
     out += fmt::format(R"(<div class="tile"><b>{}</b><span>{}</span></div>)", escape(figure),
                        escape(caption));
-  out += R"(</div><div class="two">)" + chart("Training loss", r.loss, "--blue", false);
+  out += R"(</div><div class="two">)" + one_curve("Training loss", r.loss, "--blue", false);
   for (const auto& [name, curve] : r.scores)
-    out += chart("Validation " + name, curve, "--teal", true);
+    out += one_curve("Validation " + name, curve, "--teal", true);
   out += "</div>";
   if (!r.bars.empty()) out += class_bars(r);
   if (!r.pictures.empty()) out += picture_rows(r);
@@ -191,8 +114,9 @@ std::string render_report(const Report& r) {
   std::string settings;
   for (const auto& [key, value] : r.settings)
     settings += fmt::format("<tr><td>{}</td><td>{}</td></tr>", escape(key), escape(value));
-  return out + R"(<div class="two">)" + chart("Learning rate", r.learning_rate, "--amber", false) +
-         card("Settings", "<table>" + settings + "</table>") + "</div></main></body></html>\n";
+  out += R"(<div class="two">)" + one_curve("Learning rate", r.learning_rate, "--amber", false) +
+         card("Settings", "<table>" + settings + "</table>") + "</div>";
+  return page(r.title, r.command, out);
 }
 
 std::string data_uri(const std::string& type, const std::vector<std::uint8_t>& bytes) {

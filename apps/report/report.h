@@ -51,6 +51,9 @@ std::string data_uri(const std::string& type, const std::vector<std::uint8_t>& b
 // At most `most` points, each the mean of its neighbours: a curve of 160,000 points stays readable.
 Report::Curve thin_out(const Report::Curve& curve, std::size_t most);
 
+// A validation image, and what a model sees in it.
+Report::Picture report_picture(const EvalResult::Picture& picture, const Palette& palette);
+
 // --- of training runs, from their logs ---
 
 // Of `segnext train`; `iterations` in all.

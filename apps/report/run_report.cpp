@@ -29,20 +29,6 @@ std::string percent(const json& value) {
   return std::isnan(number(value)) ? "none" : fmt::format("{:.2f} %", 100 * number(value));
 }
 
-// Photo as JPEG, maps as PNG, at most 480 pixels wide: the report stays a few hundred kilobytes.
-Report::Picture show(const EvalResult::Picture& p, const Palette& palette) {
-  const auto& [sample, prediction] = p;
-  const std::int64_t width = std::min<std::int64_t>(480, sample.label.width);
-  const std::int64_t height = std::max<std::int64_t>(
-      1, (sample.label.height * width + sample.label.width / 2) / sample.label.width);
-  // Index PNGs would need a colour for 255 too: the ignored label is drawn by colorize, in black.
-  const auto map = [&](const LabelMap& label) {
-    return data_uri("png", encode_png(colorize(resize_nearest(label, height, width), palette)));
-  };
-  const auto photo = encode_jpeg(resize_bilinear(sample.image, height, width), 85);
-  return {sample.name, data_uri("jpeg", photo), map(sample.label), map(prediction)};
-}
-
 // A score of the validations: its key in the log, its name, whether its curve is drawn (as those
 // before it are). The first is what the best weights are chosen by.
 struct ScoreName {
@@ -127,6 +113,20 @@ Report with_log(Report r, const std::vector<ScoreName>& scores, const std::vecto
 
 }  // namespace
 
+// Photo as JPEG, maps as PNG, at most 480 pixels wide: the report stays a few hundred kilobytes.
+Report::Picture report_picture(const EvalResult::Picture& p, const Palette& palette) {
+  const auto& [sample, prediction] = p;
+  const std::int64_t width = std::min<std::int64_t>(480, sample.label.width);
+  const std::int64_t height = std::max<std::int64_t>(
+      1, (sample.label.height * width + sample.label.width / 2) / sample.label.width);
+  // Index PNGs would need a colour for 255 too: the ignored label is drawn by colorize, in black.
+  const auto map = [&](const LabelMap& label) {
+    return data_uri("png", encode_png(colorize(resize_nearest(label, height, width), palette)));
+  };
+  const auto photo = encode_jpeg(resize_bilinear(sample.image, height, width), 85);
+  return {sample.name, data_uri("jpeg", photo), map(sample.label), map(prediction)};
+}
+
 Report run_report(const TrainConfig& config, const ModelInfo& info, const std::vector<json>& log,
                   const std::vector<EvalResult::Picture>& pictures, std::int64_t iterations,
                   std::int64_t best_iteration) {
@@ -135,7 +135,7 @@ Report run_report(const TrainConfig& config, const ModelInfo& info, const std::v
   r.classes = info.classes;
   r.palette = info.palette;
   r.bars_title = "IoU per class";
-  for (const auto& p : pictures) r.pictures.push_back(show(p, info.palette));
+  for (const auto& p : pictures) r.pictures.push_back(report_picture(p, info.palette));
   TrainConfig copy = config;
   return with_log(std::move(r),
                   {{"mIoU", "mIoU", true}, {"mAcc", "mAcc", false}, {"aAcc", "aAcc", false}}, log,

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "data/files/file.h"
 #include "models/segmenter.h"
 #include "tensor/error.h"
 
@@ -79,6 +80,30 @@ constexpr PhasedRecipe kPhased[] = {
 };
 constexpr const char* kFirst = "imagenet";
 
+const std::string kPhaseKey = "phase.";
+
+// Of the entries of its table.
+Phase phase_of(const ConfigEntries& entries, const std::string& path) {
+  Phase phase;
+  std::string command = "train";
+  for (const ConfigEntry& e : entries)
+    if (e.key == "command" && e.value == "pretrain") phase.config = PretrainConfig();
+  std::visit(
+      [&](auto& config) {
+        Settings settings = settings_of(config);
+        settings.emplace_back("name", "of the phase's folder", phase.name);
+        settings.emplace_back("command", "that runs it", command,
+                              std::vector<std::string>{"train", "pretrain"});
+        set_entries(entries, path, settings);
+      },
+      phase.config);
+  if (phase.name.empty() || phase.name.front() == '.' ||
+      phase.name.find_first_of("/\\") != std::string::npos)
+    fail_input("{}: a phase's name \"{}\" is no name of a folder; give each phase one", path,
+               phase.name);
+  return phase;
+}
+
 // DeiT's, which the paper follows for ImageNet, batches of 1024 by accumulation.
 PretrainConfig imagenet_config(const std::string& variant) {
   PretrainConfig c;
@@ -138,27 +163,24 @@ std::string phases_text(const std::vector<Phase>& phases) {
 }
 
 std::vector<Phase> read_phases(const std::string& path) {
-  const ConfigFile file(path);
-  std::vector<Phase> phases;
-  for (std::size_t i = 0; i < file.tables("phase"); ++i) {
-    Phase phase;
-    std::string command = file.text("phase", i, "command");
-    if (command == "pretrain") phase.config = PretrainConfig();
-    std::visit(
-        [&](auto& config) {
-          Settings settings = settings_of(config);
-          settings.emplace_back("name", "of the phase's folder", phase.name);
-          settings.emplace_back("command", "that runs it", command,
-                                std::vector<std::string>{"train", "pretrain"});
-          file.load("phase", i, settings);
-        },
-        phase.config);
-    if (phase.name.empty()) phase.name = fmt::format("phase{}", i + 1);
-    if (phase.name.find_first_of("/\\") != std::string::npos || phase.name.front() == '.')
-      fail_input("{}: phase {}: name {} is no name of a folder", path, i + 1, phase.name);
-    phases.push_back(std::move(phase));
+  const auto bytes = read_file(path, 1 << 20);
+  std::vector<ConfigEntries> tables;
+  ConfigEntries others;
+  for (ConfigEntry& e : config_entries({bytes.begin(), bytes.end()}, path)) {
+    const std::size_t dot = e.key.find('.', kPhaseKey.size());
+    const auto index = e.key.starts_with(kPhaseKey)
+                           ? parse_number<std::size_t>(e.key.substr(kPhaseKey.size(), dot - kPhaseKey.size()))
+                           : std::nullopt;
+    if (index) {
+      tables.resize(std::max(tables.size(), *index + 1));
+      if (dot == std::string::npos) continue;  // an empty table
+      e.key = e.key.substr(dot + 1);
+    }
+    (index ? tables[*index] : others).push_back(std::move(e));
   }
-  if (!phases.empty()) file.load({}, {"phase"});  // nothing else stands beside them
+  if (!tables.empty()) set_entries(others, path, {});  // nothing stands beside them
+  std::vector<Phase> phases;
+  for (const ConfigEntries& entries : tables) phases.push_back(phase_of(entries, path));
   return phases;
 }
 

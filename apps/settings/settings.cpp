@@ -1,7 +1,6 @@
 #include "apps/settings/settings.h"
 
 #include <algorithm>
-#include <tuple>
 
 #include "data/files/file.h"
 #include "data/files/toml.h"
@@ -51,37 +50,34 @@ std::string with_bytes(std::string_view text) {
   return out;
 }
 
+using Kind = ConfigEntry::Kind;
+
 // What a setting takes from a TOML file, by the place of its target's type.
 struct Taken {
   const char* wanted;
-  bool text = false, whole = false, real = false, flag = false, list = false;
+  std::vector<Kind> kinds;
 };
-constexpr Taken kTaken[] = {
-    {.wanted = "a string in quotes", .text = true},
-    {.wanted = "a number", .whole = true, .real = true},
-    {.wanted = "a whole number", .whole = true},
-    {.wanted = "true or false", .flag = true},
-    {.wanted = "a number or \"WIDTHxHEIGHT\"", .text = true, .whole = true},
-    {.wanted = "a list of whole numbers in brackets", .list = true}};
+const Taken kTaken[] = {{"a string in quotes", {Kind::text}},
+                        {"a number", {Kind::whole, Kind::real}},
+                        {"a whole number", {Kind::whole}},
+                        {"true or false", {Kind::flag}},
+                        {"a number or \"WIDTHxHEIGHT\"", {Kind::text, Kind::whole}},
+                        {"a list of whole numbers in brackets", {Kind::list}}};
 static_assert(std::size(kTaken) == std::variant_size_v<decltype(Setting::target)>);
 
-// The text that Setting::set reads, from a TOML value.
-std::string text_of(const toml::node& node, const Setting& setting, const std::string& what) {
-  const Taken& taken = kTaken[setting.target.index()];
-  if (taken.text && node.is_string()) return with_bytes(node.as_string()->get());
-  if (taken.whole && node.is_integer()) return std::to_string(node.as_integer()->get());
-  if (taken.real && node.is_floating_point())
-    return fmt::format("{}", node.as_floating_point()->get());
-  if (taken.flag && node.is_boolean()) return node.as_boolean()->get() ? "true" : "false";
-  if (taken.list && node.is_array()) {
-    std::vector<std::string> numbers;
-    for (const toml::node& number : *node.as_array()) {
-      if (!number.is_integer()) fail_input("{}: should be {}", what, taken.wanted);
-      numbers.push_back(std::to_string(number.as_integer()->get()));
-    }
-    return fmt::format("[{}]", fmt::join(numbers, ","));
-  }
-  fail_input("{}: should be {}", what, taken.wanted);
+// A TOML value as the text that Setting::set reads.
+std::pair<Kind, std::string> text_of(const toml::node& node) {
+  if (node.is_string()) return {Kind::text, with_bytes(node.as_string()->get())};
+  if (node.is_integer()) return {Kind::whole, std::to_string(node.as_integer()->get())};
+  if (node.is_floating_point())
+    return {Kind::real, fmt::format("{}", node.as_floating_point()->get())};
+  if (node.is_boolean()) return {Kind::flag, node.as_boolean()->get() ? "true" : "false"};
+  const toml::array* const list = node.as_array();
+  if (list == nullptr || !std::ranges::all_of(*list, &toml::node::is_integer))
+    return {Kind::other, {}};
+  std::vector<std::string> numbers;
+  for (const toml::node& number : *list) numbers.push_back(text_of(number).second);
+  return {Kind::list, fmt::format("[{}]", fmt::join(numbers, ","))};
 }
 
 // The numbers of "7,11", "[7, 11]" or "[]".
@@ -98,43 +94,22 @@ std::vector<std::int64_t> parse_list(std::string text, const std::string& what) 
   return numbers;
 }
 
-// All keys of a table with their values, those of tables within it as "table.key".
-using Entries = std::vector<std::tuple<std::string, std::size_t, const toml::node*>>;
-void collect(const toml::table& table, const std::string& prefix, Entries& entries) {
+void collect(const toml::table& table, const std::string& prefix, ConfigEntries& entries) {
   for (const auto& [key, node] : table) {
     const std::string name = prefix + std::string(key.str());
-    if (const toml::table* inner = node.as_table())
+    if (const toml::table* inner = node.as_table()) {
       collect(*inner, name + ".", entries);
-    else
-      entries.emplace_back(name, key.source().begin.line, &node);
-  }
-}
-
-std::string text_of_file(const std::string& file) {
-  const auto bytes = read_file(file, 1 << 20);
-  return {bytes.begin(), bytes.end()};
-}
-
-std::set<std::string> load_table(const toml::table& table, const std::string& name,
-                                 Settings& settings) {
-  std::vector<std::string> keys;
-  for (const auto& s : settings) keys.push_back(s.key);
-  std::set<std::string> present;
-  Entries entries;
-  collect(table, "", entries);
-  for (const auto& [key, line, node] : entries) {
-    const std::string what = fmt::format("{}:{}: {}", name, line, key);
-    const auto at = std::find(keys.begin(), keys.end(), key);
-    if (at == keys.end()) {
-      const std::string guess = nearest(key, keys);
-      fail_input("{}: unknown key; {}", what,
-                 guess.empty() ? "--help lists the keys" : "did you mean " + guess + "?");
+    } else if (node.is_array_of_tables()) {
+      for (std::size_t i = 0; const toml::node& one : *node.as_array()) {
+        const std::string element = fmt::format("{}.{}", name, i++);
+        if (one.as_table()->empty()) entries.push_back({element, key.source().begin.line, Kind::other, {}});
+        collect(*one.as_table(), element + ".", entries);
+      }
+    } else {
+      const auto [kind, text] = text_of(node);
+      entries.push_back({name, key.source().begin.line, kind, text});
     }
-    Setting& setting = settings[static_cast<std::size_t>(at - keys.begin())];
-    setting.set(text_of(*node, setting, what), what);
-    present.insert(key);
   }
-  return present;
 }
 
 }  // namespace
@@ -200,54 +175,49 @@ std::string Setting::str() const {
   return size.height == size.width ? size.str() : toml_string(size.str());
 }
 
-struct ConfigFile::Table {
-  toml::table all;
-};
+std::set<std::string> load_config(const std::string& file, Settings settings) {
+  const auto bytes = read_file(file, 1 << 20);
+  return load_config_text(std::string(bytes.begin(), bytes.end()), file, settings);
+}
 
-ConfigFile::ConfigFile(const std::string& text, const std::string& name)
-    : name_(name), table_(std::make_unique<Table>()) {
+std::set<std::string> load_config_text(const std::string& text, const std::string& name,
+                                       Settings settings) {
+  return set_entries(config_entries(text, name), name, std::move(settings));
+}
+
+ConfigEntries config_entries(const std::string& text, const std::string& name) {
+  ConfigEntries entries;
   try {
-    table_->all = toml::parse(text);
+    collect(toml::parse(text), "", entries);
   } catch (const toml::parse_error& e) {
     fail_input("{}:{}: not valid TOML: {}", name, e.source().begin.line, e.description());
   } catch (const InputError& e) {
     fail_input("{}: {}", name, e.what());
   }
-}
-ConfigFile::ConfigFile(const std::string& file) : ConfigFile(text_of_file(file), file) {}
-ConfigFile::~ConfigFile() = default;
-
-std::size_t ConfigFile::tables(const std::string& array) const {
-  const toml::array* tables = table_->all[array].as_array();
-  return tables != nullptr && tables->is_array_of_tables() ? tables->size() : 0;
+  return entries;
 }
 
-std::string ConfigFile::text(const std::string& array, std::size_t index,
-                             const std::string& key) const {
-  return table_->all[array][index][key].value_or(std::string());
-}
-
-std::set<std::string> ConfigFile::load(Settings settings,
-                                       const std::set<std::string>& arrays) const {
-  toml::table own;
-  for (const auto& [key, node] : table_->all)
-    if (!arrays.contains(std::string(key.str()))) own.insert(key, node);
-  return load_table(own, name_, settings);
-}
-
-std::set<std::string> ConfigFile::load(const std::string& array, std::size_t index,
-                                       Settings settings) const {
-  return load_table(*table_->all[array][index].as_table(), name_, settings);
-}
-
-std::set<std::string> load_config(const std::string& file, Settings settings) {
-  return load_config_text(text_of_file(file), file, std::move(settings));
-}
-
-std::set<std::string> load_config_text(const std::string& text, const std::string& name,
-                                       Settings settings) {
-  const ConfigFile file(text, name);
-  return file.load(std::move(settings));
+std::set<std::string> set_entries(const ConfigEntries& entries, const std::string& name,
+                                  Settings settings) {
+  std::vector<std::string> keys;
+  for (const auto& s : settings) keys.push_back(s.key);
+  std::set<std::string> present;
+  for (const auto& [key, line, kind, text] : entries) {
+    const std::string what = fmt::format("{}:{}: {}", name, line, key);
+    const auto at = std::find(keys.begin(), keys.end(), key);
+    if (at == keys.end()) {
+      const std::string guess = nearest(key, keys);
+      fail_input("{}: unknown key; {}", what,
+                 guess.empty() ? "--help lists the keys" : "did you mean " + guess + "?");
+    }
+    Setting& setting = settings[static_cast<std::size_t>(at - keys.begin())];
+    const Taken& taken = kTaken[setting.target.index()];
+    if (std::ranges::find(taken.kinds, kind) == taken.kinds.end())
+      fail_input("{}: should be {}", what, taken.wanted);
+    setting.set(text, what);
+    present.insert(key);
+  }
+  return present;
 }
 
 std::string config_text(const Settings& settings, const std::string& command) {

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -58,33 +57,28 @@ struct Setting {
 };
 using Settings = std::vector<Setting>;
 
-// A TOML file of settings, or of several groups of them: tables of an array, [[phase]].
-class ConfigFile {
- public:
-  // Throws InputError for a file that cannot be read or is no TOML.
-  explicit ConfigFile(const std::string& file);
-  ConfigFile(const std::string& text, const std::string& name);  // `name` stands for it in errors
-  ~ConfigFile();
-  std::size_t tables(const std::string& array) const;  // how many; 0: no such array
-  // Sets what the file (but for the arrays named), or the table, holds, and returns its keys.
-  // InputError for a key that does not exist (with the file, the line and the nearest key), a wrong
-  // type or a value out of range.
-  std::set<std::string> load(Settings settings, const std::set<std::string>& arrays = {}) const;
-  std::set<std::string> load(const std::string& array, std::size_t index, Settings settings) const;
-  // The text under a key of such a table; "" if there is none.
-  std::string text(const std::string& array, std::size_t index, const std::string& key) const;
-
- private:
-  struct Table;
-  std::string name_;
-  std::unique_ptr<Table> table_;
-};
-
-// ConfigFile::load of a file that is nothing but settings.
+// Sets what the TOML holds and returns its keys. InputError for a key that does not exist (with the
+// file, the line and the nearest key), a wrong type or a value out of range.
 std::set<std::string> load_config(const std::string& file, Settings settings);
 // The same from text; `name` stands for the file in errors.
 std::set<std::string> load_config_text(const std::string& toml, const std::string& name,
                                        Settings settings);
+
+// What a TOML file sets, by keys "table.key", of an array of tables "table.0.key"
+// ("table.0" of an empty one).
+struct ConfigEntry {
+  enum class Kind { text, whole, real, flag, list, other };  // list: of whole numbers
+  std::string key;
+  std::size_t line;
+  Kind kind;
+  std::string value;  // as Setting::set reads it
+};
+using ConfigEntries = std::vector<ConfigEntry>;
+// The two halves of load_config_text, for files that are more than the settings of one thing.
+ConfigEntries config_entries(const std::string& toml, const std::string& name);
+std::set<std::string> set_entries(const ConfigEntries& entries, const std::string& name,
+                                  Settings settings);
+
 // All settings as TOML, each key with its explanation. TOML is UTF-8, file names need not be: their
 // other bytes 0xNN are written as the private characters U+10FFNN, which load_config reads back.
 std::string config_text(const Settings& settings, const std::string& command);

@@ -27,6 +27,17 @@
 
 namespace nextgrad {
 
+// Its lines; what is no record is passed over.
+inline std::vector<nlohmann::json> log_records(const std::string& text) {
+  std::vector<nlohmann::json> records;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    nlohmann::json record = nlohmann::json::parse(line, nullptr, false);
+    if (record.is_object()) records.push_back(std::move(record));
+  }
+  return records;
+}
+
 class RunLog {
  public:
   // How much of the file belongs to a state, and its sum.
@@ -49,11 +60,7 @@ class RunLog {
         fail_input("{}: is not what the run wrote; put it back, or remove it to go on without it",
                    path_);
     }
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) {
-      nlohmann::json record = nlohmann::json::parse(line, nullptr, false);
-      if (record.is_object()) records_.push_back(std::move(record));
-    }
+    records_ = log_records(text);
     mark_ = {text.size(), crc32_of(text)};
     write_file_atomic(path_, text);
     file_ = std::fopen(path_.c_str(), "abe");

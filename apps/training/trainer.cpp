@@ -69,8 +69,9 @@ std::string difference(const nlohmann::json& before, const nlohmann::json& now) 
 
 class Trainer {
  public:
-  Trainer(TrainTask& task, const RunFolder& folder, Communicator& hosts)
+  Trainer(TrainTask& task, const RunFolder& folder, Communicator& hosts, const ProgressTail& tail)
       : task_(task),
+        tail_(tail),
         folder_(folder),
         options_(task.options()),
         hosts_(hosts),
@@ -371,16 +372,15 @@ class Trainer {
   }
 
   void show_progress(double loss, double lr) {
-    const double left =
-        static_cast<double>((options_.iterations - iteration_) * images_per_iteration()) /
-        images_per_second_;
+    const double each = static_cast<double>(images_per_iteration()) / images_per_second_;
+    const double left = static_cast<double>(options_.iterations - iteration_) * each;
     const auto peak = static_cast<double>(backend_of(task_.model().device()).memory().peak);
     progress_.update(
         fmt::format("{}/{}  loss {}  lr {:.2e}  {:.1f} images/s  waiting {:.0f} %{}  memory {}  "
-                    "left {}",
+                    "left {}{}",
                     iteration_, options_.iterations, format_decimals(loss, 4), lr,
                     images_per_second_, 100 * wait_share_, of_ranks(), format_bytes(peak),
-                    format_duration(left)),
+                    format_duration(left), tail_ ? tail_(left, each) : ""),
         iteration_ == options_.iterations);
   }
 
@@ -471,6 +471,7 @@ class Trainer {
   }
 
   TrainTask& task_;
+  const ProgressTail tail_;
   const RunFolder folder_;
   const TrainerOptions options_;
   Communicator& hosts_;
@@ -510,14 +511,14 @@ class Trainer {
 }  // namespace
 
 bool run_training(TrainTask& task, const RunFolder& folder, const std::optional<TrainState>& state,
-                  Communicator& everyone) {
-  return Trainer(task, folder, everyone).run(state);
+                  Communicator& everyone, const ProgressTail& tail) {
+  return Trainer(task, folder, everyone, tail).run(state);
 }
 
 bool run_training(TrainTask& task, RunArguments& run, const std::optional<TrainState>& state,
-                  Communicator& everyone) {
+                  Communicator& everyone, const ProgressTail& tail) {
   const TrainerOptions options = task.options();
-  Trainer trainer(task, run.folder(), everyone);
+  Trainer trainer(task, run.folder(), everyone, tail);
   if (everyone.is_root()) run.begin(options.settings);
   install_signal_handlers();
   const bool complete = trainer.run(state);

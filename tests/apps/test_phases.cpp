@@ -136,11 +136,12 @@ base-size = "64x48"
   // The classifier of pictures is none of pixels.
   CHECK(config_of(folder / "run/2-voc/config.toml").reset_classifier);
   for (const auto& [text, wanted] : std::map<std::string, std::string>{
-           {"[[phase]]\nname = \"a/b\"\n", "no name of a folder"},
+           {"[[phase]]\nname = \"a/b\"\n", "is no name of a folder"},
            {"[[phase]]\ncommand = \"predict\"\n", "choose train, pretrain"},
            {"[[phase]]\nlearning = 1\n", "mine.toml:2: learning: unknown key"},
-           {"lr = 1\n[[phase]]\n", "lr: unknown key"},
-           {"[[faze]]\nlr = 1\n", "faze: unknown key"}}) {
+           {"lr = 1\n[[phase]]\nname = \"a\"\n", "lr: unknown key"},
+           {"[[phase]]\n", "is no name of a folder"},
+           {"[[faze]]\nlr = 1\n", "faze.0.lr: unknown key"}}) {
     CAPTURE(text);
     spill(folder / "mine.toml", text);
     const auto refused = segnext(folder, "train --config mine.toml --out other");
