@@ -189,7 +189,7 @@ TEST_CASE_TEMPLATE("attention is the same with any number of threads", T, float,
 
 TEST_CASE("attention's weights never exist") {
   const bool emulated = test_device().kind != Device::Kind::cpu;
-  const std::int64_t rows = emulated ? 512 : 2048;  // the emulation takes its time
+  const std::int64_t rows = emulated ? 1024 : 2048;  // the emulation takes its time
   const Inputs in = Inputs::random<float>({1, rows, rows, 2, 8, 8});
   Backend& b = tested();
   b.synchronize();
