@@ -4,6 +4,7 @@
 #include <array>
 
 #include "autograd/arithmetic.h"
+#include "nn/observer.h"
 
 namespace nextgrad {
 
@@ -74,6 +75,7 @@ Variable MSCA::forward(Variable u) const {
   Variable attention = large_ ? (*large_)(local) : local;
   for (const auto& [row, column] : strips_) attention = attention + column(row(local));
   if (mix_) attention = (*mix_)(attention);
+  Observer::tell(*this, "attention", attention);
   switch (gate_) {
     case EncoderConfig::Gate::product: return attention * u;  // nothing squashes the attention
     case EncoderConfig::Gate::sum: return attention + u;

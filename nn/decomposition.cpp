@@ -5,6 +5,7 @@
 #include "autograd/matmul.h"
 #include "autograd/reduce.h"
 #include "autograd/shape_ops.h"
+#include "nn/observer.h"
 #include "nn/random.h"
 #include "tensor/ops.h"
 
@@ -155,6 +156,7 @@ Variable MatrixDecomposition::forward(Variable image_in) const {
     f = iterate(points, bases);
   }
   const Variable coef = coefficients(points, f);
+  Observer::tell(*this, "coefficients", coef);
   return cast(image(matmul(coef, f.bases, false, true), x.shape()), image_in.dtype());
 }
 

@@ -13,7 +13,9 @@
 #include "apps/help.h"
 #include "apps/inference/checkpoint.h"
 #include "apps/inference/evaluator.h"
+#include "apps/inference/explain.h"
 #include "apps/inference/pipeline.h"
+#include "apps/report/explain_page.h"
 #include "apps/report/progress.h"
 #include "apps/settings/same.h"
 #include "data/files/file.h"
@@ -210,19 +212,34 @@ struct PredictArguments {
   std::string split = "val";
   std::int64_t count = 8;
   bool overlay = false, colour = false, index = false, overwrite = false, submission = false;
-  bool skip_existing = false, any_classes = false;
+  bool skip_existing = false, any_classes = false, explain = false;
+  std::vector<std::string> explain_classes;
+  std::vector<double> pixel{0.5, 0.5};
+  int explain_stage = 4;
   double alpha = 0.5;
   ProtocolOptions protocol;
   Placement placement;
   std::vector<std::string> kinds() const {
     std::vector<std::string> k;
     if (submission) return {"submission"};
+    if (explain) return {"explain"};
     if (overlay || !(colour || index)) k.push_back("overlay");
     if (colour) k.push_back("colour");
     if (index) k.push_back("index");
     return k;
   }
 };
+
+// A class by its name, or by its number.
+int class_of(const std::string& wanted, const ModelInfo& info) {
+  const auto found = std::ranges::find(info.classes, wanted);
+  if (found != info.classes.end()) return static_cast<int>(found - info.classes.begin());
+  const auto number = parse_number<int>(wanted);
+  if (number && *number >= 0 && *number < info.num_classes) return *number;
+  const std::string guess = nearest(wanted, info.classes);
+  fail_input("--explain-class {}: no class of these weights{}", in_quotes(wanted),
+             guess.empty() ? "" : "; did you mean " + guess + "?");
+}
 
 // All that is fixed before the first picture; read by several threads.
 struct Job {
@@ -241,6 +258,21 @@ struct Job {
       std::vector<Image> views = resize_views(protocol, sample.image);
       return Prepared{std::move(sample), std::move(views)};
     });
+  }
+  // The page of where the model looks in what the network sees.
+  std::string explanation(const std::string& name, const Image& view) const {
+    const ModelInfo& info = loaded.info;
+    ExplainOptions options;
+    options.stage = arguments.explain_stage;
+    options.x = arguments.pixel[0];
+    options.y = arguments.pixel[1];
+    for (const std::string& wanted : arguments.explain_classes)
+      options.classes.push_back(class_of(wanted, info));
+    const Explanation e =
+        explain(*loaded.model, view, protocol.transform.normalize, options);
+    ModelForward forward(*loaded.model);
+    const LabelMap label = predict_labels(forward, protocol, {view}, view.height, view.width);
+    return explain_page(name, view, label, e, info);
   }
   void write(const Results& results, const std::string& name, const Sample& sample,
              const LabelMap& label) const {
@@ -347,6 +379,16 @@ void predict_all(const Job& job, const Results& results) {
         progress.update(fmt::format("image {} of {}: {:.0f} %  left {}", index(i) + 1, all,
                                     100 * share, format_duration(seconds / done - seconds)));
       };
+      if (job.arguments.explain) {
+        // Gradients are taken here, of one picture at a time.
+        const std::string page =
+            with_memory_for(source.called, "; look at a smaller one: --size 512", [&] {
+              return job.explanation(source.name, picture.views.front());
+            });
+        write_file_atomic(results.path("explain", source.name).string(), page);
+        network += busy.seconds();
+        return;
+      }
       label = with_memory_for(source.called, network_remedy(job.protocol), [&] {
         const auto& image = picture.sample.image;
         return predict_labels(forward, job.protocol, picture.views, image.height, image.width,
@@ -354,7 +396,7 @@ void predict_all(const Job& job, const Results& results) {
       });
       network += busy.seconds();
     });
-    if (done)
+    if (done && !job.arguments.explain)
       files.begin([&job, &results, &failures, &source, sample = std::move(picture.sample),
                    label = std::move(label)] {
         try {
@@ -403,16 +445,20 @@ void run_predict(Command app, const PredictArguments& a) {
                            job.sources.size(), named),
                world());
   std::vector<std::string> kinds = a.kinds();
+  if (a.pixel.size() != 2) fail_input("--pixel: wants two numbers, such as 0.5,0.5");
+  if (a.explain && (job.protocol.views() > 1 || job.protocol.window.height > 0))
+    fail_input("--explain looks at the whole picture at once; leave windows, scales and --flip out");
   if (a.submission) {
     const std::string& note = dataset->submission().note;
     if (!note.empty()) fmt::print("{}\n", note);
   } else {
     job.protocol.one_step = true;  // no pixel that one would see differs
     // From a data set there is more to look at: the image and the truth.
-    if (data_set) kinds.push_back("image");
-    if (data_set && dataset->has_labels()) kinds.push_back("truth");
+    if (data_set && !a.explain) kinds.push_back("image");
+    if (data_set && !a.explain && dataset->has_labels()) kinds.push_back("truth");
   }
-  Results results(a.output, kinds, a.submission ? dataset->submission().suffix : ".png");
+  Results results(a.output, kinds,
+                  a.submission ? dataset->submission().suffix : a.explain ? ".html" : ".png");
   const std::size_t all = job.sources.size();
   using Existing = Results::Existing;
   results.check(a.overwrite       ? Existing::replaced
@@ -442,6 +488,20 @@ void predict_command(Command root) {
   app.flag("--index", a->index, "grey PNG whose values are the classes");
   app.flag("--submission", a->submission,
            "all images of the data set's split, as its evaluation server wants them");
+  const Option explain =
+      app.flag("--explain", a->explain,
+               "a page for each image of where the model looks: attention, bases, Grad-CAM, and "
+               "what one pixel sees");
+  explain.excludes(app.named("--overlay")).excludes(app.named("--colour"));
+  explain.excludes(app.named("--index")).excludes(app.named("--submission"));
+  app.option("--explain-class", a->explain_classes,
+             "with --explain: classes for Grad-CAM; the four most frequent if none is named");
+  app.option("--explain-stage", a->explain_stage, "with --explain: whose features Grad-CAM weighs")
+      .range(1, 4)
+      .shows_default();
+  app.option("--pixel", a->pixel,
+             "with --explain: which pixel, as shares of width and height: 0.5,0.5 is the middle")
+      .range(0.0, 1.0);
   app.number("--alpha", a->alpha, 0.0, 1.0, "share of the colour in an overlay");
   add_protocol(app, a->protocol);
   add_data(app, a->data, a->split);

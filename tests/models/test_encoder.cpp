@@ -124,6 +124,7 @@ TEST_CASE("an encoder of any widths, depths and ratios; what none can be is refu
   c.auxiliary = true;
   Segmenter model(c);
   init_parameters(model, 1);
+  model.eval();  // no dropout: losses are compared
   model.to(test::test_device());
   const Tensor image = test::normal({2, 33, 47, 3}, 1, DType::f32);
   const Tensor labels = Tensor::full({2, 33, 47}, 3, DType::i32).to(test::test_device());
