@@ -62,7 +62,10 @@ void run(const StudyArguments& a) {
   }
   if (a.out.empty())
     options.out = a.budget.empty() ? study.name : fmt::format("{}-{}", study.name, a.budget);
-  if (a.report) return report_study(study, options.out);
+  if (a.report) {
+    if (world().is_root()) report_study(study, options.out);
+    return;
+  }
   require_same(program_line() + study_text(a.study), world());
   run_study(study, options);
 }
