@@ -55,11 +55,17 @@ void run(const StudyArguments& a) {
     make_absolute(v.config.data_root);
     make_absolute(v.config.pretrained);
   }
-  if (a.dry_run) return say(stdout, study_plan(study));
   StudyOptions options{.out = a.out, .only = chosen(study, a.only)};
+  if (a.dry_run) {
+    std::erase_if(study.variants, [&](const StudyVariant& v) { return !options.wants(v.name); });
+    return say(stdout, study_plan(study));
+  }
   if (a.out.empty())
     options.out = a.budget.empty() ? study.name : fmt::format("{}-{}", study.name, a.budget);
-  if (a.report) return report_study(study, options.out);
+  if (a.report) {
+    if (world().is_root()) report_study(study, options.out);
+    return;
+  }
   require_same(program_line() + study_text(a.study), world());
   run_study(study, options);
 }
@@ -86,7 +92,7 @@ void study_command(Command root) {
   show.option("name", *name, "such as table6").required();
   list.does([] {
     for (const auto& [name, text] : shipped_studies())
-      fmt::print("{:<10}{}\n", name, parse_study(text, name).title);
+      fmt::print("{:<10}{}\n", name, study_title(text));
   });
   show.does([name] { fmt::print("{}", study_text(*name)); });
   app.needs_subcommand(false);

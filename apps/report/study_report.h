@@ -17,8 +17,8 @@ struct StudyRun {
   std::string variant;
   std::int64_t seed = 0;
   double miou = 0, mean_accuracy = 0, all_accuracy = 0;  // last validation, 0..1; NaN: none
-  double peak_bytes = 0;                                 // of tensors, in training
-  double milliseconds = 0;                               // of one prediction, study.time_size
+  double peak_bytes = 0;    // of tensors, in training and its checkpoints
+  double milliseconds = 0;  // of one prediction, study.time_size
   double parameters = 0, multiply_adds = 0;
   std::string settings;  // all of the run, TOML
 };

@@ -79,6 +79,9 @@ class StudyFile {
     const TrainConfig recipe = read_recipe(s);
     for (const Variant& v : variants_) s.variants.push_back(read_variant(v, recipe, budget));
     check_names(s);
+    if (std::min(s.time_size.height, s.time_size.width) <= 32)
+      fail_input("{}: time-size {}: more than 32 pixels a side are needed", file_,
+                 s.time_size.str());
     if (s.seeds.empty()) fail_input("{}: seeds is empty; give at least one, such as [0]", file_);
     if (std::set(s.seeds.begin(), s.seeds.end()).size() != s.seeds.size())
       fail_input("{}: a seed stands there twice; the run would be the same", file_);
@@ -211,6 +214,12 @@ std::string study_text(const std::string& name_or_file) {
   }
   const auto bytes = read_file(name_or_file, 1 << 20);
   return {bytes.begin(), bytes.end()};
+}
+
+std::string study_title(const std::string& toml) {
+  for (const ConfigEntry& e : config_entries(toml, "study"))
+    if (e.key == "title") return e.value;
+  return {};
 }
 
 Study read_study(const std::string& name_or_file, const std::string& budget) {

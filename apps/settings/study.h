@@ -45,6 +45,7 @@ const std::map<std::string, std::string>& shipped_studies();
 // values out of range, no variant, names that are none or stand there twice, no such budget.
 Study read_study(const std::string& name_or_file, const std::string& budget = "");
 Study parse_study(const std::string& toml, const std::string& file, const std::string& budget = "");
+std::string study_title(const std::string& toml);  // "" if it has none
 // The text of a shipped study or of a file.
 std::string study_text(const std::string& name_or_file);
 

@@ -215,7 +215,7 @@ double number(const json& record, const char* key) {
 }
 
 // What the log of a complete run tells: its last validation, and the memory of the training, which
-// is the peak before the first one.
+// is the peak before the first one (a validation's pictures are of other sizes).
 void add_log(StudyRun& run, const std::string& path) {
   json last, training;
   for (const json& record : log_records(text_of_file(path))) {
@@ -276,8 +276,7 @@ class StudyRunner {
   // By the seeds: after the first of them the whole table is there.
   void check_variants() {
     for (const StudyVariant& v : study_.variants) {
-      if (!options_.only.empty() && std::ranges::find(options_.only, v.name) == options_.only.end())
-        continue;
+      if (!options_.wants(v.name)) continue;
       of_variant(study_, v, [&] {
         if (!v.config.pretrained.empty()) const InputFile readable(v.config.pretrained);
         // As if there were a state: nothing else is read or said yet.

@@ -2,6 +2,7 @@
 // goes into OUT/study.json after each, and from there into study.md and study.html.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,9 @@ namespace nextgrad {
 struct StudyOptions {
   std::string out;                // folder
   std::vector<std::string> only;  // variants to run; empty: all
+  bool wants(const std::string& variant) const {
+    return only.empty() || std::ranges::find(only, variant) != only.end();
+  }
 };
 
 // What it would train, and what the models cost: lines for the terminal. The data need not be
