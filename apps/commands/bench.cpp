@@ -35,7 +35,7 @@ class Bench {
  public:
   explicit Bench(const BenchArguments& a)
       : runs_(a.runs), device_(Device::parse(a.placement.device)), backend_(backend_of(device_)) {
-    auto config = model_config(a.variant, a.classes);
+    auto config = model_config(a.model, a.classes);
     config.encoder.recompute = a.recompute;
     model_ = std::make_unique<Segmenter>(config);
     init_parameters(*model_, 0);
@@ -246,7 +246,7 @@ void run_bench(const BenchArguments& a) {
   if (a.ranks) return run_rank_bench(a);
   Bench bench(a);
   const Roofline peak = bench.backend().roofline();
-  fmt::print("SegNeXt {}, {} classes, {} x {}x{}, on {}\n", a.variant, a.classes, a.batch,
+  fmt::print("SegNeXt {}, {} classes, {} x {}x{}, on {}\n", name_of(a.model), a.classes, a.batch,
              a.size.width, a.size.height, bench.backend().description());
   fmt::print("{:<32}{:>10.1f} GFLOP/s f32 in registers, {:.1f} GB/s b = 1.5 a\n",
              "this machine's peak", peak.flops / 1e9, peak.bytes / 1e9);
@@ -259,7 +259,8 @@ void run_bench(const BenchArguments& a) {
   result["images_per_second"] = a.batch / result["step"].get<double>();
   result["backend"] = bench.backend().description();
   result["precision"] = a.placement.precision;
-  result["arguments"] = {{"variant", a.variant},
+  result["arguments"] = {{"variant", a.model.variant},
+                         {"model", difference_text(a.model)},
                          {"classes", a.classes},
                          {"batch", a.batch},
                          {"height", a.size.height},
@@ -273,7 +274,8 @@ void bench_command(Command root) {
   const Command app =
       root.subcommand("bench", "Time a model on this machine, op by op", help::bench);
   auto a = std::make_shared<BenchArguments>();
-  app.option("--variant", a->variant, "nano, tiny, small, base or large").shows_default();
+  a->model.variant = "tiny";
+  app.settings(settings_of(a->model), a->given);
   app.size("--size", a->size, "images, WIDTHxHEIGHT [512]");
   app.number("--batch", a->batch, 1, 4096, "images a step");
   app.number("--classes", a->classes, 1, 255, "number of classes");
@@ -294,7 +296,9 @@ void bench_command(Command root) {
   gemm_bench_command(app);
   app.needs_subcommand(false);
   app.does([a, app] {
-    if (!app.has_subcommand()) run_bench(*a);
+    if (app.has_subcommand()) return;
+    apply_options(a->given, settings_of(a->model));
+    run_bench(*a);
   });
 }
 

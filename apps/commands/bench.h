@@ -2,16 +2,20 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "apps/settings/model_settings.h"
 #include "apps/settings/precision.h"
 #include "apps/settings/settings.h"
 
 namespace nextgrad {
 
 struct BenchArguments {
-  std::string variant = "tiny", json_file;
+  ModelSettings model;
+  std::map<std::string, std::string> given;  // of the model, on the command line
+  std::string json_file;
   Placement placement;
   Size size{512, 512};
   int classes = 150, batch = 2, runs = 5;

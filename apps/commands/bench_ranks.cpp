@@ -32,7 +32,7 @@ class RankBench {
       : hosts_(hosts),
         device_(local_device(a.placement.device, hosts)),
         everyone_(backend_of(device_).connect(hosts)),
-        model_(model_config(a.variant, a.classes)),
+        model_(model_config(a.model, a.classes)),
         share_(share_of(*everyone_, a.batch * hosts.size())) {
     init_parameters(model_, 0);
     model_.to(device_);
@@ -162,7 +162,7 @@ void run_rank_bench(const BenchArguments& a) {
   const double sums_alone = n > 1 ? bench.sum(numbers, 5) : 0;
   const double t1 = median(alone), tb = median(beside), tn = median(together);
   const double hidden = sums_alone > 0 ? std::clamp(1 - median(exposed) / sums_alone, 0.0, 1.0) : 0;
-  fmt::print("SegNeXt {}, {} x {}x{} a rank, {} ranks of {} threads on {}\n", a.variant, a.batch,
+  fmt::print("SegNeXt {}, {} x {}x{} a rank, {} ranks of {} threads on {}\n", name_of(a.model), a.batch,
              a.size.width, a.size.height, hosts.size(), num_threads(),
              backend_of(local_device(a.placement.device, hosts)).description());
   const auto line = [](const char* what, double value, const char* unit) {
