@@ -1,29 +1,12 @@
 #include "models/context_decoder.h"
 
-#include "autograd/arithmetic.h"
-#include "autograd/shape_ops.h"
+#include <algorithm>
+
+#include "models/mscan.h"
 
 namespace nextgrad {
 
-namespace {
-
-constexpr int kNormGroups = 32;
-
-}  // namespace
-
-ConvNorm::ConvNorm(int in, int out)
-    : conv_(child<Conv2d>("conv", pointwise(in, out, false))),
-      norm_(child<GroupNorm>("gn", kNormGroups, out)) {}
-
-Hamburger::Hamburger(int channels, const DecompositionOptions& ham)
-    : ham_in_(child<Conv2d>("ham_in.conv", pointwise(channels, channels))),
-      ham_(child<MatrixDecomposition>("ham", ham)),
-      ham_out_(child<ConvNorm>("ham_out", channels, channels)) {}
-
-Variable Hamburger::forward(Variable x) const {
-  // The ReLU gives the NMF what it can factor: nothing negative.
-  return relu(x + ham_out_(ham_(relu(ham_in_(x)))));
-}
+using Kind = DecoderConfig::Kind;
 
 ContextDecoder::ContextDecoder(const DecoderConfig& config, const std::array<int, 4>& channels,
                                int classes)
@@ -35,9 +18,15 @@ ContextDecoder::ContextDecoder(const DecoderConfig& config, const std::array<int
       dropout_(child<ChannelDropout>("dropout", config.dropout)) {}
 
 Module* ContextDecoder::make_context(const DecoderConfig& config) {
+  const int width = config.width;
   switch (config.kind) {
-    case DecoderConfig::Kind::ham:
-      return hamburger_ = &child<Hamburger>("hamburger", config.width, config.ham);
+    case Kind::ham: return hamburger_ = &child<Hamburger>("hamburger", width, config.ham);
+    case Kind::cc: return &child<RecurrentCrissCross>("rcca", width);
+    case Kind::ema:
+      return &child<EMAttention>("ema", width, config.ham.rank,
+                                 std::max(1, config.ham.train_steps / 2));
+    case Kind::nonlocal: return &child<NonLocal>("nl_block", width);
+    case Kind::msca: return &child<Attention>("msca", width, EncoderConfig());
     default: fail("this kind of decoder has no context");
   }
 }

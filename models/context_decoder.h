@@ -4,36 +4,11 @@
 
 #include <vector>
 
+#include "models/contexts.h"
 #include "models/decoder.h"
-#include "nn/conv.h"
 #include "nn/dropout.h"
-#include "nn/norm.h"
 
 namespace nextgrad {
-
-// 1x1 convolution, then GroupNorm(32), which then replaces the bias.
-class ConvNorm : public Module {
- public:
-  ConvNorm(int in, int out);
-  Variable forward(Variable x) const override { return norm_(conv_(x)); }
-
- private:
-  Conv2d& conv_;
-  GroupNorm& norm_;
-};
-
-// relu(x + norm(conv(ham(relu(conv(x)))))): global context by a low-rank reconstruction.
-class Hamburger : public Module {
- public:
-  Hamburger(int channels, const DecompositionOptions& ham);
-  Variable forward(Variable x) const override;
-  MatrixDecomposition& ham() const { return ham_; }
-
- private:
-  Conv2d& ham_in_;
-  MatrixDecomposition& ham_;
-  ConvNorm& ham_out_;
-};
 
 class ContextDecoder : public Decoder {
  public:

@@ -22,14 +22,40 @@ std::int64_t multiply_adds(const Profile& profile) {
   return std::llround(flops / 2);
 }
 
-struct Named {
-  const char* variant;
-  PaperFigures figures;
-};
-constexpr Named kPaper[] = {{"tiny", {4.3e6, 6.6e9}},
-                            {"small", {13.9e6, 15.9e9}},
-                            {"base", {27.6e6, 34.9e9}},
-                            {"large", {48.9e6, 70.0e9}}};
+constexpr double kM = 1e6, kG = 1e9;
+
+// Tables 3 and 9; 7; 8; 5; S2, whose models have 171 classes.
+const std::vector<std::pair<ModelConfig, PaperFigures>>& paper_models() {
+  using Kind = DecoderConfig::Kind;
+  const auto with = [](const char* variant, Kind kind, const std::vector<int>& stages = {2, 3, 4}) {
+    ModelConfig c = model_config(variant, 150);
+    c.decoder.kind = kind;
+    c.decoder.stages = stages;
+    return c;
+  };
+  const auto lka = [&](const char* variant) {
+    ModelConfig c = model_config(variant, 150);
+    c.encoder.attention = EncoderConfig::Attention::lka;
+    return c;
+  };
+  static const std::vector<std::pair<ModelConfig, PaperFigures>> all = {
+      {with("tiny", Kind::ham), {4.3 * kM, 6.6 * kG}},
+      {with("small", Kind::ham), {13.9 * kM, 15.9 * kG}},
+      {with("base", Kind::ham), {27.6 * kM, 34.9 * kG}},
+      {with("large", Kind::ham), {48.9 * kM, 70.0 * kG}},
+      {with("tiny", Kind::ham, {4}), {4.2 * kM, 4.9 * kG}},
+      {with("tiny", Kind::ham, {1, 2, 3, 4}), {4.3 * kM, 12.1 * kG}},
+      {lka("tiny"), {4.2 * kM, 6.5 * kG}},
+      {lka("small"), {13.8 * kM, 15.8 * kG}},
+      {with("base", Kind::cc), {27.8 * kM, 35.7 * kG}},
+      {with("base", Kind::ema), {27.4 * kM, 32.3 * kG}},
+      {with("base", Kind::nonlocal), {27.6 * kM, 40.9 * kG}},
+      {with("tiny", Kind::msca), {4.4 * kM, 6.7 * kG}},
+      {with("small", Kind::msca), {14.0 * kM, 15.9 * kG}},
+      {with("base", Kind::msca), {28.0 * kM, 33.6 * kG}},
+      {with("large", Kind::msca), {50.1 * kM, 69.8 * kG}}};
+  return all;
+}
 
 // Runs the encoder's stages, then the decoder, each within `part`.
 template <class Part>
@@ -53,22 +79,30 @@ ModelCost model_cost(const ModelConfig& config, std::int64_t height, std::int64_
   if (height < 32 || width < 32)
     fail_input("an image of {}x{} is too small; 32x32 is the least", height, width);
   Segmenter model(config);
-  const Variable image(Tensor::full({1, height, width, kImageChannels}, 0.5));
+  const auto images = [&](std::int64_t count) {
+    return Variable(Tensor::full({count, height, width, kImageChannels}, 0.5));
+  };
   ModelCost cost;
   cost.stages.resize(5);
   model.eval();
-  run_in_parts(model, image, [&](std::size_t i, const auto& work) {
+  run_in_parts(model, images(1), [&](std::size_t i, const auto& work) {
     const NoGrad guard;
     const Profile profile;
     work();
     cost.stages[i].multiply_adds = multiply_adds(profile);
   });
   model.train();
-  const Backend& backend = image.backend();
-  run_in_parts(model, image, [&](std::size_t i, const auto& work) {
+  // Where the mean of an image goes to batch norm, one image has no variance.
+  const bool pools = config.decoder.kind == DecoderConfig::Kind::aspp ||
+                     config.decoder.kind == DecoderConfig::Kind::uper;
+  const std::int64_t count = pools ? 2 : 1;
+  const Variable batch = images(count);
+  const Backend& backend = batch.backend();
+  run_in_parts(model, batch, [&](std::size_t i, const auto& work) {
     const std::int64_t before = static_cast<std::int64_t>(backend.memory().live);
     work();
-    cost.stages[i].activation_bytes = static_cast<std::int64_t>(backend.memory().live) - before;
+    const std::int64_t after = static_cast<std::int64_t>(backend.memory().live);
+    cost.stages[i].activation_bytes = (after - before) / count;
   });
   const std::int64_t decoder = model.decoder().parameter_count();
   cost.total = {.name = "total"};
@@ -84,12 +118,10 @@ ModelCost model_cost(const ModelConfig& config, std::int64_t height, std::int64_
 }
 
 PaperFigures paper_figures(const ModelConfig& config) {
-  for (const Named& named : kPaper) {
-    const ModelConfig own = model_config(named.variant, 1);
-    if (own.variant == config.variant && own.encoder == config.encoder &&
-        own.decoder == config.decoder)
-      return named.figures;
-  }
+  for (const auto& [model, figures] : paper_models())
+    if (model.variant == config.variant && model.encoder == config.encoder &&
+        model.decoder == config.decoder)
+      return figures;
   return {};
 }
 

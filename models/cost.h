@@ -24,7 +24,8 @@ struct ModelCost {
 // training. Throws InputError for a smaller image.
 ModelCost model_cost(const ModelConfig& config, std::int64_t height, std::int64_t width);
 
-// The paper's figures for 150 classes at 512x512 ("GFLOPs" there are multiply-adds).
+// The paper's figures at 512x512 ("GFLOPs" there are multiply-adds), of the variants and of what its
+// ablations make of them; for 150 classes, with MSCA in the decoder for 171.
 struct PaperFigures {
   double parameters = 0, multiply_adds = 0;  // 0: it has none
 };

@@ -3,10 +3,8 @@
 // Predictions do without.
 #pragma once
 
-#include "autograd/arithmetic.h"
-#include "nn/conv.h"
+#include "models/conv_norm.h"
 #include "nn/dropout.h"
-#include "nn/norm.h"
 
 namespace nextgrad {
 
@@ -14,22 +12,15 @@ namespace nextgrad {
 class FCNHead : public Module {
  public:
   FCNHead(int in, int classes)
-      : conv_(child<Conv2d>(
-            "convs.0.conv",
-            Conv2dOptions{
-                .in_channels = in, .out_channels = kWidth, .window = same_window(3), .bias = false})),
-        norm_(child<BatchNorm2d>("convs.0.bn", kWidth)),
+      : conv_(child<ConvBNReLU>("convs.0", in, kWidth, same_window(3))),
         dropout_(child<ChannelDropout>("dropout", 0.1)),
         conv_seg_(child<Conv2d>("conv_seg", pointwise(kWidth, classes), Init::normal(0.01))) {}
   // Features [N,h,w,in] -> logits [N,h,w,classes].
-  Variable forward(Variable x) const override {
-    return conv_seg_(dropout_(relu(norm_(conv_(x)))));
-  }
+  Variable forward(Variable x) const override { return conv_seg_(dropout_(conv_(x))); }
 
  private:
   static constexpr int kWidth = 256;
-  Conv2d& conv_;
-  BatchNorm2d& norm_;
+  ConvBNReLU& conv_;
   ChannelDropout& dropout_;
   Conv2d& conv_seg_;
 };

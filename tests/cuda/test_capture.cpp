@@ -30,17 +30,19 @@ std::vector<double> parameters_of(const Module& m) {
 
 // A nano SegNeXt, its optimiser and two batches.
 struct Training {
-  Segmenter model{[] {
-    ModelConfig c = model_config("nano", 4);
-    c.encoder.drop_path = 0.3;
-    return c;
-  }()};
+  Segmenter model;
   std::unique_ptr<AdamW> optimizer;
   Tensor images = Tensor::empty({2, 32, 32, 3}, DType::f32, test_device());
   Tensor labels = Tensor::empty({2, 32, 32}, DType::i32, test_device());
   Tensor loss, norm;
 
-  Training() {
+  explicit Training(DecoderConfig::Kind decoder)
+      : model([&] {
+          ModelConfig c = model_config("nano", 4);
+          c.encoder.drop_path = 0.3;
+          c.decoder.kind = decoder;
+          return c;
+        }()) {
     init_parameters(model, 1);
     model.to(test_device());
     optimizer = std::make_unique<AdamW>(model.named_parameters(), AdamWOptions{}, segmenter_rules());
@@ -64,10 +66,8 @@ double rate(std::uint64_t iteration) {
   return 1e-3 / (1 + static_cast<double>(iteration));
 }
 
-}  // namespace
-
-TEST_CASE("capture: a training step that is replayed is the step that is submitted") {
-  Training plain, replayed;
+void require_replays(DecoderConfig::Kind decoder) {
+  Training plain(decoder), replayed(decoder);
   constexpr std::uint64_t kFirst = 2, kAll = 5;
   std::unique_ptr<Capture> capture;
   for (std::uint64_t i = 0; i < kAll; ++i) {
@@ -91,6 +91,17 @@ TEST_CASE("capture: a training step that is replayed is the step that is submitt
   const auto a = parameters_of(plain.model), b = parameters_of(replayed.model);
   CHECK(difference(b, a) < 1e-5);
   CHECK(plain.optimizer->slots()[0].steps == replayed.optimizer->slots()[0].steps);
+}
+
+}  // namespace
+
+TEST_CASE("capture: a training step that is replayed is the step that is submitted") {
+  using Kind = DecoderConfig::Kind;
+  for (const Kind kind :
+       {Kind::ham, Kind::cc, Kind::ema, Kind::nonlocal, Kind::msca, Kind::aspp, Kind::uper}) {
+    CAPTURE(static_cast<int>(kind));
+    require_replays(kind);
+  }
 }
 
 TEST_CASE("capture: a replayed step that is refused for its norm does not count") {

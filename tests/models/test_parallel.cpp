@@ -10,10 +10,10 @@ using namespace nextgrad::test;
 
 namespace {
 
-Worst compare(int ranks, const ParallelRun& run) {
+WorstOfRun compare(int ranks, const ParallelRun& run) {
   Alone alone;
   const ParallelResult one = train(alone, run);
-  Worst w;
+  WorstOfRun w;
   ThreadRanks::run(ranks, [&](Communicator& everyone) {
     const ParallelResult mine = train(everyone, run);
     everyone.barrier();
@@ -28,7 +28,7 @@ Worst compare(int ranks, const ParallelRun& run) {
 
 TEST_CASE("2, 3 and 4 ranks train like one, in f64, batch not divisible") {
   for (const int ranks : {2, 3, 4}) {
-    const Worst w = compare(ranks, {});
+    const WorstOfRun w = compare(ranks, {});
     CHECK(w.losses < 1e-10);
     CHECK(w.norms < 1e-10);
     CHECK(w.tensors < 1e-10);
@@ -36,14 +36,30 @@ TEST_CASE("2, 3 and 4 ranks train like one, in f64, batch not divisible") {
 }
 
 TEST_CASE("two ranks train like one: recomputed, and in one bucket") {
-  const Worst w =
+  const WorstOfRun w =
       compare(2, {.batch = 3, .accumulate = 1, .recompute = true, .bucket_bytes = 1 << 30});
   CHECK(w.losses < 1e-10);
   CHECK(w.tensors < 1e-10);
 }
 
 TEST_CASE("two ranks train like one in f32, to rounding") {
-  const Worst w = compare(2, {.steps = 1, .dtype = DType::f32});
+  const WorstOfRun w = compare(2, {.steps = 1, .dtype = DType::f32});
   CHECK(w.losses < 1e-5);
   CHECK(w.norms < 1e-4);
+}
+
+TEST_CASE("two ranks train every decoder like one") {
+  using Kind = DecoderConfig::Kind;
+  for (const Kind kind : {Kind::cc, Kind::ema, Kind::nonlocal, Kind::msca, Kind::aspp, Kind::uper}) {
+    CAPTURE(static_cast<int>(kind));
+    const std::vector<int> stages = kind == Kind::aspp   ? std::vector{4}
+                                    : kind == Kind::uper ? std::vector{1, 2, 3, 4}
+                                                         : std::vector{2, 3, 4};
+    const DecoderConfig decoder = {
+        .kind = kind, .stages = stages, .width = 32, .dropout = 0.2, .ham = {.rank = 8}};
+    const WorstOfRun w = compare(
+        2, {.batch = 3, .accumulate = 2, .steps = 2, .recompute = true, .decoder = decoder});
+    CHECK(w.losses < 1e-10);
+    CHECK(w.tensors < 1e-9);
+  }
 }

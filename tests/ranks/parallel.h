@@ -23,6 +23,7 @@ struct ParallelRun {
   bool recompute = false;
   bool bf16 = false;  // activations
   std::int64_t bucket_bytes = 100'000;
+  std::optional<DecoderConfig> decoder = {};  // instead of nano's own
 };
 
 struct ParallelResult {
@@ -49,6 +50,7 @@ inline ParallelResult train(Communicator& hosts, const ParallelRun& run) {
   config.encoder.drop_path = 0.3;
   config.encoder.recompute = run.recompute;
   config.decoder.dropout = 0.2;
+  if (run.decoder) config.decoder = *run.decoder;
   Segmenter model(config);
   init_parameters(model, 3);
   model.to(run.dtype);
@@ -100,15 +102,15 @@ inline ParallelResult train(Communicator& hosts, const ParallelRun& run) {
   return result;
 }
 
-struct Worst {
+struct WorstOfRun {
   double losses = 0, norms = 0, tensors = 0;
   std::string where;  // the tensor
 };
 
 // Relative: of a tensor, to its largest number, or to a small step where there is none: what is
 // zero but for rounding (the gradient of a bias before batch norm) has no relative error.
-inline Worst worst(const ParallelResult& a, const ParallelResult& b) {
-  Worst w;
+inline WorstOfRun worst(const ParallelResult& a, const ParallelResult& b) {
+  WorstOfRun w;
   for (std::size_t i = 0; i < a.losses.size(); ++i) {
     w.losses = std::max(w.losses, std::abs(a.losses[i] / b.losses[i] - 1));
     w.norms = std::max(w.norms, std::abs(a.norms[i] / b.norms[i] - 1));

@@ -140,7 +140,7 @@ TEST_CASE("the ranks train like one") {
     if (!cpu) run.steps = 2;
     if (dtype == DType::f32) run.steps = 1;
     const ParallelResult one = train(alone, run), together = train(hosts, run);
-    const Worst w = worst(together, one);
+    const WorstOfRun w = worst(together, one);
     MESSAGE(std::string(cpu ? "cpu" : "cuda")
             << " " << std::string(name_of(dtype)) << ", " << hosts.size() << " ranks: losses "
             << w.losses << ", norms " << w.norms << ", tensors " << w.tensors << " (" << w.where
@@ -157,7 +157,7 @@ TEST_CASE("the ranks train like one in bf16, to its rounding") {
   Alone alone;
   const ParallelRun run{
       .steps = 2, .side = 32, .dtype = DType::f32, .device = test_device(), .bf16 = true};
-  const Worst w = worst(train(hosts, run), train(alone, run));
+  const WorstOfRun w = worst(train(hosts, run), train(alone, run));
   MESSAGE(hosts.size() << " ranks in bf16: losses " << w.losses << ", norms " << w.norms);
   CHECK(w.losses < 1e-3);
   CHECK(w.norms < 1e-1);
