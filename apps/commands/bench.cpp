@@ -246,7 +246,8 @@ void run_bench(const BenchArguments& a) {
   Bench bench(a);
   const Roofline peak = bench.backend().roofline();
   fmt::print("{} {}, {} classes, {} x {}x{}, on {}\n", family_of(model_config(a.model, 1)),
-             name_of(a.model), a.classes, a.batch, a.size.width, a.size.height, bench.backend().description());
+             name_of(a.model), a.classes, a.batch, a.size.width, a.size.height,
+             bench.backend().description());
   fmt::print("{:<32}{:>10.1f} GFLOP/s f32 in registers, {:.1f} GB/s b = 1.5 a\n",
              "this machine's peak", peak.flops / 1e9, peak.bytes / 1e9);
   json result = bench.measure();
@@ -258,12 +259,9 @@ void run_bench(const BenchArguments& a) {
   result["images_per_second"] = a.batch / result["step"].get<double>();
   result["backend"] = bench.backend().description();
   result["precision"] = a.placement.precision;
-  result["arguments"] = {{"variant", a.model.variant},
-                         {"model", name_of(a.model)},
-                         {"classes", a.classes},
-                         {"batch", a.batch},
-                         {"height", a.size.height},
-                         {"width", a.size.width}};
+  result["arguments"] = {{"variant", a.model.variant}, {"model", name_of(a.model)},
+                         {"classes", a.classes},       {"batch", a.batch},
+                         {"height", a.size.height},    {"width", a.size.width}};
   write_json(a.json_file, result);
 }
 
