@@ -92,10 +92,11 @@ ModelCost model_cost(const ModelConfig& config, std::int64_t height, std::int64_
     cost.stages[i].multiply_adds = multiply_adds(profile);
   });
   model.train();
-  // Where the mean of an image goes to batch norm, one image has no variance.
-  const bool pools = config.decoder.kind == DecoderConfig::Kind::aspp ||
-                     config.decoder.kind == DecoderConfig::Kind::uper;
-  const std::int64_t count = pools ? 2 : 1;
+  // Where a single pixel, or the mean of an image, goes to batch norm, one image has no variance.
+  const bool single = config.decoder.kind == DecoderConfig::Kind::aspp ||
+                      config.decoder.kind == DecoderConfig::Kind::uper ||
+                      (height == 32 && width == 32);
+  const std::int64_t count = single ? 2 : 1;
   const Variable batch = images(count);
   const Backend& backend = batch.backend();
   run_in_parts(model, batch, [&](std::size_t i, const auto& work) {

@@ -333,5 +333,6 @@ TEST_CASE("costs agree with the models and the paper") {
     CHECK(static_cast<double>(cost.total.multiply_adds) ==
           doctest::Approx(paper.multiply_adds).epsilon(tolerance));
   }
+  CHECK(model_cost(model_config("nano", 2), 32, 32).total.multiply_adds > 0);
   CHECK_THROWS_AS(model_cost(model_config("tiny", 2), 16, 64), InputError);
 }
