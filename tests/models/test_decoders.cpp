@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/arithmetic.h"
+#include "autograd/conv.h"
 #include "autograd/linalg.h"
 #include "autograd/matmul.h"
 #include "autograd/recompute.h"
@@ -322,6 +323,94 @@ TEST_CASE("EM attention under recomputation: the same gradients, bases moved onc
   }
   CHECK(difference(gradients[1], gradients[0]) == 0);
   CHECK(difference(bases[1], bases[0]) == 0);
+}
+
+namespace {
+
+// The layers of a decoder by their published names, and what the published heads do with them.
+struct Layers {
+  explicit Layers(const Module& head) : all(head.named_parameters()) {}
+  Variable get(const std::string& name) const {
+    for (const Parameter& p : all)
+      if (p.name == name) return p.value;
+    fail("no parameter {}", name);
+  }
+  // With running statistics as they begin: 0 and 1.
+  Variable conv_bn_relu(const std::string& name, const Variable& x, int kernel = 1,
+                        int dilation = 1) const {
+    const int pad = kernel / 2 * dilation;
+    const Window window{.pad_h = pad, .pad_w = pad, .dilation_h = dilation, .dilation_w = dilation};
+    const Variable y = conv2d(x, get(name + ".conv.weight"), {}, window);
+    return relu(y / std::sqrt(1 + 1e-5) * get(name + ".bn.weight") + get(name + ".bn.bias"));
+  }
+  Variable scores(const Variable& x) const {
+    return conv2d(x, get("conv_seg.weight"), get("conv_seg.bias"));
+  }
+  std::vector<Parameter> all;
+};
+
+std::unique_ptr<Decoder> evaluated(const Named& d) {
+  auto head = make_decoder(little(d), kChannels, kClasses);
+  fill(*head, DType::f64);
+  head->eval();
+  return head;
+}
+
+}  // namespace
+
+TEST_CASE("decoders: DeepLabV3's five scales") {
+  const auto head = evaluated({Kind::aspp, "", {4}});
+  const Layers of(*head);
+  // Wide enough for the outer taps of the last.
+  const Variable x = leaf({1, 38, 40, kChannels[3]}, 1);
+  const Variable image = of.conv_bn_relu("image_pool.1", mean(x, {1, 2}, true));
+  std::vector<Variable> scales{expand(image, {1, 38, 40, 32}), of.conv_bn_relu("aspp_modules.0", x)};
+  for (const int i : {1, 2, 3})
+    scales.push_back(of.conv_bn_relu(fmt::format("aspp_modules.{}", i), x, 3, 12 * i));
+  const Variable wanted = of.scores(of.conv_bn_relu("bottleneck", concat(scales, 3), 3));
+  CHECK(difference(head->logits({x, x, x, x}).value(), wanted.value()) < 1e-12);
+}
+
+TEST_CASE("decoders: UPerNet's pyramids") {
+  const auto head = evaluated({Kind::uper, "", {1, 2, 3, 4}});
+  const Layers of(*head);
+  const auto stages = stages_of(2, kOdd);
+  const auto like = [](const Variable& x, const Variable& other) {
+    return resize(x, other.dim(1), other.dim(2));
+  };
+  // The last stage has one row of two pixels: means of both, or of one each.
+  const Variable x = stages[3];
+  const Variable left = slice(x, 2, 0, 1), right = slice(x, 2, 1, 2), both = (left + right) * 0.5;
+  const auto rows = [](const std::vector<Variable>& row, std::int64_t n) {
+    const Variable one = concat(row, 2);
+    return expand(one, {one.dim(0), n, one.dim(2), one.dim(3)});
+  };
+  const Variable pooled[] = {both, rows({left, right}, 2), rows({left, both, right}, 3),
+                             rows({left, left, left, right, right, right}, 6)};
+  std::vector<Variable> scales{x};
+  for (std::size_t i = 0; i < 4; ++i)
+    scales.push_back(like(of.conv_bn_relu(fmt::format("psp_modules.{}.1", i), pooled[i]), x));
+  Variable above = of.conv_bn_relu("bottleneck", concat(scales, 3), 3);
+  std::vector<Variable> levels(4);
+  levels[3] = like(above, stages[0]);
+  for (const int i : {2, 1, 0}) {
+    const auto at = static_cast<std::size_t>(i);
+    const Variable lateral = of.conv_bn_relu(fmt::format("lateral_convs.{}", i), stages[at]);
+    above = lateral + like(above, lateral);
+    levels[at] = like(of.conv_bn_relu(fmt::format("fpn_convs.{}", i), above, 3), stages[0]);
+  }
+  const Variable wanted = of.scores(of.conv_bn_relu("fpn_bottleneck", concat(levels, 3), 3));
+  CHECK(difference(head->logits(stages).value(), wanted.value()) < 1e-12);
+}
+
+TEST_CASE("decoders: CCNet attends twice with the same weights") {
+  RecurrentCrissCross context(32);
+  fill(context, DType::f64);
+  const Variable x = leaf({2, 3, 4, 32}, 2);
+  const Module &conva = part(context, "conva"), &cca = part(context, "cca"),
+               &convb = part(context, "convb");
+  const Variable wanted = relu(convb.forward(cca.forward(cca.forward(relu(conva.forward(x))))));
+  CHECK(difference(context(x).value(), wanted.value()) < 1e-12);
 }
 
 TEST_CASE("models with every decoder: odd images, recomputation, names, costs") {
