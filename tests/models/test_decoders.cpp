@@ -30,19 +30,26 @@ struct Named {
   std::string name;
   std::vector<int> stages;
 };
-const std::vector<Named> kDecoders = {
-    {Kind::ham, "ham", {2, 3, 4}},   {Kind::ham, "ham, all stages", {1, 2, 3, 4}},
-    {Kind::ham, "ham, stage 4", {4}}, {Kind::cc, "cc", {2, 3, 4}},
-    {Kind::ema, "ema", {2, 3, 4}},   {Kind::nonlocal, "nonlocal", {2, 3, 4}},
-    {Kind::msca, "msca", {2, 3, 4}}, {Kind::aspp, "aspp", {4}},
-    {Kind::aspp, "aspp, two stages", {3, 4}}, {Kind::uper, "uper", {1, 2, 3, 4}},
-    {Kind::uper, "uper, two stages", {2, 4}}};
+const std::vector<Named> kDecoders = {{Kind::ham, "ham", {2, 3, 4}},
+                                      {Kind::ham, "ham, all stages", {1, 2, 3, 4}},
+                                      {Kind::ham, "ham, stage 4", {4}},
+                                      {Kind::cc, "cc", {2, 3, 4}},
+                                      {Kind::ema, "ema", {2, 3, 4}},
+                                      {Kind::nonlocal, "nonlocal", {2, 3, 4}},
+                                      {Kind::msca, "msca", {2, 3, 4}},
+                                      {Kind::aspp, "aspp", {4}},
+                                      {Kind::aspp, "aspp, two stages", {3, 4}},
+                                      {Kind::uper, "uper", {1, 2, 3, 4}},
+                                      {Kind::uper, "uper, two stages", {2, 4}}};
 
 constexpr std::array<int, 4> kChannels = {3, 5, 4, 6};
 constexpr int kClasses = 3;
 
 DecoderConfig little(const Named& d) {
-  return {.kind = d.kind, .stages = d.stages, .width = 32, .dropout = 0,
+  return {.kind = d.kind,
+          .stages = d.stages,
+          .width = 32,
+          .dropout = 0,
           .ham = {.rank = 5, .train_steps = 4, .eval_steps = 2}};
 }
 
@@ -60,12 +67,13 @@ void fill(Module& module, DType dtype) {
 
 // Four stages of these heights and widths.
 using Sizes = std::array<std::array<std::int64_t, 2>, 4>;
-constexpr Sizes kOdd = {{{7, 9}, {4, 5}, {2, 3}, {1, 2}}}, kPoint = {{{5, 3}, {3, 2}, {2, 1}, {1, 1}}};
+constexpr Sizes kOdd = {{{7, 9}, {4, 5}, {2, 3}, {1, 2}}},
+                kPoint = {{{5, 3}, {3, 2}, {2, 1}, {1, 1}}};
 std::vector<Variable> stages_of(std::int64_t batch, const Sizes& sizes) {
   std::vector<Variable> stages;
   for (std::size_t i = 0; i < 4; ++i)
-    stages.push_back(leaf({batch, sizes[i][0], sizes[i][1], kChannels[i]},
-                          static_cast<std::uint32_t>(i)));
+    stages.push_back(
+        leaf({batch, sizes[i][0], sizes[i][1], kChannels[i]}, static_cast<std::uint32_t>(i)));
   return stages;
 }
 
@@ -80,7 +88,8 @@ GradcheckResult check_head(const DecoderConfig& config, std::int64_t batch, cons
   // EM's own iterations are constants of the input: an EMA head is checked behind them.
   const bool ema = config.kind == Kind::ema;
   if (!ema)
-    for (const int stage : config.stages) inputs.push_back(stages[static_cast<std::size_t>(stage - 1)]);
+    for (const int stage : config.stages)
+      inputs.push_back(stages[static_cast<std::size_t>(stage - 1)]);
   for (const Parameter& p : head->named_parameters())
     if (!ema || !p.name.starts_with("squeeze")) inputs.push_back(p.value);
   const auto logits = [&](const std::vector<Variable>&) {
@@ -204,7 +213,8 @@ TEST_CASE("criss-cross attention is the sum over a pixel's row and column, itsel
           for (std::int64_t j = 0; j < kW; ++j) {
             if (i != h && j != w) continue;
             double score = 0;
-            for (std::int64_t c = 0; c < kD; ++c) score += q[at(n, h, w, c, kD)] * k[at(n, i, j, c, kD)];
+            for (std::int64_t c = 0; c < kD; ++c)
+              score += q[at(n, h, w, c, kD)] * k[at(n, i, j, c, kD)];
             total += std::exp(score);
             for (std::int64_t c = 0; c < kC; ++c)
               mean[static_cast<std::size_t>(c)] += std::exp(score) * v[at(n, i, j, c, kC)];
@@ -216,8 +226,7 @@ TEST_CASE("criss-cross attention is the sum over a pixel's row and column, itsel
   // One row, one column, one pixel.
   for (const Shape& shape : {Shape{1, 1, 4, kC}, Shape{1, 4, 1, kC}, Shape{1, 1, 1, kC}}) {
     const Variable narrow = leaf(shape, 4);
-    const GradcheckResult r =
-        gradcheck([&](const auto& in) { return attention(in[0]); }, {narrow});
+    const GradcheckResult r = gradcheck([&](const auto& in) { return attention(in[0]); }, {narrow});
     CHECK(r.worst < 1e-6);
   }
 }
@@ -243,7 +252,8 @@ TEST_CASE("the non-local block is a full softmax between its products") {
     for (const char* name : {"theta", "phi", "g"})
       for (const auto& [called, module] : block.named_modules())
         if (called == name) rows.push_back(reshape((*module)(in[0]), {2, 15, 8}));
-    const Variable y = matmul(softmax(matmul(rows[0], rows[1], false, true) / std::sqrt(8.0)), rows[2]);
+    const Variable y =
+        matmul(softmax(matmul(rows[0], rows[1], false, true) / std::sqrt(8.0)), rows[2]);
     for (const auto& [called, module] : block.named_modules())
       if (called == "conv_out") return in[0] + (*module)(reshape(y, {2, 3, 5, 8}));
     return Variable();
@@ -300,8 +310,7 @@ TEST_CASE("EM attention: reconstruction, its gradient through the shares alone, 
   Tensor wanted = start;
   for (int i = 0; i < 2; ++i) {
     block(x).value();
-    const Tensor moved =
-        wanted * 0.9 + sum(em(points, wanted, kSteps).mu, {0}) * (0.1 / 3);
+    const Tensor moved = wanted * 0.9 + sum(em(points, wanted, kSteps).mu, {0}) * (0.1 / 3);
     wanted = moved / sqrt(sum(square(moved), {1}));
     CHECK(difference(block.bases, wanted) < 1e-10);
   }
@@ -364,7 +373,8 @@ TEST_CASE("decoders: DeepLabV3's five scales") {
   // Wide enough for the outer taps of the last.
   const Variable x = leaf({1, 38, 40, kChannels[3]}, 1);
   const Variable image = of.conv_bn_relu("image_pool.1", mean(x, {1, 2}, true));
-  std::vector<Variable> scales{expand(image, {1, 38, 40, 32}), of.conv_bn_relu("aspp_modules.0", x)};
+  std::vector<Variable> scales{expand(image, {1, 38, 40, 32}),
+                               of.conv_bn_relu("aspp_modules.0", x)};
   for (const int i : {1, 2, 3})
     scales.push_back(of.conv_bn_relu(fmt::format("aspp_modules.{}", i), x, 3, 12 * i));
   const Variable wanted = of.scores(of.conv_bn_relu("bottleneck", concat(scales, 3), 3));
