@@ -29,7 +29,8 @@ class ConvBNReLU : public Module {
   ConvBNReLU(int in, int out, const Window& window = {})
       : conv_(child<Conv2d>(
             "conv",
-            Conv2dOptions{.in_channels = in, .out_channels = out, .window = window, .bias = false})),
+            Conv2dOptions{
+                .in_channels = in, .out_channels = out, .window = window, .bias = false})),
         norm_(child<BatchNorm2d>("bn", out)) {}
   Variable forward(Variable x) const override { return relu(norm_(conv_(x))); }
 

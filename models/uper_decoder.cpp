@@ -1,5 +1,7 @@
 #include "models/uper_decoder.h"
 
+#include <iterator>
+
 #include "autograd/shape_ops.h"
 #include "nn/pool.h"
 
@@ -18,11 +20,10 @@ Variable resized_like(const Variable& x, const Variable& other) {
 UPerDecoder::UPerDecoder(const DecoderConfig& config, const std::array<int, 4>& channels,
                          int classes)
     : stages_(config.stages),
-      bottleneck_(child<ConvBNReLU>(
-          "bottleneck",
-          joined_channels({config.stages.back()}, channels) +
-              static_cast<int>(std::size(kScales)) * config.width,
-          config.width, same_window(3))),
+      bottleneck_(child<ConvBNReLU>("bottleneck",
+                                    joined_channels({config.stages.back()}, channels) +
+                                        static_cast<int>(std::size(kScales)) * config.width,
+                                    config.width, same_window(3))),
       fpn_bottleneck_(child<ConvBNReLU>("fpn_bottleneck",
                                         static_cast<int>(config.stages.size()) * config.width,
                                         config.width, same_window(3))),

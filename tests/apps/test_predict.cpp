@@ -280,4 +280,14 @@ TEST_CASE("info and bench") {
   CHECK(bench["step"].get<double>() > 0);
   CHECK(bench["peak_bytes"].get<double>() > 1e5);
   CHECK(bench["ops"].size() > 5);
+  const auto other = segnext(folder,
+                             "bench --variant nano --decoder.kind ema --decoder.rank 4 --size 64 "
+                             "--runs 1 --classes 3 --json b.json");
+  REQUIRE(other.code == 0);
+  CHECK(other.out.find("nano with decoder.kind = \"ema\"") != std::string::npos);
+  CHECK(json::parse(slurp(folder / "b.json"))["arguments"]["model"].get<std::string>().find("ema") !=
+        std::string::npos);
+  const auto none = segnext(folder, "bench --variant nano --decoder.kind uper --decoder.stages 4");
+  CHECK(none.code == 2);
+  CHECK(none.err.find("uper's pyramid") != std::string::npos);
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/arithmetic.h"
+#include "autograd/conv.h"
 #include "autograd/linalg.h"
 #include "autograd/matmul.h"
 #include "autograd/recompute.h"
@@ -29,19 +30,26 @@ struct Named {
   std::string name;
   std::vector<int> stages;
 };
-const std::vector<Named> kDecoders = {
-    {Kind::ham, "ham", {2, 3, 4}},   {Kind::ham, "ham, all stages", {1, 2, 3, 4}},
-    {Kind::ham, "ham, stage 4", {4}}, {Kind::cc, "cc", {2, 3, 4}},
-    {Kind::ema, "ema", {2, 3, 4}},   {Kind::nonlocal, "nonlocal", {2, 3, 4}},
-    {Kind::msca, "msca", {2, 3, 4}}, {Kind::aspp, "aspp", {4}},
-    {Kind::aspp, "aspp, two stages", {3, 4}}, {Kind::uper, "uper", {1, 2, 3, 4}},
-    {Kind::uper, "uper, two stages", {2, 4}}};
+const std::vector<Named> kDecoders = {{Kind::ham, "ham", {2, 3, 4}},
+                                      {Kind::ham, "ham, all stages", {1, 2, 3, 4}},
+                                      {Kind::ham, "ham, stage 4", {4}},
+                                      {Kind::cc, "cc", {2, 3, 4}},
+                                      {Kind::ema, "ema", {2, 3, 4}},
+                                      {Kind::nonlocal, "nonlocal", {2, 3, 4}},
+                                      {Kind::msca, "msca", {2, 3, 4}},
+                                      {Kind::aspp, "aspp", {4}},
+                                      {Kind::aspp, "aspp, two stages", {3, 4}},
+                                      {Kind::uper, "uper", {1, 2, 3, 4}},
+                                      {Kind::uper, "uper, two stages", {2, 4}}};
 
 constexpr std::array<int, 4> kChannels = {3, 5, 4, 6};
 constexpr int kClasses = 3;
 
 DecoderConfig little(const Named& d) {
-  return {.kind = d.kind, .stages = d.stages, .width = 32, .dropout = 0,
+  return {.kind = d.kind,
+          .stages = d.stages,
+          .width = 32,
+          .dropout = 0,
           .ham = {.rank = 5, .train_steps = 4, .eval_steps = 2}};
 }
 
@@ -59,12 +67,13 @@ void fill(Module& module, DType dtype) {
 
 // Four stages of these heights and widths.
 using Sizes = std::array<std::array<std::int64_t, 2>, 4>;
-constexpr Sizes kOdd = {{{7, 9}, {4, 5}, {2, 3}, {1, 2}}}, kPoint = {{{5, 3}, {3, 2}, {2, 1}, {1, 1}}};
+constexpr Sizes kOdd = {{{7, 9}, {4, 5}, {2, 3}, {1, 2}}},
+                kPoint = {{{5, 3}, {3, 2}, {2, 1}, {1, 1}}};
 std::vector<Variable> stages_of(std::int64_t batch, const Sizes& sizes) {
   std::vector<Variable> stages;
   for (std::size_t i = 0; i < 4; ++i)
-    stages.push_back(leaf({batch, sizes[i][0], sizes[i][1], kChannels[i]},
-                          static_cast<std::uint32_t>(i)));
+    stages.push_back(
+        leaf({batch, sizes[i][0], sizes[i][1], kChannels[i]}, static_cast<std::uint32_t>(i)));
   return stages;
 }
 
@@ -79,7 +88,8 @@ GradcheckResult check_head(const DecoderConfig& config, std::int64_t batch, cons
   // EM's own iterations are constants of the input: an EMA head is checked behind them.
   const bool ema = config.kind == Kind::ema;
   if (!ema)
-    for (const int stage : config.stages) inputs.push_back(stages[static_cast<std::size_t>(stage - 1)]);
+    for (const int stage : config.stages)
+      inputs.push_back(stages[static_cast<std::size_t>(stage - 1)]);
   for (const Parameter& p : head->named_parameters())
     if (!ema || !p.name.starts_with("squeeze")) inputs.push_back(p.value);
   const auto logits = [&](const std::vector<Variable>&) {
@@ -203,7 +213,8 @@ TEST_CASE("criss-cross attention is the sum over a pixel's row and column, itsel
           for (std::int64_t j = 0; j < kW; ++j) {
             if (i != h && j != w) continue;
             double score = 0;
-            for (std::int64_t c = 0; c < kD; ++c) score += q[at(n, h, w, c, kD)] * k[at(n, i, j, c, kD)];
+            for (std::int64_t c = 0; c < kD; ++c)
+              score += q[at(n, h, w, c, kD)] * k[at(n, i, j, c, kD)];
             total += std::exp(score);
             for (std::int64_t c = 0; c < kC; ++c)
               mean[static_cast<std::size_t>(c)] += std::exp(score) * v[at(n, i, j, c, kC)];
@@ -215,8 +226,7 @@ TEST_CASE("criss-cross attention is the sum over a pixel's row and column, itsel
   // One row, one column, one pixel.
   for (const Shape& shape : {Shape{1, 1, 4, kC}, Shape{1, 4, 1, kC}, Shape{1, 1, 1, kC}}) {
     const Variable narrow = leaf(shape, 4);
-    const GradcheckResult r =
-        gradcheck([&](const auto& in) { return attention(in[0]); }, {narrow});
+    const GradcheckResult r = gradcheck([&](const auto& in) { return attention(in[0]); }, {narrow});
     CHECK(r.worst < 1e-6);
   }
 }
@@ -242,7 +252,8 @@ TEST_CASE("the non-local block is a full softmax between its products") {
     for (const char* name : {"theta", "phi", "g"})
       for (const auto& [called, module] : block.named_modules())
         if (called == name) rows.push_back(reshape((*module)(in[0]), {2, 15, 8}));
-    const Variable y = matmul(softmax(matmul(rows[0], rows[1], false, true) / std::sqrt(8.0)), rows[2]);
+    const Variable y =
+        matmul(softmax(matmul(rows[0], rows[1], false, true) / std::sqrt(8.0)), rows[2]);
     for (const auto& [called, module] : block.named_modules())
       if (called == "conv_out") return in[0] + (*module)(reshape(y, {2, 3, 5, 8}));
     return Variable();
@@ -299,8 +310,7 @@ TEST_CASE("EM attention: reconstruction, its gradient through the shares alone, 
   Tensor wanted = start;
   for (int i = 0; i < 2; ++i) {
     block(x).value();
-    const Tensor moved =
-        wanted * 0.9 + sum(em(points, wanted, kSteps).mu, {0}) * (0.1 / 3);
+    const Tensor moved = wanted * 0.9 + sum(em(points, wanted, kSteps).mu, {0}) * (0.1 / 3);
     wanted = moved / sqrt(sum(square(moved), {1}));
     CHECK(difference(block.bases, wanted) < 1e-10);
   }
@@ -322,6 +332,95 @@ TEST_CASE("EM attention under recomputation: the same gradients, bases moved onc
   }
   CHECK(difference(gradients[1], gradients[0]) == 0);
   CHECK(difference(bases[1], bases[0]) == 0);
+}
+
+namespace {
+
+// The layers of a decoder by their published names, and what the published heads do with them.
+struct Layers {
+  explicit Layers(const Module& head) : all(head.named_parameters()) {}
+  Variable get(const std::string& name) const {
+    for (const Parameter& p : all)
+      if (p.name == name) return p.value;
+    fail("no parameter {}", name);
+  }
+  // With running statistics as they begin: 0 and 1.
+  Variable conv_bn_relu(const std::string& name, const Variable& x, int kernel = 1,
+                        int dilation = 1) const {
+    const int pad = kernel / 2 * dilation;
+    const Window window{.pad_h = pad, .pad_w = pad, .dilation_h = dilation, .dilation_w = dilation};
+    const Variable y = conv2d(x, get(name + ".conv.weight"), {}, window);
+    return relu(y / std::sqrt(1 + 1e-5) * get(name + ".bn.weight") + get(name + ".bn.bias"));
+  }
+  Variable scores(const Variable& x) const {
+    return conv2d(x, get("conv_seg.weight"), get("conv_seg.bias"));
+  }
+  std::vector<Parameter> all;
+};
+
+std::unique_ptr<Decoder> evaluated(const Named& d) {
+  auto head = make_decoder(little(d), kChannels, kClasses);
+  fill(*head, DType::f64);
+  head->eval();
+  return head;
+}
+
+}  // namespace
+
+TEST_CASE("decoders: DeepLabV3's five scales") {
+  const auto head = evaluated({Kind::aspp, "", {4}});
+  const Layers of(*head);
+  // Wide enough for the outer taps of the last.
+  const Variable x = leaf({1, 38, 40, kChannels[3]}, 1);
+  const Variable image = of.conv_bn_relu("image_pool.1", mean(x, {1, 2}, true));
+  std::vector<Variable> scales{expand(image, {1, 38, 40, 32}),
+                               of.conv_bn_relu("aspp_modules.0", x)};
+  for (const int i : {1, 2, 3})
+    scales.push_back(of.conv_bn_relu(fmt::format("aspp_modules.{}", i), x, 3, 12 * i));
+  const Variable wanted = of.scores(of.conv_bn_relu("bottleneck", concat(scales, 3), 3));
+  CHECK(difference(head->logits({x, x, x, x}).value(), wanted.value()) < 1e-12);
+}
+
+TEST_CASE("decoders: UPerNet's pyramids") {
+  const auto head = evaluated({Kind::uper, "", {1, 2, 3, 4}});
+  const Layers of(*head);
+  const auto stages = stages_of(2, kOdd);
+  const auto like = [](const Variable& x, const Variable& other) {
+    return resize(x, other.dim(1), other.dim(2));
+  };
+  // The last stage has one row of two pixels: means of both, or of one each.
+  const Variable x = stages[3];
+  const Variable left = slice(x, 2, 0, 1), right = slice(x, 2, 1, 2), both = (left + right) * 0.5;
+  const auto rows = [](const std::vector<Variable>& row, std::int64_t n) {
+    const Variable one = concat(row, 2);
+    return expand(one, {one.dim(0), n, one.dim(2), one.dim(3)});
+  };
+  const Variable pooled[] = {both, rows({left, right}, 2), rows({left, both, right}, 3),
+                             rows({left, left, left, right, right, right}, 6)};
+  std::vector<Variable> scales{x};
+  for (std::size_t i = 0; i < 4; ++i)
+    scales.push_back(like(of.conv_bn_relu(fmt::format("psp_modules.{}.1", i), pooled[i]), x));
+  Variable above = of.conv_bn_relu("bottleneck", concat(scales, 3), 3);
+  std::vector<Variable> levels(4);
+  levels[3] = like(above, stages[0]);
+  for (const int i : {2, 1, 0}) {
+    const auto at = static_cast<std::size_t>(i);
+    const Variable lateral = of.conv_bn_relu(fmt::format("lateral_convs.{}", i), stages[at]);
+    above = lateral + like(above, lateral);
+    levels[at] = like(of.conv_bn_relu(fmt::format("fpn_convs.{}", i), above, 3), stages[0]);
+  }
+  const Variable wanted = of.scores(of.conv_bn_relu("fpn_bottleneck", concat(levels, 3), 3));
+  CHECK(difference(head->logits(stages).value(), wanted.value()) < 1e-12);
+}
+
+TEST_CASE("decoders: CCNet attends twice with the same weights") {
+  RecurrentCrissCross context(32);
+  fill(context, DType::f64);
+  const Variable x = leaf({2, 3, 4, 32}, 2);
+  const Module &conva = part(context, "conva"), &cca = part(context, "cca"),
+               &convb = part(context, "convb");
+  const Variable wanted = relu(convb.forward(cca.forward(cca.forward(relu(conva.forward(x))))));
+  CHECK(difference(context(x).value(), wanted.value()) < 1e-12);
 }
 
 TEST_CASE("models with every decoder: odd images, recomputation, names, costs") {
