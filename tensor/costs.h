@@ -90,6 +90,20 @@ inline Work feed_forward(const Tensor& base, const Tensor& x, const FeedForwardW
           x.nbytes() + 2.0 * base.nbytes()};
 }
 
+// --- attention: two products of all queries and keys, five in the backward ---
+inline Work attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads) {
+  const AttentionExtents x = attention_extents(q, k, v, heads);
+  const double queries = 1.0 * x.b * x.m, y = queries * v.dim(2) * size_of(v.dtype());
+  return {"attention", 2.0 * queries * x.n * (q.dim(2) + v.dim(2)),
+          y + q.nbytes() + k.nbytes() + v.nbytes()};
+}
+inline Work attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& dy,
+                               int heads) {
+  const AttentionExtents x = attention_extents(q, k, v, heads);
+  return {"attention_backward", 2.0 * x.b * x.m * x.n * (3 * q.dim(2) + 2 * v.dim(2)),
+          2.0 * (q.nbytes() + k.nbytes() + v.nbytes() + dy.nbytes())};
+}
+
 // --- convolutions ---
 inline Work conv2d(const Tensor& x, const Tensor& weight, const Tensor& y) {
   const double taps = weight.dim(0) > 0 ? weight.numel() / weight.dim(0) : 0;

@@ -1,6 +1,7 @@
 #include "tensor/extents.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace nextgrad {
 
@@ -43,6 +44,23 @@ NormGradients empty_norm_gradients(const Tensor& x, const Tensor& gamma) {
     g.dbeta.fill_(0);
   }
   return g;
+}
+
+AttentionExtents attention_extents(const Tensor& q, const Tensor& k, const Tensor& v, int heads) {
+  return {q.dim(0), q.dim(1), k.dim(1), q.dim(2) / heads, v.dim(2) / heads, heads};
+}
+
+AttentionResult empty_attention(const Tensor& q, const AttentionExtents& x) {
+  return {Tensor::zeros({x.b, x.m, x.heads * x.e}, q.dtype(), q.device()),
+          Tensor::full({x.b, x.heads, x.m}, -std::numeric_limits<double>::infinity(),
+                       parameter_dtype(q.dtype()), q.device())};
+}
+
+AttentionGradients empty_attention_gradients(const Tensor& q, const Tensor& k, const Tensor& v) {
+  const auto zeros = [](const Tensor& x) {
+    return Tensor::zeros(x.shape(), x.dtype(), x.device());
+  };
+  return {zeros(q), zeros(k), zeros(v)};
 }
 
 MiddleAxes around(const Shape& shape, int first, int last) {

@@ -30,6 +30,16 @@ NormResult empty_norm(const Tensor& x, const Shape& statistics_shape);
 // dgamma and dbeta are 0 if x is empty.
 NormGradients empty_norm_gradients(const Tensor& x, const Tensor& gamma);
 
+// --- attention: head h of q [b, m, heads d], k [b, n, heads d], v [b, n, heads e] ---
+struct AttentionExtents {
+  std::int64_t b, m, n, d, e, heads;
+  bool empty() const { return b * m * n * heads == 0; }
+};
+AttentionExtents attention_extents(const Tensor& q, const Tensor& k, const Tensor& v, int heads);
+// Where there are no queries or no keys: y and the gradients are 0, the log of no sum -infinity.
+AttentionResult empty_attention(const Tensor& q, const AttentionExtents& x);
+AttentionGradients empty_attention_gradients(const Tensor& q, const Tensor& k, const Tensor& v);
+
 // --- reductions ---
 // The extents before, of and behind axes first..last.
 struct MiddleAxes {

@@ -36,6 +36,11 @@ std::int64_t rows_for(const Tensor& x, const Tensor& weight, const Tensor& y) {
 Tensor activated(Activation f, const Tensor& x) {
   return f == Activation::none ? x : apply(unary_of(f), x);
 }
+// Over the last axis, which stays as extent 1.
+Tensor largest(const Tensor& x) {
+  const Tensor at = x.backend().argmax(x.contiguous(), -1).unsqueeze(-1);
+  return x.backend().gather(x.contiguous(), x.ndim() - 1, at.contiguous());
+}
 // mask[n] s[c] x, whichever is there.
 Tensor scaled(Tensor x, const Tensor& s, const Tensor& mask) {
   if (s.defined()) x = x * s;
@@ -58,8 +63,7 @@ Tensor Fused::norm(const std::vector<Tensor>& all) {
 Tensor Fused::softmax(const Tensor& x, bool log) {
   const OpScope scope((log ? costs::log_softmax : costs::softmax)(x));
   if (x.numel() == 0) return x.clone();
-  const Tensor in = widened(x), at = primitives().argmax(in.contiguous(), -1).unsqueeze(-1);
-  const Tensor z = in - primitives().gather(in.contiguous(), in.ndim() - 1, at.contiguous());
+  const Tensor in = widened(x), z = in - largest(in);
   const Tensor total = sum(exp(z), {x.ndim() - 1});
   return (log ? z - apply(Unary::log, total) : exp(z) / total).to(x.dtype());
 }
@@ -120,6 +124,52 @@ Tensor Fused::feed_forward(const Tensor& base, const Tensor& x, const FeedForwar
       primitives().depthwise(wide.reshape({x.dim(0), x.dim(1), x.dim(2), f.expand.dim(0)}), f.taps,
                              f.taps_bias, {}, {.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1});
   return linear_residual(base, mixed, f.contract, f.contract_bias, Activation::gelu, {}, nullptr);
+}
+
+namespace {
+
+// [B, rows, heads * D], widened, as matrices [B * heads, rows, D], and back as x is.
+Tensor by_heads(const Tensor& x, int heads) {
+  const std::int64_t b = x.dim(0), rows = x.dim(1), d = x.dim(2) / heads;
+  return widened(x)
+      .reshape({b, rows, heads, d})
+      .permute({0, 2, 1, 3})
+      .reshape({b * heads, rows, d});
+}
+Tensor side_by_side(const Tensor& matrices, const Tensor& x, int heads) {
+  const std::int64_t b = x.dim(0), rows = matrices.dim(1), d = matrices.dim(2);
+  const Tensor split = matrices.reshape({b, heads, rows, d}).permute({0, 2, 1, 3});
+  return split.reshape({b, rows, heads * d}).to(x.dtype());
+}
+
+}  // namespace
+
+AttentionResult Fused::attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads,
+                                 double scale) {
+  const OpScope scope(costs::attention(q, k, v, heads));
+  const AttentionExtents x = attention_extents(q, k, v, heads);
+  if (x.empty()) return empty_attention(q, x);
+  const Tensor s = matmul(by_heads(q, heads), by_heads(k, heads), false, true) * scale;
+  const Tensor most = largest(s), e = exp(s - most), total = sum(e, {2});
+  return {side_by_side(matmul(e / total, by_heads(v, heads)), q, heads),
+          (most + apply(Unary::log, total)).reshape({x.b, x.heads, x.m})};
+}
+// With p = softmax(s), s = scale q k^T: dv = p^T dy, dp = dy v^T, ds = p (dp - sum(p dp)), where
+// sum(p dp) = sum(dy y); dq = scale ds k, dk = scale ds^T q.
+AttentionGradients Fused::attention_backward(const Tensor& q, const Tensor& k, const Tensor& v,
+                                             const Tensor& y, const Tensor& log_sum,
+                                             const Tensor& dy, int heads, double scale) {
+  const OpScope scope(costs::attention_backward(q, k, v, dy, heads));
+  const AttentionExtents x = attention_extents(q, k, v, heads);
+  if (x.empty()) return empty_attention_gradients(q, k, v);
+  const Tensor queries = by_heads(q, heads), keys = by_heads(k, heads), d = by_heads(dy, heads);
+  const Tensor s = matmul(queries, keys, false, true) * scale;
+  const Tensor p = exp(s - log_sum.reshape({x.b * x.heads, x.m, 1}));
+  const Tensor dp = matmul(d, by_heads(v, heads), false, true);
+  const Tensor ds = p * (dp - sum(d * by_heads(y, heads), {2})) * scale;
+  return {side_by_side(matmul(ds, keys), q, heads),
+          side_by_side(matmul(ds, queries, true), k, heads),
+          side_by_side(matmul(p, d, true), v, heads)};
 }
 
 Tensor Fused::strips(const Tensor& x, const std::vector<Strip>& strips) {

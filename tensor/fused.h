@@ -73,6 +73,13 @@ struct ResidualGradients {
   Tensor dbranch, ds;  // dx is dy itself; branch may be undefined if ds is not needed
 };
 
+struct AttentionResult {  // y and what its backward needs
+  Tensor y, log_sum;
+};
+struct AttentionGradients {
+  Tensor dq, dk, dv;
+};
+
 // Options of cross entropy. loss = sum over pixels of weight[label] * nll / normaliser.
 struct CrossEntropyOptions {
   std::int64_t ignore_label = 255;

@@ -30,6 +30,18 @@ virtual ConvGradients linear_residual_backward(const Tensor& x, const Tensor& we
 virtual Tensor feed_forward(const Tensor& base, const Tensor& x,
                             const FeedForwardWeights& f) NEXTGRAD_OP;
 
+// --- attention ---
+// y = softmax(scale q k^T) v in each of `heads` heads, whose channels lie side by side: head h has
+// channels [h D, (h + 1) D) of q [B,M,heads*D] and k [B,N,heads*D], and E of v [B,N,heads*E] and y
+// [B,M,heads*E]. log_sum [B,heads,M]: the logarithms of the softmax's sums, from which the backward
+// makes the weights [M,N] anew, so that they need not exist. Of no rows of k, y is 0.
+virtual AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads,
+                                  double scale) NEXTGRAD_OP;
+virtual AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Tensor& v,
+                                              const Tensor& y, const Tensor& log_sum,
+                                              const Tensor& dy, int heads,
+                                              double scale) NEXTGRAD_OP;
+
 // --- multi-scale strips ---
 // y = x + sum over strips of depthwise(depthwise(x, row) + row_bias, column) + column_bias, k
 // odd, stride 1, zeros around the image at both steps; x [N,H,W,C]. The row results never exist.

@@ -1,5 +1,6 @@
 // Tensors without elements: an empty batch, no channels, nothing to sum over.
 #include "autograd/arithmetic.h"
+#include "autograd/attention.h"
 #include "autograd/conv.h"
 #include "autograd/fused.h"
 #include "autograd/loss.h"
@@ -90,6 +91,22 @@ const std::vector<Case> kCases = {
      {{2, 5, 4, 0}, {3, 3, 0}},
      [](In v) { return depthwise_conv2d(v[0], v[1], {}, kSame); },
      {2, 5, 4, 0}},
+    {"attention of an empty batch",
+     {{0, 3, 4}, {0, 5, 4}, {0, 5, 6}},
+     [](In v) { return attention(v[0], v[1], v[2], 2); },
+     {0, 3, 6}},
+    {"attention without queries",
+     {{2, 0, 4}, {2, 5, 4}, {2, 5, 6}},
+     [](In v) { return attention(v[0], v[1], v[2], 2); },
+     {2, 0, 6}},
+    {"attention without keys",
+     {{2, 3, 4}, {2, 0, 4}, {2, 0, 6}},
+     [](In v) { return attention(v[0], v[1], v[2], 2); },
+     {2, 3, 6}},
+    {"attention to nothing",
+     {{2, 3, 4}, {2, 5, 4}, {2, 5, 0}},
+     [](In v) { return attention(v[0], v[1], v[2], 2); },
+     {2, 3, 0}},
     {"strips",
      {{0, 5, 4, 3}, {1, 3, 3}, {3}, {3, 1, 3}, {3}},
      [](In v) {

@@ -1,5 +1,6 @@
 // Every tensor that a backward reads is watched: changed in place in between, it is refused.
 #include "autograd/arithmetic.h"
+#include "autograd/attention.h"
 #include "autograd/conv.h"
 #include "autograd/fused.h"
 #include "autograd/loss.h"
@@ -130,6 +131,10 @@ std::vector<Op> all_ops() {
        {image, n({3, 3, 4}, 7), n({4}, 8), like},
        [=](In v) { return depthwise_conv2d(v[0], v[1], v[2], window, v[3]); },
        {0, 1}},
+      {"attention",
+       {n({2, 3, 4}, 7), n({2, 5, 4}, 8), n({2, 5, 6}, 9)},
+       [](In v) { return attention(v[0], v[1], v[2], 2); },
+       {0, 1, 2, 3}},
       {"strips",
        {image, n({1, 3, 4}, 7), n({4}, 8), n({3, 1, 4}, 9), n({4}, 10)},
        [](In v) {

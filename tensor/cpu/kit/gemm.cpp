@@ -199,6 +199,16 @@ void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth, const T*
 }
 
 template <class T>
+void multiply_transposed_block(std::int64_t m, std::int64_t n, std::int64_t depth, const T* a,
+                               std::int64_t a_row, const T* panels, std::int64_t panel_size,
+                               bool accumulate, T* c, std::int64_t ldc) {
+  for (std::int64_t j = 0; j < n; j += kPanel<T>, panels += panel_size)
+    for (std::int64_t i = 0; i < m; i += kRows)
+      tile_of<T>(m - i, depth, a + i, 1, a_row, panels, nullptr, accumulate, c + i * ldc + j, ldc,
+                 std::min<std::int64_t>(kPanel<T>, n - j));
+}
+
+template <class T>
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a, MatrixView<T> b,
           const T* bias, T* c, std::int64_t ldc, const RowsDone& finish) {
   if (m == 0 || n == 0) return;
@@ -276,6 +286,9 @@ void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowB
   template void multiply_block<T>(std::int64_t, std::int64_t, std::int64_t, const T*,              \
                                   std::int64_t, const T*, std::int64_t, const T*, bool, T*,        \
                                   std::int64_t);                                                   \
+  template void multiply_transposed_block<T>(std::int64_t, std::int64_t, std::int64_t, const T*,   \
+                                             std::int64_t, const T*, std::int64_t, bool, T*,       \
+                                             std::int64_t);                                        \
   template void gemm<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&,             \
                         MatrixView<T>, const T*, T*, std::int64_t, const RowsDone&);               \
   template void gemm_over_pixels<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&, \

@@ -82,5 +82,10 @@ template <class T>
 void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth, const T* a,
                     std::int64_t a_row, const T* panels, std::int64_t panel_size, const T* bias,
                     bool accumulate, T* c, std::int64_t ldc);
+// The same with A^T, A [depth, M].
+template <class T>
+void multiply_transposed_block(std::int64_t m, std::int64_t n, std::int64_t depth, const T* a,
+                               std::int64_t a_row, const T* panels, std::int64_t panel_size,
+                               bool accumulate, T* c, std::int64_t ldc);
 
 }  // namespace nextgrad::cpu
