@@ -4,6 +4,7 @@
 
 #include "autograd/shape_ops.h"
 #include "models/context_decoder.h"
+#include "models/mlp_decoder.h"
 
 namespace nextgrad {
 
@@ -43,6 +44,8 @@ int joined_channels(const std::vector<int>& numbers, const std::array<int, 4>& c
 std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
                                       const std::array<int, 4>& channels, int classes) {
   check_config(config);
+  if (config.kind == DecoderConfig::Kind::mlp)
+    return std::make_unique<MLPDecoder>(config, channels, classes);
   return std::make_unique<ContextDecoder>(config, channels, classes);
 }
 
