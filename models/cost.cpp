@@ -29,7 +29,11 @@ struct Named {
 constexpr Named kPaper[] = {{"tiny", {4.3e6, 6.6e9}},
                             {"small", {13.9e6, 15.9e9}},
                             {"base", {27.6e6, 34.9e9}},
-                            {"large", {48.9e6, 70.0e9}}};
+                            {"large", {48.9e6, 70.0e9}},
+                            {"b0", {3.8e6, 8.4e9}},
+                            {"b1", {13.7e6, 15.9e9}},
+                            {"b2", {27.5e6, 62.4e9}},
+                            {"b3", {47.3e6, 79.0e9}}};
 
 // Runs the encoder's stages, then the decoder, each within `part`.
 template <class Part>
