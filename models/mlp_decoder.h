@@ -19,6 +19,8 @@ class MLPDecoder : public Decoder {
   const char* classifier() const override { return "classifier"; }
 
  private:
+  std::vector<Linear*> project(const std::array<int, 4>& channels, int width);
+
   std::vector<int> stages_;
   std::vector<Linear*> projections_;  // of each to the width
   Conv2d& fuse_;

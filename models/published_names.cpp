@@ -80,12 +80,6 @@ bool is_encoder_name(const std::string& name) {
          name.starts_with("norm") || name.starts_with("stages.");
 }
 
-// Without what a model calls it, if it is so.
-std::string without_encoder(const std::string& name) {
-  for (const std::string_view encoder : kEncoders)
-    if (name.starts_with(encoder)) return name.substr(encoder.size());
-  return name;
-}
 
 void leave_out(std::vector<std::string>* left_out, const std::string& name) {
   if (left_out != nullptr) left_out->push_back(name);
@@ -123,6 +117,12 @@ bool fits(const ModelConfig& config, const Architecture& a) {
 }
 
 }  // namespace
+
+std::string without_encoder(const std::string& name) {
+  for (const std::string_view encoder : kEncoders)
+    if (name.starts_with(encoder)) return name.substr(encoder.size());
+  return name;
+}
 
 std::string published_name(const std::string& name) {
   const std::size_t at = name.find(kOuter);

@@ -29,6 +29,8 @@ StateDict adapt_published_names(const StateDict& file, std::vector<std::string>*
 StateDict adapt_encoder_names(const StateDict& file, std::vector<std::string>* left_out = nullptr,
                               std::string* taken = nullptr);
 
+// A name of an encoder's tensor without `backbone.` or `segformer.`.
+std::string without_encoder(const std::string& name);
 // MMSegmentation 1.x's name of a tensor: `mlp.dwconv.dwconv.weight` becomes `mlp.dwconv.weight`.
 std::string mmseg1_name(const std::string& name);
 // The published one, the other way round.

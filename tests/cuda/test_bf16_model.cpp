@@ -14,8 +14,8 @@ struct Run {
   Doubles gradient;  // of the first step, all parameters
 };
 
-Run train(DType activations, bool recompute = false) {
-  ModelConfig config = model_config("nano", 5);
+Run train(DType activations, bool recompute = false,
+          ModelConfig config = model_config("nano", 5)) {
   config.encoder.drop_path = 0;
   config.encoder.recompute = recompute;
   config.decoder.dropout = 0;
@@ -72,6 +72,19 @@ TEST_CASE("bf16: SegNeXt learns as in f32") {
   const Run again = train(DType::bf16, true);
   CHECK(again.losses.front() == bf16.losses.front());
   CHECK(cosine(again.gradient, bf16.gradient) > 0.9999);
+}
+
+TEST_CASE("bf16: SegFormer learns as in f32") {
+  ModelConfig b0 = model_config("b0", 5);
+  b0.encoder.channels = {16, 32, 40, 64};
+  b0.decoder.width = 64;
+  const Run f32 = train(DType::f32, false, b0), bf16 = train(DType::bf16, false, b0);
+  CHECK(f32.losses.back() < f32.losses.front());
+  for (std::size_t i = 0; i < f32.losses.size(); ++i)
+    CHECK(bf16.losses[i] == doctest::Approx(f32.losses[i]).epsilon(0.02));
+  CHECK(cosine(f32.gradient, bf16.gradient) > 0.98);
+  const Run again = train(DType::bf16, true, b0);
+  CHECK(again.losses.front() == bf16.losses.front());
 }
 
 TEST_CASE("tf32: products only, near f32") {
