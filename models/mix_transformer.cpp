@@ -32,11 +32,11 @@ Variable tokens(const Variable& map) {
 }  // namespace
 
 SpatialReduction::SpatialReduction(int channels, int r)
-    : reduce_(child<Conv2d>(
-          "sequence_reduction",
-          Conv2dOptions{.in_channels = channels,
-                        .out_channels = channels,
-                        .window = {.kh = r, .kw = r, .stride_h = r, .stride_w = r}})),
+    : reduce_(
+          child<Conv2d>("sequence_reduction",
+                        Conv2dOptions{.in_channels = channels,
+                                      .out_channels = channels,
+                                      .window = {.kh = r, .kw = r, .stride_h = r, .stride_w = r}})),
       norm_(child<LayerNorm>("layer_norm", channels)) {}
 
 SelfAttention::SelfAttention(int channels, int heads, int reduction)
@@ -51,8 +51,7 @@ SelfAttention::SelfAttention(int channels, int heads, int reduction)
 
 Variable SelfAttention::forward(Variable x) const {
   const Variable seen = reduction_ ? (*reduction_)(x) : x;
-  const Variable y =
-      attention(tokens(query_(x)), tokens(key_(seen)), tokens(value_(seen)), heads_);
+  const Variable y = attention(tokens(query_(x)), tokens(key_(seen)), tokens(value_(seen)), heads_);
   return output_(reshape(y, x.shape()));
 }
 
@@ -87,9 +86,9 @@ MixTransformer::MixTransformer(const EncoderConfig& config) : Encoder(config) {
     stage.embed = &child<PatchEmbedding>(name + "patch_embeddings", in, channels, i == 0 ? 7 : 3,
                                          i == 0 ? 4 : 2);
     for (int j = 0; j < config.blocks[i]; ++j, ++count)
-      stage.blocks.push_back(&child<TransformerBlock>(
-          fmt::format("{}blocks.{}", name, j), channels, config.heads[i], config.reductions[i],
-          config.ratios[i], drop_path_of(count)));
+      stage.blocks.push_back(&child<TransformerBlock>(fmt::format("{}blocks.{}", name, j), channels,
+                                                      config.heads[i], config.reductions[i],
+                                                      config.ratios[i], drop_path_of(count)));
     stage.norm = &child<LayerNorm>(name + "layer_norm", channels);
     stages_.push_back(std::move(stage));
     in = channels;

@@ -7,23 +7,22 @@
 
 namespace nextgrad {
 
-MLPDecoder::MLPDecoder(const DecoderConfig& config, const std::array<int, 4>& channels,
-                       int classes)
+MLPDecoder::MLPDecoder(const DecoderConfig& config, const std::array<int, 4>& channels, int classes)
     : stages_(config.stages),
       projections_(project(channels, config.width)),
       fuse_(child<Conv2d>("linear_fuse",
                           pointwise(std::ssize(stages_) * config.width, config.width, false))),
       norm_(child<BatchNorm2d>("batch_norm", config.width)),
       dropout_(child<ChannelDropout>("dropout", config.dropout)),
-      classifier_(child<Conv2d>("classifier", pointwise(config.width, classes),
-                                Init::normal(0.01))) {}
+      classifier_(
+          child<Conv2d>("classifier", pointwise(config.width, classes), Init::normal(0.01))) {}
 
 std::vector<Linear*> MLPDecoder::project(const std::array<int, 4>& channels, int width) {
   std::vector<Linear*> projections;
   for (std::size_t i = 0; i < stages_.size(); ++i)
-    projections.push_back(
-        &child<Linear>(fmt::format("linear_projections.{}.proj", i),
-                       channels.at(static_cast<std::size_t>(stages_[i] - 1)), width));
+    projections.push_back(&child<Linear>(fmt::format("linear_projections.{}.proj", i),
+                                         channels.at(static_cast<std::size_t>(stages_[i] - 1)),
+                                         width));
   return projections;
 }
 

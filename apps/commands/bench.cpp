@@ -246,9 +246,9 @@ void run_bench(const BenchArguments& a) {
   if (a.ranks) return run_rank_bench(a);
   Bench bench(a);
   const Roofline peak = bench.backend().roofline();
-  fmt::print("{} {}, {} classes, {} x {}x{}, on {}\n",
-             family_of(model_config(a.variant, 1)), a.variant, a.classes, a.batch,
-             a.size.width, a.size.height, bench.backend().description());
+  fmt::print("{} {}, {} classes, {} x {}x{}, on {}\n", family_of(model_config(a.variant, 1)),
+             a.variant, a.classes, a.batch, a.size.width, a.size.height,
+             bench.backend().description());
   fmt::print("{:<32}{:>10.1f} GFLOP/s f32 in registers, {:.1f} GB/s b = 1.5 a\n",
              "this machine's peak", peak.flops / 1e9, peak.bytes / 1e9);
   json result = bench.measure();

@@ -163,8 +163,8 @@ void run_rank_bench(const BenchArguments& a) {
   const double t1 = median(alone), tb = median(beside), tn = median(together);
   const double hidden = sums_alone > 0 ? std::clamp(1 - median(exposed) / sums_alone, 0.0, 1.0) : 0;
   fmt::print("{} {}, {} x {}x{} a rank, {} ranks of {} threads on {}\n",
-             family_of(model_config(a.variant, 1)), a.variant, a.batch,
-             a.size.width, a.size.height, hosts.size(), num_threads(),
+             family_of(model_config(a.variant, 1)), a.variant, a.batch, a.size.width, a.size.height,
+             hosts.size(), num_threads(),
              backend_of(local_device(a.placement.device, hosts)).description());
   const auto line = [](const char* what, double value, const char* unit) {
     fmt::print("{:<44}{:>10.1f} {}\n", what, value, unit);

@@ -23,7 +23,8 @@ void preset_command(Command root) {
   });
   list.does([] {
     for (const auto& [data, about] : preset_data())
-      fmt::print("{0}-tiny  {0}-small  {0}-base  {0}-large  {0}-b0 ... {0}-b5\n    {1}\n", data, about);
+      fmt::print("{0}-tiny  {0}-small  {0}-base  {0}-large  {0}-b0 ... {0}-b5\n    {1}\n", data,
+                 about);
   });
 }
 

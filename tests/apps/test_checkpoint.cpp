@@ -55,17 +55,21 @@ StateDict imagenet_weights(const std::string& variant) {
   return state_dict(model);
 }
 
-// A SegFormer, or its encoder alone, as NVlabs published them: keys and values are one tensor, and a
-// layer lies there that nothing uses.
+// A SegFormer, or its encoder alone, as NVlabs published them: keys and values are one tensor, and
+// a layer lies there that nothing uses.
 StateDict as_nvlabs(const StateDict& ours) {
   std::vector<std::pair<std::string, std::string>> spelt = {
-      {"segformer.", "backbone."},          {"layernorm_before", "norm1"},
-      {"layernorm_after", "norm2"},         {"attention.q_proj", "attn.q"},
-      {"attention.k_proj", "attn.kv"},      {"attention.o_proj", "attn.proj"},
+      {"segformer.", "backbone."},
+      {"layernorm_before", "norm1"},
+      {"layernorm_after", "norm2"},
+      {"attention.q_proj", "attn.q"},
+      {"attention.k_proj", "attn.kv"},
+      {"attention.o_proj", "attn.proj"},
       {"attention.sequence_reduction.sequence_reduction", "attn.sr"},
       {"attention.sequence_reduction.layer_norm", "attn.norm"},
       {"patch_embeddings.layer_norm", "patch_embeddings.norm"},
-      {"linear_fuse", "linear_fuse.conv"},  {"batch_norm", "linear_fuse.bn"},
+      {"linear_fuse", "linear_fuse.conv"},
+      {"batch_norm", "linear_fuse.bn"},
       {"decode_head.classifier", "decode_head.linear_pred"}};
   for (int i = 0; i < 4; ++i) {
     const std::string stage = fmt::format("stages.{}.", i);
@@ -240,8 +244,7 @@ TEST_CASE_FIXTURE(Fixture, "train: a classifier of other classes only with --res
 TEST_CASE_FIXTURE(Fixture, "pretrained weights of the ImageNet model") {
   const std::string path = folder / "mscan.pth";
   write_pth(path, imagenet_weights("nano"));
-  Classifier same(model_config("nano", 1).encoder, 10),
-      other(model_config("nano", 1).encoder, 4);
+  Classifier same(model_config("nano", 1).encoder, 10), other(model_config("nano", 1).encoder, 4);
   const std::string all = load_pretrained(same, path);
   CHECK(has(all, "missing: none\nunexpected: none\nmis-shaped: none"));
   CHECK(state_dict(same).front().value.to_vector<float>() ==

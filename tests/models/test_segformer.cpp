@@ -108,8 +108,7 @@ TEST_CASE("SegFormer: derivatives of the MLP decoder, odd sizes, in training and
     fill(decoder);
     decoder.train(training);
     const Variable skipped = leaf({2, 1, 1, 4}, 9);
-    require_module(decoder,
-                   {leaf({2, 7, 5, 2}, 1), leaf({2, 4, 3, 3}, 2), leaf({2, 1, 1, 5}, 3)},
+    require_module(decoder, {leaf({2, 7, 5, 2}, 1), leaf({2, 4, 3, 3}, 2), leaf({2, 1, 1, 5}, 3)},
                    [&](const std::vector<Variable>& in) {
                      return decoder.logits({in[0], in[1], skipped, in[2]});
                    });
@@ -131,7 +130,7 @@ TEST_CASE("SegFormer: a block drops its branches per image, and evaluation none"
     same += image(trained) == image(x.value());
     full += difference(image(trained), image(whole)) < 1e-12;
   }
-  CHECK(same > 0);   // both branches dropped: a quarter of them
+  CHECK(same > 0);  // both branches dropped: a quarter of them
   CHECK(same < 12);
   CHECK(full == 0);  // what is kept counts double
   CHECK(difference(block(x).value(), whole) == 0);
@@ -184,8 +183,12 @@ TEST_CASE("SegFormer: a prediction does not depend on the other images of its ba
 }
 
 TEST_CASE("SegFormer: as many parameters as published") {
-  for (const auto& [variant, millions] : {std::pair("b0", 3.8), {"b1", 13.7}, {"b2", 27.5},
-                                          {"b3", 47.3}, {"b4", 64.1}, {"b5", 84.7}}) {
+  for (const auto& [variant, millions] : {std::pair("b0", 3.8),
+                                          {"b1", 13.7},
+                                          {"b2", 27.5},
+                                          {"b3", 47.3},
+                                          {"b4", 64.1},
+                                          {"b5", 84.7}}) {
     CAPTURE(variant);
     const auto count = static_cast<double>(Segmenter(model_config(variant, 150)).parameter_count());
     CHECK(std::abs(count / 1e6 - millions) < 0.06);
