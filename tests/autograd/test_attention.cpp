@@ -41,7 +41,8 @@ TEST_CASE("attention") {
 }
 
 TEST_CASE("attention of more rows than a tile has") {
-  require_op(in_heads(1), {leaf({1, 101, 3}, 1), leaf({1, 133, 3}, 2), leaf({1, 133, 2}, 3)});
+  require_op(in_heads(1), {leaf({1, 101, 2}, 1), leaf({1, 3, 2}, 2), leaf({1, 3, 1}, 3)});
+  require_op(in_heads(1), {leaf({1, 3, 2}, 1), leaf({1, 133, 2}, 2), leaf({1, 133, 1}, 3)});
 }
 
 TEST_CASE("attention of x to itself") {

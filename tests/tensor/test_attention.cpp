@@ -1,3 +1,4 @@
+#include "tensor/profile.h"
 #include "tests/tensor/kernel_test.h"
 
 using namespace nextgrad;
@@ -187,9 +188,22 @@ TEST_CASE_TEMPLATE("attention is the same with any number of threads", T, float,
   }
 }
 
+TEST_CASE("attention costs two products, its backward five") {
+  const Inputs in = Inputs::random<float>({2, 3, 5, 2, 7, 4});
+  std::map<std::string, OpCost> ops;
+  {
+    Profile profile;
+    results(in, 2, 0.3);
+    ops = profile.ops();
+  }
+  const double pairs = 2 * 2 * 3 * 5;  // of queries and keys, in all heads
+  CHECK(ops.at("attention").flops == 2 * pairs * (7 + 4));
+  CHECK(ops.at("attention_backward").flops == 2 * pairs * (3 * 7 + 2 * 4));
+}
+
 TEST_CASE("attention's weights never exist") {
   const bool emulated = test_device().kind != Device::Kind::cpu;
-  const std::int64_t rows = emulated ? 512 : 2048;  // the emulation takes its time
+  const std::int64_t rows = emulated ? 1024 : 2048;  // the emulation takes its time
   const Inputs in = Inputs::random<float>({1, rows, rows, 2, 8, 8});
   Backend& b = tested();
   b.synchronize();

@@ -166,16 +166,6 @@ struct PixelPieces {
   }
 };
 
-// to = the sum of `pieces` arrays of n elements, in order.
-template <class T>
-void sum_pieces(const T* partial, std::int64_t pieces, std::int64_t n, T* to) {
-  parallel_for(n, 4096, [&](std::int64_t begin, std::int64_t end) {
-    std::copy(partial + begin, partial + end, to + begin);
-    for (std::int64_t piece = 1; piece < pieces; ++piece)
-      add_to(to + begin, partial + piece * n + begin, end - begin);
-  });
-}
-
 }  // namespace
 
 template <class T>
@@ -261,6 +251,15 @@ template <class T>
 }
 
 template <class T>
+void sum_pieces(const T* partial, std::int64_t pieces, std::int64_t n, T* to) {
+  parallel_for(n, 4096, [&](std::int64_t begin, std::int64_t end) {
+    std::copy(partial + begin, partial + end, to + begin);
+    for (std::int64_t piece = 1; piece < pieces; ++piece)
+      add_to(to + begin, partial + piece * n + begin, end - begin);
+  });
+}
+
+template <class T>
 void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a,
                       const RowBlocks<T>& b, T* c, T* sums) {
   if (m == 0) return;
@@ -289,6 +288,7 @@ void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowB
   template void multiply_transposed_block<T>(std::int64_t, std::int64_t, std::int64_t, const T*,   \
                                              std::int64_t, const T*, std::int64_t, bool, T*,       \
                                              std::int64_t);                                        \
+  template void sum_pieces<T>(const T*, std::int64_t, std::int64_t, T*);                           \
   template void gemm<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&,             \
                         MatrixView<T>, const T*, T*, std::int64_t, const RowsDone&);               \
   template void gemm_over_pixels<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&, \

@@ -68,6 +68,11 @@ template <class T>
 void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a,
                       const RowBlocks<T>& b, T* c, T* sums = nullptr);
 
+// to = the sum of `pieces` arrays of n elements, in order, all threads: for sums over K that were
+// cut as there.
+template <class T>
+void sum_pieces(const T* partial, std::int64_t pieces, std::int64_t n, T* to);
+
 // The parts of gemm(), for kernels that chain products inside a cache. pack() writes B [K,N] as
 // panels, packed_size() numbers; multiply_block() computes C (+)= A B [+ bias] on one thread for
 // rows k0 to k0 + depth of B: `panels` is the packed B plus k0 * kPanel, panel_size K * kPanel, and

@@ -259,16 +259,6 @@ void sums_of_products(const Job<T>& j, const T* y, const T* dy, T* delta) {
   });
 }
 
-// to = the sum of `pieces` arrays of n numbers, in order.
-template <class T>
-void sum_pieces(const T* partial, std::int64_t pieces, std::int64_t n, T* to) {
-  parallel_for(n, 4096, [=](std::int64_t begin, std::int64_t end) {
-    std::copy(partial + begin, partial + end, to + begin);
-    for (std::int64_t piece = 1; piece < pieces; ++piece)
-      add_to(to + begin, partial + piece * n + begin, end - begin);
-  });
-}
-
 template <class T>
 Job<T> job_of(const Tensor& q, const Tensor& k, const Tensor& v, int heads, double scale) {
   return {attention_extents(q, k, v, heads), static_cast<T>(scale), q.data<T>(), k.data<T>(),
