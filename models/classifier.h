@@ -8,8 +8,8 @@
 
 namespace nextgrad {
 
-// The encoder's parameters come without a prefix, then `head.weight` and `head.bias`: the names of
-// the published ImageNet files.
+// The encoder's parameters come without a prefix, then `head.weight` and `head.bias`: MSCAN's names
+// in the published ImageNet files.
 class Classifier : public Module {
  public:
   Classifier(const EncoderConfig& config, int num_classes)

@@ -5,6 +5,7 @@
 #include "autograd/shape_ops.h"
 #include "models/aspp_decoder.h"
 #include "models/context_decoder.h"
+#include "models/mlp_decoder.h"
 #include "models/uper_decoder.h"
 
 namespace nextgrad {
@@ -52,6 +53,7 @@ std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
   check_config(config);
   switch (config.kind) {
     case Kind::aspp: return std::make_unique<ASPPDecoder>(config, channels, classes);
+    case Kind::mlp: return std::make_unique<MLPDecoder>(config, channels, classes);
     case Kind::uper: return std::make_unique<UPerDecoder>(config, channels, classes);
     default: return std::make_unique<ContextDecoder>(config, channels, classes);
   }

@@ -5,6 +5,7 @@
 
 #include "autograd/recompute.h"
 #include "autograd/shape_ops.h"
+#include "models/mix_transformer.h"
 #include "models/mscan.h"
 
 namespace nextgrad {
@@ -22,6 +23,19 @@ void check_mscan(const EncoderConfig& c) {
     fail_input(
         "encoder: without branches and without the product no attention is left; give "
         "encoder.branches, such as 7,11,21, or encoder.gate product");
+}
+
+void check_mit(const EncoderConfig& c) {
+  const EncoderConfig own;
+  if (c.attention != own.attention || c.branches != own.branches || c.mixing != own.mixing ||
+      c.gate != own.gate)
+    fail_input(
+        "encoder.attention, encoder.branches, encoder.mixing and encoder.gate are of MSCAN; this "
+        "variant's encoder is MiT, leave them out");
+  for (std::size_t i = 0; i < c.channels.size(); ++i)
+    if (c.channels[i] % c.heads[i] != 0)
+      fail_input("encoder.channels: {} of stage {} are no multiple of its {} heads", c.channels[i],
+                 i + 1, c.heads[i]);
 }
 
 }  // namespace
@@ -54,6 +68,10 @@ std::unique_ptr<Encoder> make_encoder(const EncoderConfig& c) {
           "encoder: stage {} of {} channels, {} blocks, ratio {}; at least 2 channels, 1 block and "
           "ratio 1 are needed",
           i + 1, c.channels[i], c.blocks[i], c.ratios[i]);
+  if (c.kind == EncoderConfig::Kind::mit) {
+    check_mit(c);
+    return std::make_unique<MixTransformer>(c);
+  }
   check_mscan(c);
   return std::make_unique<MSCAN>(c);
 }

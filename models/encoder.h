@@ -63,7 +63,13 @@ class Encoder : public Module {
 
 inline constexpr int kImageChannels = 3;
 
-// Throws InputError for what no encoder can be: no channels, attention of nothing.
+// What a model calls its encoder: as the published files of its kind.
+constexpr const char* name_of(EncoderConfig::Kind kind) {
+  return kind == EncoderConfig::Kind::mit ? "segformer" : "backbone";
+}
+
+// Throws InputError for what no encoder can be: no channels, attention of nothing, channels that
+// its heads do not divide, and for settings of another kind of encoder.
 std::unique_ptr<Encoder> make_encoder(const EncoderConfig& config);
 
 }  // namespace nextgrad

@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "models/segformer_names.h"
+
 namespace nextgrad {
 
 namespace {
@@ -15,7 +17,12 @@ namespace {
 constexpr std::string_view kOuter = "mlp.dwconv.", kInner = "dwconv.";
 
 // A tensor of every encoder: what stands before its name stands before all.
-constexpr std::string_view kAnchors[] = {"patch_embed1.proj.0.weight", "block1.0.norm1.weight"};
+constexpr std::string_view kAnchors[] = {"patch_embed1.proj.0.weight", "patch_embed1.proj.weight",
+                                         "block1.0.norm1.weight",
+                                         "stages.0.patch_embeddings.proj.weight",
+                                         "encoder.patch_embeddings.0.proj.weight"};
+// What a model calls its encoder.
+constexpr std::string_view kEncoders[] = {"backbone.", "segformer."};
 
 // What wrappers of modules (distributed training, torch.compile, FSDP, checkpoints) put into names.
 constexpr std::string_view kWrappers[] = {"module.", "_orig_mod.", "_fsdp_wrapped_module.",
@@ -36,7 +43,7 @@ std::string unwrapped(std::string name) {
   return name;
 }
 
-// What stands before the encoder's names and a `backbone.`, of each encoder in the file.
+// What stands before the encoder's names and what a model calls it, of each encoder in the file.
 std::set<std::string> prefixes_of(const std::vector<std::string>& names) {
   std::set<std::string> prefixes;
   const auto cut = [](std::string& name, std::string_view end) {
@@ -49,7 +56,7 @@ std::set<std::string> prefixes_of(const std::vector<std::string>& names) {
   for (const std::string& name : names)
     for (const std::string_view anchor : kAnchors)
       if (std::string prefix = name; cut(prefix, anchor)) {
-        cut(prefix, "backbone.");
+        for (const std::string_view encoder : kEncoders) cut(prefix, encoder);
         prefixes.insert(prefix);
       }
   return prefixes;
@@ -69,8 +76,10 @@ std::string choose_prefix(const std::set<std::string>& prefixes) {
 }
 
 bool is_encoder_name(const std::string& name) {
-  return name.starts_with("patch_embed") || name.starts_with("block") || name.starts_with("norm");
+  return name.starts_with("patch_embed") || name.starts_with("block") ||
+         name.starts_with("norm") || name.starts_with("stages.");
 }
+
 
 void leave_out(std::vector<std::string>* left_out, const std::string& name) {
   if (left_out != nullptr) left_out->push_back(name);
@@ -86,7 +95,21 @@ std::int64_t index_after(const std::string& name, const std::string& prefix) {
                                                                                        : 0;
 }
 
+// The tensors under our names, but for what stands before the encoder's.
+struct Renamed {
+  StateDict tensors;
+  bool segformer;
+};
+Renamed renamed(const StateDict& file, std::string* taken) {
+  const auto names = names_without_prefix(file, taken);
+  if (is_segformer(names)) return {with_segformer_names(file, names), true};
+  Renamed result{file, false};
+  for (std::size_t i = 0; i < file.size(); ++i) result.tensors[i].name = published_name(names[i]);
+  return result;
+}
+
 bool fits(const ModelConfig& config, const Architecture& a) {
+  if (a.kind != config.encoder.kind) return false;
   for (std::size_t i = 0; i < 4; ++i)
     if (a.channels[i] != config.encoder.channels[i] || a.blocks[i] != config.encoder.blocks[i])
       return false;
@@ -94,6 +117,12 @@ bool fits(const ModelConfig& config, const Architecture& a) {
 }
 
 }  // namespace
+
+std::string without_encoder(const std::string& name) {
+  for (const std::string_view encoder : kEncoders)
+    if (name.starts_with(encoder)) return name.substr(encoder.size());
+  return name;
+}
 
 std::string published_name(const std::string& name) {
   const std::size_t at = name.find(kOuter);
@@ -130,35 +159,29 @@ std::vector<std::string> names_without_prefix(const StateDict& file, std::string
 
 StateDict adapt_published_names(const StateDict& file, std::vector<std::string>* left_out,
                                 std::string* taken) {
-  const auto names = names_without_prefix(file, taken);
+  const auto [tensors, segformer] = renamed(file, taken);
   const bool encoder_alone = std::ranges::none_of(
-      names, [](const std::string& name) { return name.starts_with("backbone."); });
+      tensors, [](const NamedTensor& t) { return without_encoder(t.name) != t.name; });
+  const std::string encoder = segformer ? "segformer." : "backbone.";
   StateDict result;
-  for (std::size_t i = 0; i < file.size(); ++i) {
-    const std::string name = published_name(names[i]);
-    if (name.starts_with("auxiliary_head.") || (encoder_alone && name.starts_with("head.")))
+  for (const auto& [name, value] : tensors)
+    if (name.starts_with("auxiliary_head.") ||
+        ((encoder_alone || segformer) && name.starts_with("head.")) ||
+        (segformer && name.starts_with("decode_head.conv_seg.")))
       leave_out(left_out, name);
     else
-      result.push_back(
-          {encoder_alone && is_encoder_name(name) ? "backbone." + name : name, file[i].value});
-  }
+      result.push_back({encoder_alone && is_encoder_name(name) ? encoder + name : name, value});
   return result;
 }
 
 StateDict adapt_encoder_names(const StateDict& file, std::vector<std::string>* left_out,
                               std::string* taken) {
-  constexpr std::string_view kBackbone = "backbone.";
-  const auto names = names_without_prefix(file, taken);
   StateDict result;
-  for (std::size_t i = 0; i < file.size(); ++i) {
-    const std::string& name = names[i];
+  for (const auto& [name, value] : renamed(file, taken).tensors)
     if (name.starts_with("auxiliary_head.") || name.starts_with("decode_head."))
       leave_out(left_out, name);
     else
-      result.push_back(
-          {published_name(name.starts_with(kBackbone) ? name.substr(kBackbone.size()) : name),
-           file[i].value});
-  }
+      result.push_back({without_encoder(name), value});
   return result;
 }
 
@@ -167,18 +190,23 @@ Architecture architecture_of(const StateDict& weights) {
   std::unordered_map<std::string, const Shape*> shapes;
   for (const NamedTensor& t : weights) {
     shapes[t.name] = &t.value.shape();
+    if (t.name.starts_with("segformer.")) a.kind = EncoderConfig::Kind::mit;
     for (std::size_t i = 0; i < 4; ++i)
-      a.blocks[i] =
-          std::max(a.blocks[i], index_after(t.name, fmt::format("backbone.block{}.", i + 1)));
+      for (const std::string& blocks : {fmt::format("backbone.block{}.", i + 1),
+                                        fmt::format("segformer.stages.{}.blocks.", i)})
+        a.blocks[i] = std::max(a.blocks[i], index_after(t.name, blocks));
   }
   const auto extent = [&](const std::string& name) {
     const auto found = shapes.find(name);
     return found == shapes.end() || found->second->size() == 0 ? 0 : (*found->second)[0];
   };
   for (std::size_t i = 0; i < 4; ++i)
-    a.channels[i] = extent(fmt::format("backbone.norm{}.weight", i + 1));
-  a.decoder_channels = extent("decode_head.squeeze.conv.weight");
-  a.classes = extent("decode_head.conv_seg.weight");
+    a.channels[i] = std::max(extent(fmt::format("backbone.norm{}.weight", i + 1)),
+                             extent(fmt::format("segformer.stages.{}.layer_norm.weight", i)));
+  a.decoder_channels = std::max(extent("decode_head.squeeze.conv.weight"),
+                                extent("decode_head.linear_fuse.weight"));
+  a.classes = std::max(extent("decode_head.conv_seg.weight"),
+                       extent("decode_head.classifier.weight"));
   for (const std::string& variant : variant_names())
     if (fits(model_config(variant, 1), a)) a.variant = variant;
   return a;

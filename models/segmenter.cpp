@@ -14,6 +14,20 @@ ModelConfig segnext(const char* variant, const EncoderConfig& encoder, int width
           .decoder = {.width = width, .ham = {.rank = rank}}};
 }
 
+// Table 6 of SegFormer's paper; the ratios are the published code's.
+ModelConfig segformer(const char* variant, const std::array<int, 4>& channels,
+                      const std::array<int, 4>& blocks, int width) {
+  return {.variant = variant,
+          .encoder = {.kind = EncoderConfig::Kind::mit,
+                      .channels = channels,
+                      .blocks = blocks,
+                      .ratios = {4, 4, 4, 4}},
+          .decoder = {.kind = DecoderConfig::Kind::mlp,
+                      .stages = {1, 2, 3, 4},
+                      .width = width,
+                      .ham = {}}};
+}
+
 }  // namespace
 
 const std::vector<ModelConfig>& model_variants() {
@@ -24,7 +38,13 @@ const std::vector<ModelConfig>& model_variants() {
       segnext("tiny", {.channels = {32, 64, 160, 256}, .blocks = {3, 3, 5, 2}}, 256, 16),
       segnext("small", {.channels = wide, .blocks = {2, 2, 4, 2}}, 256, 16),
       segnext("base", {.channels = wide, .blocks = {3, 3, 12, 3}}, 512, 64),
-      segnext("large", {.channels = wide, .blocks = {3, 5, 27, 3}, .drop_path = 0.3}, 1024, 64)};
+      segnext("large", {.channels = wide, .blocks = {3, 5, 27, 3}, .drop_path = 0.3}, 1024, 64),
+      segformer("b0", {32, 64, 160, 256}, {2, 2, 2, 2}, 256),
+      segformer("b1", wide, {2, 2, 2, 2}, 256),
+      segformer("b2", wide, {3, 4, 6, 3}, 768),
+      segformer("b3", wide, {3, 4, 18, 3}, 768),
+      segformer("b4", wide, {3, 8, 27, 3}, 768),
+      segformer("b5", wide, {3, 6, 40, 3}, 768)};
   return variants;
 }
 
@@ -55,7 +75,7 @@ ModelConfig model_config(std::string_view variant, int num_classes) {
 
 Segmenter::Segmenter(const ModelConfig& config)
     : config_(config),
-      encoder_(own("backbone", make_encoder(config.encoder))),
+      encoder_(own(name_of(config.encoder.kind), make_encoder(config.encoder))),
       decoder_(own("decode_head",
                    make_decoder(config.decoder, config.encoder.channels, config.num_classes))),
       auxiliary_(config.auxiliary ? &child<FCNHead>("auxiliary_head", config.encoder.channels[2],

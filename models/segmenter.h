@@ -23,13 +23,13 @@ struct ModelConfig {
 };
 
 // What a variant is called and made of, for 150 classes: SegNeXt's nano (our own, for quick
-// trials), tiny, small, base, large (Table 2 and 3 of the paper).
+// trials), tiny, small, base, large (Table 2 and 3 of the paper); SegFormer's b0 to b5.
 const std::vector<ModelConfig>& model_variants();
 std::vector<std::string> variant_names();
 // One of them, or of t, s, b, l, for so many classes. Throws InputError for another name or fewer
 // than 1 class.
 ModelConfig model_config(std::string_view variant, int num_classes);
-// Whose it is: "SegNeXt".
+// Whose it is: "SegNeXt" or "SegFormer".
 const char* family_of(const ModelConfig& config);
 // How it is trained: `head` learns `head_lr` times as fast; `norm` outside the head does not decay.
 std::vector<ParameterRule> segmenter_rules(double head_lr = 10);
@@ -44,7 +44,8 @@ class Segmenter : public Module {
     Variable logits;               // [N,h,w,classes], at the size of the decoder's first stage
   };
   Output forward_stages(const Variable& image) const;
-  // image [N,H,W,3], H and W at least 32 -> logits; SegNeXt's are [N,ceil(H/8),ceil(W/8),classes].
+  // image [N,H,W,3], H and W at least 32 -> logits: SegNeXt's [N,ceil(H/8),ceil(W/8),classes],
+  // SegFormer's at a quarter.
   Variable forward(Variable image) const override { return forward_stages(image).logits; }
   // Cross entropy of the logits upsampled to the labels' size (scalar).
   Variable loss(const Variable& logits, const Tensor& labels,

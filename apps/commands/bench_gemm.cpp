@@ -121,6 +121,7 @@ void gemm_bench_command(Command bench) {
                        "Example:\n  segnext bench gemm --variant tiny --json gemm.json");
   auto a = std::make_shared<GemmArguments>();
   app.option("--variant", a->variants, "whose products: nano, tiny, small, base or large")
+      .one_of({"nano", "tiny", "small", "base", "large"})
       .shows_default();
   app.size("--size", a->size, "one image, WIDTHxHEIGHT [512]");
   app.number("--runs", a->runs, 1, 1000, "timed runs, of which the fastest is told");

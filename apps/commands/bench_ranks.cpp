@@ -162,8 +162,9 @@ void run_rank_bench(const BenchArguments& a) {
   const double sums_alone = n > 1 ? bench.sum(numbers, 5) : 0;
   const double t1 = median(alone), tb = median(beside), tn = median(together);
   const double hidden = sums_alone > 0 ? std::clamp(1 - median(exposed) / sums_alone, 0.0, 1.0) : 0;
-  fmt::print("SegNeXt {}, {} x {}x{} a rank, {} ranks of {} threads on {}\n", name_of(a.model), a.batch,
-             a.size.width, a.size.height, hosts.size(), num_threads(),
+  fmt::print("{} {}, {} x {}x{} a rank, {} ranks of {} threads on {}\n",
+             family_of(model_config(a.model, 1)), name_of(a.model), a.batch, a.size.width, a.size.height,
+             hosts.size(), num_threads(),
              backend_of(local_device(a.placement.device, hosts)).description());
   const auto line = [](const char* what, double value, const char* unit) {
     fmt::print("{:<44}{:>10.1f} {}\n", what, value, unit);

@@ -1,4 +1,5 @@
 // segnext convert: a file of weights from one format to the other.
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <set>
@@ -38,12 +39,10 @@ void keep_encoder(WeightsFile& file) {
   std::vector<ElementType> types;
   const std::vector<std::string> names = names_without_prefix(file.tensors);
   for (std::size_t i = 0; i < file.tensors.size(); ++i) {
-    constexpr std::string_view kPrefix = "backbone.";
-    const std::string name =
-        names[i].starts_with(kPrefix) ? names[i].substr(kPrefix.size()) : names[i];
-    if (name.starts_with("decode_head.") || name.starts_with("auxiliary_head.") ||
-        name.starts_with("head."))
-      continue;
+    const std::string name = without_encoder(names[i]);
+    constexpr std::string_view kHeads[] = {"decode_head.", "auxiliary_head.", "head.",
+                                           "classifier."};
+    if (std::ranges::any_of(kHeads, [&](auto head) { return name.starts_with(head); })) continue;
     tensors.push_back({name, file.tensors[i].value});
     types.push_back(file.types[i]);
   }
@@ -132,7 +131,7 @@ void convert_command(Command root) {
                            .one_of({"f64", "f32", "f16", "bf16"});
   app.flag("--half", a->half, "the same as --dtype f16").excludes(dtype);
   app.flag("--encoder-only", a->encoder_only,
-           "drop the heads and the prefix backbone., as for --pretrained");
+           "drop the heads and the prefix backbone. or segformer., as for --pretrained");
   app.option("--names", a->names,
              "published (mlp.dwconv.dwconv.weight) or mmseg1 (MMSegmentation 1.x: "
              "mlp.dwconv.weight); as they are otherwise")

@@ -17,8 +17,10 @@ namespace {
 // What the shapes tell: "SegNeXt tiny, 19 classes".
 std::string fits(const WeightsFile& file) {
   const Architecture a = architecture_of(adapt_published_names(file.tensors));
-  if (a.variant.empty()) return "no variant of SegNeXt by its shapes";
-  if (a.classes > 0) return fmt::format("SegNeXt {}, {} classes", a.variant, a.classes);
+  if (a.variant.empty()) return "no variant known by its shapes";
+  if (a.classes > 0)
+    return fmt::format("{} {}, {} classes", family_of(model_config(a.variant, 1)), a.variant,
+                       a.classes);
   for (const auto& [name, tensor] : file.tensors)
     if (name.ends_with("head.weight") && tensor.ndim() == 2)
       return fmt::format("the encoder of {}, with a classifier of {} classes", a.variant,

@@ -17,14 +17,19 @@ namespace {
 
 using nlohmann::json;
 
-// What a kind of model calls its parts, and how the names in a file become its.
+// What a model calls its parts.
 struct Parts {
   std::string head;        // prefix of all that is not the encoder
   std::string classifier;  // prefix of the last layer
-  StateDict (*adapt)(const StateDict& file, std::vector<std::string>* left_out, std::string* taken);
 };
-const Parts kSegmentation{"decode_head.", "decode_head.conv_seg.", adapt_published_names};
-const Parts kClassification{"head.", "head.", adapt_encoder_names};
+Parts parts_of(const Module& model) {
+  const auto* segmenter = dynamic_cast<const Segmenter*>(&model);
+  return segmenter != nullptr ? Parts{"decode_head.", segmenter->classifier()}
+                              : Parts{"head.", "head."};
+}
+// How the names in a file become those of a kind of model.
+using Adapt = StateDict (*)(const StateDict& file, std::vector<std::string>* left_out,
+                            std::string* taken);
 
 // A file of weights, its names adapted to a kind of model.
 struct Source {
@@ -34,12 +39,12 @@ struct Source {
   std::string told;  // lines for the user: what was taken off the names, what was not used
   Architecture shapes;
 
-  Source(const std::string& path, const Parts& parts) : file(read_weights(path)) {
+  Source(const std::string& path, Adapt adapt) : file(read_weights(path)) {
     const auto format = file.metadata.find("format");
     if (format != file.metadata.end() && format->second.starts_with(kStateFormat))
       fail_input("{}: is a run's training state; give the best.safetensors beside it", file.path);
     std::string prefix;
-    tensors = parts.adapt(file.tensors, &left_out, &prefix);
+    tensors = adapt(file.tensors, &left_out, &prefix);
     if (!prefix.empty()) told = fmt::format("prefix {} taken off the tensors' names\n", prefix);
     shapes = architecture_of(adapt_published_names(file.tensors));
   }
@@ -120,7 +125,8 @@ struct Fit {
   bool another_model = false, another_encoder = false;
 };
 
-Fit fit_of(const Module& model, const Parts& parts, const StateDict& file) {
+Fit fit_of(const Module& model, const StateDict& file) {
+  const Parts parts = parts_of(model);
   const auto part = [](const std::string& name) { return name.substr(0, name.find('.')); };
   const auto of_encoder = [&](const std::string& name) { return !name.starts_with(parts.head); };
   std::unordered_map<std::string, Shape> places;
@@ -155,11 +161,11 @@ Fit fit_of(const Module& model, const Parts& parts, const StateDict& file) {
 // Copies the tensors into the model, every one of which must be there, and says so on standard
 // output. Throws InputError for weights of another model and for numbers that are not finite.
 template <class Model>
-Loaded<Model> fill(std::unique_ptr<Model> model, const Parts& parts, const Source& source,
-                   ModelInfo info, Device device, const std::string& precision) {
+Loaded<Model> fill(std::unique_ptr<Model> model, const Source& source, ModelInfo info,
+                   Device device, const std::string& precision) {
   const auto report = load_state_dict(*model, source.tensors, false);
   const std::string& path = source.file.path;
-  const Fit fit = fit_of(*model, parts, source.tensors);
+  const Fit fit = fit_of(*model, source.tensors);
   if (!report.covers() || fit.another_model)
     fail_input("{}: weights of another model than {}: {}", path, info.model.variant, report.summary());
   check_usable(path, fit.wanted);
@@ -223,12 +229,12 @@ void save_weights(const std::string& path, const Module& model, const ModelInfo&
 LoadedModel load_weights(const std::string& path, const std::string& variant,
                          const Placement& placement) {
   const Device device = local_device(placement.device, world());
-  Source source(path, kSegmentation);
+  Source source(path, adapt_published_names);
   const Architecture& shapes = source.shapes;
   if (shapes.classes < 1 || shapes.classes > 255)
-    fail_input("{}: no classifier decode_head.conv_seg.weight{}", source.file.path,
+    fail_input("{}: no decode_head with a classifier{}", source.file.path,
                shapes.variant.empty()
-                   ? "; give weights of a whole SegNeXt"
+                   ? "; give weights of a whole model"
                    : ", an encoder alone; train it first: segnext train --pretrained");
   ModelInfo info = source.info(static_cast<int>(shapes.classes), variant);
   if (source.ours() && !info.classes.empty() && std::ssize(info.palette) != info.num_classes)
@@ -237,14 +243,13 @@ LoadedModel load_weights(const std::string& path, const std::string& variant,
   if (info.classes.empty() || std::ssize(info.palette) != info.num_classes)
     info.palette = make_palette(info.num_classes);
   auto model = std::make_unique<Segmenter>(model_config(info.model, info.num_classes));
-  return fill(std::move(model), kSegmentation, source, std::move(info), device,
-              placement.precision);
+  return fill(std::move(model), source, std::move(info), device, placement.precision);
 }
 
 LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
                                  const Placement& placement) {
   const Device device = local_device(placement.device, world());
-  Source source(path, kClassification);
+  Source source(path, adapt_encoder_names);
   const auto head = std::find_if(source.tensors.begin(), source.tensors.end(),
                                  [](const NamedTensor& t) { return t.name == "head.weight"; });
   if (head == source.tensors.end() || head->value.ndim() != 2 || head->value.dim(0) > (1 << 20))
@@ -260,17 +265,16 @@ LoadedClassifier load_classifier(const std::string& path, const std::string& var
                info.size);
   const ModelConfig config = model_config(info.model, info.num_classes);
   auto model = std::make_unique<Classifier>(config.encoder, info.num_classes);
-  return fill(std::move(model), kClassification, source, std::move(info), device,
-              placement.precision);
+  return fill(std::move(model), source, std::move(info), device, placement.precision);
 }
 
 std::string load_pretrained(Module& model, const std::string& from, bool reset,
                             const std::vector<std::string>& classes) {
   const bool segments = dynamic_cast<const Segmenter*>(&model) != nullptr;
-  const Parts& parts = segments ? kSegmentation : kClassification;
-  Source source(from, parts);
+  const Parts parts = parts_of(model);
+  Source source(from, segments ? adapt_published_names : adapt_encoder_names);
   const std::string& path = source.file.path;
-  Fit fit = fit_of(model, parts, source.tensors);
+  Fit fit = fit_of(model, source.tensors);
   const std::string& variant = source.shapes.variant;
   const std::string of = variant.empty() ? "" : fmt::format(" (the file is variant {})", variant);
   if (10 * fit.found < 9 * fit.encoder)

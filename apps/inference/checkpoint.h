@@ -27,8 +27,7 @@ struct ModelInfo {
 };
 
 // Metadata of the file: variant, model (what differs from the variant, as TOML), classes (JSON array of names), mean, std, and palette or size. The
-// encoder's tensors of an Classifier come without prefix, then head.weight and head.bias: the
-// published ImageNet files' names.
+// encoder's tensors of a Classifier come without prefix, then head.weight and head.bias.
 void save_weights(const std::string& path, const Module& model, const ModelInfo& info);
 
 template <class Model>
@@ -50,7 +49,7 @@ LoadedModel load_weights(const std::string& path, const std::string& variant,
 LoadedClassifier load_classifier(const std::string& path, const std::string& variant,
                                  const Placement& placement);
 
-// Copies what fits from a file of weights into a SegNeXt or an Classifier: an ImageNet encoder
+// Copies what fits from a file of weights into a Segmenter or a Classifier: an ImageNet encoder
 // (whose classifier is left out), or a whole model. Returns lines that say what matched, what is
 // missing, unexpected and mis-shaped. Throws InputError, with nothing copied, when fewer than nine
 // tenths of the encoder's tensors match, when the file's encoder is a larger one, for numbers that

@@ -34,7 +34,8 @@ std::vector<int> ints(const std::vector<std::int64_t>& numbers) {
 
 // What a kind of decoder is usually given, if it is not the variant's own.
 void set_usual(DecoderConfig& d) {
-  if (d.kind == Kind::mlp || d.kind == Kind::uper) d.stages = {1, 2, 3, 4};
+  const bool all = d.kind == Kind::mlp || d.kind == Kind::uper;
+  d.stages = all ? std::vector{1, 2, 3, 4} : std::vector{2, 3, 4};
   if (d.kind == Kind::aspp) d.stages = {4};
   if (d.kind == Kind::ema) d.ham.rank = 64;
 }

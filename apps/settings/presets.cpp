@@ -17,6 +17,7 @@ struct Recipe {
 
 // Crop, size before the random scale, batch, iterations and test of the published configurations.
 // The last three are not the paper's: sizes as in MMSegmentation's configurations of these sets.
+// SegFormer's is the same recipe.
 constexpr Recipe kRecipes[] = {
     {"ade20k", "ADE20K, 150 classes", 512, 2048, 512, 16, 160000},
     {"cityscapes", "Cityscapes, 19 classes, tested by a sliding window", 1024, 2048, 1024, 8,
@@ -33,7 +34,7 @@ constexpr Recipe kRecipes[] = {
     {"vaihingen", "ISPRS Vaihingen, 6 classes (not in the paper)", 512, 512, 512, 16, 80000},
 };
 
-// The paper's: nano is our own.
+// The papers': nano is our own.
 std::vector<std::string> paper_variants() {
   std::vector<std::string> variants = variant_names();
   std::erase(variants, "nano");
@@ -46,6 +47,10 @@ TrainConfig config_of(const Recipe& r, const std::string& variant) {
   c.variant = variant;
   c.crop = {r.crop, r.crop};
   c.base_size = {r.short_side, r.long_side};
+  if (variant == "b5" && c.data == "ade20k") {  // SegFormer's one exception
+    c.crop = {640, 640};
+    c.base_size = {640, r.long_side};
+  }
   c.batch = r.batch;
   c.iterations = r.iterations;
   c.lr = 6e-5;

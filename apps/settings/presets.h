@@ -1,4 +1,4 @@
-// The recipes of the paper, by data set and variant: "ade20k-tiny".
+// The recipes of SegNeXt's paper and SegFormer's, by data set and variant: "ade20k-tiny".
 #pragma once
 
 #include <string>
@@ -15,7 +15,7 @@ struct PresetData {
 };
 std::vector<PresetData> preset_data();
 
-// All names: DATA-VARIANT, variants tiny, small, base, large.
+// All names: DATA-VARIANT, variants tiny, small, base, large and b0 to b5.
 std::vector<std::string> preset_names();
 
 // The settings of a recipe; data-root and pretrained are the user's to give. Throws InputError for

@@ -19,9 +19,10 @@ using namespace nextgrad;
 namespace {
 
 const std::string kEval = "eval --data folder --data-root data.toml --weights ";
-const std::string kTrain =
-    "train --data folder --data-root data.toml --variant nano --crop 32 --batch 2 --iterations 1 "
+const std::string kTrainAny =
+    "train --data folder --data-root data.toml --crop 32 --batch 2 --iterations 1 "
     "--pictures 0 --out run --overwrite ";
+const std::string kTrain = kTrainAny + "--variant nano ";
 
 void write_pth(const std::string& path, const StateDict& tensors, const Metadata& metadata = {}) {
   std::vector<ElementType> types;
@@ -52,6 +53,54 @@ StateDict imagenet_weights(const std::string& variant) {
   Classifier model(model_config(variant, 1).encoder, 10);
   init_parameters(model, 2);
   return state_dict(model);
+}
+
+// A SegFormer, or its encoder alone, as NVlabs published them: keys and values are one tensor, and
+// a layer lies there that nothing uses.
+StateDict as_nvlabs(const StateDict& ours) {
+  std::vector<std::pair<std::string, std::string>> spelt = {
+      {"segformer.", "backbone."},
+      {"layernorm_before", "norm1"},
+      {"layernorm_after", "norm2"},
+      {"attention.q_proj", "attn.q"},
+      {"attention.k_proj", "attn.kv"},
+      {"attention.o_proj", "attn.proj"},
+      {"attention.sequence_reduction.sequence_reduction", "attn.sr"},
+      {"attention.sequence_reduction.layer_norm", "attn.norm"},
+      {"patch_embeddings.layer_norm", "patch_embeddings.norm"},
+      {"linear_fuse", "linear_fuse.conv"},
+      {"batch_norm", "linear_fuse.bn"},
+      {"decode_head.classifier", "decode_head.linear_pred"}};
+  for (int i = 0; i < 4; ++i) {
+    const std::string stage = fmt::format("stages.{}.", i);
+    spelt.emplace_back(stage + "patch_embeddings", fmt::format("patch_embed{}", i + 1));
+    spelt.emplace_back(stage + "blocks", fmt::format("block{}", i + 1));
+    spelt.emplace_back(stage + "layer_norm", fmt::format("norm{}", i + 1));
+    spelt.emplace_back(fmt::format("linear_projections.{}.", i), fmt::format("linear_c{}.", i + 1));
+  }
+  StateDict theirs;
+  for (const auto& [name, value] : ours) {
+    std::string called = name;
+    for (const auto& [from, to] : spelt)
+      if (const auto at = called.find(from); at != std::string::npos)
+        called.replace(at, from.size(), to);
+    if (name.find("v_proj") != std::string::npos) continue;
+    if (const auto at = name.find("k_proj"); at != std::string::npos) {
+      const std::string of_values = std::string(name).replace(at, 6, "v_proj");
+      auto numbers = value.to_vector<float>();
+      for (const auto& t : ours)
+        if (t.name == of_values)
+          for (const float v : t.value.to_vector<float>()) numbers.push_back(v);
+      Shape shape = value.shape();
+      shape[0] *= 2;
+      theirs.push_back({called, Tensor::from(numbers, shape)});
+    } else {
+      theirs.push_back({called, value});
+    }
+  }
+  if (theirs.front().name.starts_with("backbone."))
+    theirs.push_back({"decode_head.conv_seg.weight", Tensor::zeros({3, 128, 1, 1})});
+  return theirs;
 }
 
 bool is_counter(const std::string& name) {
@@ -145,6 +194,42 @@ TEST_CASE_FIXTURE(Fixture, "train: an ImageNet encoder, said what was left out")
       "the file is variant base");
 }
 
+TEST_CASE_FIXTURE(Fixture, "SegFormer: weights as NVlabs published them, and of the wrong kind") {
+  const StateDict weights = weights_of("b0", 3), theirs = as_nvlabs(weights);
+  write_pth(folder / "ours.pth", weights);
+  write_pth(folder / "theirs.pth", theirs);
+  const std::string out = output(kEval + "theirs.pth --json theirs.json");
+  CHECK(has(out, "variant b0\n"));
+  CHECK(has(out, fmt::format("\nmatched: {0} of {0} tensors\n", weights.size())));
+  CHECK(has(out, "\nmissing: none\nunexpected: none\nmis-shaped: none\n"));
+  output(kEval + "ours.pth --json ours.json");
+  const auto scores = [&](const char* file) {
+    return nlohmann::json::parse(slurp(folder / file)).at("mIoU");
+  };
+  CHECK(scores("ours.json") == scores("theirs.json"));
+  CHECK(has(output("info theirs.pth"), "fits: SegFormer b0, 3 classes"));
+  StateDict short_of = theirs;
+  std::erase_if(short_of, [](const auto& t) { return t.name == "backbone.block2.1.attn.kv.bias"; });
+  write_pth(folder / "short.pth", short_of);
+  check_refused(kEval + "short.pth", "segformer.stages.1.blocks.1.attention.k_proj.bias");
+  // The ImageNet encoder starts a training, whose classifier is left out; SegNeXt refuses it.
+  write_pth(folder / "mit.pth", as_nvlabs(imagenet_weights("b0")));
+  const std::string train = kTrainAny + "--variant b0 --pretrained ";
+  const std::string trained = output(train + "mit.pth");
+  CHECK(has(trained, fmt::format("matched: {} of ", imagenet_weights("b0").size() - 2)));
+  CHECK(has(trained, "unexpected: none"));
+  CHECK(has(trained, "left out: 2: head.weight, head.bias"));
+  check_refused(kEval + "mit.pth", "an encoder alone");
+  check_refused(kTrain + "--pretrained mit.pth", "the file is variant b0");
+  check_refused(train + "ours.pth --encoder.gate none", "encoder.gate");
+  // Other classes.
+  write_pth(folder / "seven.pth", as_nvlabs(weights_of("b0", 7)));
+  check_refused(train + "seven.pth", "--reset-classifier");
+  CHECK(has(output(train + "seven.pth --reset-classifier"),
+            "missing: 2: decode_head.classifier.weight, decode_head.classifier.bias"));
+  CHECK_NOTHROW(load_classifier(folder / "mit.pth", "", {}));
+}
+
 TEST_CASE_FIXTURE(Fixture, "train: a classifier of other classes only with --reset-classifier") {
   write_pth(folder / "seven.pth", weights_of("nano", 7));
   check_refused(kTrain + "--pretrained seven.pth", "--reset-classifier");
@@ -159,8 +244,7 @@ TEST_CASE_FIXTURE(Fixture, "train: a classifier of other classes only with --res
 TEST_CASE_FIXTURE(Fixture, "pretrained weights of the ImageNet model") {
   const std::string path = folder / "mscan.pth";
   write_pth(path, imagenet_weights("nano"));
-  Classifier same(model_config("nano", 1).encoder, 10),
-      other(model_config("nano", 1).encoder, 4);
+  Classifier same(model_config("nano", 1).encoder, 10), other(model_config("nano", 1).encoder, 4);
   const std::string all = load_pretrained(same, path);
   CHECK(has(all, "missing: none\nunexpected: none\nmis-shaped: none"));
   CHECK(state_dict(same).front().value.to_vector<float>() ==

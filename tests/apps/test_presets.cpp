@@ -28,7 +28,7 @@ TEST_CASE("presets: the published table") {
                       {"context60", 480, 520, 2048, 16, 80000, 0, 0, 32},
                       {"isaid", 896, 896, 896, 16, 160000, 0, 0, 32}};
   for (const Row& row : rows)
-    for (const char* variant : {"tiny", "small", "base", "large"}) {
+    for (const char* variant : {"tiny", "small", "base", "large", "b0", "b4"}) {
       const TrainConfig c = preset_config(fmt::format("{}-{}", row.data, variant));
       CAPTURE(row.data);
       CHECK(c.data == row.data);
@@ -54,7 +54,11 @@ TEST_CASE("presets: the published table") {
     }
   CHECK_THROWS_WITH_AS(preset_config("ade20k-tinny"),
                        "unknown preset 'ade20k-tinny'; did you mean ade20k-tiny?", InputError);
-  CHECK(preset_names().size() == 4 * preset_data().size());
+  CHECK(preset_names().size() == 10 * preset_data().size());
+  // SegFormer's largest sees larger crops, of ADE20K alone.
+  CHECK(preset_config("ade20k-b5").crop == Size{640, 640});
+  CHECK(preset_config("ade20k-b5").base_size == Size{640, 2048});
+  CHECK(preset_config("cocostuff-b5").crop == Size{512, 512});
 }
 
 TEST_CASE("presets: the learning rate at the first, the last and the corner iterations") {
@@ -96,6 +100,21 @@ TEST_CASE("presets: groups of parameters by name") {
   CHECK(groups.at("backbone.block1.0.layer_scale_1") == Group{1, 1});
   CHECK(groups.at("backbone.block1.0.attn.proj_1.bias") == Group{1, 1});
   CHECK(groups.at("decode_head.conv_seg.bias") == Group{10, 1});
+}
+
+TEST_CASE("presets: groups of SegFormer's parameters by name") {
+  const TrainConfig c = preset_config("ade20k-b0");
+  const Segmenter model(model_config(c.variant, 150));
+  const AdamW optimizer(model.named_parameters(), {}, segmenter_rules(c.head_lr_multiplier));
+  for (const auto& slot : optimizer.slots()) {
+    const std::string& name = slot.parameter.name;
+    CAPTURE(name);
+    const bool head = name.starts_with("decode_head.");
+    const bool norm = name.find("layernorm_") != std::string::npos ||
+                      name.find("layer_norm.") != std::string::npos;
+    CHECK(slot.lr_scale == (head ? 10 : 1));
+    CHECK(slot.decay_scale == (norm ? 0 : 1));
+  }
 }
 
 TEST_CASE("presets: shown as TOML that train takes; listed; refused by one line") {

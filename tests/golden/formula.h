@@ -57,8 +57,8 @@ inline std::vector<double> weights(const std::string& name, const Shape& shape,
     scale = 0.2 * layer_scale;
   } else if (name.ends_with("running_var")) {
     offset = 1;
-  } else if (shape.size() == 4) {
-    scale = std::sqrt(3.0 / static_cast<double>(shape[1] * shape[2] * shape[3]));
+  } else if (shape.size() >= 2) {  // of convolutions; of SegFormer's linear layers too
+    scale = std::sqrt(3.0 / static_cast<double>(shape.numel() / shape[0]));
   } else if (name.ends_with("weight")) {
     offset = 1;
   }
@@ -112,11 +112,11 @@ inline double digest_error(const std::vector<double>& ours, const nlohmann::json
   return worst.error();
 }
 
-// All *.json of a folder, sorted; throws if it cannot be read.
+// All *.json of a folder and of those in it, sorted; throws if it cannot be read.
 inline std::vector<std::filesystem::path> cases(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> files;
   if (!std::filesystem::is_directory(folder)) fail("no folder {}", folder.string());
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
     if (entry.path().extension() == ".json") files.push_back(entry.path());
   }
   std::sort(files.begin(), files.end());

@@ -42,6 +42,16 @@ TEST_CASE("two ranks train like one: recomputed, and in one bucket") {
   CHECK(w.tensors < 1e-10);
 }
 
+TEST_CASE("two ranks train SegFormer like one, batch not divisible") {
+  ModelConfig b0 = model_config("b0", 7);
+  b0.encoder.channels = {8, 16, 20, 32};
+  b0.decoder.width = 32;
+  const Worst w = compare(2, {.batch = 3, .accumulate = 1, .model = b0});
+  CHECK(w.losses < 1e-10);
+  CHECK(w.norms < 1e-10);
+  CHECK(w.tensors < 1e-10);
+}
+
 TEST_CASE("two ranks train like one in f32, to rounding") {
   const WorstOfRun w = compare(2, {.steps = 1, .dtype = DType::f32});
   CHECK(w.losses < 1e-5);

@@ -23,7 +23,7 @@ struct ParallelRun {
   bool recompute = false;
   bool bf16 = false;  // activations
   std::int64_t bucket_bytes = 100'000;
-  std::optional<DecoderConfig> decoder = {};  // instead of nano's own
+  ModelConfig model = model_config("nano", 7);
 };
 
 struct ParallelResult {
@@ -46,11 +46,10 @@ inline Tensor rows_of(const Tensor& all, const Share& share) {
 
 // Steps of AdamW on made-up images, with drop path, dropout, clipping and averaging.
 inline ParallelResult train(Communicator& hosts, const ParallelRun& run) {
-  ModelConfig config = model_config("nano", 7);
+  ModelConfig config = run.model;
   config.encoder.drop_path = 0.3;
   config.encoder.recompute = run.recompute;
   config.decoder.dropout = 0.2;
-  if (run.decoder) config.decoder = *run.decoder;
   Segmenter model(config);
   init_parameters(model, 3);
   model.to(run.dtype);
