@@ -46,7 +46,7 @@ TEST_CASE("two ranks train SegFormer like one, batch not divisible") {
   ModelConfig b0 = model_config("b0", 7);
   b0.encoder.channels = {8, 16, 20, 32};
   b0.decoder.width = 32;
-  const Worst w = compare(2, {.batch = 3, .accumulate = 1, .model = b0});
+  const WorstOfRun w = compare(2, {.batch = 3, .accumulate = 1, .model = b0});
   CHECK(w.losses < 1e-10);
   CHECK(w.norms < 1e-10);
   CHECK(w.tensors < 1e-10);
@@ -65,10 +65,10 @@ TEST_CASE("two ranks train every decoder like one") {
     const std::vector<int> stages = kind == Kind::aspp   ? std::vector{4}
                                     : kind == Kind::uper ? std::vector{1, 2, 3, 4}
                                                          : std::vector{2, 3, 4};
-    const DecoderConfig decoder = {
-        .kind = kind, .stages = stages, .width = 32, .dropout = 0.2, .ham = {.rank = 8}};
+    ModelConfig model = model_config("nano", 7);
+    model.decoder = {.kind = kind, .stages = stages, .width = 32, .ham = {.rank = 8}};
     const WorstOfRun w = compare(
-        2, {.batch = 3, .accumulate = 2, .steps = 2, .recompute = true, .decoder = decoder});
+        2, {.batch = 3, .accumulate = 2, .steps = 2, .recompute = true, .model = model});
     CHECK(w.losses < 1e-10);
     CHECK(w.tensors < 1e-9);
   }
