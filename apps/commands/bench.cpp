@@ -274,7 +274,7 @@ void bench_command(Command root) {
   const Command app =
       root.subcommand("bench", "Time a model on this machine, op by op", help::bench);
   auto a = std::make_shared<BenchArguments>();
-  app.option("--variant", a->variant, "nano, tiny, small, base or large").shows_default();
+  app.option("--variant", a->variant, "nano, tiny, small, base, large, or SegFormer's b0 to b5").shows_default();
   app.size("--size", a->size, "images, WIDTHxHEIGHT [512]");
   app.number("--batch", a->batch, 1, 4096, "images a step");
   app.number("--classes", a->classes, 1, 255, "number of classes");
