@@ -3,8 +3,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "apps/inference/checkpoint.h"
 #include "apps/inference/evaluator.h"
+#include "apps/inference/explain.h"
 #include "apps/inference/inference.h"
+#include "data/datasets/scenes/scenes.h"
 #include "data/images/image.h"
 #include "tests/apps/little_data.h"
 #include "tests/apps/program.h"
@@ -389,10 +392,10 @@ TEST_CASE("bench --protocol realtime: both sizes, both times, in order") {
   INFO(run.err);
   REQUIRE(run.code == 0);
   CHECK(run.out.find("FPS") != std::string::npos);
-  const auto json = nlohmann::json::parse(slurp(folder / "r.json"));
-  CHECK(json.at("warm_up") == 2);
-  REQUIRE(json.at("sizes").size() == 2);
-  for (const auto& size : json.at("sizes")) {
+  const json told = json::parse(slurp(folder / "r.json"));
+  CHECK(told.at("warm_up") == 2);
+  REQUIRE(told.at("sizes").size() == 2);
+  for (const auto& size : told.at("sizes")) {
     CHECK(size.at("width").get<int>() == 2 * size.at("height").get<int>());
     for (const char* part : {"network", "whole"})
       CHECK(size.at(part).at("p99_seconds") >= size.at(part).at("median_seconds"));
