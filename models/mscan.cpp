@@ -75,9 +75,10 @@ Variable MSCA::forward(Variable u) const {
   Variable attention = large_ ? (*large_)(local) : local;
   for (const auto& [row, column] : strips_) attention = attention + column(row(local));
   if (mix_) attention = (*mix_)(attention);
-  Observer::tell(*this, "attention", attention);
   switch (gate_) {
-    case EncoderConfig::Gate::product: return attention * u;  // nothing squashes the attention
+    case EncoderConfig::Gate::product:
+      Observer::tell(*this, "attention", attention);
+      return attention * u;  // nothing squashes it
     case EncoderConfig::Gate::sum: return attention + u;
     case EncoderConfig::Gate::none: return attention;
   }
