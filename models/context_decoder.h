@@ -1,5 +1,5 @@
-// SegNeXt's decoder (Guo et al. 2022, Figure 3(c)): some stages joined at the size of the first, then
-// global context, in the paper by the Hamburger (Geng et al. 2021).
+// SegNeXt's decoder (Guo et al. 2022, Figure 3(c)): some stages joined at the size of the first,
+// then global context, in the paper by the Hamburger (Geng et al. 2021).
 #pragma once
 
 #include <vector>

@@ -20,7 +20,7 @@ struct EncoderConfig {
   bool recompute = false;  // keep only each block's input, compute its inside again in backward
 
   // MSCAN's attention: what the paper's ablations take away (tables 6 and 8).
-  enum class Attention { msca, lka };  // several strips, or VAN's one large kernel
+  enum class Attention { msca, lka };      // several strips, or VAN's one large kernel
   enum class Gate { product, sum, none };  // of the attention with its input
   Attention attention = Attention::msca;
   std::vector<int> branches = {7, 11, 21};  // odd, each once; their strips stand for k x k kernels

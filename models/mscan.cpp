@@ -56,7 +56,8 @@ MSCA::MSCA(int channels, const EncoderConfig& config)
         Window{.kh = 7, .kw = 7, .pad_h = 9, .pad_w = 9, .dilation_h = 3, .dilation_w = 3});
   else
     for (const int kernel : config.branches) strips_.push_back(strip(kernel, channels));
-  if (config.mixing) mix_ = &child<Conv2d>(large_ ? "conv1" : "conv3", pointwise(channels, channels));
+  if (config.mixing)
+    mix_ = &child<Conv2d>(large_ ? "conv1" : "conv3", pointwise(channels, channels));
 }
 
 // The published files number the paper's three branches; another is called by its kernel.
@@ -79,8 +80,10 @@ Variable MSCA::forward(Variable u) const {
     case EncoderConfig::Gate::product:
       Observer::tell(*this, "attention", attention);
       return attention * u;  // nothing squashes it
-    case EncoderConfig::Gate::sum: return attention + u;
-    case EncoderConfig::Gate::none: return attention;
+    case EncoderConfig::Gate::sum:
+      return attention + u;
+    case EncoderConfig::Gate::none:
+      return attention;
   }
   fail("unknown gate");
 }

@@ -9,9 +9,8 @@ namespace {
 
 // Table 2 and Table 3 of the paper; nano is ours.
 ModelConfig segnext(const char* variant, const EncoderConfig& encoder, int width, int rank) {
-  return {.variant = variant,
-          .encoder = encoder,
-          .decoder = {.width = width, .ham = {.rank = rank}}};
+  return {
+      .variant = variant, .encoder = encoder, .decoder = {.width = width, .ham = {.rank = rank}}};
 }
 
 // Table 6 of SegFormer's paper; the ratios are the published code's.
@@ -22,10 +21,8 @@ ModelConfig segformer(const char* variant, const std::array<int, 4>& channels,
                       .channels = channels,
                       .blocks = blocks,
                       .ratios = {4, 4, 4, 4}},
-          .decoder = {.kind = DecoderConfig::Kind::mlp,
-                      .stages = {1, 2, 3, 4},
-                      .width = width,
-                      .ham = {}}};
+          .decoder = {
+              .kind = DecoderConfig::Kind::mlp, .stages = {1, 2, 3, 4}, .width = width, .ham = {}}};
 }
 
 }  // namespace
@@ -33,8 +30,8 @@ ModelConfig segformer(const char* variant, const std::array<int, 4>& channels,
 const std::vector<ModelConfig>& model_variants() {
   static const std::array<int, 4> wide = {64, 128, 320, 512};
   static const std::vector<ModelConfig> variants = {
-      segnext("nano",
-              {.channels = {16, 32, 64, 128}, .blocks = {1, 1, 2, 1}, .drop_path = 0.05}, 64, 8),
+      segnext("nano", {.channels = {16, 32, 64, 128}, .blocks = {1, 1, 2, 1}, .drop_path = 0.05},
+              64, 8),
       segnext("tiny", {.channels = {32, 64, 160, 256}, .blocks = {3, 3, 5, 2}}, 256, 16),
       segnext("small", {.channels = wide, .blocks = {2, 2, 4, 2}}, 256, 16),
       segnext("base", {.channels = wide, .blocks = {3, 3, 12, 3}}, 512, 64),

@@ -5,8 +5,8 @@
 
 #include "apps/commands/bench.h"
 #include "apps/commands/commands.h"
-#include "apps/report/progress.h"
 #include "apps/inference/inference.h"
+#include "apps/report/progress.h"
 #include "nn/init.h"
 #include "tensor/threads.h"
 
@@ -117,9 +117,11 @@ void run_realtime_bench(const BenchArguments& a, bool own_runs) {
       "network's time is between two waits for the device{:>6}{:>13}\n",
       family_of(model_config(a.model, 1)), name_of(a.model), a.classes, a.placement.precision,
       place, runs, warm_up, "median", "99 %");
-  json result = {{"protocol", "realtime"}, {"model", name_of(a.model)}, {"classes", a.classes},
-                 {"precision", a.placement.precision}, {"backend", place}, {"runs", runs},
-                 {"warm_up", warm_up}, {"threads", num_threads()}, {"sizes", json::array()}};
+  json result = {{"protocol", "realtime"}, {"model", name_of(a.model)},
+                 {"classes", a.classes},   {"precision", a.placement.precision},
+                 {"backend", place},       {"runs", runs},
+                 {"warm_up", warm_up},     {"threads", num_threads()},
+                 {"sizes", json::array()}};
   // Of the paper's table 11, and of Cityscapes' own pictures.
   for (const Size& size : {Size{768, 1536}, Size{1024, 2048}})
     result["sizes"].push_back(measure(real_time, size, runs, warm_up));

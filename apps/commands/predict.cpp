@@ -268,8 +268,7 @@ struct Job {
     options.y = arguments.pixel[1];
     for (const std::string& wanted : arguments.explain_classes)
       options.classes.push_back(class_of(wanted, info));
-    const Explanation e =
-        explain(*loaded.model, view, protocol.transform.normalize, options);
+    const Explanation e = explain(*loaded.model, view, protocol.transform.normalize, options);
     ModelForward forward(*loaded.model);
     const LabelMap label = predict_labels(forward, protocol, {view}, view.height, view.width);
     return explain_page(name, view, label, e, info);
@@ -382,9 +381,8 @@ void predict_all(const Job& job, const Results& results) {
       if (job.arguments.explain) {
         // Gradients are taken here, of one picture at a time.
         const std::string page =
-            with_memory_for(source.called, "; look at a smaller one: --size 512", [&] {
-              return job.explanation(source.name, picture.views.front());
-            });
+            with_memory_for(source.called, "; look at a smaller one: --size 512",
+                            [&] { return job.explanation(source.name, picture.views.front()); });
         write_file_atomic(results.path("explain", source.name).string(), page);
         network += busy.seconds();
         return;
@@ -447,7 +445,8 @@ void run_predict(Command app, const PredictArguments& a) {
   std::vector<std::string> kinds = a.kinds();
   if (a.pixel.size() != 2) fail_input("--pixel: wants two numbers, such as 0.5,0.5");
   if (a.explain && (job.protocol.views() > 1 || job.protocol.window.height > 0))
-    fail_input("--explain looks at the whole picture at once; leave windows, scales and --flip out");
+    fail_input(
+        "--explain looks at the whole picture at once; leave windows, scales and --flip out");
   if (a.submission) {
     const std::string& note = dataset->submission().note;
     if (!note.empty()) fmt::print("{}\n", note);
@@ -458,7 +457,9 @@ void run_predict(Command app, const PredictArguments& a) {
     if (data_set && !a.explain && dataset->has_labels()) kinds.push_back("truth");
   }
   Results results(a.output, kinds,
-                  a.submission ? dataset->submission().suffix : a.explain ? ".html" : ".png");
+                  a.submission ? dataset->submission().suffix
+                  : a.explain  ? ".html"
+                               : ".png");
   const std::size_t all = job.sources.size();
   using Existing = Results::Existing;
   results.check(a.overwrite       ? Existing::replaced

@@ -167,7 +167,8 @@ Loaded<Model> fill(std::unique_ptr<Model> model, const Source& source, ModelInfo
   const std::string& path = source.file.path;
   const Fit fit = fit_of(*model, source.tensors);
   if (!report.covers() || fit.another_model)
-    fail_input("{}: weights of another model than {}: {}", path, info.model.variant, report.summary());
+    fail_input("{}: weights of another model than {}: {}", path, info.model.variant,
+               report.summary());
   check_usable(path, fit.wanted);
   fmt::print("{}, variant {}\n{}{}\n", describe(source.file), name_of(info.model), source.told,
              report.lines());
@@ -276,7 +277,9 @@ std::string load_pretrained(Module& model, const std::string& from, bool reset,
   const std::string& path = source.file.path;
   Fit fit = fit_of(model, source.tensors);
   const std::string& variant = source.shapes.variant;
-  const std::string of = variant.empty() ? "" : fmt::format(" (the file is variant {})", variant);
+  const std::string of =
+      variant.empty() ? ""
+                      : fmt::format(" (the file is variant {})", name_of(source.model(variant)));
   if (10 * fit.found < 9 * fit.encoder)
     fail_input(
         "{}: only {} of the encoder's {} tensors matched by name and shape{}; give weights "

@@ -51,7 +51,8 @@ Seen look(const Segmenter& model, const Tensor& image) {
 std::vector<Explanation::Basis> bases_of(const Tensor& coefficients, std::int64_t h,
                                          std::int64_t w) {
   std::vector<Explanation::Basis> bases;
-  if (!coefficients.defined() || coefficients.dim(0) != 1 || coefficients.dim(1) != h * w) return {};
+  if (!coefficients.defined() || coefficients.dim(0) != 1 || coefficients.dim(1) != h * w)
+    return {};
   const Tensor c = sqrt(square(coefficients));  // concepts may be negative
   const double all = std::max(sum(c, {0, 1, 2}).item(), 1e-30);
   for (std::int64_t r = 0; r < c.dim(2); ++r) {
@@ -159,8 +160,7 @@ Explanation explain(Segmenter& model, const Image& picture, const Normalize& nor
   const Tensor image =
       EvalTransform{.normalize = normalize}.normalized(picture, all).to(model.device());
   const Seen seen = look(model, image);
-  const auto predicted =
-      seen.logits.backend().argmax(seen.logits, 3).to_vector<std::int64_t>();
+  const auto predicted = seen.logits.backend().argmax(seen.logits, 3).to_vector<std::int64_t>();
   Explanation e;
   e.attention = seen.attention;
   e.bases = bases_of(seen.coefficients, seen.logits.dim(1), seen.logits.dim(2));

@@ -122,10 +122,10 @@ Image heat_over(const Image& picture, const HeatMap& map) {
 std::string explain_page(const std::string& name, const Image& picture, const LabelMap& label,
                          const Explanation& e, const ModelInfo& info) {
   const Explanation::Field& f = e.field;
-  std::string body = card("Prediction", class_key(info.classes, info.palette) +
-                                            shots(shot(picture, name) +
-                                                  shot(overlay(picture, label, info.palette, 0.5),
-                                                       "prediction")));
+  std::string body =
+      card("Prediction", class_key(info.classes, info.palette) +
+                             shots(shot(picture, name) +
+                                   shot(overlay(picture, label, info.palette, 0.5), "prediction")));
   body += attention_card(picture, e);
   if (!e.bases.empty()) body += bases_card(picture, e);
   body += cams_card(picture, e, info);

@@ -8,6 +8,7 @@
 
 #include "apps/report/page.h"
 #include "apps/report/progress.h"
+#include "apps/report/tables.h"
 
 namespace nextgrad {
 namespace {
@@ -16,9 +17,6 @@ using nlohmann::json;
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
-json or_null(double value) {
-  return std::isfinite(value) ? json(value) : json();
-}
 double number(const json& value) {
   return value.is_null() ? kNone : value.get<double>();
 }

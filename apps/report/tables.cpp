@@ -14,10 +14,6 @@ std::string percent(double value) {
   return std::isnan(value) ? "-" : fmt::format("{:.2f}", 100 * value);
 }
 
-nlohmann::json or_null(double value) {
-  return std::isnan(value) ? nlohmann::json() : nlohmann::json(value);
-}
-
 nlohmann::json counts_json(const ConfusionMatrix& matrix) {
   std::vector<std::vector<std::int64_t>> rows(static_cast<std::size_t>(matrix.classes()));
   for (int k = 0; k < matrix.classes(); ++k)

@@ -1,6 +1,7 @@
 // What was counted, for the terminal and as JSON; and what a model costs.
 #pragma once
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -10,6 +11,11 @@
 #include "models/segmenter.h"
 
 namespace nextgrad {
+
+// A number, or null for what is none.
+inline nlohmann::json or_null(double value) {
+  return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
+}
 
 // A table for the terminal: class, IoU, accuracy, share of pixels; then mIoU, mAcc, aAcc (percent).
 std::string scores_table(const ConfusionMatrix& matrix, const std::vector<std::string>& names);

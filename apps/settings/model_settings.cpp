@@ -10,7 +10,7 @@ using Encoder4 = std::array<int, 4>;
 using Kind = DecoderConfig::Kind;
 
 const std::vector<std::string> kAttentions = {"msca", "lka"}, kGates = {"product", "sum", "none"},
-                               kDecoders = {"own",  "ham",  "cc",   "ema", "nonlocal",
+                               kDecoders = {"own",  "ham", "cc",   "ema", "nonlocal",
                                             "msca", "mlp", "aspp", "uper"},
                                kFactors = {"nmf", "vq", "cd"},
                                kGradients = {"unrolled", "one_step"};
@@ -48,8 +48,9 @@ Settings settings_of(ModelSettings& m) {
       {"encoder.channels", "of the 4 stages, such as 32,64,160,256; [] = the variant's own",
        m.channels, 2, 8192},
       {"encoder.blocks", "of the 4 stages; [] = the variant's own", m.blocks, 1, 200},
-      {"encoder.ratios", "feed-forward width over channels, of the 4 stages; [] = the variant's own",
-       m.ratios, 1, 16},
+      {"encoder.ratios",
+       "feed-forward width over channels, of the 4 stages; [] = the variant's own", m.ratios, 1,
+       16},
       {"encoder.attention",
        "of a block of MSCAN: msca (strips of several kernels) or lka (VAN's one large kernel)",
        m.attention, kAttentions},
@@ -69,8 +70,8 @@ Settings settings_of(ModelSettings& m) {
       {"decoder.steps", "of ham in training; ema does half of them", m.steps, 1, 100},
       {"decoder.eval-steps", "of ham in evaluation", m.eval_steps, 1, 100},
       {"decoder.gradient",
-       "of ham: unrolled (through all steps) or one_step (the last coefficients alone)",
-       m.gradient, kGradients},
+       "of ham: unrolled (through all steps) or one_step (the last coefficients alone)", m.gradient,
+       kGradients},
   };
 }
 
@@ -105,8 +106,8 @@ ModelConfig model_config(const ModelSettings& m, int classes) {
   c.encoder.mixing = m.mixing;
   DecoderConfig& d = c.decoder;
   if (m.decoder != "own") {
-    const auto kind = static_cast<Kind>(std::ranges::find(kDecoders, m.decoder) -
-                                        kDecoders.begin() - 1);
+    const auto kind =
+        static_cast<Kind>(std::ranges::find(kDecoders, m.decoder) - kDecoders.begin() - 1);
     if (kind != d.kind) {
       d.kind = kind;
       set_usual(d);

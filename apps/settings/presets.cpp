@@ -68,7 +68,7 @@ TrainConfig config_of(const Recipe& r, const std::string& variant) {
 struct PhasedRecipe {
   const char *name, *about;
   struct Part {
-    const char* data;  // of kRecipes
+    const char* data;             // of kRecipes
     std::int64_t iterations = 0;  // 0: the recipe's own
     const char* split = "train";
   };
@@ -76,9 +76,11 @@ struct PhasedRecipe {
 };
 // Table S1 of the paper, and its text on Context.
 constexpr PhasedRecipe kPhased[] = {
-    {"voc-trainval", "Pascal VOC 2012: 80k on trainaug, then 80k on trainval",
+    {"voc-trainval",
+     "Pascal VOC 2012: 80k on trainaug, then 80k on trainval",
      {{{"vocaug"}, {"voc", 80000, "trainval"}}}},
-    {"voc-coco", "Pascal VOC 2012 with COCO: 600k on COCO-Stuff, then 40k on trainval",
+    {"voc-coco",
+     "Pascal VOC 2012 with COCO: 600k on COCO-Stuff, then 40k on trainval",
      {{{"cocostuff", 600000}, {"voc", 40000, "trainval"}}}},
     {"context59-ade20k", "Pascal Context, 59 classes, from ADE20K", {{{"ade20k"}, {"context59"}}}},
     {"context60-ade20k", "Pascal Context, 60 classes, from ADE20K", {{{"ade20k"}, {"context60"}}}},
@@ -173,9 +175,10 @@ std::vector<Phase> read_phases(const std::string& path) {
   ConfigEntries others;
   for (ConfigEntry& e : config_entries({bytes.begin(), bytes.end()}, path)) {
     const std::size_t dot = e.key.find('.', kPhaseKey.size());
-    const auto index = e.key.starts_with(kPhaseKey)
-                           ? parse_number<std::size_t>(e.key.substr(kPhaseKey.size(), dot - kPhaseKey.size()))
-                           : std::nullopt;
+    const auto index =
+        e.key.starts_with(kPhaseKey)
+            ? parse_number<std::size_t>(e.key.substr(kPhaseKey.size(), dot - kPhaseKey.size()))
+            : std::nullopt;
     if (index) {
       tables.resize(std::max(tables.size(), *index + 1));
       if (dot == std::string::npos) continue;  // an empty table

@@ -102,7 +102,8 @@ void collect(const toml::table& table, const std::string& prefix, ConfigEntries&
     } else if (node.is_array_of_tables()) {
       for (std::size_t i = 0; const toml::node& one : *node.as_array()) {
         const std::string element = fmt::format("{}.{}", name, i++);
-        if (one.as_table()->empty()) entries.push_back({element, key.source().begin.line, Kind::other, {}});
+        if (one.as_table()->empty())
+          entries.push_back({element, key.source().begin.line, Kind::other, {}});
         collect(*one.as_table(), element + ".", entries);
       }
     } else {
@@ -169,8 +170,7 @@ std::string Setting::str() const {
   if (auto* d = std::get_if<double*>(&target)) return fmt::format("{}", **d);
   if (auto* i = std::get_if<std::int64_t*>(&target)) return fmt::format("{}", **i);
   if (auto* b = std::get_if<bool*>(&target)) return **b ? "true" : "false";
-  if (auto* list = std::get_if<List*>(&target))
-    return fmt::format("[{}]", fmt::join(**list, ", "));
+  if (auto* list = std::get_if<List*>(&target)) return fmt::format("[{}]", fmt::join(**list, ", "));
   const Size& size = *std::get<Size*>(target);
   return size.height == size.width ? size.str() : toml_string(size.str());
 }

@@ -42,9 +42,10 @@ std::string root_of(const std::string& roots, const std::string& phase, const st
 // Sets the options of a phase, and looks whether it could begin: what its data lacks is said before
 // the phases that come first have taken days.
 template <class Config>
-void take_options(Config& config, const std::string& phase,
+void take_options(Config& config, const std::string& phase, bool first,
                   const std::map<std::string, std::string>& given) {
   std::map<std::string, std::string> own = given;
+  if (!first) own.erase("pretrained");  // the others begin with what came before them
   if (const auto roots = own.find("data-root"); roots != own.end()) {
     roots->second = root_of(roots->second, phase, config.data);
     if (roots->second.empty()) own.erase(roots);
@@ -102,8 +103,8 @@ struct Reminder {
   mutable bool done = false;
   ~Reminder() {
     if (wanted && !done)
-      say(stdout, fmt::format("with the phases that follow: {}\n",
-                              all.resume_command("segnext train")));
+      say(stdout,
+          fmt::format("with the phases that follow: {}\n", all.resume_command("segnext train")));
   }
 };
 
@@ -112,14 +113,16 @@ template <class Config>
 bool run_phase(Config config, const RunFolder& folder, const RunFolder* before, bool overwrite,
                const std::map<std::string, std::string>& given, Communicator& everyone) {
   RunArguments run;
-  const bool resuming = everyone.broadcast(std::string(fs::exists(folder.config()) ? "1" : "")) == "1";
+  const bool resuming =
+      everyone.broadcast(std::string(fs::exists(folder.config()) ? "1" : "")) == "1";
   (resuming && !overwrite ? run.resume : run.out) = folder.path.string();
   run.overwrite = overwrite;
   const auto state = state_of_root(everyone.is_root() ? run.open() : std::nullopt, everyone);
   if (run.resuming()) {
     std::map<std::string, std::string> own;
     for (const Setting& s : settings_of(config))
-      if (s.resumable && s.key != "data-root" && given.contains(s.key)) own[s.key] = given.at(s.key);
+      if (s.resumable && s.key != "data-root" && given.contains(s.key))
+        own[s.key] = given.at(s.key);
     run.read(settings_of(config), own, state);
   } else if (before != nullptr && config.pretrained.empty()) {
     start_from(config, *before);
@@ -137,7 +140,8 @@ void run_phases(const RunArguments& run, std::vector<Phase> phases,
                 const std::map<std::string, std::string>& given, Communicator& everyone) {
   check_options(run, given);
   for (Phase& phase : phases)
-    std::visit([&](auto& config) { take_options(config, phase.name, given); }, phase.config);
+    std::visit([&](auto& config) { take_options(config, phase.name, &phase == &phases[0], given); },
+               phase.config);
   const fs::path out = run.folder().path;
   if (everyone.is_root() && !run.resuming()) {
     if (fs::exists(phases_file(run)) && !run.overwrite)

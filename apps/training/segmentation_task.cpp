@@ -28,6 +28,14 @@ class SegmentationTask : public ClassTask<TrainConfig, Dataset, Segmenter, EvalR
     ModelConfig model = training_config(config, train_set_->num_classes());
     model.decoder.dropout = config.dropout;
     model.auxiliary = config.auxiliary > 0;
+    const bool pools = model.decoder.kind == DecoderConfig::Kind::aspp ||
+                       model.decoder.kind == DecoderConfig::Kind::uper;
+    if (pools && config.batch < 2)
+      fail_input(
+          "--batch {}: decoder.kind {} pools whole images, and batch norm needs more than one "
+          "value "
+          "a channel there; choose a larger --batch",
+          config.batch, config.decoder);
     adopt(std::make_unique<Segmenter>(model), config.crop, has_state);
   }
 

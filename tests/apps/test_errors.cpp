@@ -58,6 +58,14 @@ TEST_CASE("errors: usage") {
   refused(folder, "predict --weights no.safetensors", "images");
   refused(folder, "info --size 31x64", "31");
   refused(folder, "info --variant huge", "huge");
+  // What no model can be, in the words of the settings.
+  refused(folder, "train --decoder.kind aspp --batch 1", "--batch");
+  refused(folder, "train --encoder.branches [] --encoder.gate none", "encoder.branches");
+  refused(folder, "train --encoder.channels 8,16", "encoder.channels");
+  refused(folder, "train --decoder.rank 65", "decoder.width 64");
+  refused(folder, "train --decoder.kind uper --decoder.stages 4", "decoder.stages");
+  refused(folder, "train --decoder.kind hamm", "choose own, ham");
+  refused(folder, "train --variant b0 --encoder.gate none", "encoder.gate");
   refused(folder, "bench --classes 0", "--classes");
   for (const char* sub : {"train", "eval", "predict", "info", "bench"}) {
     const auto o = segnext(folder, std::string(sub) + " --help");

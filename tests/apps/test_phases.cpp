@@ -28,10 +28,10 @@ TEST_CASE("phases: the paper's VOC, Context and ImageNet recipes") {
     std::int64_t iterations[2];
     const char* split;
   };
-  for (const Row& row : {Row{"voc-trainval-small", {"vocaug", "voc"}, {80000, 80000}, "trainval"},
-                         {"voc-coco-large", {"cocostuff", "voc"}, {600000, 40000}, "trainval"},
-                         {"context59-ade20k-large", {"ade20k", "context59"}, {160000, 80000},
-                          "train"}}) {
+  for (const Row& row :
+       {Row{"voc-trainval-small", {"vocaug", "voc"}, {80000, 80000}, "trainval"},
+        {"voc-coco-large", {"cocostuff", "voc"}, {600000, 40000}, "trainval"},
+        {"context59-ade20k-large", {"ade20k", "context59"}, {160000, 80000}, "train"}}) {
     CAPTURE(row.preset);
     const auto phases = preset_phases(row.preset);
     REQUIRE(phases.size() == 2);
@@ -53,7 +53,8 @@ TEST_CASE("phases: the paper's VOC, Context and ImageNet recipes") {
   CHECK(preset_phases("ade20k-tiny").empty());
 }
 
-TEST_CASE("phases: COCO, then VOC's trainval; stopped in either and resumed like one that was not") {
+TEST_CASE(
+    "phases: COCO, then VOC's trainval; stopped in either and resumed like one that was not") {
   const TemporaryFolder folder;
   testing::make_miniature("cocostuff", folder / "coco");
   testing::make_miniature("voc", folder / "voc");
@@ -71,7 +72,8 @@ TEST_CASE("phases: COCO, then VOC's trainval; stopped in either and resumed like
   // As if it had been killed right after the first phase, or before it wrote anything of it.
   for (const char* lost : {"2-voc", "1-cocostuff"}) {
     CAPTURE(lost);
-    std::filesystem::copy(folder / "whole", folder / lost, std::filesystem::copy_options::recursive);
+    std::filesystem::copy(folder / "whole", folder / lost,
+                          std::filesystem::copy_options::recursive);
     std::filesystem::remove_all(folder / (std::string(lost) + "/2-voc"));
     std::filesystem::remove_all(folder / (std::string(lost) + "/" + lost));
     const auto resumed = segnext(folder, std::string("train --resume ") + lost);
@@ -91,9 +93,19 @@ TEST_CASE("phases: COCO, then VOC's trainval; stopped in either and resumed like
   CHECK(done.out.find("phase") == std::string::npos);
   CHECK(segnext(folder, "train --resume whole --batch 4").code == 2);
   CHECK(segnext(folder, start + "--out whole").code == 2);  // is there already
+  // Weights to start from are the first phase's.
+  const auto from =
+      segnext(folder, start + "--out from --pretrained whole/1-cocostuff/last.safetensors");
+  INFO(from.err);
+  REQUIRE(from.code == 0);
+  CHECK(config_of(folder / "from/1-cocostuff/config.toml").pretrained ==
+        folder / "whole/1-cocostuff/last.safetensors");
+  CHECK(config_of(folder / "from/2-voc/config.toml").pretrained ==
+        folder / "from/1-cocostuff/last.safetensors");
 }
 
-TEST_CASE("phases: pictures of classes come first; a file of phases; what is missing is said at once") {
+TEST_CASE(
+    "phases: pictures of classes come first; a file of phases; what is missing is said at once") {
   const TemporaryFolder folder;
   testing::make_miniature("voc", folder / "voc");
   for (const char* split : {"train", "val"})
@@ -101,13 +113,13 @@ TEST_CASE("phases: pictures of classes come first; a file of phases; what is mis
       for (int i = 0; i < 4; ++i) {
         const auto path = folder / fmt::format("pictures/{}/{}/{}.jpg", split, name, i);
         std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-        std::filesystem::copy(folder / "voc/VOCdevkit/VOC2012/JPEGImages/" +
-                                  std::filesystem::directory_iterator(
-                                      folder / "voc/VOCdevkit/VOC2012/JPEGImages")
-                                      ->path()
-                                      .filename()
-                                      .string(),
-                              path);
+        std::filesystem::copy(
+            folder / "voc/VOCdevkit/VOC2012/JPEGImages/" +
+                std::filesystem::directory_iterator(folder / "voc/VOCdevkit/VOC2012/JPEGImages")
+                    ->path()
+                    .filename()
+                    .string(),
+            path);
       }
   spill(folder / "mine.toml", R"(
 [[phase]]

@@ -288,14 +288,15 @@ TEST_CASE("info and bench") {
                              "--runs 1 --classes 3 --json b.json");
   REQUIRE(other.code == 0);
   CHECK(other.out.find("nano with decoder.kind = \"ema\"") != std::string::npos);
-  CHECK(json::parse(slurp(folder / "b.json"))["arguments"]["model"].get<std::string>().find("ema") !=
-        std::string::npos);
+  CHECK(json::parse(slurp(folder / "b.json"))["arguments"]["model"].get<std::string>().find(
+            "ema") != std::string::npos);
   const auto none = segnext(folder, "bench --variant nano --decoder.kind uper --decoder.stages 4");
   CHECK(none.code == 2);
   CHECK(none.err.find("uper's pyramid") != std::string::npos);
 }
 
-TEST_CASE("predict --explain: maps of the right size, classes and pixels, and one page that is whole") {
+TEST_CASE(
+    "predict --explain: maps of the right size, classes and pixels, and one page that is whole") {
   ModelConfig config = model_config("nano", 3);
   Segmenter model(config);
   init_parameters(model, 5);
@@ -335,8 +336,7 @@ TEST_CASE("predict --explain: maps of the right size, classes and pixels, and on
     for (std::size_t c = 0; c < 3; ++c) values[3 * (90 * 96 + 24) + c] += static_cast<float>(nudge);
     const auto logits =
         model(Variable(Tensor::from(values, input.shape()))).value().to_vector<float>();
-    return static_cast<double>(
-        logits[static_cast<std::size_t>((11 * 12 + 3) * 3 + e.field.label)]);
+    return static_cast<double>(logits[static_cast<std::size_t>((11 * 12 + 3) * 3 + e.field.label)]);
   };
   const double slope = std::abs(logit(0.02) - logit(-0.02)) / 0.04;
   CHECK(slope <= 1.05 * e.field.gradient.values[90 * 96 + 24] + 1e-4);
@@ -365,8 +365,9 @@ TEST_CASE("predict --explain: maps of the right size, classes and pixels, and on
   info.palette = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
   save_weights(folder / "w.safetensors", model, info);
   write_png(folder / "p.png", picture);
-  const auto run = segnext(folder, "predict --weights w.safetensors p.png --explain --output out "
-                                   "--explain-class b --explain-class 2 --pixel 0.1,0.9");
+  const auto run = segnext(folder,
+                           "predict --weights w.safetensors p.png --explain --output out "
+                           "--explain-class b --explain-class 2 --pixel 0.1,0.9");
   INFO(run.err);
   REQUIRE(run.code == 0);
   const std::string page = slurp(folder / "out/p.html");
@@ -377,9 +378,8 @@ TEST_CASE("predict --explain: maps of the right size, classes and pixels, and on
   for (const char* wrong : {"--explain-class bb", "--explain-stage 1", "--pixel 0.1", "--flip",
                             "--window 64", "--overlay"}) {
     CAPTURE(wrong);
-    const auto refused =
-        segnext(folder, std::string("predict --weights w.safetensors p.png --explain --output o ") +
-                            wrong);
+    const auto refused = segnext(
+        folder, std::string("predict --weights w.safetensors p.png --explain --output o ") + wrong);
     CHECK(refused.code == 2);
     CHECK(lines_of(refused.err) == 1);
   }

@@ -19,9 +19,14 @@ using Gate = EncoderConfig::Gate;
 const EncoderConfig kLarge{.attention = EncoderConfig::Attention::lka};
 
 std::vector<EncoderConfig> ablations() {
-  return {{.branches = {7}},        {.branches = {11}},      {.branches = {21, 9}},
-          {.branches = {}},         {.mixing = false},       {.gate = Gate::none},
-          {.gate = Gate::sum},      {.mixing = false, .gate = Gate::sum},
+  return {{.branches = {7}},
+          {.branches = {11}},
+          {.branches = {21, 9}},
+          {.branches = {}},
+          {.mixing = false},
+          {.gate = Gate::none},
+          {.gate = Gate::sum},
+          {.mixing = false, .gate = Gate::sum},
           kLarge};
 }
 
@@ -67,7 +72,8 @@ TEST_CASE("ablated attention is its formula, with right gradients") {
     msca.to(test::test_device());
     const std::vector<Variable> in = {test::strided_leaf({1, 9, 5, 6}, ++use)};
     const auto ours = [&](const std::vector<Variable>& x) { return msca(x[0]); };
-    test::require_same(ours, [&](const auto& x) { return written_out(msca, c, x[0]); }, in);
+    test::require_same(
+        ours, [&](const auto& x) { return written_out(msca, c, x[0]); }, in);
     test::require_gradcheck(ours, in);
     std::vector<Variable> weights = {Variable(in[0].value())};
     for (const Parameter& p : msca.named_parameters()) weights.push_back(p.value);
@@ -85,8 +91,7 @@ TEST_CASE("the large kernel sees 23x23 pixels, three apart, and no more") {
     p.value.set_value(Tensor::full(p.value.shape(), p.name.ends_with("weight") ? 1 : 0));
   std::vector<float> point(33 * 33);
   point[16 * 33 + 16] = 1;
-  const auto seen =
-      msca(Variable(Tensor::from(point, {1, 33, 33, 1}))).value().to_vector<float>();
+  const auto seen = msca(Variable(Tensor::from(point, {1, 33, 33, 1}))).value().to_vector<float>();
   for (int y = 0; y < 33; ++y)
     for (int x = 0; x < 33; ++x) {
       int paths = 0;  // offsets 3a + b, a of -3..3 and b of -2..2, that lead there
@@ -99,7 +104,9 @@ TEST_CASE("the large kernel sees 23x23 pixels, three apart, and no more") {
 }
 
 TEST_CASE("parameters of the ablations, to the paper's rounding") {
-  const auto millions = [](std::int64_t n) { return std::round(static_cast<double>(n) / 1e5) / 10; };
+  const auto millions = [](std::int64_t n) {
+    return std::round(static_cast<double>(n) / 1e5) / 10;
+  };
   CHECK(millions(parameters_of({}, "tiny")) == 4.3);  // table 8
   CHECK(millions(parameters_of(kLarge, "tiny")) == 4.2);
   CHECK(millions(parameters_of({}, "small")) == 13.9);
@@ -131,7 +138,8 @@ TEST_CASE("an encoder of any widths, depths and ratios; what none can be is refu
   const auto out = model.forward_stages(Variable(image));
   CHECK(out.stages[1].shape() == Shape{2, 5, 6, 10});
   const Variable main = model.loss(out.logits, labels);
-  const Variable both = model.loss(out, labels, {}, 0.4), heavier = model.loss(out, labels, {}, 0.8);
+  const Variable both = model.loss(out, labels, {}, 0.4),
+                 heavier = model.loss(out, labels, {}, 0.8);
   const double auxiliary = (both.value().item() - main.value().item()) / 0.4;
   CHECK(auxiliary > 0);
   CHECK(heavier.value().item() == doctest::Approx(main.value().item() + 0.8 * auxiliary));
