@@ -37,12 +37,12 @@ gate = "sum"
   CHECK(c.num_classes == 7);
   const std::string text = difference_text(model);
   CHECK(text ==
-        "encoder.channels = [8, 16, 24, 32]\nencoder.gate = \"sum\"\nencoder.branches = [21, 9]\n"
+        "encoder.channels = [8, 16, 24, 32]\nencoder.branches = [21, 9]\nencoder.gate = \"sum\"\n"
         "decoder.kind = \"ema\"\n");
   CHECK(difference_text(read("variant = \"tiny\"\n" + text)) == text);
   CHECK(difference_text(read("variant = \"large\"")).empty());
   CHECK(name_of(read("variant = \"large\"")) == "large");
-  CHECK(name_of(model).starts_with("tiny with encoder.channels = [8, 16, 24, 32], encoder.gate"));
+  CHECK(name_of(model).starts_with("tiny with encoder.channels = [8, 16, 24, 32], encoder.branches"));
   // Every kind of decoder with its usual stages; an own one keeps them.
   for (const auto& [kind, stages] :
        std::map<std::string, std::vector<int>>{{"own", {2, 3, 4}},
