@@ -113,10 +113,10 @@ void run_realtime_bench(const BenchArguments& a, bool own_runs) {
   RealTime real_time(a);
   const std::string place = backend_of(Device::parse(a.placement.device)).description();
   fmt::print(
-      "{} {}, {} classes, random weights, batch 1, {}, on {}\n{} frames after {} to warm up; the "
-      "network's time is between two waits for the device{:>6}{:>13}\n",
+      "{} {}, {} classes, random weights, batch 1, {}, on {}\n{} frames after {} to warm up; times "
+      "of parts are between two waits for the device\n{:<54}{:>13}{:>13}\n",
       family_of(model_config(a.model, 1)), name_of(a.model), a.classes, a.placement.precision,
-      place, runs, warm_up, "median", "99 %");
+      place, runs, warm_up, "", "median", "99 %");
   json result = {{"protocol", "realtime"}, {"model", name_of(a.model)},
                  {"classes", a.classes},   {"precision", a.placement.precision},
                  {"backend", place},       {"runs", runs},
