@@ -56,9 +56,21 @@ double Encoder::drop_path_of(int index) const {
   return total > 1 ? config_.drop_path * index / (total - 1) : 0;
 }
 
-Variable Encoder::run_block(const Module& block, const Variable& x) const {
-  if (!config_.recompute || !grad_enabled()) return block(x);
-  return recomputed([&block](const std::vector<Variable>& in) { return block(in.front()); }, {x});
+Variable Encoder::stage(std::size_t i, const Variable& in) const {
+  const Stage& stage = stages_.at(i);
+  Variable x = (*stage.embed)(in);
+  for (const Module* block : stage.blocks) {
+    const auto run = [block](const std::vector<Variable>& of) { return (*block)(of.front()); };
+    x = config_.recompute && grad_enabled() ? recomputed(run, {x}) : (*block)(x);
+  }
+  return (*stage.norm)(x);
+}
+
+std::int64_t Encoder::stage_parameters(std::size_t i) const {
+  const Stage& stage = stages_.at(i);
+  std::int64_t count = stage.embed->parameter_count() + stage.norm->parameter_count();
+  for (const Module* block : stage.blocks) count += block->parameter_count();
+  return count;
 }
 
 std::unique_ptr<Encoder> make_encoder(const EncoderConfig& c) {

@@ -42,8 +42,8 @@ class Encoder : public Module {
   std::vector<Variable> features(const Variable& image) const;
   Variable forward(Variable image) const override { return features(image).back(); }
   // Stage i of 0 to 3: of the image, then of the features of the stage before.
-  virtual Variable stage(std::size_t i, const Variable& x) const = 0;
-  virtual std::int64_t stage_parameters(std::size_t i) const = 0;  // how many
+  Variable stage(std::size_t i, const Variable& x) const;
+  std::int64_t stage_parameters(std::size_t i) const;  // how many
   const EncoderConfig& config() const { return config_; }
   // What this and what follows compute in, instead of the image's dtype: the image is cast to it.
   // bf16, on a GPU: half the memory, and products on tensor cores; weights, statistics, the NMF and
@@ -51,10 +51,14 @@ class Encoder : public Module {
   void set_activations(DType dtype) { activations_ = dtype; }
 
  protected:
+  struct Stage {  // an embedding, which makes the map smaller, blocks, and a norm
+    const Module* embed;
+    std::vector<const Module*> blocks;
+    const Module* norm;
+  };
+  std::vector<Stage> stages_;
   // The drop path of block `index`, counted over all stages.
   double drop_path_of(int index) const;
-  // block(x), its inside computed again in the backward if the configuration says so.
-  Variable run_block(const Module& block, const Variable& x) const;
 
  private:
   EncoderConfig config_;

@@ -82,7 +82,7 @@ MixTransformer::MixTransformer(const EncoderConfig& config) : Encoder(config) {
   for (std::size_t i = 0; i < config.channels.size(); ++i) {
     const int channels = config.channels[i];
     const std::string name = fmt::format("stages.{}.", i);
-    Stage stage;
+    Stage stage{};
     stage.embed = &child<PatchEmbedding>(name + "patch_embeddings", in, channels, i == 0 ? 7 : 3,
                                          i == 0 ? 4 : 2);
     for (int j = 0; j < config.blocks[i]; ++j, ++count)
@@ -93,20 +93,6 @@ MixTransformer::MixTransformer(const EncoderConfig& config) : Encoder(config) {
     stages_.push_back(std::move(stage));
     in = channels;
   }
-}
-
-Variable MixTransformer::stage(std::size_t i, const Variable& in) const {
-  const Stage& stage = stages_[i];
-  Variable x = (*stage.embed)(in);
-  for (const TransformerBlock* block : stage.blocks) x = run_block(*block, x);
-  return (*stage.norm)(x);
-}
-
-std::int64_t MixTransformer::stage_parameters(std::size_t i) const {
-  const Stage& stage = stages_[i];
-  std::int64_t count = stage.embed->parameter_count() + stage.norm->parameter_count();
-  for (const TransformerBlock* block : stage.blocks) count += block->parameter_count();
-  return count;
 }
 
 }  // namespace nextgrad

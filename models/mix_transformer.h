@@ -68,16 +68,6 @@ class TransformerBlock : public Module {
 class MixTransformer : public Encoder {
  public:
   explicit MixTransformer(const EncoderConfig& config);
-  Variable stage(std::size_t i, const Variable& x) const override;
-  std::int64_t stage_parameters(std::size_t i) const override;
-
- private:
-  struct Stage {
-    Module* embed;
-    std::vector<TransformerBlock*> blocks;
-    LayerNorm* norm;
-  };
-  std::vector<Stage> stages_;
 };
 
 }  // namespace nextgrad

@@ -125,7 +125,7 @@ MSCAN::MSCAN(const EncoderConfig& config) : Encoder(config) {
   for (std::size_t i = 0; i < config.channels.size(); ++i) {
     const int channels = config.channels[i];
     const std::string number = std::to_string(i + 1);
-    Stage stage;
+    Stage stage{};
     if (i == 0)
       stage.embed = &child<Stem>("patch_embed1", channels);
     else
@@ -137,20 +137,6 @@ MSCAN::MSCAN(const EncoderConfig& config) : Encoder(config) {
     stages_.push_back(std::move(stage));
     in = channels;
   }
-}
-
-Variable MSCAN::stage(std::size_t i, const Variable& in) const {
-  const Stage& stage = stages_[i];
-  Variable x = (*stage.embed)(in);
-  for (const Block* block : stage.blocks) x = run_block(*block, x);
-  return (*stage.norm)(x);
-}
-
-std::int64_t MSCAN::stage_parameters(std::size_t i) const {
-  const Stage& stage = stages_[i];
-  std::int64_t count = stage.embed->parameter_count() + stage.norm->parameter_count();
-  for (const Block* block : stage.blocks) count += block->parameter_count();
-  return count;
 }
 
 }  // namespace nextgrad

@@ -74,16 +74,6 @@ class Block : public Module {
 class MSCAN : public Encoder {
  public:
   explicit MSCAN(const EncoderConfig& config);
-  Variable stage(std::size_t i, const Variable& x) const override;
-  std::int64_t stage_parameters(std::size_t i) const override;
-
- private:
-  struct Stage {
-    Module* embed;
-    std::vector<Block*> blocks;
-    LayerNorm* norm;
-  };
-  std::vector<Stage> stages_;
 };
 
 }  // namespace nextgrad

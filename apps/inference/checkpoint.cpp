@@ -128,7 +128,9 @@ struct Fit {
 Fit fit_of(const Module& model, const StateDict& file) {
   const Parts parts = parts_of(model);
   const auto part = [](const std::string& name) { return name.substr(0, name.find('.')); };
-  const auto of_encoder = [&](const std::string& name) { return !name.starts_with(parts.head); };
+  const auto of_encoder = [&](const std::string& name) {
+    return !name.starts_with(parts.head) && !name.starts_with("auxiliary_head.");
+  };
   std::unordered_map<std::string, Shape> places;
   std::unordered_set<std::string> own_parts;
   Fit fit;

@@ -26,8 +26,9 @@ struct ModelInfo {
   int num_classes = 0;  // of the last layer; set when weights are loaded
 };
 
-// Metadata of the file: variant, model (what differs from the variant, as TOML), classes (JSON array of names), mean, std, and palette or size. The
-// encoder's tensors of a Classifier come without prefix, then head.weight and head.bias.
+// Metadata of the file: variant, model (what differs from the variant, as TOML), classes (JSON
+// array of names), mean, std, and palette or size. The encoder's tensors of a Classifier come
+// without prefix, then head.weight and head.bias.
 void save_weights(const std::string& path, const Module& model, const ModelInfo& info);
 
 template <class Model>

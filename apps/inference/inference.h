@@ -24,8 +24,8 @@ namespace nextgrad {
 class ModelForward {
  public:
   explicit ModelForward(const Segmenter& model) : model_(model) {}
-  // images f32 [N,H,W,3], on any device -> logits f32 [N,ceil(H/8),ceil(W/8),classes] on the
-  // model's.
+  // images f32 [N,H,W,3], on any device -> logits f32 [N,h,w,classes] on the model's, at the size
+  // of the first stage that its decoder reads.
   Tensor operator()(const Tensor& images);
   const Segmenter& model() const { return model_; }
 

@@ -110,6 +110,17 @@ TEST_CASE("a model's settings go with its weights: eval, predict and resume need
                             "--crop 32 --batch 2 --iterations 1 --encoder.branches 7 "
                             "--no-encoder.mixing --decoder.kind mlp")
             .code == 0);
+  // An auxiliary head is no part of the encoder.
+  const auto helped = segnext(
+      folder, "train" + data +
+                  "--pretrained run/last.safetensors --out four --crop 32 --batch 2 --iterations 1 "
+                  "--auxiliary 0.4 --encoder.branches 7 --no-encoder.mixing "
+                  "--decoder.kind nonlocal --decoder.stages 3,4");
+  INFO(helped.err);
+  CHECK(helped.code == 0);
+  const std::size_t at = helped.out.find("encoder: ") + 9;
+  const auto words = helped.out.substr(at, helped.out.find(" matched", at) - at);
+  CHECK(words.substr(0, words.find(' ')) == words.substr(words.rfind(' ') + 1));  // all of them
   // Metadata from outside.
   auto file = read_weights(folder / "run/last.safetensors");
   file.metadata["model"] = "encoder.branches = [8]\n";
