@@ -170,10 +170,9 @@ std::string phases_text(const std::vector<Phase>& phases) {
 }
 
 std::vector<Phase> read_phases(const std::string& path) {
-  const auto bytes = read_file(path, 1 << 20);
   std::vector<ConfigEntries> tables;
   ConfigEntries others;
-  for (ConfigEntry& e : config_entries({bytes.begin(), bytes.end()}, path)) {
+  for (ConfigEntry& e : config_entries(read_text(path, 1 << 20), path)) {
     const std::size_t dot = e.key.find('.', kPhaseKey.size());
     const auto index =
         e.key.starts_with(kPhaseKey)

@@ -176,8 +176,7 @@ std::string Setting::str() const {
 }
 
 std::set<std::string> load_config(const std::string& file, Settings settings) {
-  const auto bytes = read_file(file, 1 << 20);
-  return load_config_text(std::string(bytes.begin(), bytes.end()), file, settings);
+  return load_config_text(read_text(file, 1 << 20), file, std::move(settings));
 }
 
 std::set<std::string> load_config_text(const std::string& text, const std::string& name,

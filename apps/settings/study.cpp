@@ -212,8 +212,7 @@ std::string study_text(const std::string& name_or_file) {
     fail_input("{}: no such file, and no study of that name; {}", name_or_file,
                guess.empty() ? "segnext study list shows them" : "did you mean " + guess + "?");
   }
-  const auto bytes = read_file(name_or_file, 1 << 20);
-  return {bytes.begin(), bytes.end()};
+  return read_text(name_or_file, 1 << 20);
 }
 
 std::string study_title(const std::string& toml) {

@@ -36,11 +36,6 @@ auto of_variant(const Study& study, const StudyVariant& v, const Work& work) {
   }
 }
 
-std::string text_of_file(const std::string& path) {
-  const auto bytes = read_file(path);
-  return {bytes.begin(), bytes.end()};
-}
-
 std::string json_path(const std::string& out) {
   return out + "/study.json";
 }
@@ -50,7 +45,7 @@ std::vector<StudyRun> read_results(const Study& study, const std::string& out) {
   const std::string path = json_path(out);
   if (!fs::exists(path)) return {};
   try {
-    const json found = json::parse(text_of_file(path));
+    const json found = json::parse(read_text(path));
     if (const std::string size = found.at("time_size"); size != study.time_size.str())
       fail_input("{}: time-size is {} there and {} in {}; put that back, or use another --out",
                  path, size, study.time_size.str(), study.name);
@@ -150,7 +145,7 @@ StudyShown shown_of(const Study& study, const std::vector<StudyRun>& runs, const
     const auto variant = std::ranges::find(study.variants, r.variant, &StudyVariant::name);
     const std::string log = folder_of(out, r.variant, r.seed).log();
     if (variant == study.variants.end() || !fs::exists(log)) continue;
-    const Report report = run_report(variant->config, {}, log_records(text_of_file(log)), {}, 0, 0);
+    const Report report = run_report(variant->config, {}, log_records(read_text(log)), {}, 0, 0);
     shown.curves.push_back({static_cast<std::size_t>(variant - study.variants.begin()),
                             report.scores.front().second, report.loss});
   }
@@ -218,7 +213,7 @@ double number(const json& record, const char* key) {
 // is the peak before the first one (a validation's pictures are of other sizes).
 void add_log(StudyRun& run, const std::string& path) {
   json last, training;
-  for (const json& record : log_records(text_of_file(path))) {
+  for (const json& record : log_records(read_text(path))) {
     if (record.contains("validation")) last = record.at("validation");
     if (record.contains("loss") && last.is_null()) training = record;
   }

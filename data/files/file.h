@@ -63,6 +63,10 @@ class InputFile {
 // The bytes of a regular file. Throws InputError as InputFile does, and if it is larger than
 // `limit` bytes.
 std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t limit = 1ull << 32);
+inline std::string read_text(const std::string& path, std::uint64_t limit = 1ull << 32) {
+  const auto bytes = read_file(path, limit);
+  return {bytes.begin(), bytes.end()};
+}
 // The same, unpacked if the file is one of gzip. Throws InputError also for a damaged one and for
 // more than `limit` bytes unpacked.
 std::vector<std::uint8_t> read_gzip(const std::string& path, std::uint64_t limit);

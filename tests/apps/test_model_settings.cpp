@@ -42,7 +42,8 @@ gate = "sum"
   CHECK(difference_text(read("variant = \"tiny\"\n" + text)) == text);
   CHECK(difference_text(read("variant = \"large\"")).empty());
   CHECK(name_of(read("variant = \"large\"")) == "large");
-  CHECK(name_of(model).starts_with("tiny with encoder.channels = [8, 16, 24, 32], encoder.branches"));
+  CHECK(
+      name_of(model).starts_with("tiny with encoder.channels = [8, 16, 24, 32], encoder.branches"));
   // Every kind of decoder with its usual stages; an own one keeps them.
   for (const auto& [kind, stages] :
        std::map<std::string, std::vector<int>>{{"own", {2, 3, 4}},
