@@ -17,10 +17,9 @@ namespace {
 constexpr std::string_view kOuter = "mlp.dwconv.", kInner = "dwconv.";
 
 // A tensor of every encoder: what stands before its name stands before all.
-constexpr std::string_view kAnchors[] = {"patch_embed1.proj.0.weight", "patch_embed1.proj.weight",
-                                         "block1.0.norm1.weight",
-                                         "stages.0.patch_embeddings.proj.weight",
-                                         "encoder.patch_embeddings.0.proj.weight"};
+constexpr std::string_view kAnchors[] = {
+    "patch_embed1.proj.0.weight", "patch_embed1.proj.weight", "block1.0.norm1.weight",
+    "stages.0.patch_embeddings.proj.weight", "encoder.patch_embeddings.0.proj.weight"};
 // What a model calls its encoder.
 constexpr std::string_view kEncoders[] = {"backbone.", "segformer."};
 
@@ -76,10 +75,9 @@ std::string choose_prefix(const std::set<std::string>& prefixes) {
 }
 
 bool is_encoder_name(const std::string& name) {
-  return name.starts_with("patch_embed") || name.starts_with("block") ||
-         name.starts_with("norm") || name.starts_with("stages.");
+  return name.starts_with("patch_embed") || name.starts_with("block") || name.starts_with("norm") ||
+         name.starts_with("stages.");
 }
-
 
 void leave_out(std::vector<std::string>* left_out, const std::string& name) {
   if (left_out != nullptr) left_out->push_back(name);
@@ -192,8 +190,8 @@ Architecture architecture_of(const StateDict& weights) {
     shapes[t.name] = &t.value.shape();
     if (t.name.starts_with("segformer.")) a.kind = EncoderConfig::Kind::mit;
     for (std::size_t i = 0; i < 4; ++i)
-      for (const std::string& blocks : {fmt::format("backbone.block{}.", i + 1),
-                                        fmt::format("segformer.stages.{}.blocks.", i)})
+      for (const std::string& blocks :
+           {fmt::format("backbone.block{}.", i + 1), fmt::format("segformer.stages.{}.blocks.", i)})
         a.blocks[i] = std::max(a.blocks[i], index_after(t.name, blocks));
   }
   const auto extent = [&](const std::string& name) {
@@ -203,10 +201,10 @@ Architecture architecture_of(const StateDict& weights) {
   for (std::size_t i = 0; i < 4; ++i)
     a.channels[i] = std::max(extent(fmt::format("backbone.norm{}.weight", i + 1)),
                              extent(fmt::format("segformer.stages.{}.layer_norm.weight", i)));
-  a.decoder_channels = std::max(extent("decode_head.squeeze.conv.weight"),
-                                extent("decode_head.linear_fuse.weight"));
-  a.classes = std::max(extent("decode_head.conv_seg.weight"),
-                       extent("decode_head.classifier.weight"));
+  a.decoder_channels =
+      std::max(extent("decode_head.squeeze.conv.weight"), extent("decode_head.linear_fuse.weight"));
+  a.classes =
+      std::max(extent("decode_head.conv_seg.weight"), extent("decode_head.classifier.weight"));
   for (const std::string& variant : variant_names())
     if (fits(model_config(variant, 1), a)) a.variant = variant;
   return a;

@@ -28,6 +28,24 @@ double mean_of(const std::vector<const StudyRun*>& runs, const Value& value) {
   return runs.empty() ? kNone : sum / static_cast<double>(runs.size());
 }
 
+// Of values by their seeds; the spread is the standard deviation, NaN of one value.
+std::pair<double, double> mean_and_spread(const std::map<std::int64_t, double>& values) {
+  const double n = static_cast<double>(values.size());
+  double sum = 0, squares = 0;
+  for (const auto& [seed, value] : values) sum += value;
+  for (const auto& [seed, value] : values) squares += (value - sum / n) * (value - sum / n);
+  return {n > 0 ? sum / n : kNone, n > 1 ? std::sqrt(squares / (n - 1)) : kNone};
+}
+
+// Of what both have runs of the same seeds for, its mean and spread; without such, of their means.
+std::pair<double, double> difference(const StudyRow& a, const StudyRow& b) {
+  std::map<std::int64_t, double> of_seed;
+  for (const auto& [seed, miou] : a.miou_of_seed)
+    if (const auto other = b.miou_of_seed.find(seed); other != b.miou_of_seed.end())
+      of_seed[seed] = miou - other->second;
+  return of_seed.empty() ? std::pair(a.miou - b.miou, kNone) : mean_and_spread(of_seed);
+}
+
 std::string shown(double value, int digits, double scale = 1) {
   return std::isfinite(value) ? format_decimals(value / scale, digits) : "-";
 }
@@ -52,7 +70,7 @@ std::vector<std::vector<std::string>> cells(const Study& study, const std::vecto
     table.push_back({r.variant->name, count(r.parameters / 1e6), of_paper(paper.parameters),
                      count(r.multiply_adds / 1e9), of_paper(paper.multiply_adds),
                      std::isfinite(r.peak_bytes) ? format_bytes(r.peak_bytes) : "-",
-                     shown(r.milliseconds, 1), fmt::format("{}", r.runs), miou,
+                     shown(r.milliseconds, 1), fmt::format("{}", r.miou_of_seed.size()), miou,
                      shown(r.all_accuracy, 2, 0.01), of_paper(paper.miou),
                      of_paper(paper.miou_multi_scale)});
   }
@@ -166,7 +184,7 @@ json study_json(const Study& study, const std::vector<StudyRun>& runs) {
   for (const StudyRow& r : rows) {
     const auto& paper = r.variant->paper;
     out["variants"].push_back({{"name", r.variant->name},
-                               {"runs", r.runs},
+                               {"runs", r.miou_of_seed.size()},
                                {"mIoU", or_null(r.miou)},
                                {"spread", or_null(r.spread)},
                                {"aAcc", or_null(r.all_accuracy)},
@@ -198,18 +216,20 @@ std::vector<StudyRow> study_rows(const Study& study, const std::vector<StudyRun>
   std::vector<StudyRow> rows;
   for (const StudyVariant& v : study.variants) {
     std::vector<const StudyRun*> runs;
+    std::map<std::int64_t, double> miou_of_seed;
     for (const StudyRun& r : all)
-      if (r.variant == v.name) runs.push_back(&r);
+      if (r.variant == v.name) {
+        runs.push_back(&r);
+        miou_of_seed[r.seed] = r.miou;
+      }
     const auto mean = [&](double StudyRun::*value) {
       return mean_of(runs, [&](const StudyRun& r) { return r.*value; });
     };
-    const double miou = mean(&StudyRun::miou), n = static_cast<double>(runs.size());
-    const double squares =
-        mean_of(runs, [&](const StudyRun& r) { return (r.miou - miou) * (r.miou - miou); });
+    const auto [miou, spread] = mean_and_spread(miou_of_seed);
     rows.push_back({.variant = &v,
-                    .runs = runs.size(),
+                    .miou_of_seed = miou_of_seed,
                     .miou = miou,
-                    .spread = runs.size() > 1 ? std::sqrt(squares * n / (n - 1)) : kNone,
+                    .spread = spread,
                     .all_accuracy = mean(&StudyRun::all_accuracy),
                     .peak_bytes = mean(&StudyRun::peak_bytes),
                     .milliseconds = mean(&StudyRun::milliseconds),
@@ -226,10 +246,8 @@ StudyOrders study_orders(const std::vector<StudyRow>& rows) {
     for (std::size_t j = i + 1; j < rows.size(); ++j) {
       const bool first = paper(rows[i]) > paper(rows[j]);
       const StudyRow &better = rows[first ? i : j], &other = rows[first ? j : i];
-      const double ours = better.miou - other.miou;
+      const auto [ours, spread] = difference(better, other);
       if (paper(other) <= 0 || paper(better) == paper(other) || !std::isfinite(ours)) continue;
-      // Of the difference of two runs; one seed tells no spread.
-      const double spread = std::hypot(better.spread, other.spread);
       auto& pairs = std::isfinite(spread) && std::abs(ours) <= spread ? orders.within
                     : ours > 0                                        ? orders.agree
                                                                       : orders.disagree;

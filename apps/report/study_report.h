@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -29,16 +30,18 @@ nlohmann::json study_json(const Study& study, const std::vector<StudyRun>& runs)
 // A variant's line: means over its runs, NaN where there is none.
 struct StudyRow {
   const StudyVariant* variant;
-  std::size_t runs = 0;
+  std::map<std::int64_t, double> miou_of_seed;
   double miou, spread, all_accuracy;  // spread: standard deviation, NaN of one run
   double peak_bytes, milliseconds, parameters, multiply_adds;
 };
 std::vector<StudyRow> study_rows(const Study& study, const std::vector<StudyRun>& runs);
 
-// Of each two variants whose mIoU the paper tells and we have: is their order the same?
+// Of each two variants whose mIoU the paper tells and we have: is their order the same? Runs of one
+// seed see the same pictures, so they are compared with each other.
 struct StudyOrders {
   using Pairs = std::vector<std::pair<std::string, std::string>>;  // the paper's better one first
-  Pairs agree, disagree, within;  // within: our difference is no larger than the seeds' spread
+  // within: the mean difference is no larger than the spread of the seeds' differences.
+  Pairs agree, disagree, within;
 };
 StudyOrders study_orders(const std::vector<StudyRow>& rows);
 

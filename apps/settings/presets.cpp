@@ -178,12 +178,14 @@ std::vector<Phase> read_phases(const std::string& path) {
         e.key.starts_with(kPhaseKey)
             ? parse_number<std::size_t>(e.key.substr(kPhaseKey.size(), dot - kPhaseKey.size()))
             : std::nullopt;
-    if (index) {
-      tables.resize(std::max(tables.size(), *index + 1));
-      if (dot == std::string::npos) continue;  // an empty table
-      e.key = e.key.substr(dot + 1);
+    if (!index || *index > tables.size()) {  // they come in their order
+      others.push_back(std::move(e));
+      continue;
     }
-    (index ? tables[*index] : others).push_back(std::move(e));
+    tables.resize(std::max(tables.size(), *index + 1));
+    if (dot == std::string::npos) continue;  // an empty table
+    e.key = e.key.substr(dot + 1);
+    tables[*index].push_back(std::move(e));
   }
   if (!tables.empty()) set_entries(others, path, {});  // nothing stands beside them
   std::vector<Phase> phases;

@@ -108,7 +108,8 @@ class StudyFile {
   }
   void add_to_variant(ConfigEntry& entry, const std::string& whole) {
     const auto index = parse_number<std::size_t>(take_head(entry.key));
-    if (!index) fail_input("{}:{}: {}: write [[variant]], once for each", file_, entry.line, whole);
+    if (!index || *index > variants_.size())  // they come in their order
+      fail_input("{}:{}: {}: write [[variant]], once for each", file_, entry.line, whole);
     variants_.resize(std::max(variants_.size(), *index + 1));
     if (!entry.key.starts_with("budget.")) return variants_[*index].own.push_back(entry);
     take_head(entry.key);

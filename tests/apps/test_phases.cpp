@@ -153,7 +153,8 @@ base-size = "64x48"
            {"[[phase]]\nlearning = 1\n", "mine.toml:2: learning: unknown key"},
            {"lr = 1\n[[phase]]\nname = \"a\"\n", "lr: unknown key"},
            {"[[phase]]\n", "is no name of a folder"},
-           {"[[faze]]\nlr = 1\n", "faze.0.lr: unknown key"}}) {
+           {"[[faze]]\nlr = 1\n", "faze.0.lr: unknown key"},
+           {"[phase.99999999999]\nlr = 1\n", "phase.99999999999.lr: unknown key"}}) {
     CAPTURE(text);
     spill(folder / "mine.toml", text);
     const auto refused = segnext(folder, "train --config mine.toml --out other");

@@ -185,6 +185,7 @@ TEST_CASE("study: a file that is none is refused by one line with its place") {
   refused("title = \"x\"\n[recipe]\ncrop = 32\n", "has no [[variant]]");
   refused("", "has no [[variant]]");
   refused("[variant]\nname = \"a\"\n", "write [[variant]], once for each");
+  refused("[variant.99999999999]\nname = \"a\"\n", "write [[variant]], once for each");
   refused(with("seeds = [0, 1]", "seeds = []"), "seeds is empty");
   refused(with("seeds = [0, 1]", "seeds = [1, 1]"), "a seed stands there twice");
   refused(with("seeds = [0, 1]", "seeds = [-1]"), "seeds: [-1] is too small");
@@ -281,17 +282,23 @@ TEST_CASE("study: means, spreads and the paper's orders") {
   CHECK(std::isnan(rows[3].miou));
   const StudyOrders orders = study_orders(rows);
   using Pairs = StudyOrders::Pairs;
-  CHECK(orders.agree == Pairs{{"a", "b"}, {"a", "c"}});
-  CHECK(orders.disagree == Pairs{{"b", "c"}});
+  CHECK(orders.agree == Pairs{{"a", "b"}});
+  CHECK(orders.disagree == Pairs{{"a", "c"}, {"b", "c"}});  // by the seed that c has
   CHECK(orders.within.empty());
-  const auto near = study_orders(study_rows(
-      study, {result("a", 0, 0.5), result("a", 1, 0.7), result("b", 0, 0.6), result("b", 1, 0.7)}));
-  CHECK(near.within == Pairs{{"a", "b"}});
+  const auto of_two = [&](double a0, double a1, double b0, double b1) {
+    return study_orders(study_rows(
+        study, {result("a", 0, a0), result("a", 1, a1), result("b", 0, b0), result("b", 1, b1)}));
+  };
+  CHECK(of_two(0.5, 0.7, 0.6, 0.7).within == Pairs{{"a", "b"}});
+  CHECK(of_two(0.5, 0.7, 0.58, 0.6).within == Pairs{{"a", "b"}});
+  // The seeds are far apart, and yet alike in what makes the difference.
+  CHECK(of_two(0.5, 0.7, 0.48, 0.68).agree == Pairs{{"a", "b"}});
+  CHECK(of_two(0.5, 0.7, 0.52, 0.72).disagree == Pairs{{"a", "b"}});
   const std::string text = study_markdown(study, rows);
   CHECK(has(text, "| a | 3 | - | 4 | - | 2 MB | 12.0 | 2 | 60.00 ± 14.14 | 75.00 | 3.0 | - |"));
   CHECK(has(text, "| c | 3 | - | 4 | - | 2 MB | 12.0 | 1 | 55.00 | 75.00 | 1.0 | - |"));
   CHECK(has(text, "| d | - | - | - | - | - | - | 0 | - | - | - | - |"));
-  CHECK(has(text, "Of the paper's 3 orders of two variants 2 hold, 1 do not (b over c), 0"));
+  CHECK(has(text, "Of the paper's 3 orders of two variants 1 hold, 2 do not (a over c, b over c), 0"));
   const auto again = study_runs(study_json(study, {result("a", 7, std::nan(""))}));
   CHECK(again.at(0).seed == 7);
   CHECK(std::isnan(again.at(0).miou));

@@ -1,20 +1,21 @@
 // Attention, softmax(scale q k^T) v in each head, without its weights [M,N] ever being stored:
 // "FlashAttention" (Dao, Fu, Ermon, Rudra and Ré, 2022), Algorithm 1 and its backward.
 //
-//                 keys [N]                   A tile of scores, kTileRows x kTileColumns, lives in
-//                 L2
-//            +------+------+--               from the product that makes it to the one that uses
-//            it.
-//   queries  | tile | tile |  -> forward: a task is kTaskRows queries of a head. It packs a block
-//   of
-//     [M]    +------+------+     keys and values once (gemm.h) and goes down its queries; y is a
-//     sum
-//            | tile | tile |     of exponentials over the largest score so far, and is shrunk where
-//            +------+------+     a larger one comes.
-//               | backward: a task is a piece of the keys of a head, block by block. Scores come
-//               v again, their weights from log_sum; dk and dv of the block are sums down all
-//               queries.
-//                 dq is a sum over the piece; where a head has several, they are added in order.
+//                 keys [N]
+//            +------+------+--    A tile of scores, kTileRows x kTileColumns, lives in L2 from the
+//   queries  | tile | tile |  ->  product that makes it to the one that uses it.
+//     [M]    +------+------+
+//            | tile | tile |
+//            +------+------+
+//               |
+//               v
+//
+// Forward: a task is kTaskRows queries of a head. It packs a block of keys and values once (gemm.h)
+// and goes down its queries; y is a sum of exponentials over the largest score so far, and is
+// shrunk where a larger one comes.
+// Backward: a task is a piece of the keys of a head, block by block. Scores come again, their
+// weights from log_sum; dk and dv of the block are sums down all queries. dq is a sum over the
+// piece; where a head has several, they are added in order.
 //
 // How keys are cut depends on the shapes alone, so the threads change nothing in the sums.
 // Bound: arithmetic. Against the products one by one nothing of M x N numbers travels to memory.
