@@ -237,8 +237,19 @@ int class_of(const std::string& wanted, const ModelInfo& info) {
   const auto number = parse_number<int>(wanted);
   if (number && *number >= 0 && *number < info.num_classes) return *number;
   const std::string guess = nearest(wanted, info.classes);
-  fail_input("--explain-class {}: no class of these weights{}", in_quotes(wanted),
-             guess.empty() ? "" : "; did you mean " + guess + "?");
+  fail_input("--explain-class {}: no class of these weights; {}", in_quotes(wanted),
+             guess.empty() ? fmt::format("give a number from 0 to {} or a name: {}",
+                                         info.num_classes - 1, fmt::join(info.classes, ", "))
+                           : "did you mean " + guess + "?");
+}
+
+ExplainOptions explain_options(const PredictArguments& a, const LoadedModel& loaded) {
+  if (a.pixel.size() != 2) fail_input("--pixel: wants two numbers, such as 0.5,0.5");
+  ExplainOptions options{.classes = {}, .stage = a.explain_stage, .x = a.pixel[0], .y = a.pixel[1]};
+  for (const std::string& wanted : a.explain_classes)
+    options.classes.push_back(class_of(wanted, loaded.info));
+  check_explain(options, loaded.model->config());
+  return options;
 }
 
 // All that is fixed before the first picture; read by several threads.
@@ -248,6 +259,7 @@ struct Job {
   const Dataset* dataset;
   std::vector<Source> sources;
   Protocol protocol;
+  ExplainOptions explain;
 
   // What the network is to see.
   Prepared prepare(std::int64_t i) const {
@@ -261,17 +273,11 @@ struct Job {
   }
   // The page of where the model looks in what the network sees.
   std::string explanation(const std::string& name, const Image& view) const {
-    const ModelInfo& info = loaded.info;
-    ExplainOptions options;
-    options.stage = arguments.explain_stage;
-    options.x = arguments.pixel[0];
-    options.y = arguments.pixel[1];
-    for (const std::string& wanted : arguments.explain_classes)
-      options.classes.push_back(class_of(wanted, info));
-    const Explanation e = explain(*loaded.model, view, protocol.transform.normalize, options);
+    const Explanation e =
+        nextgrad::explain(*loaded.model, view, protocol.transform.normalize, explain);
     ModelForward forward(*loaded.model);
     const LabelMap label = predict_labels(forward, protocol, {view}, view.height, view.width);
-    return explain_page(name, view, label, e, info);
+    return explain_page(name, view, label, e, loaded.info);
   }
   void write(const Results& results, const std::string& name, const Sample& sample,
              const LabelMap& label) const {
@@ -435,15 +441,18 @@ void run_predict(Command app, const PredictArguments& a) {
   std::vector<Source> sources = data_set
                                     ? sources_of(*dataset, a.submission ? dataset->size() : a.count)
                                     : sources_of(a.inputs, a.output);
-  Job job{a, loaded, dataset.get(), std::move(sources),
-          protocol_of(app, a.protocol, loaded.info.normalize)};
+  Job job{a,
+          loaded,
+          dataset.get(),
+          std::move(sources),
+          protocol_of(app, a.protocol, loaded.info.normalize),
+          explain_options(a, loaded)};
   std::string named;
   for (const Source& s : job.sources) named += s.called + '\n';
   require_same(fmt::format("{}{}{} pictures\n{}", program_line(), weights_line(*loaded.model),
                            job.sources.size(), named),
                world());
   std::vector<std::string> kinds = a.kinds();
-  if (a.pixel.size() != 2) fail_input("--pixel: wants two numbers, such as 0.5,0.5");
   if (a.explain && (job.protocol.views() > 1 || job.protocol.window.height > 0))
     fail_input(
         "--explain looks at the whole picture at once; leave windows, scales and --flip out");

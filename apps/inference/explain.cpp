@@ -84,9 +84,6 @@ Explanation::Cam cam_of(Segmenter& model, const Seen& seen,
   model.zero_grad();
   const auto k = static_cast<std::size_t>(stage - 1);
   const Tensor& gradient = stages[k].grad();
-  if (!gradient.defined())
-    fail_input("--explain-stage {}: the decoder does not read it; it reads {}", stage,
-               fmt::join(model.config().decoder.stages, ", "));
   const DType dtype = parameter_dtype(gradient.dtype());
   const Tensor weights = mean(gradient.to(dtype).contiguous(), {1, 2});
   const Tensor map = sum(seen.stages[k].to(dtype) * weights, {3});
@@ -148,14 +145,18 @@ Explanation::Field field_of(Segmenter& model, const Tensor& image,
 
 }  // namespace
 
+void check_explain(const ExplainOptions& options, const ModelConfig& model) {
+  if (std::ranges::find(model.decoder.stages, options.stage) == model.decoder.stages.end())
+    fail_input("--explain-stage {}: the decoder does not read it; it reads {}", options.stage,
+               fmt::join(model.decoder.stages, ", "));
+  for (const int label : options.classes)
+    if (label < 0 || label >= model.num_classes)
+      fail_input("--explain-class {}: there are {} classes", label, model.num_classes);
+}
+
 Explanation explain(Segmenter& model, const Image& picture, const Normalize& normalize,
                     const ExplainOptions& options) {
-  const int classes = model.config().num_classes;
-  if (options.stage < 1 || options.stage > 4)
-    fail_input("--explain-stage {}: there are stages 1 to 4", options.stage);
-  for (const int label : options.classes)
-    if (label < 0 || label >= classes)
-      fail_input("--explain-class {}: there are {} classes", label, classes);
+  check_explain(options, model.config());
   const Rectangle all[] = {{0, 0, picture.height, picture.width}};
   const Tensor image =
       EvalTransform{.normalize = normalize}.normalized(picture, all).to(model.device());
@@ -167,8 +168,9 @@ Explanation explain(Segmenter& model, const Image& picture, const Normalize& nor
   e.bases_in_all = static_cast<int>(e.bases.size());
   e.bases.resize(std::min(e.bases.size(), kMostBases));
   e.stage = options.stage;
-  for (const int label :
-       options.classes.empty() ? most_frequent(predicted, classes) : options.classes)
+  for (const int label : options.classes.empty()
+                             ? most_frequent(predicted, model.config().num_classes)
+                             : options.classes)
     e.cams.push_back(cam_of(model, seen, predicted, label, options.stage));
   e.field = field_of(model, image, predicted, seen.logits, options);
   return e;

@@ -57,8 +57,10 @@ struct Explanation {
   } field;
 };
 
+// Throws InputError for a class that is not there, or a stage that the decoder does not read.
+void check_explain(const ExplainOptions& options, const ModelConfig& model);
 // Of a picture as the network is to see it, at least 32x32. The model must be in evaluation mode;
-// its gradients are lost. Throws InputError for a stage or class that is not there.
+// its gradients are lost. Throws as check_explain does.
 Explanation explain(Segmenter& model, const Image& picture, const Normalize& normalize,
                     const ExplainOptions& options);
 

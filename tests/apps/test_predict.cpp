@@ -365,6 +365,7 @@ TEST_CASE(
   info.palette = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
   save_weights(folder / "w.safetensors", model, info);
   write_png(folder / "p.png", picture);
+  write_png(folder / "p2.png", picture);
   const auto run = segnext(folder,
                            "predict --weights w.safetensors p.png --explain --output out "
                            "--explain-class b --explain-class 2 --pixel 0.1,0.9");
@@ -379,7 +380,8 @@ TEST_CASE(
                             "--window 64", "--overlay"}) {
     CAPTURE(wrong);
     const auto refused = segnext(
-        folder, std::string("predict --weights w.safetensors p.png --explain --output o ") + wrong);
+        folder,
+        std::string("predict --weights w.safetensors p.png p2.png --explain --output o ") + wrong);
     CHECK(refused.code == 2);
     CHECK(lines_of(refused.err) == 1);
   }
