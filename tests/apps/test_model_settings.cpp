@@ -59,6 +59,44 @@ gate = "sum"
     CHECK(model_config(read("decoder.kind = \"" + kind + "\"\ndecoder.stages = [3, 4]"), 3)
               .decoder.stages == std::vector{3, 4});
   }
+  // Every setting reaches the model.
+  ModelConfig wanted = model_config("small", 3);
+  wanted.encoder.channels = {8, 16, 24, 32};
+  wanted.encoder.blocks = {1, 2, 3, 4};
+  wanted.encoder.ratios = {2, 3, 4, 5};
+  wanted.encoder.attention = EncoderConfig::Attention::lka;
+  wanted.encoder.branches = {9};
+  wanted.encoder.mixing = false;
+  wanted.encoder.gate = EncoderConfig::Gate::none;
+  wanted.decoder.kind = DecoderConfig::Kind::ham;
+  wanted.decoder.stages = {1, 4};
+  wanted.decoder.width = 96;
+  wanted.decoder.ham = {.kind = DecompositionOptions::Kind::cd,
+                        .gradient = DecompositionOptions::Gradient::one_step,
+                        .rank = 5,
+                        .train_steps = 3,
+                        .eval_steps = 4};
+  const ModelConfig all = model_config(read(R"(
+variant = "small"
+encoder.channels = [8, 16, 24, 32]
+encoder.blocks = [1, 2, 3, 4]
+encoder.ratios = [2, 3, 4, 5]
+encoder.attention = "lka"
+encoder.branches = [9]
+encoder.mixing = false
+encoder.gate = "none"
+decoder.kind = "ham"
+decoder.stages = [1, 4]
+decoder.width = 96
+decoder.factors = "cd"
+decoder.gradient = "one_step"
+decoder.rank = 5
+decoder.steps = 3
+decoder.eval-steps = 4
+)"),
+                                       3);
+  CHECK(all.encoder == wanted.encoder);
+  CHECK(all.decoder == wanted.decoder);
   const auto refused = [](const std::string& toml, const std::string& part) {
     CAPTURE(toml);
     try {

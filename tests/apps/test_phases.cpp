@@ -1,7 +1,10 @@
 // Recipes of several phases, on the miniatures of their data sets.
 #include <doctest/doctest.h>
 
+#include <utility>
+
 #include "apps/settings/presets.h"
+#include "data/weights/train_state.h"
 #include "data/weights/weights_file.h"
 #include "tensor/error.h"
 #include "tests/apps/program.h"
@@ -87,6 +90,15 @@ TEST_CASE(
     for (std::size_t i = 0; i < ours.tensors.size(); ++i)
       CHECK(ours.tensors[i].value.to_vector<float>() == theirs.tensors[i].value.to_vector<float>());
   }
+  // As if it had been killed after the last iteration, before the validation.
+  std::filesystem::copy(folder / "whole", folder / "cut", std::filesystem::copy_options::recursive);
+  TrainState state = load_train_state(folder / "cut/2-voc/state.safetensors");
+  REQUIRE(std::exchange(state.extra["validated"], "0") == "3");
+  save_train_state(folder / "cut/2-voc/state.safetensors", state);
+  const auto validated = segnext(folder, "train --resume cut");
+  INFO(validated.err);
+  CHECK(validated.code == 0);
+  CHECK(validated.out.find("validation at 3") != std::string::npos);
   // All is done: nothing is trained again.
   const auto done = segnext(folder, "train --resume whole");
   CHECK(done.code == 0);

@@ -5,7 +5,6 @@
 
 #include "apps/inference/checkpoint.h"
 #include "apps/inference/evaluator.h"
-#include "apps/inference/explain.h"
 #include "apps/inference/inference.h"
 #include "data/datasets/scenes/scenes.h"
 #include "data/images/image.h"
@@ -293,98 +292,6 @@ TEST_CASE("info and bench") {
   const auto none = segnext(folder, "bench --variant nano --decoder.kind uper --decoder.stages 4");
   CHECK(none.code == 2);
   CHECK(none.err.find("uper's pyramid") != std::string::npos);
-}
-
-TEST_CASE(
-    "predict --explain: maps of the right size, classes and pixels, and one page that is whole") {
-  ModelConfig config = model_config("nano", 3);
-  Segmenter model(config);
-  init_parameters(model, 5);
-  model.eval();
-  const Image picture = Scenes("val", 1, 96, 3).load(0).image;
-  ExplainOptions options;
-  options.classes = {2, 0};
-  options.stage = 3;
-  options.x = 0.25;
-  options.y = 0.99;
-  const Explanation e = explain(model, picture, {}, options);
-  REQUIRE(e.attention.size() == 4);
-  for (std::size_t i = 0; i < 4; ++i) CHECK(e.attention[i].height == 96 >> (i + 2));
-  CHECK(e.bases_in_all == 8);
-  double share = 0;
-  for (const auto& basis : e.bases) {
-    CHECK(basis.coefficients.width == 12);
-    share += basis.share;
-  }
-  CHECK(share == doctest::Approx(1));
-  REQUIRE(e.cams.size() == 2);
-  CHECK(e.cams[0].label == 2);
-  CHECK(e.cams[0].map.height == 6);
-  CHECK(e.field.x == 24);
-  CHECK(e.field.y == 95);
-  CHECK(e.field.gradient.height == 96);
-  CHECK(e.field.half > 0);
-  CHECK(e.field.most > e.field.half);
-  for (const Parameter& p : model.named_parameters()) CHECK_FALSE(p.value.grad().defined());
-
-  // The gradient at a pixel of the picture is what the logit changes by when that pixel does.
-  const auto logit = [&](double nudge) {
-    const NoGrad guard;
-    const Rectangle all[] = {{0, 0, 96, 96}};
-    Tensor input = EvalTransform().normalized(picture, all);
-    std::vector<float> values = input.to_vector<float>();
-    for (std::size_t c = 0; c < 3; ++c) values[3 * (90 * 96 + 24) + c] += static_cast<float>(nudge);
-    const auto logits =
-        model(Variable(Tensor::from(values, input.shape()))).value().to_vector<float>();
-    return static_cast<double>(logits[static_cast<std::size_t>((11 * 12 + 3) * 3 + e.field.label)]);
-  };
-  const double slope = std::abs(logit(0.02) - logit(-0.02)) / 0.04;
-  CHECK(slope <= 1.05 * e.field.gradient.values[90 * 96 + 24] + 1e-4);
-
-  // Without the product there is no attention to show, of another decoder no bases.
-  config.encoder.gate = EncoderConfig::Gate::none;
-  config.decoder.kind = DecoderConfig::Kind::mlp;
-  config.decoder.stages = {1, 2, 3, 4};
-  Segmenter other(config);
-  init_parameters(other, 5);
-  other.eval();
-  const Explanation without = explain(other, picture, {}, {});
-  CHECK(without.attention.empty());
-  CHECK(without.bases.empty());
-  CHECK_FALSE(without.cams.empty());
-  options.classes = {3};
-  CHECK_THROWS_AS(explain(model, picture, {}, options), InputError);
-  options = {};
-  options.stage = 1;
-  CHECK_THROWS_AS(explain(model, picture, {}, options), InputError);  // no gradient reaches it
-
-  const TemporaryFolder folder;
-  ModelInfo info;
-  info.model.variant = "nano";
-  info.classes = {"<a>", "b", "c"};
-  info.palette = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
-  save_weights(folder / "w.safetensors", model, info);
-  write_png(folder / "p.png", picture);
-  write_png(folder / "p2.png", picture);
-  const auto run = segnext(folder,
-                           "predict --weights w.safetensors p.png --explain --output out "
-                           "--explain-class b --explain-class 2 --pixel 0.1,0.9");
-  INFO(run.err);
-  REQUIRE(run.code == 0);
-  const std::string page = slurp(folder / "out/p.html");
-  for (const char* wanted : {"Attention of each stage", "The decoder's bases", "Grad-CAM",
-                             "What one pixel sees", "pixel 9,86", "&lt;a&gt;", "</html>"})
-    CHECK_MESSAGE(page.find(wanted) != std::string::npos, wanted);
-  CHECK(page.find("http") == std::string::npos);
-  for (const char* wrong : {"--explain-class bb", "--explain-stage 1", "--pixel 0.1", "--flip",
-                            "--window 64", "--overlay"}) {
-    CAPTURE(wrong);
-    const auto refused = segnext(
-        folder,
-        std::string("predict --weights w.safetensors p.png p2.png --explain --output o ") + wrong);
-    CHECK(refused.code == 2);
-    CHECK(lines_of(refused.err) == 1);
-  }
 }
 
 TEST_CASE("bench --protocol realtime: both sizes, both times, in order") {

@@ -1,13 +1,16 @@
 // Studies: their files, their runs when they are killed and go on, and what they write.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "apps/report/study_report.h"
 #include "apps/settings/study.h"
 #include "models/segmenter.h"
 #include "tensor/error.h"
+#include "tests/apps/little_data.h"
 #include "tests/apps/program.h"
 
 using namespace nextgrad;
@@ -298,7 +301,8 @@ TEST_CASE("study: means, spreads and the paper's orders") {
   CHECK(has(text, "| a | 3 | - | 4 | - | 2 MB | 12.0 | 2 | 60.00 ± 14.14 | 75.00 | 3.0 | - |"));
   CHECK(has(text, "| c | 3 | - | 4 | - | 2 MB | 12.0 | 1 | 55.00 | 75.00 | 1.0 | - |"));
   CHECK(has(text, "| d | - | - | - | - | - | - | 0 | - | - | - | - |"));
-  CHECK(has(text, "Of the paper's 3 orders of two variants 1 hold, 2 do not (a over c, b over c), 0"));
+  CHECK(has(text,
+            "Of the paper's 3 orders of two variants 1 hold, 2 do not (a over c, b over c), 0"));
   const auto again = study_runs(study_json(study, {result("a", 7, std::nan(""))}));
   CHECK(again.at(0).seed == 7);
   CHECK(std::isnan(again.at(0).miou));
@@ -377,6 +381,14 @@ TEST_CASE("study: killed and stopped, it goes on, repeats nothing, and finds the
   const std::string html = slurp(folder / "cut/study.html");
   check_page(html);
   CHECK(has(html, "Where the variants disagree most"));
+  // What is kept for that is spread over the split.
+  std::int64_t kept = 0, last = 0;
+  for (const auto& file : fs::directory_iterator(folder / "cut/predictions/full")) {
+    ++kept;
+    last = std::max<std::int64_t>(last, std::stoi(file.path().stem()));
+  }
+  CHECK(kept == 32);
+  CHECK(last == 31 * open_split(TrainConfig(), "val")->size() / 32);
   CHECK(has(slurp(folder / "cut/study.md"), "| 7x7 |"));
   // Nothing left to do; the tables again; results that are lost are not trained again.
   const auto done = segnext(folder, "study little.toml --out cut");
@@ -445,4 +457,58 @@ TEST_CASE("study: what it is told on the command line, and what it refuses there
   CHECK(has(list.out, "tableS2"));
   const auto show = segnext(folder, "study show table6");
   CHECK(show.out == study_text("table6"));
+}
+
+TEST_CASE("study: its memory is the training's; what is not labelled is no disagreement") {
+  const TemporaryFolder folder;
+  make_little_data(folder);
+  // Half of a picture is not labelled.
+  LabelMap label = read_label(folder / "labels/val/0.png");
+  std::fill(label.values.begin(), label.values.begin() + 40 * 24, kIgnoreLabel);
+  write_png(folder / "labels/val/0.png", label);
+  spill(folder / "data-study.toml", R"(
+time-size = 64
+[recipe]
+data = "folder"
+data-root = "data.toml"
+variant = "nano"
+crop = 32
+batch = 2
+iterations = 4
+val-every = 2
+val-size = 160
+threads = 1
+[[variant]]
+name = "slow"
+[[variant]]
+name = "fast"
+lr = 0.02
+warmup = 0
+)");
+  const auto run = segnext(folder, "study data-study.toml --out out");
+  INFO(run.err);
+  REQUIRE(run.code == 0);
+  std::vector<double> peaks;  // as the log tells them, iteration by iteration
+  std::istringstream log(slurp(folder / "out/slow-seed0/log.jsonl"));
+  for (std::string line; std::getline(log, line);)
+    if (const json record = json::parse(line); record.contains("loss"))
+      peaks.push_back(record.at("peak_bytes"));
+  REQUIRE(peaks.size() == 4);
+  REQUIRE(peaks[2] > peaks[1]);  // a validation came between
+  CHECK(results(folder, "out").at("runs").at(0).at("peak_bytes") == peaks[1]);
+
+  const LabelMap slow = read_label(folder / "out/predictions/slow/0.png"),
+                 fast = read_label(folder / "out/predictions/fast/0.png");
+  double labelled = 0, differ = 0, all = 0;
+  for (std::size_t p = 0; p < label.values.size(); ++p) {
+    const bool other = slow.values[p] != fast.values[p];
+    all += other;
+    if (label.values[p] == kIgnoreLabel) continue;
+    ++labelled;
+    differ += other;
+  }
+  const auto percent = [](double share) { return fmt::format("0: {:.0f} %", 100 * share); };
+  const std::string shown = percent(differ / labelled);
+  REQUIRE(shown != percent(all / static_cast<double>(label.values.size())));
+  CHECK_MESSAGE(has(slurp(folder / "out/study.html"), shown), shown);
 }
