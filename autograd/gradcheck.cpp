@@ -34,7 +34,7 @@ struct Derivative {
 };
 
 // Of the sum of y c between two ends `width` apart. Outputs that did not change, and their
-// rounding, cancel exactly.
+// rounding, cancel exactly; others carry that of all the layers they came through.
 Derivative between(const std::vector<double>& low, const std::vector<double>& high,
                    const std::vector<double>& c, double width) {
   double sum = 0, squares = 0;
@@ -44,7 +44,7 @@ Derivative between(const std::vector<double>& low, const std::vector<double>& hi
     const double size = std::max(std::abs(low[i]), std::abs(high[i])) * c[i];
     squares += size * size;
   }
-  return {sum / width, 16 * std::numeric_limits<double>::epsilon() * std::sqrt(squares) / width};
+  return {sum / width, 64 * std::numeric_limits<double>::epsilon() * std::sqrt(squares) / width};
 }
 
 // Which elements of n are tried.
