@@ -141,7 +141,7 @@ size = 32
 iterations = 2
 epochs = 0.001
 [[phase]]
-name = "voc"
+name = "pixels"
 data = "voc"
 crop = 32
 iterations = 2
@@ -151,14 +151,15 @@ base-size = "64x48"
   const auto lacking = segnext(folder, start + "--data-root pictures=pictures");
   CHECK(lacking.code == 2);
   CHECK(lines_of(lacking.err) == 1);
-  CHECK(lacking.err.find("phase voc:") != std::string::npos);
+  CHECK(lacking.err.find("phase pixels:") != std::string::npos);
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
+  // Folders by the phase's name, or by the kind of data.
   const auto run = segnext(folder, start + "--data-root pictures=pictures,voc=voc");
   INFO(run.err);
   REQUIRE(run.code == 0);
   CHECK(run.out.find("encoder: ") != std::string::npos);
   // The classifier of pictures is none of pixels.
-  CHECK(config_of(folder / "run/2-voc/config.toml").reset_classifier);
+  CHECK(config_of(folder / "run/2-pixels/config.toml").reset_classifier);
   for (const auto& [text, wanted] : std::map<std::string, std::string>{
            {"[[phase]]\nname = \"a/b\"\n", "is no name of a folder"},
            {"[[phase]]\ncommand = \"predict\"\n", "choose train, pretrain"},
