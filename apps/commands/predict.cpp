@@ -446,7 +446,7 @@ void run_predict(Command app, const PredictArguments& a) {
           dataset.get(),
           std::move(sources),
           protocol_of(app, a.protocol, loaded.info.normalize),
-          explain_options(a, loaded)};
+          a.explain ? explain_options(a, loaded) : ExplainOptions{}};
   std::string named;
   for (const Source& s : job.sources) named += s.called + '\n';
   require_same(fmt::format("{}{}{} pictures\n{}", program_line(), weights_line(*loaded.model),

@@ -264,6 +264,16 @@ TEST_CASE("predict --explain: one page that is whole; what it cannot show is sai
                              "What one pixel sees", "pixel 9,86", "&lt;a&gt;", "</html>"})
     CHECK_MESSAGE(page.find(wanted) != std::string::npos, wanted);
   CHECK(page.find("http") == std::string::npos);
+  // A decoder that does not read stage 4, the default, is none of its business otherwise.
+  ModelConfig early = little_model();
+  early.decoder.stages = {2, 3};
+  Looked other(early);
+  info.model.stages = {2, 3};
+  save_weights(folder / "early.safetensors", other.model, info);
+  const std::string predict = "predict --weights early.safetensors p.png --output early ";
+  CHECK(segnext(folder, predict).code == 0);
+  CHECK(segnext(folder, predict + "--explain").code == 2);
+  CHECK(segnext(folder, predict + "--explain --explain-stage 3").code == 0);
   for (const char* wrong : {"--explain-class bb", "--explain-stage 1", "--pixel 0.1", "--flip",
                             "--window 64", "--overlay"}) {
     CAPTURE(wrong);
