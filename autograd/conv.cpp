@@ -35,9 +35,7 @@ Shape check_depthwise(const Variable& x, const Variable& weight, const Variable&
 
 }  // namespace
 
-// y[p] = sum over taps t and channels i of W[t] x[stride p + dilation t - pad] + b;
-// dx, dW and db are its transposes applied to dy.
-Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias, Window window,
+Variable conv2d(Variable x, const Variable& weight, const Variable& bias, Window window,
                 int groups) {
   check_floating("conv2d", x);
   check_parameter("conv2d", x, weight);
@@ -53,6 +51,14 @@ Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias,
         weight.dim(3) * groups, weight.shape().str(), groups);
   check_vector("conv2d", "bias", x, bias, weight.dim(0));
   check_window("conv2d", x, window);
+  const Shape shape{x.dim(0), window.out_h(x.dim(1)), window.out_w(x.dim(2)), weight.dim(0)};
+  return uncooked(ConvRecipe{std::move(x), weight, bias, window, groups}, shape);
+}
+
+// y[p] = sum over taps t and channels i of W[t] x[stride p + dilation t - pad] + b;
+// dx, dW and db are its transposes applied to dy.
+Variable conv2d_at_once(const Variable& x, const Variable& weight, const Variable& bias,
+                        const Window& window, int groups) {
   const Tensor in = x.value().contiguous(), w = weight.value().contiguous();
   const Needs needs{x.requires_grad(), weight.requires_grad(), bias.requires_grad()};
   return record(

@@ -4,7 +4,9 @@
 #include <tuple>
 
 #include "autograd/arithmetic.h"
+#include "autograd/checks.h"
 #include "autograd/conv.h"
+#include "autograd/fold.h"
 #include "autograd/fused.h"
 #include "autograd/matmul.h"
 #include "autograd/node.h"
@@ -27,6 +29,12 @@ auto inputs_of(const ActivateRecipe& r) {
 }
 auto inputs_of(const DepthwiseRecipe& r) {
   return std::tie(r.x, r.weight, r.bias);
+}
+auto inputs_of(const ConvRecipe& r) {
+  return std::tie(r.x, r.weight, r.bias);
+}
+auto inputs_of(const AffineRecipe& r) {
+  return std::tie(r.x, r.scale, r.shift);
 }
 auto inputs_of(const ScaleRecipe& r) {
   return std::tie(r.x, r.scale);
@@ -61,25 +69,75 @@ class Cook {
   }
 
  private:
-  // The recipe of v, of that kind, which nobody else holds and which was made under the same rules.
+  // The recipe of v, of that kind, which was made under the same rules.
   template <class R>
-  const R* sole(const Variable& v) const {
+  const R* found(const Variable& v) const {
     const Recipe* r = recipe(v);
-    if (r == nullptr || v.impl_.use_count() != 1 || r->grad_enabled != root_.grad_enabled ||
+    if (r == nullptr || r->grad_enabled != root_.grad_enabled ||
         r->in_first_run != root_.in_first_run)
       return nullptr;
-    const R* found = std::get_if<R>(&r->formula);
-    if (found != nullptr) check_inputs(*r);
-    return found;
+    const R* of_kind = std::get_if<R>(&r->formula);
+    if (of_kind != nullptr) check_inputs(*r);
+    return of_kind;
+  }
+  // And which nobody else holds.
+  template <class R>
+  const R* sole(const Variable& v) const {
+    return v.defined() && v.impl_.use_count() == 1 ? found<R>(v) : nullptr;
   }
   static void check_inputs(const Recipe& recipe);
+  // What the first run of recomputed() computes must be what the second, which records, will.
+  bool folds() const { return !root_.records && !root_.in_first_run; }
+
+  // A linear layer, what is affine before and after it folded into its weights.
+  struct Linear {
+    const Variable* input = nullptr;  // null: there is none
+    Variable of_affine = {};          // what that is a map of, instead
+    Weights w = {};
+    explicit operator bool() const { return input != nullptr; }
+    const Variable& x() const { return of_affine.defined() ? of_affine : *input; }
+  };
+  Linear linear_of(const Variable& v) const {
+    const auto* after = folds() ? sole<AffineRecipe>(v) : nullptr;
+    const auto* l = sole<LinearRecipe>(after != nullptr ? after->x : v);
+    if (l == nullptr) return {};
+    Linear found = folded(*l);
+    if (after != nullptr) found.w = fold_output(found.w, after->scale, after->shift);
+    return found;
+  }
+  // Others may hold what is affine before it: nothing is computed twice.
+  Linear folded(const LinearRecipe& r) const {
+    Linear l{.input = &r.x, .w = {r.weight, r.bias}};
+    if (const auto* before = folds() ? found<AffineRecipe>(r.x) : nullptr) {
+      l.w = fold_input(l.w, before->scale, before->shift);
+      l.of_affine = before->x;
+    }
+    return l;
+  }
 
   Variable make(const LinearRecipe& r) const {
-    return linear(r.x, r.weight, r.bias, Activation::none);
+    const Linear l = folded(r);
+    return linear(l.x(), l.w.weight, l.w.bias, Activation::none);
   }
   Variable make(const ActivateRecipe& r) const {
-    if (const auto* l = sole<LinearRecipe>(r.x)) return linear(l->x, l->weight, l->bias, r.f);
+    if (const Linear l = linear_of(r.x)) return linear(l.x(), l.w.weight, l.w.bias, r.f);
     return elementwise(unary_of(r.f), r.x);
+  }
+  Variable make(const ConvRecipe& r) const {
+    return conv2d_at_once(r.x, r.weight, r.bias, r.window, r.groups);
+  }
+  Variable make(const AffineRecipe& r) const {
+    if (const auto* l = sole<LinearRecipe>(r.x)) {
+      const Linear in = folded(*l);
+      const Weights w = fold_output(in.w, r.scale, r.shift);
+      return linear(in.x(), w.weight, w.bias, Activation::none);
+    }
+    if (const auto* c = sole<ConvRecipe>(r.x)) {
+      const Weights w = fold_output({c->weight, c->bias}, r.scale, r.shift);
+      return conv2d_at_once(c->x, w.weight, w.bias, c->window, c->groups);
+    }
+    const Tensor x = r.x.value().contiguous();
+    return Variable(x.backend().channel_affine(x, r.scale.value(), r.shift.value(), {}));
   }
   Variable make(const DepthwiseRecipe& r) const {
     return depthwise_conv2d(r.x, r.weight, r.bias, r.window, {});
@@ -103,8 +161,7 @@ class Cook {
   Variable add(const Variable& base, const Variable& branch, const Variable& scale,
                const Tensor& mask, Tensor* moments) const;
   Variable as_strips(const SumRecipe& sum) const;
-  Variable as_feed_forward(const Variable& base, const LinearRecipe& last,
-                           const Variable& scale) const;
+  Variable evaluated(const Variable& base, Linear l, const Variable& scale, Tensor* moments) const;
 
   const Recipe& root_;
   Tensor* moments_;
@@ -130,15 +187,20 @@ Variable Cook::add(const Variable& base, const Variable& branch, const Variable&
     return s->scale.defined() ? add(base, s->x, s->scale, mask, moments)
                               : add(base, s->x, scale, s->mask.get(), moments);
   if (const auto* s = sole<SumRecipe>(branch); s != nullptr && (scale.defined() || mask.defined()))
-    if (const auto* l = sole<LinearRecipe>(s->branch)) {  // s (p + q) = s p + s q
-      l->x.value();  // first: it takes more memory than the sum
+    if (const Linear l = linear_of(s->branch)) {  // s (p + q) = s p + s q
+      l.x().value();                              // first: it takes more memory than the sum
       return add(add(base, s->base, scale, mask, nullptr), s->branch, scale, mask, moments);
     }
-  if (const auto* l = sole<LinearRecipe>(branch)) {
-    if (!mask.defined())
-      if (const Variable y = as_feed_forward(base, *l, scale); y.defined()) return y;
-    const auto* a = sole<ActivateRecipe>(l->x);
-    return linear_residual(base, a != nullptr ? a->x : l->x, l->weight, l->bias,
+  if (const auto* a = sole<AffineRecipe>(branch);
+      a != nullptr && !mask.defined() && &impl(a->x) == &impl(base)) {
+    const auto [own, shift] = fold_residual(a->scale, a->shift, scale);
+    const Shape shape = base.shape();
+    return uncooked(AffineRecipe{base, own, shift}, shape);
+  }
+  if (const Linear l = linear_of(branch)) {
+    if (folds() && !mask.defined()) return evaluated(base, l, scale, moments);
+    const auto* a = sole<ActivateRecipe>(l.x());
+    return linear_residual(base, a != nullptr ? a->x : l.x(), l.w.weight, l.w.bias,
                            a != nullptr ? a->f : Activation::none, scale, mask, moments);
   }
   if (scale.defined() || mask.defined() || moments != nullptr)
@@ -167,19 +229,28 @@ Variable Cook::as_strips(const SumRecipe& sum) const {
   return std::ranges::all_of(read, same) ? nextgrad::strips(s->base, strips) : Variable();
 }
 
-// base + scale (linear (gelu (3x3 (linear (x))))), which has no backward. What the first
-// run of recomputed() computes must be what the second, which records, will.
-Variable Cook::as_feed_forward(const Variable& base, const LinearRecipe& last,
-                               const Variable& scale) const {
-  if (root_.records || root_.in_first_run) return {};
-  const auto* a = sole<ActivateRecipe>(last.x);
+// base + scale (l (x)) where nothing records: with x = gelu (3x3 (linear)) a whole feed-forward
+// branch is one op, which has no backward.
+Variable Cook::evaluated(const Variable& base, Linear l, const Variable& scale,
+                         Tensor* moments) const {
+  const auto* a = sole<ActivateRecipe>(l.x());
   const auto* d = a != nullptr && a->f == Activation::gelu ? sole<DepthwiseRecipe>(a->x) : nullptr;
-  const auto* first =
-      d != nullptr && keeps_size(d->window, 3, 3) ? sole<LinearRecipe>(d->x) : nullptr;
-  if (first == nullptr) return {};
-  return feed_forward(base, first->x,
-                      {first->weight, first->bias, d->weight, d->bias, last.weight, last.bias},
-                      scale);
+  if (d != nullptr && keeps_size(d->window, 3, 3))
+    if (const Linear first = linear_of(d->x)) {
+      if (scale.defined()) l.w = fold_output(l.w, scale);
+      return feed_forward(base, first.x(),
+                          {first.w.weight, first.w.bias, d->weight, d->bias, l.w.weight, l.w.bias});
+    }
+  const auto* of_base = scale.defined() ? sole<AffineRecipe>(base) : nullptr;
+  if (scale.defined())
+    l.w = fold_output(l.w, scale, of_base != nullptr ? of_base->shift : Variable());
+  const Variable& x = a != nullptr ? a->x : l.x();
+  const Tensor in = x.value().contiguous();
+  return Variable(
+      x.backend().linear_residual((of_base != nullptr ? of_base->x : base).value().contiguous(), in,
+                                  l.w.weight.value().contiguous(), value_or_none(l.w.bias),
+                                  a != nullptr ? a->f : Activation::none, {}, moments,
+                                  of_base != nullptr ? of_base->scale.value() : Tensor()));
 }
 
 Variable uncooked(Formula formula, const Shape& shape) {
@@ -211,6 +282,12 @@ Variable uncooked(Formula formula, const Shape& shape) {
   Cook::impl(result).recipe = std::make_shared<Recipe>(std::move(r));
   if (at_once) cook(result);
   return result;
+}
+
+bool is_waiting_product(const Variable& v) {
+  const Recipe* r = Cook::recipe(v);
+  return r != nullptr && (std::holds_alternative<LinearRecipe>(r->formula) ||
+                          std::holds_alternative<ConvRecipe>(r->formula));
 }
 
 const Tensor& cook(const Variable& v, Tensor* moments) {

@@ -21,6 +21,16 @@ struct DepthwiseRecipe {
   Variable x, weight, bias;
   Window window;
 };
+struct ConvRecipe {
+  Variable x, weight, bias;
+  Window window;
+  int groups;
+};
+// x scale[c] + shift[c], constants both, where nothing records: what reads or makes x may do it on
+// its weights.
+struct AffineRecipe {
+  Variable x, scale, shift;
+};
 struct ScaleRecipe {  // mask[n] scale[c] x, one of both undefined
   Variable x, scale;
   Saved mask;
@@ -31,8 +41,8 @@ struct SumRecipe {
 struct SameRecipe {  // x, outside its graph
   Variable x;
 };
-using Formula =
-    std::variant<LinearRecipe, ActivateRecipe, DepthwiseRecipe, ScaleRecipe, SumRecipe, SameRecipe>;
+using Formula = std::variant<LinearRecipe, ActivateRecipe, DepthwiseRecipe, ConvRecipe,
+                             AffineRecipe, ScaleRecipe, SumRecipe, SameRecipe>;
 
 struct Recipe {
   Formula formula;
@@ -54,6 +64,9 @@ struct Recipe {
 // that throw. No value is computed twice: a recipe goes into another only if nobody else holds it,
 // so that ops take their inputs by value and move them on.
 Variable uncooked(Formula formula, const Shape& shape);
+
+// Whether v waits as a product, whose weights may take over what is done to it.
+bool is_waiting_product(const Variable& v);
 
 // The value, computed now if it was not yet; a sum of a residual connection leaves in `moments`
 // what batch_norm() of the value can use (Backend::residual), if its backend can.

@@ -2,6 +2,7 @@
 
 #include "autograd/checks.h"
 #include "autograd/fuse.h"
+#include "tensor/derived.h"
 #include "tensor/ops.h"
 
 namespace nextgrad {
@@ -99,18 +100,30 @@ Variable sync_batch_norm(const Variable& x, const Variable& gamma, const Variabl
 }
 
 // y = x s + (beta - m s), s = gamma r: dx = s dy, dbeta = sum dy, dgamma = r (sum dy x - m sum dy)
-Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variable& beta,
+Variable batch_norm_eval(Variable x, const Variable& gamma, const Variable& beta,
                          const Tensor& running_mean, const Tensor& running_var, double eps) {
   check_norm("batch_norm_eval", x, gamma, beta);
   check(running_mean.numel() == x.dim(-1) && running_var.numel() == x.dim(-1),
         "batch_norm_eval: running statistics of {} channels for input {}", running_mean.numel(),
         x.shape().str());
-  const Tensor in = x.value().contiguous();
-  const DType dtype = parameter_dtype(in.dtype());
+  const DType dtype = parameter_dtype(x.dtype());
   const Tensor mean = running_mean.to(dtype).contiguous();
-  const auto [scale, shift, rstd] =
-      in.backend().fold_statistics(gamma.value().contiguous(), beta.value().contiguous(), mean,
-                                   running_var.to(dtype).contiguous(), eps);
+  const Tensor g = gamma.value().contiguous(), b = beta.value().contiguous();
+  const auto fold = [&] {
+    const auto f = x.backend().fold_statistics(g, b, mean, running_var.to(dtype).contiguous(), eps);
+    return std::vector<Tensor>{f.scale, f.shift, f.rstd};
+  };
+  const bool records =
+      grad_enabled() && (x.requires_grad() || gamma.requires_grad() || beta.requires_grad());
+  if (!records && Watch::active() == nullptr) {
+    const std::vector<Tensor> f =
+        derived("batch_norm_eval", {g, b, running_mean, running_var}, Keep::at_once, fold, eps);
+    if (!is_waiting_product(x)) x.value();  // now, so that no chain of recipes grows over blocks
+    const Shape shape = x.shape();
+    return uncooked(AffineRecipe{std::move(x), Variable(f[0]), Variable(f[1])}, shape);
+  }
+  const std::vector<Tensor> f = fold();
+  const Tensor in = x.value().contiguous(), scale = f[0], shift = f[1], rstd = f[2];
   return record("batch_norm_eval", in.backend().channel_affine(in, scale, shift, {}),
                 {x, gamma, beta},
                 [in = Saved(in), s = scale, m = Saved(mean), r = rstd,

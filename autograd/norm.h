@@ -16,8 +16,9 @@ Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& be
 Variable sync_batch_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps,
                          Communicator& everyone, std::int64_t rows, const Tensor& centre,
                          Tensor* mean = nullptr, Tensor* rstd = nullptr);
-// Batch norm with given statistics (evaluation): differentiable in x, gamma and beta.
-Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variable& beta,
+// Batch norm with given statistics (evaluation): differentiable in x, gamma and beta. Where nothing
+// records, it waits to be fused (fuse.h).
+Variable batch_norm_eval(Variable x, const Variable& gamma, const Variable& beta,
                          const Tensor& running_mean, const Tensor& running_var, double eps);
 Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps);
 // x [N, ..., C]; statistics per image and group of C / groups neighbouring channels.

@@ -96,11 +96,12 @@ ConvGradients Fused::linear_backward(const Tensor& x, const Tensor& weight, cons
 
 Tensor Fused::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
                               const Tensor& bias, Activation input, const Tensor& mask,
-                              Tensor* moments) {
+                              Tensor* moments, const Tensor& base_scale) {
   const OpScope scope(costs::linear_residual(x, weight));
   const Tensor f = activated(input, x).reshape({rows_for(x, weight, base), weight.dim(1)});
   const Tensor branch = linear(f, weight, bias, Activation::none, nullptr);
-  return residual(base, branch.reshape(base.shape()), {}, mask, moments);
+  const Tensor from = base_scale.defined() ? (widened(base) * base_scale).to(base.dtype()) : base;
+  return residual(from, branch.reshape(base.shape()), {}, mask, moments);
 }
 ConvGradients Fused::linear_residual_backward(const Tensor& x, const Tensor& weight,
                                               Activation input, const Tensor& mask,

@@ -15,11 +15,13 @@ virtual Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
 // Gradients of x W^T + bias: dy [M, O].
 virtual ConvGradients linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                       Needs needs) NEXTGRAD_OP;
-// The end of a residual branch, y = base + mask[n] (f(x) W^T + bias): x [N, ..., I], base and y
-// [N, ..., O], mask [N] or undefined (1), f = `input`. `moments` as of residual().
+// The end of a residual branch, y = base_scale[c] base + mask[n] (f(x) W^T + bias): x [N, ..., I],
+// base and y [N, ..., O], mask [N] and base_scale [O] or undefined (1), f = `input`. `moments` as
+// of residual().
 virtual Tensor linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
                                const Tensor& bias, Activation input, const Tensor& mask,
-                               Tensor* moments = nullptr) NEXTGRAD_OP;
+                               Tensor* moments = nullptr,
+                               const Tensor& base_scale = {}) NEXTGRAD_OP;
 // Its gradients; that of base is dy itself.
 virtual ConvGradients linear_residual_backward(const Tensor& x, const Tensor& weight,
                                                Activation input, const Tensor& mask,

@@ -4,12 +4,14 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
 namespace nextgrad {
 
 class Backend;
+struct Derived;
 
 struct Device {
   enum class Kind { cpu, cuda };
@@ -27,8 +29,9 @@ struct MemoryStats {
   std::size_t reserved = 0;  // bytes taken from the system, live or cached
 };
 
-// Owns a block; tensors that view the same numbers share one Storage. `version` counts in-place
-// changes, so that a backward pass notices that a tensor it saved is no longer what it was.
+// Owns a block; tensors that view the same numbers share one Storage. `version` changes with every
+// write, so that a backward pass notices that a tensor it saved is no longer what it was; no two
+// storages ever have the same.
 class Storage {
  public:
   Storage(Backend& backend, std::size_t bytes);
@@ -40,13 +43,16 @@ class Storage {
   std::size_t bytes() const { return bytes_; }
   Backend& backend() const { return backend_; }
   std::uint64_t version() const { return version_.load(std::memory_order_relaxed); }
-  void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
+  void bump_version() { version_.store(next_version(), std::memory_order_relaxed); }
+  std::shared_ptr<Derived> derived;  // what derived() keeps (derived.h)
 
  private:
+  static std::uint64_t next_version();
+
   Backend& backend_;
   std::size_t bytes_;
   void* data_;
-  std::atomic<std::uint64_t> version_{0};
+  std::atomic<std::uint64_t> version_{next_version()};
 };
 
 }  // namespace nextgrad

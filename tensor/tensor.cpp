@@ -11,6 +11,11 @@ Storage::~Storage() {
   if (data_ != nullptr) backend_.release(data_, bytes_);
 }
 
+std::uint64_t Storage::next_version() {
+  static std::atomic<std::uint64_t> versions{0};
+  return versions.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   Tensor t;
   t.shape_ = shape;

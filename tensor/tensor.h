@@ -91,7 +91,8 @@ class Tensor {
     return static_cast<std::byte*>(storage_->data()) +
            static_cast<std::size_t>(offset_) * size_of(dtype_);
   }
-  void bump_version() { storage_->bump_version(); }  // a kernel wrote into it
+  void bump_version() { storage_->bump_version(); }                        // a kernel wrote into it
+  std::shared_ptr<Derived>& derived() const { return storage_->derived; }  // for derived.h
 
  private:
   Tensor with(const Shape& shape, const Shape& strides, std::int64_t offset) const;

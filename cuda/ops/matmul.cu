@@ -81,14 +81,18 @@ ConvGradients CudaBackend::linear_backward(const Tensor& x, const Tensor& weight
 
 Tensor CudaBackend::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
                                     const Tensor& bias, Activation input, const Tensor& mask,
-                                    Tensor* moments) {
+                                    Tensor* moments, const Tensor& base_scale) {
   const std::int64_t in = weight.dim(1), out = weight.dim(0);
   Scope scope(*this, costs::linear_residual(x, weight));
   if (base.numel() == 0) return empty_like(base);
   const Tensor f = input == Activation::none ? x : unary(unary_of(input), x, 0);
   const Tensor branch =
       linear(f.reshape({base.numel() / out, in}), weight, {}, Activation::none, nullptr);
-  return residual_sum(base, branch, {}, bias, mask, moments);
+  const Tensor from =
+      base_scale.defined()
+          ? channel_affine(base, base_scale, Tensor::zeros({out}, base_scale.dtype(), device()), {})
+          : base;
+  return residual_sum(from, branch, {}, bias, mask, moments);
 }
 
 // With g = mask dy: dx = (g W) f'(x), dW = g^T f(x), db = column sums of g.

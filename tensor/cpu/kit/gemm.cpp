@@ -199,14 +199,19 @@ void multiply_transposed_block(std::int64_t m, std::int64_t n, std::int64_t dept
 }
 
 template <class T>
-void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a, MatrixView<T> b,
+Tensor packed(MatrixView<T> b, std::int64_t k, std::int64_t n) {
+  Tensor panels = Tensor::empty({packed_size<T>(k, n)}, dtype_of<T>);
+  parallel_for(ceil_div(n, kPanel<T>), 32768 / std::max<std::int64_t>(1, k * kPanel<T>),
+               [&, to = panels.data<T>()](std::int64_t begin, std::int64_t end) {
+                 pack_panels(b, k, n, begin, end, to);
+               });
+  return panels;
+}
+
+template <class T>
+void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a, const T* packed_b,
           const T* bias, T* c, std::int64_t ldc, const RowsDone& finish) {
   if (m == 0 || n == 0) return;
-  const Tensor buffer = Tensor::empty({packed_size<T>(k, n)}, dtype_of<T>);
-  T* packed = buffer.data<T>();
-  parallel_for(
-      ceil_div(n, kPanel<T>), 32768 / std::max<std::int64_t>(1, k * kPanel<T>),
-      [&](std::int64_t begin, std::int64_t end) { pack_panels(b, k, n, begin, end, packed); });
   // Rows are computed one like another, so how many make a block may depend on the threads: about
   // ten blocks a thread, for an even end.
   const std::int64_t share = m / (std::int64_t{10} * num_threads()) / kRows * kRows;
@@ -214,7 +219,7 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a,
   const auto run = [&](std::int64_t task) {
     const std::int64_t first = task * block, rows = std::min(block, m - first);
     const MatrixView<T> from = a(first, rows);
-    multiply_rows(rows, n, k, from.data, from.row, packed, bias, c + first * ldc, ldc);
+    multiply_rows(rows, n, k, from.data, from.row, packed_b, bias, c + first * ldc, ldc);
     if (finish) finish(first, rows);
   };
   const std::int64_t tasks = ceil_div(m, block);
@@ -290,7 +295,8 @@ void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowB
                                              std::int64_t);                                        \
   template void sum_pieces<T>(const T*, std::int64_t, std::int64_t, T*);                           \
   template void gemm<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&,             \
-                        MatrixView<T>, const T*, T*, std::int64_t, const RowsDone&);               \
+                        const T*, const T*, T*, std::int64_t, const RowsDone&);                    \
+  template Tensor packed<T>(MatrixView<T>, std::int64_t, std::int64_t);                            \
   template void gemm_over_pixels<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&, \
                                     const RowBlocks<T>&, T*, T*);
 NEXTGRAD_INSTANTIATE(float)

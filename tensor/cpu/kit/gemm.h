@@ -2,7 +2,7 @@
 //
 //   C [M,N]  =  A [M,K]  x  B [K,N]
 //
-// B (mostly a weight) is packed once into panels of kPanel columns, each panel contiguous over K:
+// B (mostly a weight) is packed into panels of kPanel columns, each panel contiguous over K:
 //
 //        kPanel
 //       +------+------+--
@@ -23,6 +23,7 @@
 #include <functional>
 
 #include "tensor/cpu/kit/simd.h"
+#include "tensor/derived.h"
 #include "tensor/tensor.h"
 
 namespace nextgrad::cpu {
@@ -56,10 +57,21 @@ RowBlocks<T> rows_of(MatrixView<T> m) {
 // Called for each finished block of rows of C while it is still in cache.
 using RowsDone = std::function<void(std::int64_t first, std::int64_t rows)>;
 
-// C [M,N] = A B + bias (bias [N] may be null), all threads. Rows of A must be contiguous (col 1).
+// C [M,N] = A B + bias (bias [N] may be null), all threads. Rows of A must be contiguous (col 1), B
+// is packed.
 template <class T>
-void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a, MatrixView<T> b,
+void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a, const T* packed_b,
           const T* bias, T* c, std::int64_t ldc, const RowsDone& finish = nullptr);
+
+// B [K,N] as panels, by all threads. Those of a weight are kept, under a name, while it stays as it
+// is.
+template <class T>
+Tensor packed(MatrixView<T> b, std::int64_t k, std::int64_t n);
+template <class T>
+Tensor packed_weight(const char* name, const Tensor& weight, MatrixView<T> b, std::int64_t k,
+                     std::int64_t n) {
+  return derived_one(name, {weight}, Keep::from_second_call, [&] { return packed<T>(b, k, n); });
+}
 
 // C [M,N] = A^T B, A [K,M] and B [K,N] given by blocks of rows, for few rows and columns and very
 // many k (weight gradients), all threads: K is cut into a fixed number of pieces, summed in order.

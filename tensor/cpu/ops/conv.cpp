@@ -48,11 +48,18 @@ PatchGrid forward_grid(const ConvShape& s, int group) {
 }
 
 template <class T>
-void forward(const ConvShape& s, const T* x, const T* weight, const T* bias, T* y) {
+void forward(const ConvShape& s, const T* x, const Tensor& weight, const T* bias, T* y) {
   const std::int64_t k = s.patch(), n = s.group_out();
+  const auto pack = [&] {
+    std::vector<Tensor> of_groups;
+    for (int g = 0; g < s.groups; ++g)
+      of_groups.push_back(packed<T>({weight.data<T>() + g * n * k, 1, k}, k, n));
+    return of_groups;
+  };
+  const std::vector<Tensor> panels = derived("conv2d", {weight}, Keep::from_second_call, pack);
   for (int g = 0; g < s.groups; ++g) {
     const PatchGrid grid = forward_grid(s, g);
-    gemm<T>(s.pixels(), n, k, patch_rows(grid, x), {weight + g * n * k, 1, k},
+    gemm<T>(s.pixels(), n, k, patch_rows(grid, x), panels[static_cast<std::size_t>(g)].data<T>(),
             bias ? bias + g * n : nullptr, y + g * n, s.out);
   }
 }
@@ -125,6 +132,7 @@ void input_gradient_of(const ConvShape& s, int group, const AxisTaps& ys, const 
   const Tensor buffer = Tensor::empty({most * c}, dtype_of<T>);
   T* products = buffer.data<T>();
   class_weight(s, ys, xs, weight + group * s.group_out() * s.patch(), taps.data<T>());
+  const Tensor panels = packed<T>({taps.data<T>(), c, 1}, grid.size(), c);
   for (std::int64_t begin = 0; begin < pixels; begin += most) {
     const auto block = [&](std::int64_t first, std::int64_t rows) {
       return patches(begin + first, rows);
@@ -132,7 +140,7 @@ void input_gradient_of(const ConvShape& s, int group, const AxisTaps& ys, const 
     const auto done = [&](std::int64_t first, std::int64_t rows) {
       place(s, group, ys, xs, products + first * c, begin + first, rows, dx);
     };
-    gemm<T>(std::min(most, pixels - begin), c, grid.size(), block, {taps.data<T>(), c, 1}, nullptr,
+    gemm<T>(std::min(most, pixels - begin), c, grid.size(), block, panels.data<T>(), nullptr,
             products, c, done);
   }
 }
@@ -166,7 +174,7 @@ Tensor CpuPrimitives::conv2d(const Tensor& x, const Tensor& weight, const Tensor
   Tensor y = Tensor::empty({s.n, s.oh, s.ow, s.out}, x.dtype());
   OpScope scope(costs::conv2d(x, weight, y));
   dispatch_float(x.dtype(), "conv2d", [&]<class T>(T) {
-    forward<T>(s, x.data<T>(), weight.data<T>(), data_or_null<const T>(bias), y.data<T>());
+    forward<T>(s, x.data<T>(), weight, data_or_null<const T>(bias), y.data<T>());
   });
   return y;
 }

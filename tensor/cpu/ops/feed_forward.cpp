@@ -132,11 +132,10 @@ Tensor CpuBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedF
     return Fused::feed_forward(base, x, f);
   Tensor y = Tensor::empty(base.shape(), x.dtype());
   dispatch_float(x.dtype(), "feed_forward", [&]<class T>(T) {
-    const Tensor w1 = Tensor::empty({packed_size<T>(c, hidden)}, x.dtype());
-    const Tensor w2 = Tensor::empty({packed_size<T>(hidden, out)}, x.dtype());
+    const Tensor w1 = packed_weight<T>("linear", f.expand, {f.expand.data<T>(), 1, c}, c, hidden);
+    const Tensor w2 =
+        packed_weight<T>("linear", f.contract, {f.contract.data<T>(), 1, hidden}, hidden, out);
     const Tensor taps = Tensor::empty({10 * hidden}, x.dtype());
-    pack<T>({f.expand.data<T>(), 1, c}, c, hidden, w1.data<T>());
-    pack<T>({f.contract.data<T>(), 1, hidden}, hidden, out, w2.data<T>());
     depthwise_square_pack(f.taps.data<T>(), data_or_null<const T>(f.taps_bias), 9, hidden, false,
                           taps.data<T>());
     const Job<T> job{n,

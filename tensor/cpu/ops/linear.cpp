@@ -63,6 +63,13 @@ void add_row(const T* __restrict base, T factor, T* __restrict y, std::int64_t n
 #pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) y[i] = base[i] + factor * y[i];
 }
+// y += scale base.
+template <class T>
+void add_scaled_row(const T* __restrict scale, const T* __restrict base, T* __restrict y,
+                    std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] += scale[i] * base[i];
+}
 
 // Rows of mask[image] x, x [N,pixels,C]; mask may be null.
 template <class T>
@@ -92,7 +99,9 @@ ConvGradients gradients(const Shape& x_shape, const T* x, const Tensor& weight, 
       finish = [=](std::int64_t first, std::int64_t rows) {
         activation_gradient(input, x + first * k, dx + first * k, rows * k);
       };
-    gemm<T>(m, k, n, dy_rows, {weight.data<T>(), k, 1}, nullptr, dx, k, finish);
+    const Tensor panels =
+        packed_weight<T>("linear_backward", weight, {weight.data<T>(), k, 1}, n, k);
+    gemm<T>(m, k, n, dy_rows, panels.data<T>(), nullptr, dx, k, finish);
   }
   if (needs.dweight) {
     g.dweight = Tensor::empty({n, k}, dy.dtype());
@@ -101,6 +110,13 @@ ConvGradients gradients(const Shape& x_shape, const T* x, const Tensor& weight, 
                         data_or_null<T>(g.dbias));
   }
   return g;
+}
+
+// W^T, for x W^T.
+template <class T>
+Tensor packed_transpose(const Tensor& weight) {
+  const std::int64_t k = weight.dim(1), n = weight.dim(0);
+  return packed_weight<T>("linear", weight, {weight.data<T>(), 1, k}, k, n);
 }
 
 // Of m rows, images by the mask's; at least 1.
@@ -125,8 +141,9 @@ Tensor CpuBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& b
       finish = [=](std::int64_t row, std::int64_t rows) {
         activate(activation, pre + row * n, out + row * n, rows * n);
       };
-    gemm<T>(m, n, k, rows_of<T>({x.data<T>(), k, 1}), {weight.data<T>(), 1, k},
-            data_or_null<const T>(bias), pre, n, finish);
+    const Tensor panels = packed_transpose<T>(weight);
+    gemm<T>(m, n, k, rows_of<T>({x.data<T>(), k, 1}), panels.data<T>(), data_or_null<const T>(bias),
+            pre, n, finish);
     if (pre_activation && activation == Activation::none) std::copy_n(pre, m * n, out);
   });
   return y;
@@ -148,7 +165,9 @@ ConvGradients CpuBackend::linear_backward(const Tensor& x, const Tensor& weight,
 
 Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
                                    const Tensor& bias, Activation input, const Tensor& mask,
-                                   Tensor*) {
+                                   Tensor* moments, const Tensor& base_scale) {
+  if (base_scale.defined() && mask.defined())
+    return Fused::linear_residual(base, x, weight, bias, input, mask, moments, base_scale);
   const std::int64_t n = weight.dim(0), k = weight.dim(1), m = n > 0 ? base.numel() / n : 0;
   const std::int64_t pixels = rows_per_image(mask, m);
   Tensor y = Tensor::empty(base.shape(), x.dtype());
@@ -156,12 +175,18 @@ Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Te
   dispatch_float(x.dtype(), "linear_residual", [&]<class T>(T) {
     T* out = y.data<T>();
     const T *from = base.data<T>(), *factor = data_or_null<const T>(mask);
+    const T* scale = data_or_null<const T>(base_scale);
     const RowsDone finish = [=](std::int64_t first, std::int64_t rows) {
-      if (factor == nullptr) return add_to(out + first * n, from + first * n, rows * n);
+      if (factor == nullptr && scale == nullptr)
+        return add_to(out + first * n, from + first * n, rows * n);
       for (std::int64_t r = first; r < first + rows; ++r)
-        add_row(from + r * n, factor[r / pixels], out + r * n, n);
+        if (scale == nullptr)
+          add_row(from + r * n, factor[r / pixels], out + r * n, n);
+        else
+          add_scaled_row(scale, from + r * n, out + r * n, n);
     };
-    gemm<T>(m, n, k, activated_rows(input, x.data<T>(), k), {weight.data<T>(), 1, k},
+    const Tensor panels = packed_transpose<T>(weight);
+    gemm<T>(m, n, k, activated_rows(input, x.data<T>(), k), panels.data<T>(),
             data_or_null<const T>(bias), out, n, finish);
   });
   return y;

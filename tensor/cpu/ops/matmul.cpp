@@ -24,7 +24,8 @@ Tensor CpuPrimitives::matmul(const Tensor& a, const Tensor& b, bool transpose_a,
       if (transpose_a) {
         gemm_over_pixels<T>(m, n, k, rows_of<T>({left, m, 1}), rows_of<T>(right), pc + i * m * n);
       } else {
-        gemm<T>(m, n, k, rows_of<T>({left, k, 1}), right, nullptr, pc + i * m * n, n);
+        const Tensor panels = packed<T>(right, k, n);
+        gemm<T>(m, n, k, rows_of<T>({left, k, 1}), panels.data<T>(), nullptr, pc + i * m * n, n);
       }
     };
     // A thread an image where they share out evenly: small products then need no meeting of
