@@ -110,6 +110,10 @@ Variable operator+(Variable a, Variable b) {
 Variable operator*(Variable a, Variable b) {
   check_floating("mul", a);
   check(b.defined(), "mul: an input is undefined");
+  if (const Shape same = a.shape(); same.size() >= 2 && same == b.shape()) {
+    check_same("mul", a, b);
+    return uncooked(GateRecipe{std::move(a), std::move(b)}, same);
+  }
   if (!scales(b, a)) std::swap(a, b);
   if (!scales(b, a)) return elementwise(Binary::mul, b, a);
   const Shape shape = a.shape();

@@ -10,8 +10,8 @@ namespace nextgrad {
 Variable elementwise(Unary op, const Variable& x, double alpha = 0);
 Variable elementwise(Binary op, const Variable& a, const Variable& b);
 
-// Sums of equal shapes, and products of [N, ..., C] with a vector [C], wait to be fused (fuse.h);
-// such a vector may be a parameter of bf16 activations.
+// Sums and products of equal shapes, and products of [N, ..., C] with a vector [C], wait to be
+// fused (fuse.h); such a vector may be a parameter of bf16 activations.
 Variable operator+(Variable a, Variable b);
 Variable operator*(Variable a, Variable b);
 inline Variable operator-(const Variable& a, const Variable& b) {

@@ -36,6 +36,9 @@ auto inputs_of(const ConvRecipe& r) {
 auto inputs_of(const AffineRecipe& r) {
   return std::tie(r.x, r.scale, r.shift);
 }
+auto inputs_of(const GateRecipe& r) {
+  return std::tie(r.a, r.b);
+}
 auto inputs_of(const ScaleRecipe& r) {
   return std::tie(r.x, r.scale);
 }
@@ -141,6 +144,15 @@ class Cook {
   }
   Variable make(const DepthwiseRecipe& r) const {
     return depthwise_conv2d(r.x, r.weight, r.bias, r.window, {});
+  }
+  Variable make(const GateRecipe& r) const {
+    const Linear l = folds() && root_.shape.numel() > 0 ? linear_of(r.a) : Linear();
+    if (!l) return elementwise(Binary::mul, r.a, r.b);
+    const std::int64_t rows = root_.shape.numel() / r.b.dim(-1);
+    const Tensor y = r.b.backend().linear_gate(
+        r.b.value().reshape({rows, r.b.dim(-1)}), l.x().value().reshape({rows, l.x().dim(-1)}),
+        l.w.weight.value().contiguous(), value_or_none(l.w.bias));
+    return Variable(y.reshape(root_.shape));
   }
   Variable make(const ScaleRecipe& r) const {
     if (const Tensor mask = r.mask.get(); mask.defined()) {

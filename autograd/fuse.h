@@ -31,6 +31,9 @@ struct ConvRecipe {
 struct AffineRecipe {
   Variable x, scale, shift;
 };
+struct GateRecipe {  // a b, of one shape
+  Variable a, b;
+};
 struct ScaleRecipe {  // mask[n] scale[c] x, one of both undefined
   Variable x, scale;
   Saved mask;
@@ -42,7 +45,7 @@ struct SameRecipe {  // x, outside its graph
   Variable x;
 };
 using Formula = std::variant<LinearRecipe, ActivateRecipe, DepthwiseRecipe, ConvRecipe,
-                             AffineRecipe, ScaleRecipe, SumRecipe, SameRecipe>;
+                             AffineRecipe, GateRecipe, ScaleRecipe, SumRecipe, SameRecipe>;
 
 struct Recipe {
   Formula formula;

@@ -74,6 +74,9 @@ inline Work product(const char* name, const Tensor& x, const Tensor& weight, int
 inline Work linear(const Tensor& x, const Tensor& weight, const Tensor* pre_activation) {
   return product("linear", x, weight, pre_activation != nullptr ? 2 : 1);
 }
+inline Work linear_gate(const Tensor& x, const Tensor& weight) {
+  return product("linear_gate", x, weight, 2);
+}
 inline Work linear_residual(const Tensor& x, const Tensor& weight) {
   return product("linear_residual", x, weight, 2);
 }

@@ -94,6 +94,11 @@ ConvGradients Fused::linear_backward(const Tensor& x, const Tensor& weight, cons
   return g;
 }
 
+Tensor Fused::linear_gate(const Tensor& gate, const Tensor& x, const Tensor& weight,
+                          const Tensor& bias) {
+  return gate * linear(x, weight, bias, Activation::none, nullptr);
+}
+
 Tensor Fused::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
                               const Tensor& bias, Activation input, const Tensor& mask,
                               Tensor* moments, const Tensor& base_scale) {

@@ -120,6 +120,9 @@ class Fused {
   };
   virtual FoldedNorm fold_statistics(const Tensor& gamma, const Tensor& beta, const Tensor& mean,
                                      const Tensor& variance, double eps);
+  // What only the CPU backend does in one pass: gate[m, o] (x W^T + bias), x [M, I].
+  virtual Tensor linear_gate(const Tensor& gate, const Tensor& x, const Tensor& weight,
+                             const Tensor& bias);
 #define NEXTGRAD_OP
 #include "tensor/fused_ops.h"
 #undef NEXTGRAD_OP

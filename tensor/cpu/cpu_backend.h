@@ -44,6 +44,8 @@ class CpuPrimitives : public Backend {
 // And what it does faster in one pass.
 class CpuBackend final : public CpuPrimitives {
  public:
+  Tensor linear_gate(const Tensor& gate, const Tensor& x, const Tensor& weight,
+                     const Tensor& bias) override;
 #include "tensor/fused_ops.h"
 #undef NEXTGRAD_OP
 };

@@ -39,38 +39,35 @@ namespace nextgrad::cpu {
   return std::exp(x);
 }
 
-// erf(x): x P(x^2) / Q(x^2) (the rational approximation of XLA), +-1 from where float rounds it to
-// 1; absolute error below 4e-7. Terms are summed in pairs: so rounded, GELU stays within 1e-6.
-[[gnu::always_inline]] inline float erf(float x) {
-  constexpr float kOne = 3.832506856900711f;
-  float a = x < -kOne ? -kOne : x;
-  a = a > kOne ? kOne : a;
-  const float s = a * a, s2 = s * s, s4 = s2 * s2;
-  const float p =
-      2.2905065861350646e-4f * s4 + ((3.4082910107109506e-3f * s + 5.0955695062380861e-2f) * s2 +
-                                     (1.8520832239976145e-1f * s + 1.128379143519084f));
-  const float q =
-      (-1.1791602954361697e-7f * s2 + (2.3547966471313185e-5f * s + 1.0179625278914885e-3f)) * s4 +
-      ((1.4070470171167667e-2f * s + 1.1098505178285362e-1f) * s2 +
-       (4.9746925110067538e-1f * s + 1.0f));
-  // Exactly +-1 at the ends, so that x Phi(x) vanishes for large negative x.
-  const float y = a * p / q;
-  const float low = x <= -kOne ? -1.0f : y;
-  return x >= kOne ? 1.0f : low;
-}
-[[gnu::always_inline]] inline double erf(double x) {
-  return std::erf(x);
-}
-
 // Phi(x), the normal distribution function.
-template <class T>
-[[gnu::always_inline]] inline T normal_cdf(T x) {
-  return T(0.5) * (T(1) + erf(x * T(0.70710678118654752440)));
+[[gnu::always_inline]] inline double normal_cdf(double x) {
+  return 0.5 * (1 + std::erf(x * 0.70710678118654752440));
 }
 
-// GELU: x Phi(x); absolute error below 1e-6 in float.
-template <class T>
-[[gnu::always_inline]] inline T gelu(T x) {
+// GELU: x Phi(x) = max(x, 0) - |x| Phi(-|x|). In float Phi(-a) is a polynomial in t = 2 a / 5.2 - 1
+// up to 5.2 (the one whose largest error of a Phi(-a) is least), 0 beyond; absolute error below
+// 7e-7, and no division, which took as long as all else.
+[[gnu::always_inline]] inline float gelu(float x) {
+  constexpr float kEnd = 5.2f;
+  const float a = x < 0.0f ? -x : x, t = a * (2 / kEnd) - 1.0f;
+  float p = 0.00241681351f * t + 0.00426947558f;
+  p = p * t + -0.0257869475f;
+  p = p * t + 0.00149967615f;
+  p = p * t + 0.0796758384f;
+  p = p * t + -0.0741649643f;
+  p = p * t + -0.0767310113f;
+  p = p * t + 0.192868009f;
+  p = p * t + -0.106723346f;
+  p = p * t + -0.109995902f;
+  p = p * t + 0.253125489f;
+  p = p * t + -0.229150757f;
+  p = p * t + 0.119352765f;
+  p = p * t + -0.0353162736f;
+  p = p * t + 0.00466130069f;
+  const float tail = a >= kEnd ? 0.0f : a * p;  // NaN stays NaN
+  return (x > 0.0f ? x : 0.0f) - tail;
+}
+[[gnu::always_inline]] inline double gelu(double x) {
   return x * normal_cdf(x);
 }
 

@@ -5,8 +5,8 @@
 //            | 1x1                           kHidden hidden channels at a time it computes h with a
 //     h [rows + 2][columns + 2][kHidden]     border of one pixel (a quarter of the first product
 //            | 3x3, kBandRows rows           is done twice for it), convolves and activates a band
-//     z [band][columns + 2][kHidden]         of rows, and multiplies that into the tile's sums.
-//            | GELU, 1x1
+//     z [band][columns + 2][kHidden]         of rows, and adds the product to y, whose tile stays
+//            | GELU, 1x1                     in the cache, too.
 //     y [rows][columns][C] +=
 //
 // Against the ops one by one this saves four passes over the hidden maps, which for the first two
@@ -27,10 +27,9 @@ namespace {
 
 struct HiddenScratch;
 struct BandScratch;
-struct SumScratch;
 
 constexpr std::int64_t kTileRows = 8, kTileColumns = 64, kBandRows = 4, kHidden = 32;
-constexpr std::int64_t kMostChannels = 128;  // of y: the sums of a tile then fill half of L2
+constexpr std::int64_t kMostChannels = 128;  // of y: its tile then fills half of L2
 
 // What all tiles share; weights are packed, biases may be null.
 template <class T>
@@ -78,10 +77,10 @@ void gelu_run(T* x, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) x[i] = gelu(x[i]);
 }
 
-// Rows [r0, r1) of the tile: convolves h, activates, and adds the product to the sums.
+// Rows [r0, r1) of the tile: convolves h, activates, and adds the product to y.
 template <class T>
 void contract_band(const Job<T>& j, const Tile& t, std::int64_t r0, std::int64_t r1,
-                   std::int64_t first, std::int64_t width, const T* h, T* z, T* sums) {
+                   std::int64_t first, std::int64_t width, const T* h, T* z) {
   // The band and its neighbour rows as an image of their own.
   const std::int64_t top = std::max(t.top, r0 - 1), bottom = std::min(t.bottom, r1 + 1);
   DepthwiseShape s{1, bottom - top, t.width(), width, bottom - top, t.width(), {}};
@@ -92,9 +91,10 @@ void contract_band(const Job<T>& j, const Tile& t, std::int64_t r0, std::int64_t
   for (std::int64_t r = r0; r < r1; ++r) {
     T* row = z + ((r - top) * t.width() + left) * width;
     gelu_run(row, columns * width);
+    const std::int64_t at = ((t.image * j.h + r) * j.w + t.x0) * j.out;
     multiply_block(columns, j.out, width, row, width, j.w2 + first * kPanel<T>,
-                   j.hidden * kPanel<T>, j.b2, first > 0, sums + (r - t.y0) * columns * j.out,
-                   j.out);
+                   j.hidden * kPanel<T>, j.b2, first > 0, j.y + at, j.out);
+    if (first + width == j.hidden) add_to(j.y + at, j.base + at, columns * j.out);
   }
 }
 
@@ -102,18 +102,11 @@ template <class T>
 void run_tile(const Job<T>& j, const Tile& t) {
   T* h = scratch<HiddenScratch, T>((kTileRows + 2) * (kTileColumns + 2) * kHidden);
   T* z = scratch<BandScratch, T>((kBandRows + 2) * (kTileColumns + 2) * kHidden);
-  T* sums = scratch<SumScratch, T>(kTileRows * kTileColumns * j.out);
   for (std::int64_t first = 0; first < j.hidden; first += kHidden) {
     const std::int64_t width = std::min(kHidden, j.hidden - first);
     expand(j, t, first, width, h);
     for (std::int64_t r = t.y0; r < t.y1; r += kBandRows)
-      contract_band(j, t, r, std::min(t.y1, r + kBandRows), first, width, h, z, sums);
-  }
-  const std::int64_t run = (t.x1 - t.x0) * j.out;
-  for (std::int64_t r = t.y0; r < t.y1; ++r, sums += run) {
-    const std::int64_t at = ((t.image * j.h + r) * j.w + t.x0) * j.out;
-    add_to(sums, j.base + at, run);
-    std::copy_n(sums, run, j.y + at);
+      contract_band(j, t, r, std::min(t.y1, r + kBandRows), first, width, h, z);
   }
 }
 

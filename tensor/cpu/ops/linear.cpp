@@ -63,6 +63,12 @@ void add_row(const T* __restrict base, T factor, T* __restrict y, std::int64_t n
 #pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) y[i] = base[i] + factor * y[i];
 }
+// y *= by.
+template <class T>
+void multiply_to(T* __restrict y, const T* __restrict by, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] *= by[i];
+}
 // y += scale base.
 template <class T>
 void add_scaled_row(const T* __restrict scale, const T* __restrict base, T* __restrict y,
@@ -145,6 +151,23 @@ Tensor CpuBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& b
     gemm<T>(m, n, k, rows_of<T>({x.data<T>(), k, 1}), panels.data<T>(), data_or_null<const T>(bias),
             pre, n, finish);
     if (pre_activation && activation == Activation::none) std::copy_n(pre, m * n, out);
+  });
+  return y;
+}
+
+Tensor CpuBackend::linear_gate(const Tensor& gate, const Tensor& x, const Tensor& weight,
+                               const Tensor& bias) {
+  const std::int64_t m = x.dim(0), k = x.dim(1), n = weight.dim(0);
+  Tensor y = Tensor::empty({m, n}, x.dtype());
+  OpScope scope(costs::linear_gate(x, weight));
+  dispatch_float(x.dtype(), "linear_gate", [&]<class T>(T) {
+    T* out = y.data<T>();
+    const RowsDone finish = [=, by = gate.data<T>()](std::int64_t first, std::int64_t rows) {
+      multiply_to(out + first * n, by + first * n, rows * n);
+    };
+    const Tensor panels = packed_transpose<T>(weight);
+    gemm<T>(m, n, k, rows_of<T>({x.data<T>(), k, 1}), panels.data<T>(), data_or_null<const T>(bias),
+            out, n, finish);
   });
   return y;
 }
