@@ -15,7 +15,6 @@
 #include "apps/training/signals.h"
 #include "tensor/communicator.h"
 #include "tensor/error.h"
-#include "tensor/threads.h"
 
 namespace nextgrad {
 namespace {
@@ -85,7 +84,6 @@ void only_root_talks() {
 int main(int argc, char** argv) {
   using namespace nextgrad;
   hold_standard_descriptors();
-  let_idle_threads_sleep(argv);
   signal(SIGXFSZ, SIG_IGN);  // a file-size limit then is a write error like any other
   signal(SIGPIPE, SIG_IGN);  // and so is a reader who left
   Alone alone;

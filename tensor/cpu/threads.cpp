@@ -1,11 +1,11 @@
 #include "tensor/threads.h"
 
-#include <omp.h>
-#include <unistd.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <thread>
 
 #include "tensor/error.h"
 
@@ -14,8 +14,15 @@ namespace {
 
 std::atomic<int> thread_count{0};
 
+// What OMP_NUM_THREADS says, as everywhere; or the cores this process may use.
 int all_threads() {
-  static const int all = omp_get_max_threads();
+  static const int all = [] {
+    const char* wanted = getenv("OMP_NUM_THREADS");
+    if (const int n = wanted != nullptr ? atoi(wanted) : 0; n > 0) return std::min(n, 1024);
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof cores, &cores) == 0) return std::max(1, CPU_COUNT(&cores));
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  }();
   return all;
 }
 
@@ -31,11 +38,6 @@ void set_num_threads(int threads, int processes) {
 int num_threads() {
   const int wanted = thread_count.load(std::memory_order_relaxed);
   return wanted > 0 ? wanted : all_threads();
-}
-
-void let_idle_threads_sleep(char** argv) {
-  if (getenv("OMP_WAIT_POLICY") != nullptr || getenv("GOMP_SPINCOUNT") != nullptr) return;
-  if (setenv("GOMP_SPINCOUNT", "20000", 1) == 0) execv("/proc/self/exe", argv);
 }
 
 }  // namespace nextgrad

@@ -7,12 +7,10 @@
 #include "apps/training/trainer.h"
 #include "data/images/palette.h"
 #include "data/scores/metrics.h"
-#include "tensor/threads.h"
 
 using namespace nextgrad;
 
 int main(int argc, char** argv) {
-  let_idle_threads_sleep(argv);
   const RunFolder folder{argc > 1 ? argv[1] : "segment-run"};
   std::filesystem::create_directories(folder.path);
   TrainConfig config;  // as `segnext train` without options, but shorter

@@ -225,12 +225,14 @@ TEST_CASE_TEMPLATE("elementwise: axpy and lerp in place", T, float, double) {
   const Doubles a = numbers(x);
   Tensor y = random_tensor<T>({70001}, 11);
   Doubles b = numbers(y);
-  const auto version = y.version();
+  const auto before = y.version();
   tested().axpy(y, x, 0.25);
+  const auto between = y.version();
+  CHECK(between > before);
   for (std::size_t i = 0; i < b.size(); ++i) b[i] += 0.25 * a[i];
   CHECK(worst(y, b) < tolerance<T>());
   tested().lerp(y, x, 0.1);
   for (std::size_t i = 0; i < b.size(); ++i) b[i] += 0.1 * (a[i] - b[i]);
   CHECK(worst(y, b) < tolerance<T>());
-  CHECK(y.version() == version + 2);
+  CHECK(y.version() > between);
 }

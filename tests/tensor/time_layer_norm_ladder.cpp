@@ -83,7 +83,6 @@ std::int64_t count(std::string_view text) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  let_idle_threads_sleep(argv);
   if (argc == 2 && (std::string_view(argv[1]) == "--help" || std::string_view(argv[1]) == "-h")) {
     fmt::print("{}", kHelp);
     return 0;

@@ -1,75 +1,63 @@
-// Threads: a static split of [0, n) over the OpenMP team. The pieces depend on the number of
-// threads, so a body must write disjoint results and never accumulate across indices; sums are
-// split into a fixed number of pieces instead, combined in order.
+// Threads: work is cut into tasks, which are handed out as threads come.
+//
+//      thread 0  [0 1 2 3 4 5 6 7)           Each thread of a region has a run of tasks of its own,
+//      the
+//                        ^ next              same in every region of so many, so that what it wrote
+//      thread 1  [8 9 10 11 12 13 14 15)     last lies in its cache; then it goes on with what is
+//                     ^ next                 left of the others' runs.
+//
+// The calling thread is thread 0 and begins at once. A region ends when all its tasks are done, not
+// when all threads have come: one that the system does not run, because others want the cores,
+// costs the tasks it has begun. (OpenMP's regions wait for every thread; beside another program
+// they made a training four times slower.)
+//
+// A body must write disjoint results and never accumulate across indices, as pieces depend on the
+// number of threads; sums are cut into a fixed number of pieces instead, added in order.
 #pragma once
 
-#include <omp.h>
-
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <exception>
 #include <numeric>
-#include <utility>
 #include <vector>
 
-#include "tensor/backend.h"
 #include "tensor/threads.h"
 
 namespace nextgrad::cpu {
 
-// How many threads n indices keep busy, if `grain` of them are worth one.
+// How many threads n indices keep busy, if `grain` of them are worth one: no region for work that
+// is smaller than its meeting.
 inline int threads_for(std::int64_t n, std::int64_t grain) {
   return static_cast<int>(
       std::clamp<std::int64_t>(n / std::max<std::int64_t>(1, grain), 1, num_threads()));
 }
 
-// Thread `index` of `size`.
-struct Team {
-  std::int64_t index, size;
-  // This thread's piece [first, second) of [0, n).
-  std::pair<std::int64_t, std::int64_t> share(std::int64_t n) const {
-    return {n * index / size, n * (index + 1) / size};
-  }
-  // Returns when all threads have come here.
-  void wait() const {
-    if (size > 1) {
-#pragma omp barrier
-    }
-  }
-};
+// Calls task(body, i) for every i of [0, n) on so many threads, or on this one alone inside another
+// region and where another thread's region is running; throws what one of them threw.
+void run_tasks(std::int64_t n, int threads, void (*task)(const void* body, std::int64_t i),
+               const void* body);
 
-// Calls fn(team) on so many threads, or on this one alone inside another region; throws what one of
-// them threw.
+// Calls fn(i) for every i of [0, n), each a task.
 template <class Fn>
-void on_threads(int threads, Fn&& fn) {
-  if (threads == 1 || omp_in_parallel()) return fn(Team{0, 1});
-  std::exception_ptr error;
-#pragma omp parallel num_threads(threads)
-  try {
-    fn(Team{omp_get_thread_num(), omp_get_num_threads()});
-  } catch (...) {
-#pragma omp critical(nextgrad_parallel_error)
-    error = std::current_exception();
-  }
-  if (error) std::rethrow_exception(error);
+void parallel_tasks(std::int64_t n, Fn&& fn, int threads = num_threads()) {
+  using Body = std::remove_reference_t<Fn>;
+  run_tasks(
+      n, static_cast<int>(std::min<std::int64_t>(n, threads)),
+      [](const void* body, std::int64_t i) {
+        (*const_cast<Body*>(static_cast<const Body*>(body)))(i);
+      },
+      &fn);
 }
 
-// The same on as many threads as n pieces of `grain` keep busy, for several phases in one region: a
-// second one costs a wake-up of the threads, which for a small tensor is as much as the work
-// itself. fn must not throw: the others would wait for ever.
-template <class Fn>
-void parallel_team(std::int64_t n, std::int64_t grain, Fn&& fn) {
-  on_threads(threads_for(n, grain), fn);
-}
-
-// Calls fn(begin, end) on pieces of [0, n) of at least `grain` indices each.
+// Calls fn(begin, end) on pieces of [0, n) of at least `grain` indices each, a few for a thread.
 template <class Fn>
 void parallel_for(std::int64_t n, std::int64_t grain, Fn&& fn) {
-  on_threads(threads_for(n, grain), [&](const Team& team) {
-    const auto [begin, end] = team.share(n);
-    if (begin < end) fn(begin, end);
-  });
+  if (n <= 0) return;
+  const int threads = threads_for(n, grain);
+  if (threads == 1) return fn(std::int64_t{0}, n);
+  constexpr std::int64_t kPieces = 4;
+  const std::int64_t pieces = std::min(n / std::max<std::int64_t>(1, grain), kPieces * threads);
+  parallel_tasks(
+      pieces, [&](std::int64_t i) { fn(n * i / pieces, n * (i + 1) / pieces); }, threads);
 }
 
 // The same, index by index: calls fn(i).
@@ -77,15 +65,6 @@ template <class Fn>
 void parallel_each(std::int64_t n, std::int64_t grain, Fn&& fn) {
   parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) fn(i);
-  });
-}
-
-// Calls fn(i) for every task i of [0, n), handed out as threads come: for tasks of uneven cost.
-template <class Fn>
-void parallel_tasks(std::int64_t n, Fn&& fn) {
-  std::atomic<std::int64_t> next = 0;
-  on_threads(threads_for(n, 1), [&](const Team&) {
-    for (std::int64_t i = 0; (i = next++) < n;) fn(i);
   });
 }
 

@@ -76,24 +76,20 @@ void gradient_block(const T* x, const T* dy, const T* mean, std::int64_t rows, s
   });
 }
 
-// In one parallel region: sum(chunk, k, n, first, second) for the chunks' blocks of n channels,
-// into sums [tasks, 2, C]; then finish(g) for g < groups; then write(chunk).
+// sum(chunk, k, n, first, second) for the chunks' blocks of n channels, into sums [tasks, 2, C];
+// then finish(g) for g < groups; then write(chunk).
 template <class Sum, class Finish, class Write>
 void in_three_phases(const Chunks& e, std::int64_t groups, std::vector<double>& sums, Sum&& sum,
                      Finish&& finish, Write&& write) {
-  parallel_team(e.tasks(), e.grain(), [&](const Team& team) {
-    const auto [begin, end] = team.share(e.tasks());
-    for (std::int64_t t = begin; t < end; ++t)
-      for (std::int64_t k = 0; k < e.c; k += kBlock) {
-        double* to = sums.data() + t * 2 * e.c + k;
-        sum(e.chunk(t), k, std::min(kBlock, e.c - k), to, to + e.c);
-      }
-    team.wait();
-    const auto [first, last] = team.share(groups);
-    for (std::int64_t g = first; g < last; ++g) finish(g);
-    team.wait();
-    for (std::int64_t t = end; t-- > begin;) write(e.chunk(t));
+  parallel_each(e.tasks(), e.grain(), [&](std::int64_t t) {
+    for (std::int64_t k = 0; k < e.c; k += kBlock) {
+      double* to = sums.data() + t * 2 * e.c + k;
+      sum(e.chunk(t), k, std::min(kBlock, e.c - k), to, to + e.c);
+    }
   });
+  parallel_each(groups, std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, e.chunks())),
+                finish);
+  parallel_each(e.tasks(), e.grain(), [&](std::int64_t t) { write(e.chunk(t)); });
 }
 
 // Adds up the sums of channel k over an image's chunks [chunks, 2, C], into those of the first.
