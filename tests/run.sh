@@ -3,7 +3,7 @@
 # one line: "N passed, N failed".
 #   tests/run.sh            the suite, optimised build
 #   tests/run.sh --asan     the suite under AddressSanitizer and UndefinedBehaviorSanitizer
-#   tests/run.sh --tsan     the threaded tests (loader, ranks that are threads) under ThreadSanitizer
+#   tests/run.sh --tsan     the threaded tests (kernels, loader, ranks that are threads) under ThreadSanitizer
 #   tests/run.sh --cuda     what needs a GPU: tests, compute-sanitizer, timings; --cuda --help
 # BUILD=DIR chooses the build folder (default: build-tests, build-asan, build-tsan).
 set -euo pipefail
@@ -17,15 +17,13 @@ case "${1:-}" in
   --asan) build=${BUILD:-build-asan}; suites=() targets=()
     options=(-Dcuda=disabled -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true)
     export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ;;
-  --tsan) build=${BUILD:-build-tsan}; suites=(data nn) targets=(tests/data/test_data tests/nn/test_nn)
-    export OMP_NUM_THREADS=1  # TSan does not see into libgomp and would call its barriers races
+  --tsan) build=${BUILD:-build-tsan}; suites=(tensor data nn)
+    targets=(tests/tensor/test_tensor tests/data/test_data tests/nn/test_nn)
     options=(-Dcuda=disabled -Db_sanitize=thread -Db_lundef=false -Doptimization=1 -Ddebug=true) ;;
   -h|--help) sed -n '2,8p' "$0" | cut -c3-; exit 0 ;;
   *) echo "tests/run.sh: unknown option $1; see --help" >&2; exit 2 ;;
 esac
 
-# Waiting OpenMP threads sleep soon: spinning, they steal the cores from whatever else runs.
-export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}
 install_packages $BUILD_PACKAGES $TEST_PACKAGES
 [ -f "$build/build.ninja" ] || meson setup "$build" "${options[@]}"
 ninja -C "$build" "${targets[@]}"
