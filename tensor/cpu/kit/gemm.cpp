@@ -21,37 +21,42 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
 }
 
-// The register tile: Rows x kPanel sums over k, then one store (of n <= kPanel columns). Element
+// The register tile: Rows x (Vectors vectors) sums over k, then one store (of n columns). Element
 // (i, p) of A is a[i * a_row + p * a_col].
-template <class T, int Rows>
+template <class T, int Rows, int Vectors>
 void tile(std::int64_t k, const T* a, std::int64_t a_row, std::int64_t a_col, const T* b,
           const T* bias, bool accumulate, T* c, std::int64_t ldc, std::int64_t n) {
   constexpr int L = kLanes<T>;
-  Vec<T> sum[Rows][2] = {};
-  for (std::int64_t p = 0; p < k; ++p, b += 2 * L, a += a_col) {
-    const Vec<T> b0 = load(b), b1 = load(b + L);
+  Vec<T> sum[Rows][Vectors] = {};
+  for (std::int64_t p = 0; p < k; ++p, b += kPanel<T>, a += a_col) {
+    Vec<T> of_b[Vectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) of_b[v] = load(b + v * L);
 #pragma GCC unroll 12
     for (int i = 0; i < Rows; ++i) {
       const Vec<T> ai = splat(a[i * a_row]);
-      sum[i][0] += ai * b0;
-      sum[i][1] += ai * b1;
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) sum[i][v] += ai * of_b[v];
     }
   }
-  if (n == 2 * L) {
-    const Vec<T> c0 = bias ? load(bias) : Vec<T>{}, c1 = bias ? load(bias + L) : Vec<T>{};
+  if (n == Vectors * L) {
+    Vec<T> first[Vectors] = {};
+    if (bias != nullptr)
+      for (int v = 0; v < Vectors; ++v) first[v] = load(bias + v * L);
 #pragma GCC unroll 12
-    for (int i = 0; i < Rows; ++i) {
-      T* row = c + i * ldc;
-      store(row, sum[i][0] + (accumulate ? load(row) : c0));
-      store(row + L, sum[i][1] + (accumulate ? load(row + L) : c1));
-    }
+    for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) {
+        T* to = c + i * ldc + v * L;
+        store(to, sum[i][v] + (accumulate ? load(to) : first[v]));
+      }
     return;
   }
 #pragma GCC unroll 12
   for (int i = 0; i < Rows; ++i) {
-    T row[2 * L];
-    store(row, sum[i][0]);
-    store(row + L, sum[i][1]);
+    T row[Vectors * L];
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) store(row + v * L, sum[i][v]);
     for (std::int64_t j = 0; j < n; ++j)
       c[i * ldc + j] = row[j] + (accumulate ? c[i * ldc + j] : bias ? bias[j] : T{0});
   }
@@ -60,7 +65,10 @@ void tile(std::int64_t k, const T* a, std::int64_t a_row, std::int64_t a_col, co
 template <class T, int Rows = kRows>
 void tile_of(std::int64_t rows, std::int64_t k, const T* a, std::int64_t a_row, std::int64_t a_col,
              const T* b, const T* bias, bool accumulate, T* c, std::int64_t ldc, std::int64_t n) {
-  if (rows >= Rows) return tile<T, Rows>(k, a, a_row, a_col, b, bias, accumulate, c, ldc, n);
+  if (rows >= Rows && n > kLanes<T>)
+    return tile<T, Rows, 2>(k, a, a_row, a_col, b, bias, accumulate, c, ldc, n);
+  if (rows >= Rows)  // half a panel is enough
+    return tile<T, Rows, 1>(k, a, a_row, a_col, b, bias, accumulate, c, ldc, n);
   if constexpr (Rows > 1)
     tile_of<T, Rows - 1>(rows, k, a, a_row, a_col, b, bias, accumulate, c, ldc, n);
 }
@@ -294,8 +302,8 @@ void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowB
                                              std::int64_t, const T*, std::int64_t, bool, T*,       \
                                              std::int64_t);                                        \
   template void sum_pieces<T>(const T*, std::int64_t, std::int64_t, T*);                           \
-  template void gemm<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&,             \
-                        const T*, const T*, T*, std::int64_t, const RowsDone&);                    \
+  template void gemm<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&, const T*,   \
+                        const T*, T*, std::int64_t, const RowsDone&);                              \
   template Tensor packed<T>(MatrixView<T>, std::int64_t, std::int64_t);                            \
   template void gemm_over_pixels<T>(std::int64_t, std::int64_t, std::int64_t, const RowBlocks<T>&, \
                                     const RowBlocks<T>&, T*, T*);
