@@ -17,7 +17,7 @@ namespace nextgrad {
 namespace {
 
 // A longer chain of recipes is computed at once, so that neither the stack nor what waits grows.
-constexpr int kMostDepth = 12;
+constexpr int kMostDepth = 20;
 
 thread_local bool fusing = true;
 
