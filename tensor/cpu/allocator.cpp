@@ -1,103 +1,208 @@
 #include "tensor/cpu/allocator.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <bit>
-#include <cstdlib>
+#include <cstdint>
 
 #include "tensor/error.h"
+
+// Under AddressSanitizer what is free, and a line after each tensor, may not be touched.
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes)
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes)
+#endif
 
 namespace nextgrad::cpu {
 
 namespace {
 
-constexpr std::size_t kAlignment = 64;
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
-// Size classes: an eighth of a power of two apart, so that at most 12.5 % is wasted and tensors of
-// slightly different sizes share blocks.
-std::size_t size_class(std::size_t bytes) {
-  if (bytes <= 512) return 512;
-  const std::size_t step = std::bit_floor(bytes) / 8;
-  return (bytes + step - 1) / step * step;
-}
-
-// Large blocks are mapped one by one: malloc() would keep them to itself once they are released.
-// Their sizes are whole pages, as size classes of an eighth of 2 MiB and more are.
-void* take(std::size_t bytes) {
-  if (bytes < kHugePage)
-    return std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
-  void* const mapped =
-      mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED) return nullptr;
-  const std::size_t before = -reinterpret_cast<std::uintptr_t>(mapped) % kHugePage;
-  std::byte* const block = static_cast<std::byte*>(mapped) + before;
-  if (before > 0) munmap(mapped, before);
-  munmap(block + bytes, kHugePage - before);
-#ifdef MADV_HUGEPAGE
-  madvise(block, bytes, MADV_HUGEPAGE);
+constexpr std::size_t kLine = 64;
+#ifdef __SANITIZE_ADDRESS__
+constexpr std::size_t kFence = kLine;
+#else
+constexpr std::size_t kFence = 0;
 #endif
-  return block;
+constexpr std::size_t kPage = 4096, kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kSmall = std::size_t{1} << 20;    // smaller tensors lie in the small arena
+constexpr std::size_t kGrowth = std::size_t{32} << 20;  // made writable at a time
+
+std::size_t round_up(std::size_t bytes, std::size_t to) {
+  return (bytes + to - 1) / to * to;
 }
 
-void give_back(void* block, std::size_t bytes) {
-  if (bytes < kHugePage)
-    std::free(block);
-  else
-    munmap(block, bytes);
+std::size_t place_of(std::size_t bytes) {
+  return round_up(std::max<std::size_t>(bytes, 1), kLine) + kFence;
+}
+
+std::size_t memory_of_machine() {
+  static const std::size_t all = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
+                                 static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+  return all;
+}
+
+// Addresses cost nothing, but where they are limited (ulimit -v) others want some, too.
+std::size_t addresses() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+    return std::min<std::size_t>(limit.rlim_cur / 4, 2 * memory_of_machine());
+  return 2 * memory_of_machine();
 }
 
 }  // namespace
 
-CachingAllocator::~CachingAllocator() {
-  trim(0);
+Arena::Arena(bool huge_pages) : page_(huge_pages ? kHugePage : kPage) {
+  const std::size_t wanted = round_up(addresses(), kHugePage);
+  void* const mapped = mmap(nullptr, wanted + kHugePage, PROT_NONE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapped == MAP_FAILED) return;
+  base_ = static_cast<std::byte*>(mapped) +
+          (round_up(reinterpret_cast<std::uintptr_t>(mapped), kHugePage) -
+           reinterpret_cast<std::uintptr_t>(mapped));
+  munmap(mapped, static_cast<std::size_t>(base_ - static_cast<std::byte*>(mapped)));
+  size_ = wanted;
+#ifdef MADV_HUGEPAGE
+  if (huge_pages) madvise(base_, size_, MADV_HUGEPAGE);
+#endif
+}
+
+Arena::~Arena() {
+  ASAN_UNPOISON_MEMORY_REGION(base_, top_);
+  if (base_ != nullptr) munmap(base_, size_);
+}
+
+std::pair<std::size_t, std::size_t> Arena::pages_within(std::size_t at, std::size_t bytes) const {
+  const std::size_t first = round_up(at, page_), last = (at + bytes) / page_ * page_;
+  return {first, std::max(first, last) - first};
+}
+
+void Arena::add(std::size_t at, const Free& piece) {
+  if (piece.bytes == 0) return;
+  free_.emplace(at, piece);
+  by_size_[piece.given].emplace(piece.bytes, at);
+  if (piece.given) given_ += pages_within(at, piece.bytes).second;
+}
+
+Arena::Free Arena::remove(Pieces::iterator piece) {
+  const auto [at, p] = *piece;
+  free_.erase(piece);
+  by_size_[p.given].erase({p.bytes, at});
+  if (p.given) given_ -= pages_within(at, p.bytes).second;
+  return p;
+}
+
+// The smallest that is large enough, of those in memory if there is one.
+Arena::Pieces::iterator Arena::find(std::size_t bytes) {
+  for (const auto& pieces : by_size_)
+    if (const auto found = pieces.lower_bound({bytes, 0}); found != pieces.end())
+      return free_.find(found->second);
+  return free_.end();
+}
+
+// A new piece at the top, with what is free below it.
+Arena::Pieces::iterator Arena::grow(std::size_t bytes) {
+  std::size_t from = top_;
+  if (const auto last = free_.empty() ? free_.end() : std::prev(free_.end());
+      last != free_.end() && last->first + last->second.bytes == top_)
+    from = last->first;
+  const std::size_t end = from + bytes;
+  if (bytes > size_ || end > size_) return free_.end();
+  if (end > writable_) {
+    const std::size_t to = std::min(size_, round_up(end, kGrowth));
+    if (mprotect(base_ + writable_, to - writable_, PROT_READ | PROT_WRITE) != 0)
+      return free_.end();
+    writable_ = to;
+  }
+  if (from < top_) remove(free_.find(from));
+  ASAN_POISON_MEMORY_REGION(base_ + top_, end - top_);
+  top_ = end;
+  add(from, {bytes, {}, false});
+  return free_.find(from);
+}
+
+void* Arena::allocate(std::size_t bytes) {
+  auto found = find(bytes);
+  if (found == free_.end()) found = grow(bytes);
+  if (found == free_.end()) return nullptr;
+  const std::size_t at = found->first;
+  Free piece = remove(found);
+  piece.bytes -= bytes;
+  add(at + bytes, piece);
+  return base_ + at;
+}
+
+void Arena::release(void* block, std::size_t bytes, AllocatorClock::time_point now) {
+  std::size_t at = static_cast<std::size_t>(static_cast<std::byte*>(block) - base_);
+  auto after = free_.lower_bound(at);
+  if (after != free_.begin())
+    if (const auto before = std::prev(after); before->first + before->second.bytes == at) {
+      at = before->first;
+      bytes += remove(before).bytes;
+    }
+  if (after != free_.end() && after->first == at + bytes) bytes += remove(after).bytes;
+  add(at, {bytes, now, false});
+}
+
+void Arena::give_back(AllocatorClock::time_point released_until) {
+  for (auto next = free_.begin(); next != free_.end();) {
+    const auto at = next++;
+    const std::size_t place = at->first;
+    const bool last = place + at->second.bytes == top_;
+    const auto [first, bytes] =
+        pages_within(place, last ? round_up(top_, page_) - place : at->second.bytes);
+    if ((at->second.given && !last) || bytes == 0 || at->second.released > released_until) continue;
+    if (madvise(base_ + first, bytes, MADV_DONTNEED) != 0) continue;
+    Free piece = remove(at);
+    piece.given = true;
+    if (last)
+      top_ = place;
+    else
+      add(place, piece);
+  }
+}
+
+Arena& CachingAllocator::arena_for(std::size_t bytes) {
+  return bytes < kSmall ? small_ : large_;
 }
 
 void* CachingAllocator::allocate(std::size_t bytes) {
-  const std::size_t size = size_class(bytes);
+  const std::size_t size = place_of(bytes);
   const std::scoped_lock lock(mutex_);
   void* block = nullptr;
-  // A free block up to half as large again will do: steps of many shapes then need fewer blocks.
-  const auto found = free_.lower_bound(size);
-  if (found != free_.end() && found->first <= size + size / 2) {
-    block = found->second.back().block;
-    found->second.pop_back();
-    if (found->first != size) larger_[block] = found->first;
-    if (found->second.empty()) free_.erase(found);
-  } else {
-    const std::size_t most = 2 * std::max(most_, stats_.live + size);
-    if (stats_.reserved + size > most) trim(most - size);
-    block = take(size);
-    if (block == nullptr) {
-      trim(0);
-      block = take(size);
-    }
-    if (block == nullptr)
-      throw OutOfMemory(
-          fmt::format("out of memory: {} MiB wanted, {} MiB in use; lower the batch or the image "
-                      "size",
-                      bytes >> 20, stats_.live >> 20));
-    stats_.reserved += size;
-  }
+  if (bytes < memory_of_machine() && stats_.live + size <= memory_of_machine())
+    block = arena_for(bytes).allocate(size);
+  if (block == nullptr)
+    throw OutOfMemory(
+        fmt::format("out of memory: {} MiB wanted, {} MiB in use; lower the batch or the image "
+                    "size",
+                    bytes >> 20, stats_.live >> 20));
+  ASAN_UNPOISON_MEMORY_REGION(block, bytes);
   stats_.live += size;
-  most_ = std::max(most_, stats_.live);
   stats_.peak = std::max(stats_.peak, stats_.live);
   return block;
 }
 
 void CachingAllocator::release(void* block, std::size_t bytes) {
-  const std::size_t size = size_class(bytes);
+  const std::size_t size = place_of(bytes);
+  const auto now = AllocatorClock::now();
   const std::scoped_lock lock(mutex_);
-  const auto larger = larger_.find(block);
-  free_[larger != larger_.end() ? larger->second : size].push_back({block, releases_++});
-  if (larger != larger_.end()) larger_.erase(larger);
+  ASAN_POISON_MEMORY_REGION(block, size);
+  arena_for(bytes).release(block, size, now);
   stats_.live -= size;
+  if (now - looked_ < kIdle / 4) return;
+  looked_ = now;
+  give_back(now - kIdle);
 }
 
 MemoryStats CachingAllocator::stats() const {
   const std::scoped_lock lock(mutex_);
-  return stats_;
+  MemoryStats s = stats_;
+  s.reserved = small_.reserved() + large_.reserved();
+  return s;
 }
 
 void CachingAllocator::reset_peak() {
@@ -107,19 +212,12 @@ void CachingAllocator::reset_peak() {
 
 void CachingAllocator::empty_cache() {
   const std::scoped_lock lock(mutex_);
-  trim(0);
+  give_back(AllocatorClock::time_point::max());
 }
 
-void CachingAllocator::trim(std::size_t reserved) {
-  while (stats_.reserved > reserved && !free_.empty()) {
-    const auto oldest = std::min_element(free_.begin(), free_.end(), [](auto& a, auto& b) {
-      return a.second.front().released < b.second.front().released;
-    });
-    give_back(oldest->second.front().block, oldest->first);
-    stats_.reserved -= oldest->first;
-    oldest->second.erase(oldest->second.begin());
-    if (oldest->second.empty()) free_.erase(oldest);
-  }
+void CachingAllocator::give_back(AllocatorClock::time_point released_until) {
+  small_.give_back(released_until);
+  large_.give_back(released_until);
 }
 
 }  // namespace nextgrad::cpu

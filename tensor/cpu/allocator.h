@@ -1,42 +1,75 @@
-// The CPU's caching allocator: a released block is kept by size class and handed out again, so that
-// an activation of many pages is not mapped and faulted anew in every step. What is taken from the
-// system, used or kept, is at most twice the most that was ever in use: where more is wanted, as
-// images of ever other sizes do, the blocks that were released longest ago go back first.
+// The CPU's caching allocator. Tensors lie side by side in one range of addresses; what is released
+// joins its free neighbours, and a new tensor takes the smallest free piece that it fits into:
+//
+//      0                                                     top
+//      [tensor][tensor]......[tensor]..[tensor]--------------)       addresses never touched
+//                      free         free       given back
+//
+// so that images of ever other sizes need no more than the largest of them, and a step that repeats
+// itself no new pages. What lay free for kIdle goes back to the system, at the next call. Small
+// tensors have a range of their own, as they would cut up the other.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
-#include <cstdint>
 #include <map>
 #include <mutex>
-#include <unordered_map>
-#include <vector>
+#include <set>
 
 #include "tensor/storage.h"
 
 namespace nextgrad::cpu {
 
+using AllocatorClock = std::chrono::steady_clock;
+inline constexpr std::chrono::milliseconds kIdle{2000};
+
+// One such range.
+class Arena {
+ public:
+  explicit Arena(bool huge_pages);
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  void* allocate(std::size_t bytes);  // 64-byte aligned; null when there is no memory
+  void release(void* block, std::size_t bytes, AllocatorClock::time_point now);
+  void give_back(AllocatorClock::time_point released_until);
+  std::size_t reserved() const { return top_ - given_; }  // bytes that may be in memory
+
+ private:
+  struct Free {
+    std::size_t bytes;
+    AllocatorClock::time_point released;
+    bool given;  // its whole pages went back
+  };
+  using Pieces = std::map<std::size_t, Free>;  // by place; no two are neighbours
+  void add(std::size_t at, const Free& piece);
+  Free remove(Pieces::iterator piece);
+  Pieces::iterator find(std::size_t bytes);
+  Pieces::iterator grow(std::size_t bytes);
+  std::pair<std::size_t, std::size_t> pages_within(std::size_t at, std::size_t bytes) const;
+
+  std::size_t page_, size_ = 0, writable_ = 0, top_ = 0, given_ = 0;
+  std::byte* base_ = nullptr;
+  Pieces free_;
+  std::set<std::pair<std::size_t, std::size_t>>
+      by_size_[2];  // bytes and place; of those given back
+};
+
 class CachingAllocator {
  public:
-  ~CachingAllocator();
-  void* allocate(std::size_t bytes);  // 64-byte aligned; throws Error when memory runs out
+  void* allocate(std::size_t bytes);  // 64-byte aligned; throws OutOfMemory
   void release(void* block, std::size_t bytes);
   MemoryStats stats() const;
   void reset_peak();
   void empty_cache();
 
  private:
-  struct Kept {
-    void* block;
-    std::uint64_t released;  // when, in calls of release()
-  };
-  // Gives cached blocks back, the oldest first, until `reserved` are left at most; mutex_ held.
-  void trim(std::size_t reserved);
+  Arena& arena_for(std::size_t bytes);
+  void give_back(AllocatorClock::time_point released_until);
 
   mutable std::mutex mutex_;
-  std::map<std::size_t, std::vector<Kept>> free_;  // by size class, the latest released last
-  std::unordered_map<void*, std::size_t> larger_;  // blocks in use that are larger than their class
-  std::uint64_t releases_ = 0;
-  std::size_t most_ = 0;  // that was ever in use
+  Arena small_{false}, large_{true};
+  AllocatorClock::time_point looked_ = AllocatorClock::now();  // for what lies idle
   MemoryStats stats_;
 };
 

@@ -3,12 +3,10 @@
 
 #include <cmath>
 #include <cstring>
-#include <fstream>
 #include <numeric>
 #include <thread>
 
 #include "tensor/backend.h"
-#include "tensor/cpu/allocator.h"
 #include "tensor/profile.h"
 #include "tests/tensor/kernel_test.h"
 
@@ -208,48 +206,6 @@ TEST_CASE("the allocator reuses blocks and counts live and peak bytes") {
                        doctest::Contains("out of memory"), Error);
   backend.empty_cache();
   CHECK(backend.memory().reserved < reserved);
-}
-
-TEST_CASE("the CPU's allocator: ever other sizes do not add up, the same ones cost nothing") {
-  cpu::CachingAllocator allocator;
-  constexpr std::size_t kMiB = std::size_t{1} << 20;
-  const auto resident = [] {  // bytes of this process in memory
-    std::size_t all = 0, here = 0;
-    std::ifstream("/proc/self/statm") >> all >> here;
-    return here * 4096;
-  };
-  const std::size_t before = resident();
-  std::size_t sum = 0, most = 0;
-  for (std::size_t i = 0; i < 60; ++i) {  // images of many sizes, each with a few activations
-    std::vector<std::pair<void*, std::size_t>> blocks;
-    for (const std::size_t part : {1, 3, 4})
-      blocks.emplace_back(nullptr, part * (kMiB + (i * 7 % 60) * kMiB / 4));
-    for (auto& [block, bytes] : blocks) {
-      block = allocator.allocate(bytes);
-      std::memset(block, 1, bytes);
-      sum += bytes;
-    }
-    most = std::max(most, allocator.stats().live);
-    CHECK(allocator.stats().reserved <= 2 * most);
-    for (const auto& [block, bytes] : blocks) allocator.release(block, bytes);
-  }
-  CHECK(sum > 16 * most);
-  CHECK(resident() < before + 2 * most + 32 * kMiB);
-  // A step that repeats itself takes the blocks of the last one.
-  const auto step = [&] {
-    std::vector<void*> blocks;
-    for (std::size_t k = 0; k < 40; ++k)
-      blocks.push_back(allocator.allocate((k * 13 % 40) * kMiB / 4));
-    for (std::size_t k = 0; k < 40; ++k) allocator.release(blocks[k], (k * 13 % 40) * kMiB / 4);
-    std::sort(blocks.begin(), blocks.end());
-    return blocks;
-  };
-  const auto first = step();
-  const std::size_t reserved = allocator.stats().reserved;
-  CHECK(step() == first);
-  CHECK(allocator.stats().reserved == reserved);
-  allocator.empty_cache();
-  CHECK(allocator.stats().reserved == 0);
 }
 
 TEST_CASE("a profile counts the ops of all threads") {
