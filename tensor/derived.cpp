@@ -32,7 +32,8 @@ struct Key {
 struct Entry {
   std::string_view name;
   Key key;
-  std::vector<Tensor> result;  // none: it was asked for once
+  std::vector<Tensor> result;  // none: not kept yet
+  int calls = 0;               // for this key, if nothing is kept
 };
 
 std::mutex& mutex() {
@@ -59,7 +60,7 @@ Entry& entry_of(const Tensor& first, std::string_view name, std::vector<Tensor>&
     std::ranges::move(e.result, std::back_inserter(outdated));
     e.result.clear();
   }
-  return found ? *found : kept->entries.emplace_back(Entry{name, {}, {}});
+  return found ? *found : kept->entries.emplace_back(Entry{name, {}, {}, 0});
 }
 
 }  // namespace
@@ -75,8 +76,8 @@ std::vector<Tensor> derived(const char* name, const std::vector<Tensor>& from, K
     const bool again = entry.key == key;
     if (again && !entry.result.empty()) return entry.result;
     if (!again) outdated.insert(outdated.end(), entry.result.begin(), entry.result.end());
-    entry = {name, key, {}};
-    keeps = keep == Keep::at_once || again;
+    entry = {name, key, {}, again ? entry.calls + 1 : 1};
+    keeps = keep == Keep::at_once || entry.calls >= 3;
   }
   outdated.clear();
   const std::vector<Tensor> result = make();

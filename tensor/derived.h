@@ -9,9 +9,9 @@
 
 namespace nextgrad {
 
-// A weight that changes with every step is asked for once between its changes: what is kept from
-// the second call on costs it no memory.
-enum class Keep { at_once, from_second_call };
+// A weight that changes with every step is asked for at most twice between its changes, as
+// recomputed() runs a block again: what is kept from the third call on costs it no memory.
+enum class Keep { at_once, from_third_call };
 
 // make(); or, if it was called before under this name for the same tensors and number, and none of
 // them was written to since, what it returned then. That is kept beside the first tensor's numbers,

@@ -70,7 +70,7 @@ Tensor packed(MatrixView<T> b, std::int64_t k, std::int64_t n);
 template <class T>
 Tensor packed_weight(const char* name, const Tensor& weight, MatrixView<T> b, std::int64_t k,
                      std::int64_t n) {
-  return derived_one(name, {weight}, Keep::from_second_call, [&] { return packed<T>(b, k, n); });
+  return derived_one(name, {weight}, Keep::from_third_call, [&] { return packed<T>(b, k, n); });
 }
 
 // C [M,N] = A^T B, A [K,M] and B [K,N] given by blocks of rows, for few rows and columns and very

@@ -56,7 +56,7 @@ void forward(const ConvShape& s, const T* x, const Tensor& weight, const T* bias
       of_groups.push_back(packed<T>({weight.data<T>() + g * n * k, 1, k}, k, n));
     return of_groups;
   };
-  const std::vector<Tensor> panels = derived("conv2d", {weight}, Keep::from_second_call, pack);
+  const std::vector<Tensor> panels = derived("conv2d", {weight}, Keep::from_third_call, pack);
   for (int g = 0; g < s.groups; ++g) {
     const PatchGrid grid = forward_grid(s, g);
     gemm<T>(s.pixels(), n, k, patch_rows(grid, x), panels[static_cast<std::size_t>(g)].data<T>(),
