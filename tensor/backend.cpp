@@ -5,7 +5,7 @@
 #include <mutex>
 
 #include "tensor/communicator.h"
-#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kernels.h"
 #include "tensor/cpu/kit/taps.h"
 
 namespace nextgrad {
@@ -51,7 +51,7 @@ std::unique_ptr<Communicator> Backend::connect(Communicator& hosts) {
 Backend& backend_of(Device device) {
   if (device.kind == Device::Kind::cpu) {
     const auto made = registry().create[0];
-    static Backend* cpu = made != nullptr ? made(0) : new cpu::CpuBackend;
+    static Backend* cpu = made != nullptr ? made(0) : cpu::make_backend();
     return *cpu;
   }
   Registry& r = registry();

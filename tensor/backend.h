@@ -18,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tensor/elementwise.h"
@@ -103,6 +104,10 @@ class Backend : public Fused {
 
 // The backend of a device; throws if this build or machine has none.
 Backend& backend_of(Device device);
+// Of the CPU's kernels in this build, the best that this processor can run: base, v3 or v4 of
+// x86-64, or built where there is but one. NEXTGRAD_CPU_LEVEL=v3 or base in the environment: at
+// most that one. Throws Error for another value.
+std::string_view cpu_level();
 // A backend of another device registers its maker before main(); the CPU is always there, but
 // another backend may take its place before its first use.
 void register_backend(Device::Kind kind, Backend* (*create)(int index));

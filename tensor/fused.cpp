@@ -96,6 +96,7 @@ ConvGradients Fused::linear_backward(const Tensor& x, const Tensor& weight, cons
 
 Tensor Fused::linear_gate(const Tensor& gate, const Tensor& x, const Tensor& weight,
                           const Tensor& bias) {
+  const OpScope scope(costs::linear_gate(x, weight));
   return gate * linear(x, weight, bias, Activation::none, nullptr);
 }
 

@@ -10,15 +10,14 @@
 
 #include "tensor/backend.h"
 #include "tensor/communicator.h"
-#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/kernels.h"
 #include "tests/device.h"
 
 int main(int argc, char** argv) {
   constexpr int kSkipped = 77;  // as automake and meson have it
   if (std::getenv("NEXTGRAD_TEST_PRIMITIVES") != nullptr)
-    nextgrad::register_backend(nextgrad::Device::Kind::cpu, [](int) -> nextgrad::Backend* {
-      return new nextgrad::cpu::CpuPrimitives;
-    });
+    nextgrad::register_backend(nextgrad::Device::Kind::cpu,
+                               [](int) { return nextgrad::cpu::make_backend(false); });
   try {
     nextgrad::backend_of(nextgrad::test::test_device());
   } catch (const std::exception& e) {

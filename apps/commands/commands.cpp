@@ -12,25 +12,12 @@
 #include "apps/training/state_of_root.h"
 #include "data/files/file.h"
 #include "data/images/image.h"
+#include "tensor/backend.h"
 #include "tensor/error.h"
 
 namespace nextgrad {
 
 namespace {
-
-// The widest vectors that the compiler was allowed to use.
-constexpr const char* kVectors =
-#if defined(__AVX512F__)
-    "AVX-512";
-#elif defined(__AVX2__)
-    "AVX2";
-#elif defined(__SSE2__)
-    "SSE2";
-#elif defined(__ARM_NEON)
-    "NEON";
-#else
-    "no vectors";
-#endif
 
 // The stream that leads where this path does ("-", /dev/stdout, the file it was redirected to):
 // what is written must follow what it has, not replace it.
@@ -75,15 +62,15 @@ void write_json(const std::string& path, const nlohmann::json& json) {
 std::string version_text() {
   return fmt::format(
       "segnext {} (commit {}), MIT license\n"
-      "built by {} for {} ({}, cpu_arch {}); {}\n"
+      "built by {} for {} (cpu_arch {}, kernels {}); {}\n"
       "linked: {{fmt}} (MIT), CLI11 (BSD-3-Clause), toml++ (MIT), nlohmann-json (MIT), "
       "libjpeg-turbo\n"
       "(IJG and BSD-3-Clause), libspng (BSD-2-Clause), libzip (BSD-3-Clause), zlib (Zlib), "
       "utf8proc\n"
       "(MIT and Unicode), Eigen (MPL-2.0), libgomp, libstdc++ (GPL-3 with the runtime exception), "
       "glibc\n(LGPL-2.1){}",
-      NEXTGRAD_VERSION, NEXTGRAD_COMMIT, NEXTGRAD_COMPILER, NEXTGRAD_CPU, kVectors,
-      NEXTGRAD_CPU_ARCH, *NEXTGRAD_CUDA == 0 ? std::string("without CUDA") : "with " NEXTGRAD_CUDA,
+      NEXTGRAD_VERSION, NEXTGRAD_COMMIT, NEXTGRAD_COMPILER, NEXTGRAD_CPU, NEXTGRAD_CPU_ARCH,
+      cpu_level(), *NEXTGRAD_CUDA == 0 ? std::string("without CUDA") : "with " NEXTGRAD_CUDA,
       NEXTGRAD_ALSO_LINKED);
 }
 
@@ -173,8 +160,8 @@ void use_preset_data(Command app, const std::string& preset, DatasetConfig& data
 }
 
 std::string program_line() {
-  return fmt::format("segnext {} (commit {}) for {}, cpu_arch {}\n", NEXTGRAD_VERSION,
-                     NEXTGRAD_COMMIT, NEXTGRAD_CPU, NEXTGRAD_CPU_ARCH);
+  return fmt::format("segnext {} (commit {}) for {}, cpu_arch {}, kernels {}\n", NEXTGRAD_VERSION,
+                     NEXTGRAD_COMMIT, NEXTGRAD_CPU, NEXTGRAD_CPU_ARCH, cpu_level());
 }
 
 std::optional<TrainState> RunOptions::open_for_all() {

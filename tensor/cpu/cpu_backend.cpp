@@ -60,3 +60,8 @@ std::string CpuPrimitives::description() const {
 }
 
 }  // namespace nextgrad::cpu
+
+extern "C" nextgrad::Backend* NEXTGRAD_KERNELS(bool fused_ops) {
+  if (fused_ops) return new nextgrad::cpu::CpuBackend;
+  return new nextgrad::cpu::CpuPrimitives;
+}
