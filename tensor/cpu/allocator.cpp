@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "tensor/error.h"
 
@@ -103,36 +104,35 @@ Arena::Pieces::iterator Arena::find(std::size_t bytes) {
   return free_.end();
 }
 
-// A new piece at the top, with what is free below it.
-Arena::Pieces::iterator Arena::grow(std::size_t bytes) {
-  std::size_t from = top_;
-  if (const auto last = free_.empty() ? free_.end() : std::prev(free_.end());
-      last != free_.end() && last->first + last->second.bytes == top_)
-    from = last->first;
-  const std::size_t end = from + bytes;
-  if (bytes > size_ || end > size_) return free_.end();
-  if (end > writable_) {
-    const std::size_t to = std::min(size_, round_up(end, kGrowth));
-    if (mprotect(base_ + writable_, to - writable_, PROT_READ | PROT_WRITE) != 0)
-      return free_.end();
-    writable_ = to;
-  }
-  if (from < top_) remove(free_.find(from));
-  ASAN_POISON_MEMORY_REGION(base_ + top_, end - top_);
-  top_ = end;
-  add(from, {bytes, {}, false});
-  return free_.find(from);
-}
-
-void* Arena::allocate(std::size_t bytes) {
-  auto found = find(bytes);
-  if (found == free_.end()) found = grow(bytes);
-  if (found == free_.end()) return nullptr;
+void* Arena::cut(Pieces::iterator found, std::size_t bytes) {
   const std::size_t at = found->first;
   Free piece = remove(found);
   piece.bytes -= bytes;
   add(at + bytes, piece);
   return base_ + at;
+}
+
+void* Arena::allocate(std::size_t bytes) {
+  const auto found = find(bytes);
+  return found != free_.end() ? cut(found, bytes) : nullptr;
+}
+
+void* Arena::allocate_at_top(std::size_t bytes) {
+  std::size_t from = top_;  // or where what is free below it begins
+  if (const auto last = free_.empty() ? free_.end() : std::prev(free_.end());
+      last != free_.end() && last->first + last->second.bytes == top_)
+    from = last->first;
+  const std::size_t end = from + bytes;
+  if (bytes > size_ || end > size_) return nullptr;
+  if (end > writable_) {
+    const std::size_t to = std::min(size_, round_up(end, kGrowth));
+    if (mprotect(base_ + writable_, to - writable_, PROT_READ | PROT_WRITE) != 0) return nullptr;
+    writable_ = to;
+  }
+  if (from < top_) remove(free_.find(from));
+  ASAN_POISON_MEMORY_REGION(base_ + top_, end - top_);
+  top_ = end;
+  return base_ + from;
 }
 
 void Arena::release(void* block, std::size_t bytes, AllocatorClock::time_point now) {
@@ -147,22 +147,28 @@ void Arena::release(void* block, std::size_t bytes, AllocatorClock::time_point n
   add(at, {bytes, now, false});
 }
 
-void Arena::give_back(AllocatorClock::time_point released_until) {
-  for (auto next = free_.begin(); next != free_.end();) {
-    const auto at = next++;
-    const std::size_t place = at->first;
-    const bool last = place + at->second.bytes == top_;
-    const auto [first, bytes] =
-        pages_within(place, last ? round_up(top_, page_) - place : at->second.bytes);
-    if ((at->second.given && !last) || bytes == 0 || at->second.released > released_until) continue;
-    if (madvise(base_ + first, bytes, MADV_DONTNEED) != 0) continue;
-    Free piece = remove(at);
-    piece.given = true;
-    if (last)
-      top_ = place;
-    else
-      add(place, piece);
-  }
+void Arena::give_back(Pieces::iterator at) {
+  const std::size_t place = at->first;
+  const bool last = place + at->second.bytes == top_;
+  const auto [first, bytes] =
+      pages_within(place, last ? round_up(top_, page_) - place : at->second.bytes);
+  if ((at->second.given && !last) || bytes == 0) return;
+  if (madvise(base_ + first, bytes, MADV_DONTNEED) != 0) return;
+  Free piece = remove(at);
+  piece.given = true;
+  if (last)
+    top_ = place;
+  else
+    add(place, piece);
+}
+
+void Arena::give_back(AllocatorClock::time_point released_until, std::size_t most) {
+  std::vector<std::pair<AllocatorClock::time_point, std::size_t>> oldest;
+  for (const auto& [at, piece] : free_)
+    if (piece.released <= released_until) oldest.emplace_back(piece.released, at);
+  std::ranges::sort(oldest);
+  for (const auto& [released, at] : oldest)
+    if (reserved() > most) give_back(free_.find(at));
 }
 
 Arena& CachingAllocator::arena_for(std::size_t bytes) {
@@ -173,8 +179,18 @@ void* CachingAllocator::allocate(std::size_t bytes) {
   const std::size_t size = place_of(bytes);
   const std::scoped_lock lock(mutex_);
   void* block = nullptr;
-  if (bytes < memory_of_machine() && stats_.live + size <= memory_of_machine())
-    block = arena_for(bytes).allocate(size);
+  if (bytes < memory_of_machine() && stats_.live + size <= memory_of_machine()) {
+    Arena& arena = arena_for(bytes);
+    block = arena.allocate(size);
+    if (block == nullptr) {
+      const std::size_t used = std::max(most_, stats_.live + size), limit = used + used / 16;
+      const std::size_t reserved = small_.reserved() + large_.reserved();
+      if (reserved + size > limit)
+        arena.give_back(AllocatorClock::time_point::max(),
+                        arena.reserved() - std::min(arena.reserved(), reserved + size - limit));
+      block = arena.allocate_at_top(size);
+    }
+  }
   if (block == nullptr)
     throw OutOfMemory(
         fmt::format("out of memory: {} MiB wanted, {} MiB in use; lower the batch or the image "
@@ -182,6 +198,7 @@ void* CachingAllocator::allocate(std::size_t bytes) {
                     bytes >> 20, stats_.live >> 20));
   ASAN_UNPOISON_MEMORY_REGION(block, bytes);
   stats_.live += size;
+  most_ = std::max(most_, stats_.live);
   stats_.peak = std::max(stats_.peak, stats_.live);
   return block;
 }
@@ -195,7 +212,7 @@ void CachingAllocator::release(void* block, std::size_t bytes) {
   stats_.live -= size;
   if (now - looked_ < kIdle / 4) return;
   looked_ = now;
-  give_back(now - kIdle);
+  for (Arena* arena : {&small_, &large_}) arena->give_back(now - kIdle, 0);
 }
 
 MemoryStats CachingAllocator::stats() const {
@@ -212,12 +229,7 @@ void CachingAllocator::reset_peak() {
 
 void CachingAllocator::empty_cache() {
   const std::scoped_lock lock(mutex_);
-  give_back(AllocatorClock::time_point::max());
-}
-
-void CachingAllocator::give_back(AllocatorClock::time_point released_until) {
-  small_.give_back(released_until);
-  large_.give_back(released_until);
+  for (Arena* arena : {&small_, &large_}) arena->give_back(AllocatorClock::time_point::max(), 0);
 }
 
 }  // namespace nextgrad::cpu

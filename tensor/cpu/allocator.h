@@ -6,8 +6,10 @@
 //                      free         free       given back
 //
 // so that images of ever other sizes need no more than the largest of them, and a step that repeats
-// itself no new pages. What lay free for kIdle goes back to the system, at the next call. Small
-// tensors have a range of their own, as they would cut up the other.
+// itself no new pages. What lay free for kIdle goes back to the system, at the next call; and where
+// no free piece is large enough, the oldest do, so that what is in memory stays within a sixteenth
+// of the most that was ever in use. Small tensors have a range of their own, as they would cut up
+// the other.
 #pragma once
 
 #include <chrono>
@@ -30,9 +32,13 @@ class Arena {
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
-  void* allocate(std::size_t bytes);  // 64-byte aligned; null when there is no memory
+  // 64-byte aligned. Null where no free piece is large enough; at the top, where there is no
+  // memory.
+  void* allocate(std::size_t bytes);
+  void* allocate_at_top(std::size_t bytes);
   void release(void* block, std::size_t bytes, AllocatorClock::time_point now);
-  void give_back(AllocatorClock::time_point released_until);
+  // What was released until then, the oldest first, while more than `most` bytes are reserved.
+  void give_back(AllocatorClock::time_point released_until, std::size_t most);
   std::size_t reserved() const { return top_ - given_; }  // bytes that may be in memory
 
  private:
@@ -45,7 +51,8 @@ class Arena {
   void add(std::size_t at, const Free& piece);
   Free remove(Pieces::iterator piece);
   Pieces::iterator find(std::size_t bytes);
-  Pieces::iterator grow(std::size_t bytes);
+  void* cut(Pieces::iterator piece, std::size_t bytes);
+  void give_back(Pieces::iterator piece);
   std::pair<std::size_t, std::size_t> pages_within(std::size_t at, std::size_t bytes) const;
 
   std::size_t page_, size_ = 0, writable_ = 0, top_ = 0, given_ = 0;
@@ -65,11 +72,11 @@ class CachingAllocator {
 
  private:
   Arena& arena_for(std::size_t bytes);
-  void give_back(AllocatorClock::time_point released_until);
 
   mutable std::mutex mutex_;
   Arena small_{false}, large_{true};
   AllocatorClock::time_point looked_ = AllocatorClock::now();  // for what lies idle
+  std::size_t most_ = 0;                                       // that was ever in use
   MemoryStats stats_;
 };
 

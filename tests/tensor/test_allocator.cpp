@@ -110,11 +110,31 @@ TEST_CASE("allocator: a step that repeats itself takes the blocks of the last on
     for (const Block& b : blocks) places.push_back(b.memory);
     return places;
   };
+  for (int i = 0; i < 3; ++i) step();
   const auto first = step();
   const std::size_t reserved = allocator.stats().reserved;
   CHECK(step() == first);
   CHECK(allocator.stats().reserved == reserved);
   CHECK(reserved < allocator.stats().peak + allocator.stats().peak / 8);
+}
+
+TEST_CASE("allocator: pieces too small for what is wanted go back before more is taken") {
+  CachingAllocator allocator;
+  const std::size_t before = resident();
+  std::vector<Block> kept;
+  for (int round = 0; round < 3; ++round) {
+    std::vector<Block> large;
+    for (int i = 0; i < 8; ++i) {
+      large.emplace_back(allocator, static_cast<std::size_t>(20 + 4 * round) * kMiB);
+      kept.emplace_back(allocator, kMiB);
+    }
+  }
+  std::vector<Block> larger;
+  for (int i = 0; i < 3; ++i) larger.emplace_back(allocator, 70 * kMiB);
+  const MemoryStats s = allocator.stats();
+  CHECK(s.reserved <= s.peak + s.peak / 10);
+  CHECK(resident() < before + s.peak + s.peak / 8 + 16 * kMiB);
+  for (const Block& b : kept) CHECK(static_cast<const char*>(b.memory)[0] == 1);
 }
 
 TEST_CASE("allocator: what lies idle goes back, what is in use stays, and can be used again") {
