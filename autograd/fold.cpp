@@ -48,4 +48,10 @@ Weights fold_residual(const Variable& scale, const Variable& shift, const Variab
   });
 }
 
+Variable kept_columns(const Variable& weight, std::int64_t from, std::int64_t to) {
+  const Tensor columns = weight.value().slice(1, from, to);
+  return Variable(derived_one(fmt::format("columns {}", from), {columns}, Keep::at_once,
+                              [&] { return columns.clone(); }));
+}
+
 }  // namespace nextgrad

@@ -17,4 +17,7 @@ Weights fold_output(const Weights& w, const Variable& scale, const Variable& shi
 // Of x + factor (scale x + shift), as a scale and a shift of x; factor may be undefined (1).
 Weights fold_residual(const Variable& scale, const Variable& shift, const Variable& factor);
 
+// Columns [from, to) of a weight [O, I].
+Variable kept_columns(const Variable& weight, std::int64_t from, std::int64_t to);
+
 }  // namespace nextgrad

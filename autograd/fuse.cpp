@@ -49,6 +49,15 @@ auto inputs_of(const SameRecipe& r) {
   return std::tie(r.x);
 }
 
+template <class R, class Fn>
+void for_each_input(const R& r, const Fn& fn) {
+  std::apply([&](const auto&... v) { (fn(v), ...); }, inputs_of(r));
+}
+template <class Fn>
+void for_each_input(const JoinRecipe& r, const Fn& fn) {
+  for (const Variable& part : r.parts) fn(part);
+}
+
 // k taps in one direction or both, the size kept.
 bool keeps_size(const Window& w, int kh, int kw) {
   return w.kh == kh && w.kw == kw && kh % 2 == 1 && kw % 2 == 1 && w.pad_h == kh / 2 &&
@@ -120,10 +129,10 @@ class Cook {
 
   Variable make(const LinearRecipe& r) const {
     const Linear l = folded(r);
-    return linear(l.x(), l.w.weight, l.w.bias, Activation::none);
+    return product(l.x(), l.w, Activation::none);
   }
   Variable make(const ActivateRecipe& r) const {
-    if (const Linear l = linear_of(r.x)) return linear(l.x(), l.w.weight, l.w.bias, r.f);
+    if (const Linear l = linear_of(r.x)) return product(l.x(), l.w, r.f);
     return elementwise(unary_of(r.f), r.x);
   }
   Variable make(const ConvRecipe& r) const {
@@ -132,8 +141,7 @@ class Cook {
   Variable make(const AffineRecipe& r) const {
     if (const auto* l = sole<LinearRecipe>(r.x)) {
       const Linear in = folded(*l);
-      const Weights w = fold_output(in.w, r.scale, r.shift);
-      return linear(in.x(), w.weight, w.bias, Activation::none);
+      return product(in.x(), fold_output(in.w, r.scale, r.shift), Activation::none);
     }
     if (const auto* c = sole<ConvRecipe>(r.x)) {
       const Weights w = fold_output({c->weight, c->bias}, r.scale, r.shift);
@@ -144,6 +152,14 @@ class Cook {
   }
   Variable make(const DepthwiseRecipe& r) const {
     return depthwise_conv2d(r.x, r.weight, r.bias, r.window, {});
+  }
+  Variable make(const JoinRecipe& r) const {
+    std::vector<Variable> parts;
+    for (const Variable& part : r.parts) parts.push_back(resized(part, r));
+    return parts.size() == 1 ? parts.front() : concat(parts, 3);
+  }
+  static Variable resized(const Variable& part, const JoinRecipe& to) {
+    return part.dim(1) == to.h && part.dim(2) == to.w ? part : resize(part, to.h, to.w);
   }
   Variable make(const GateRecipe& r) const {
     const Linear l = folds() && root_.shape.numel() > 0 ? linear_of(r.a) : Linear();
@@ -173,6 +189,13 @@ class Cook {
   Variable add(const Variable& base, const Variable& branch, const Variable& scale,
                const Tensor& mask, Tensor* moments) const;
   Variable as_strips(const SumRecipe& sum) const;
+  Variable product(const Variable& x, const Weights& w, Activation f) const {
+    const auto* join = sole<JoinRecipe>(x);
+    if (join == nullptr) return linear(x, w.weight, w.bias, f);
+    const Variable y = at_own_sizes(*join, w);
+    return f == Activation::none ? y : elementwise(unary_of(f), y);
+  }
+  Variable at_own_sizes(const JoinRecipe& join, const Weights& w) const;
   Variable evaluated(const Variable& base, Linear l, const Variable& scale, Tensor* moments) const;
 
   const Recipe& root_;
@@ -241,6 +264,31 @@ Variable Cook::as_strips(const SumRecipe& sum) const {
   return std::ranges::all_of(read, same) ? nextgrad::strips(s->base, strips) : Variable();
 }
 
+// W [p q] = W_p p + W_q q, and a product of channels and resizing may change places: each part is
+// multiplied while it is small. The one of the full size comes last, onto the others' sum.
+Variable Cook::at_own_sizes(const JoinRecipe& join, const Weights& w) const {
+  std::vector<std::pair<Variable, Variable>> full;  // parts and their columns of W
+  Variable sum, bias = w.bias;
+  std::int64_t at = 0;
+  for (const Variable& part : join.parts) {
+    const std::int64_t from = std::exchange(at, at + part.dim(3));
+    const Variable columns =
+        folds() ? kept_columns(w.weight, from, at) : slice(w.weight, 1, from, at);
+    if (part.dim(1) == join.h && part.dim(2) == join.w) {
+      full.emplace_back(part, columns);
+      continue;
+    }
+    const Variable own = linear(part, columns, std::exchange(bias, Variable()), Activation::none);
+    const Variable y = resize(own, join.h, join.w);
+    sum = sum.defined() ? elementwise(Binary::add, sum, y) : y;
+  }
+  for (const auto& [part, columns] : full)
+    sum = sum.defined() ? linear_residual(sum, part, columns, std::exchange(bias, Variable()),
+                                          Activation::none)
+                        : linear(part, columns, std::exchange(bias, Variable()), Activation::none);
+  return sum;
+}
+
 // base + scale (l (x)) where nothing records: with x = gelu (3x3 (linear)) a whole feed-forward
 // branch is one op, which has no backward.
 Variable Cook::evaluated(const Variable& base, Linear l, const Variable& scale,
@@ -281,13 +329,15 @@ Variable uncooked(Formula formula, const Shape& shape) {
     if (inner != nullptr) r.depth = std::max(r.depth, inner->depth + 1);
     r.inputs.push_back({&Cook::impl(v), inner != nullptr ? Saved() : Saved(v.value())});
   };
-  const auto add_all = [&](const auto& of) {
-    const auto inputs = inputs_of(of);
-    r.dtype = std::get<0>(inputs).dtype();
-    r.device = std::get<0>(inputs).device();
-    std::apply([&](const auto&... v) { (add(v), ...); }, inputs);
+  bool first = true;
+  const auto take = [&](const Variable& v) {
+    if (std::exchange(first, false)) {
+      r.dtype = v.dtype();
+      r.device = v.device();
+    }
+    add(v);
   };
-  std::visit(add_all, r.formula);
+  std::visit([&](const auto& of) { for_each_input(of, take); }, r.formula);
   if (std::holds_alternative<SameRecipe>(r.formula)) r.records = false;
   const bool at_once = !fusing || r.depth > kMostDepth;
   Variable result{Tensor()};

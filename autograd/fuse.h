@@ -4,6 +4,7 @@
 #pragma once
 
 #include <variant>
+#include <vector>
 
 #include "autograd/variable.h"
 
@@ -34,6 +35,11 @@ struct AffineRecipe {
 struct GateRecipe {  // a b, of one shape
   Variable a, b;
 };
+// Maps [N,h_i,w_i,C_i], resized to one size, beside each other.
+struct JoinRecipe {
+  std::vector<Variable> parts;
+  std::int64_t h, w;
+};
 struct ScaleRecipe {  // mask[n] scale[c] x, one of both undefined
   Variable x, scale;
   Saved mask;
@@ -44,8 +50,9 @@ struct SumRecipe {
 struct SameRecipe {  // x, outside its graph
   Variable x;
 };
-using Formula = std::variant<LinearRecipe, ActivateRecipe, DepthwiseRecipe, ConvRecipe,
-                             AffineRecipe, GateRecipe, ScaleRecipe, SumRecipe, SameRecipe>;
+using Formula =
+    std::variant<LinearRecipe, ActivateRecipe, DepthwiseRecipe, ConvRecipe, AffineRecipe,
+                 GateRecipe, JoinRecipe, ScaleRecipe, SumRecipe, SameRecipe>;
 
 struct Recipe {
   Formula formula;

@@ -1,6 +1,7 @@
 #include "autograd/shape_ops.h"
 
 #include "autograd/checks.h"
+#include "autograd/fuse.h"
 #include "tensor/ops.h"
 
 namespace nextgrad {
@@ -84,6 +85,22 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
     }
     return gradients;
   });
+}
+
+Variable join_resized(const std::vector<Variable>& parts, std::int64_t h, std::int64_t w) {
+  check(!parts.empty(), "join_resized: nothing to join");
+  check(h > 0 && w > 0, "join_resized: {}x{} is no size", h, w);
+  std::int64_t channels = 0;
+  for (const Variable& part : parts) {
+    check_floating("join_resized", part);
+    check_same("join_resized", parts[0], part);
+    check(part.ndim() == 4 && part.numel() > 0 && part.dim(0) == parts[0].dim(0),
+          "join_resized: wants [N,h,w,C] of one N, got {} beside {}", part.shape().str(),
+          parts[0].shape().str());
+    channels += part.dim(3);
+  }
+  const Shape shape{parts[0].dim(0), h, w, channels};
+  return uncooked(JoinRecipe{parts, h, w}, shape);
 }
 
 Variable gather(const Variable& x, int axis, const Tensor& index) {

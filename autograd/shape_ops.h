@@ -18,5 +18,8 @@ Variable gather(const Variable& x, int axis, const Tensor& index);
 // x [N,H,W,C] -> [N,h,w,C]. Half-pixel centres and clamped borders as PyTorch's interpolate;
 // align-corners on request.
 Variable resize(const Variable& x, std::int64_t h, std::int64_t w, Resize mode = Resize::bilinear);
+// Maps [N,h_i,w_i,C_i], resized to h x w, beside each other: [N,h,w,sum of C_i]. Waits to be fused
+// (fuse.h).
+Variable join_resized(const std::vector<Variable>& parts, std::int64_t h, std::int64_t w);
 
 }  // namespace nextgrad

@@ -16,7 +16,7 @@ class ConvNorm : public Module {
   ConvNorm(int in, int out)
       : conv_(child<Conv2d>("conv", pointwise(in, out, false))),
         norm_(child<GroupNorm>("gn", kNormGroups, out)) {}
-  Variable forward(Variable x) const override { return norm_(conv_(x)); }
+  Variable forward(Variable x) const override { return norm_(conv_(std::move(x))); }
 
  private:
   Conv2d& conv_;
@@ -32,7 +32,7 @@ class ConvBNReLU : public Module {
             Conv2dOptions{
                 .in_channels = in, .out_channels = out, .window = window, .bias = false})),
         norm_(child<BatchNorm2d>("bn", out)) {}
-  Variable forward(Variable x) const override { return relu(norm_(conv_(x))); }
+  Variable forward(Variable x) const override { return relu(norm_(conv_(std::move(x)))); }
 
  private:
   Conv2d& conv_;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string_view>
 
+#include "autograd/fuse.h"
 #include "tensor/profile.h"
 
 namespace nextgrad {
@@ -11,7 +12,7 @@ namespace nextgrad {
 namespace {
 
 // The ops that are made of multiply-adds, by how their names begin.
-constexpr std::string_view kProducts[] = {"conv2d", "depthwise", "strips", "linear",
+constexpr std::string_view kProducts[] = {"conv2d", "depthwise", "strips",   "linear",
                                           "feed_",  "matmul",    "attention"};
 
 std::int64_t multiply_adds(const Profile& profile) {
@@ -92,6 +93,7 @@ ModelCost model_cost(const ModelConfig& config, std::int64_t height, std::int64_
   model.eval();
   run_in_parts(model, images(1), [&](std::size_t i, const auto& work) {
     const NoGrad guard;
+    const NoFusion of_the_model;  // not those of what fusion makes of it
     const Profile profile;
     work();
     cost.stages[i].multiply_adds = multiply_adds(profile);

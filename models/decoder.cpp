@@ -33,13 +33,9 @@ void check_config(const DecoderConfig& c) {
 }  // namespace
 
 Variable joined(const std::vector<Variable>& stages, const std::vector<int>& numbers) {
-  std::vector<Variable> same_size;
-  for (const int number : numbers) {
-    const Variable& stage = stages.at(static_cast<std::size_t>(number - 1));
-    const Variable& first = same_size.empty() ? stage : same_size.front();
-    same_size.push_back(&first == &stage ? stage : resize(stage, first.dim(1), first.dim(2)));
-  }
-  return same_size.size() == 1 ? same_size.front() : concat(same_size, 3);
+  std::vector<Variable> parts;
+  for (const int number : numbers) parts.push_back(stages.at(static_cast<std::size_t>(number - 1)));
+  return join_resized(parts, parts.front().dim(1), parts.front().dim(2));
 }
 
 int joined_channels(const std::vector<int>& numbers, const std::array<int, 4>& channels) {
@@ -52,10 +48,14 @@ std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
                                       const std::array<int, 4>& channels, int classes) {
   check_config(config);
   switch (config.kind) {
-    case Kind::aspp: return std::make_unique<ASPPDecoder>(config, channels, classes);
-    case Kind::mlp: return std::make_unique<MLPDecoder>(config, channels, classes);
-    case Kind::uper: return std::make_unique<UPerDecoder>(config, channels, classes);
-    default: return std::make_unique<ContextDecoder>(config, channels, classes);
+    case Kind::aspp:
+      return std::make_unique<ASPPDecoder>(config, channels, classes);
+    case Kind::mlp:
+      return std::make_unique<MLPDecoder>(config, channels, classes);
+    case Kind::uper:
+      return std::make_unique<UPerDecoder>(config, channels, classes);
+    default:
+      return std::make_unique<ContextDecoder>(config, channels, classes);
   }
 }
 

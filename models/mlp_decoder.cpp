@@ -28,12 +28,11 @@ std::vector<Linear*> MLPDecoder::project(const std::array<int, 4>& channels, int
 
 Variable MLPDecoder::logits(const std::vector<Variable>& stages) const {
   std::vector<Variable> maps;
-  for (std::size_t i = 0; i < stages_.size(); ++i) {
-    const Variable map = (*projections_[i])(stages.at(static_cast<std::size_t>(stages_[i] - 1)));
-    maps.push_back(i == 0 ? map : resize(map, maps[0].dim(1), maps[0].dim(2)));
-  }
+  for (std::size_t i = 0; i < stages_.size(); ++i)
+    maps.push_back((*projections_[i])(stages.at(static_cast<std::size_t>(stages_[i] - 1))));
   std::ranges::reverse(maps);  // the published order: stage 4 first
-  return classifier_(dropout_(relu(norm_(fuse_(concat(maps, 3))))));
+  const std::int64_t h = maps.back().dim(1), w = maps.back().dim(2);
+  return classifier_(dropout_(relu(norm_(fuse_(join_resized(maps, h, w))))));
 }
 
 }  // namespace nextgrad

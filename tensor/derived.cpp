@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <mutex>
-#include <string_view>
+#include <string>
 
 namespace nextgrad {
 
@@ -30,7 +30,7 @@ struct Key {
 };
 
 struct Entry {
-  std::string_view name;
+  std::string name;
   Key key;
   std::vector<Tensor> result;  // none: not kept yet
   int calls = 0;               // for this key, if nothing is kept
@@ -60,12 +60,12 @@ Entry& entry_of(const Tensor& first, std::string_view name, std::vector<Tensor>&
     std::ranges::move(e.result, std::back_inserter(outdated));
     e.result.clear();
   }
-  return found ? *found : kept->entries.emplace_back(Entry{name, {}, {}, 0});
+  return found ? *found : kept->entries.emplace_back(Entry{std::string(name), {}, {}, 0});
 }
 
 }  // namespace
 
-std::vector<Tensor> derived(const char* name, const std::vector<Tensor>& from, Keep keep,
+std::vector<Tensor> derived(std::string_view name, const std::vector<Tensor>& from, Keep keep,
                             const std::function<std::vector<Tensor>()>& make, double number) {
   const Key key{{from.begin(), from.end()}, number};
   std::vector<Tensor> outdated;  // goes after the lock
@@ -76,7 +76,7 @@ std::vector<Tensor> derived(const char* name, const std::vector<Tensor>& from, K
     const bool again = entry.key == key;
     if (again && !entry.result.empty()) return entry.result;
     if (!again) outdated.insert(outdated.end(), entry.result.begin(), entry.result.end());
-    entry = {name, key, {}, again ? entry.calls + 1 : 1};
+    entry = {std::string(name), key, {}, again ? entry.calls + 1 : 1};
     keeps = keep == Keep::at_once || entry.calls >= 3;
   }
   outdated.clear();

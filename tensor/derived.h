@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <string_view>
 #include <vector>
 
 #include "tensor/tensor.h"
@@ -17,10 +18,10 @@ enum class Keep { at_once, from_third_call };
 // them was written to since, what it returned then. That is kept beside the first tensor's numbers,
 // one result of each name, and goes when they go. Some of `from` may be undefined. What make()
 // returns must not share their storage. Threads may call it at once.
-std::vector<Tensor> derived(const char* name, const std::vector<Tensor>& from, Keep keep,
+std::vector<Tensor> derived(std::string_view name, const std::vector<Tensor>& from, Keep keep,
                             const std::function<std::vector<Tensor>()>& make, double number = 0);
 // Of a single tensor.
-inline Tensor derived_one(const char* name, const std::vector<Tensor>& from, Keep keep,
+inline Tensor derived_one(std::string_view name, const std::vector<Tensor>& from, Keep keep,
                           const std::function<Tensor()>& make) {
   return derived(name, from, keep, [&] { return std::vector<Tensor>{make()}; }).front();
 }

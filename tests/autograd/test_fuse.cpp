@@ -81,6 +81,20 @@ std::vector<Case> cases() {
   const std::vector<Variable> two = {
       strip[0], strip[1], strip[2], strip[3], strip[4], leaf({1, 3, 4}, 13), leaf({3, 1, 4}, 14)};
   return {
+      {"product of joined maps",
+       [](In v) {
+         return linear(join_resized({v[0], v[1], v[2]}, 5, 6), v[3], v[4]);
+       },
+       {x, leaf({2, 3, 3, 2}, 15), leaf({2, 2, 1, 3}, 16), leaf({4, 9}, 17), b},
+       "linear_residual",
+       {}},
+      {"product of joined maps, the full size last",
+       [](In v) {
+         return relu(linear(join_resized({v[1], v[2], v[0]}, 5, 6), v[3]));
+       },
+       {x, leaf({2, 3, 3, 2}, 15), leaf({2, 2, 1, 3}, 16), leaf({4, 9}, 17)},
+       "linear_residual",
+       {}},
       {"activation of a linear layer",
        [](In v) { return gelu(linear(v[0], v[1], v[2])); },
        {x, w, b},
