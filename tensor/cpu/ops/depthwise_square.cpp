@@ -20,6 +20,7 @@
 //
 // Roofline: a 3x3 is bound by memory, 1.1 multiply-adds a byte forward and 1.5 backward.
 #include <algorithm>
+#include <utility>
 
 #include "tensor/cpu/kit/parallel.h"
 #include "tensor/cpu/kit/scratch.h"
@@ -40,25 +41,43 @@ inline constexpr std::int64_t kRows = 16, kColumns = 32;   // of a tile: K + 1 r
 template <class T>
 inline constexpr std::int64_t kLine = kVectors* kLanes<T>;  // channels at a time
 
-// Pixels at fixed distances from the first: a group inside the image.
+// Pixels at fixed distances from the first: a group inside the image. They are walked one by one:
+// addresses by formula GCC computes for all pixels before the loop over channels, so that each
+// comes from the stack.
 template <class T>
 struct Inside {
   T* first;
   std::int64_t row, pixel;
-  T* operator()(int i, int j) const { return first + i * row + j * pixel; }
+
+  struct Walk {
+    T* at;
+    std::int64_t step;
+    T* next() {
+      asm("" : "+r"(at));
+      return std::exchange(at, at + step);
+    }
+  };
+  // Pixels (i, j), (i, j + 1), ..., from channel c on.
+  Walk walk(int i, int j, std::int64_t c) const { return {first + i * row + j * pixel + c, pixel}; }
 };
 // Pixels anywhere: a group at the edge.
 template <class T, int Rows, int Columns>
 struct Table {
   T* at[Rows][Columns];
-  T* operator()(int i, int j) const { return at[i][j]; }
+
+  struct Walk {
+    T* const* at;
+    std::int64_t c;
+    T* next() { return *at++ + c; }
+  };
+  Walk walk(int i, int j, std::int64_t c) const { return {at[i] + j, c}; }
 };
 
 // Row i of the next group, which begins kPixels further right.
 template <bool Write, class T>
 void prefetch_next(const Inside<T>& pixels, int i, int j, std::int64_t c) {
-  for (int p = 0; p < kPixels; ++p)
-    __builtin_prefetch(pixels(i, j + kPixels + p) + c, Write ? 1 : 0, 3);
+  auto pixel = pixels.walk(i, j + kPixels, c);
+  for (int p = 0; p < kPixels; ++p) __builtin_prefetch(pixel.next(), Write ? 1 : 0, 3);
 }
 template <bool Write, class T, int Rows, int Columns>
 void prefetch_next(const Table<T, Rows, Columns>&, int, int, std::int64_t) {}
@@ -76,22 +95,28 @@ inline void convolve_line(const In& in, std::int64_t c, const T* packed, const B
 #pragma GCC unroll 16
   for (int i = 0; i < K; ++i)
 #pragma GCC unroll 16
-    for (int h = 0; h < kVectors; ++h)
+    for (int h = 0; h < kVectors; ++h) {
+      auto pixel = in.walk(i, 0, c + h * L);
 #pragma GCC unroll 16
       for (int j = 0; j < K + kPixels - 1; ++j) {
-        const Vec<T> v = load(in(i, j) + c + h * L);
+        const Vec<T> v = load(pixel.next());
 #pragma GCC unroll 16
         for (int k = 0; k < K; ++k)
           if (j - k >= 0 && j - k < kPixels)
             sum[j - k][h] += v * load(packed + h * block + (i * K + k) * L);
       }
-#pragma GCC unroll 16
-  for (int p = 0; p < kPixels; ++p)
-#pragma GCC unroll 16
-    for (int h = 0; h < kVectors; ++h) {
-      if (base != nullptr) sum[p][h] += load((*base)(0, p) + c + h * L);
-      store(out(0, p) + c + h * L, sum[p][h]);
     }
+#pragma GCC unroll 16
+  for (int h = 0; h < kVectors; ++h) {
+    if (base != nullptr) {
+      auto from = base->walk(0, 0, c + h * L);
+#pragma GCC unroll 16
+      for (int p = 0; p < kPixels; ++p) sum[p][h] += load(from.next());
+    }
+    auto to = out.walk(0, 0, c + h * L);
+#pragma GCC unroll 16
+    for (int p = 0; p < kPixels; ++p) store(to.next(), sum[p][h]);
+  }
 }
 
 // Adds to sums, packed like the weights, the gradients of the taps and of the bias.
@@ -100,9 +125,11 @@ inline void correlate_line(const In& dy, const X& x, std::int64_t c, T* sums) {
   constexpr int L = kLanes<T>, block = (K * K + 1) * L;
   Vec<T> pixel[kPixels][kVectors];
 #pragma GCC unroll 16
-  for (int p = 0; p < kPixels; ++p)
+  for (int h = 0; h < kVectors; ++h) {
+    auto at = x.walk(0, 0, c + h * L);
 #pragma GCC unroll 16
-    for (int h = 0; h < kVectors; ++h) pixel[p][h] = load(x(0, p) + c + h * L);
+    for (int p = 0; p < kPixels; ++p) pixel[p][h] = load(at.next());
+  }
 #pragma GCC unroll 16
   for (int i = 0; i < K; ++i)
 #pragma GCC unroll 16
@@ -111,9 +138,10 @@ inline void correlate_line(const In& dy, const X& x, std::int64_t c, T* sums) {
       Vec<T> sum[K], bias = load(sums + h * block + K * K * L);
 #pragma GCC unroll 16
       for (int k = 0; k < K; ++k) sum[k] = load(at - k * L);
+      auto gradient = dy.walk(i, 0, c + h * L);
 #pragma GCC unroll 16
       for (int j = 0; j < K + kPixels - 1; ++j) {
-        const Vec<T> v = load(dy(i, j) + c + h * L);
+        const Vec<T> v = load(gradient.next());
         if (i == K / 2 && j >= K / 2 && j < kPixels + K / 2) bias += v;
 #pragma GCC unroll 16
         for (int k = 0; k < K; ++k)

@@ -101,8 +101,9 @@ template <class T>
 void convolve_columns(const Task<T>& t, std::int64_t y0, std::int64_t rows) {
   constexpr int B = kLine<T>;
   const std::int64_t step = t.s.w * t.s.c;
-  for (std::int64_t r = 0; r < rows; r += kSumsAtOnce)
-    for (std::int64_t i = 0; i < t.columns; ++i) {
+  // Column by column: most lines of a window that one run of sums has seen are the next one's too.
+  for (std::int64_t i = 0; i < t.columns; ++i)
+    for (std::int64_t r = 0; r < rows; r += kSumsAtOnce) {
       const std::int64_t from = (y0 + r) * step + (t.x0 + i) * t.s.c, at = r * kStep<T> + i * B;
       if (r + kSumsAtOnce <= rows) {
         convolve_column(t, at, t.x + from, t.y + from, step);
