@@ -23,7 +23,7 @@ if [[ $generation =~ ^[0-9]+$ ]] && ((generation >= 80)) &&
   "$nvcc" --list-gpu-arch 2>/dev/null | grep -qx "compute_$generation"; then
   device=("-Dgpu_archs=$generation")
 fi
-[ -f build/build.ninja ] || meson setup build -Dtests=false "${device[@]}"
+[ -f build/build.ninja ] || meson setup build -Dtests=false -Dcpu_arch=native "${device[@]}"
 ninja -C build apps/segnext
 segnext=build/apps/segnext
 

@@ -15,11 +15,11 @@ case "${1:-}" in
   --cuda) shift; exec tests/cuda/run.sh "$@" ;;
   "") build=${BUILD:-build-tests}; options=(-Dgpu_archs=90); suites=() targets=() ;;
   --asan) build=${BUILD:-build-asan}; suites=() targets=()
-    options=(-Dcuda=disabled -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true)
+    options=(-Dcpu_arch=native -Dcuda=disabled -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true)
     export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ;;
   --tsan) build=${BUILD:-build-tsan}; suites=(tensor data nn)
     targets=(tests/tensor/test_tensor tests/data/test_data tests/nn/test_nn)
-    options=(-Dcuda=disabled -Db_sanitize=thread -Db_lundef=false -Doptimization=1 -Ddebug=true) ;;
+    options=(-Dcpu_arch=native -Dcuda=disabled -Db_sanitize=thread -Db_lundef=false -Doptimization=1 -Ddebug=true) ;;
   -h|--help) sed -n '2,8p' "$0" | cut -c3-; exit 0 ;;
   *) echo "tests/run.sh: unknown option $1; see --help" >&2; exit 2 ;;
 esac

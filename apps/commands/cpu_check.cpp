@@ -46,9 +46,7 @@ __attribute__((constructor(101))) NEXTGRAD_BASELINE void check_processor() {
   if (missing == nullptr) return;
   say("segnext: built for a processor with ");
   say(missing);
-  say(", which this one lacks; build on this machine, or with meson setup -Dcpu_arch=");
-  say(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? "x86-64-v3\n"
-                                                                      : "generic\n");
+  say(", which this one lacks; build with meson setup -Dcpu_arch=any\n");
   _exit(1);
 }
 
