@@ -216,7 +216,7 @@ TEST_CASE("ranks: one that stands still, or lives but does not come, is missed a
     make_little_data(folder);
     // Rank 0 waits for rank 1, which has the larger of two pictures.
     LabelMap label;
-    write_png(folder / "images/val/1.png", little_image(1600, 1600, 1, &label));
+    write_png(folder / "images/val/1.png", little_image(3000, 3000, 1, &label));
     write_png(folder / "labels/val/1.png", label);
     REQUIRE(run(folder, 1, kShort + std::string("run --iterations 1 --val-every 0")).code == 0);
     const Outcome o = run(folder, 2,
