@@ -196,6 +196,8 @@ class Cook {
     return f == Activation::none ? y : elementwise(unary_of(f), y);
   }
   Variable at_own_sizes(const JoinRecipe& join, const Weights& w) const;
+  Variable as_feed_forward(const Variable& base, const Linear& l, const Variable& scale,
+                           const Tensor& mask) const;
   Variable evaluated(const Variable& base, Linear l, const Variable& scale, Tensor* moments) const;
 
   const Recipe& root_;
@@ -234,6 +236,7 @@ Variable Cook::add(const Variable& base, const Variable& branch, const Variable&
   }
   if (const Linear l = linear_of(branch)) {
     if (folds() && !mask.defined()) return evaluated(base, l, scale, moments);
+    if (const Variable y = as_feed_forward(base, l, scale, mask); y.defined()) return y;
     const auto* a = sole<ActivateRecipe>(l.x());
     return linear_residual(base, a != nullptr ? a->x : l.x(), l.w.weight, l.w.bias,
                            a != nullptr ? a->f : Activation::none, scale, mask, moments);
@@ -289,18 +292,32 @@ Variable Cook::at_own_sizes(const JoinRecipe& join, const Weights& w) const {
   return sum;
 }
 
-// base + scale (l (x)) where nothing records: with x = gelu (3x3 (linear)) a whole feed-forward
-// branch is one op, which has no backward.
-Variable Cook::evaluated(const Variable& base, Linear l, const Variable& scale,
-                         Tensor* moments) const {
+// base + mask scale (l (gelu (3x3 (linear)))): a whole feed-forward branch, where nothing records,
+// or where its backward does well without its hidden maps. Undefined if it is something else.
+Variable Cook::as_feed_forward(const Variable& base, const Linear& l, const Variable& scale,
+                               const Tensor& mask) const {
   const auto* a = sole<ActivateRecipe>(l.x());
   const auto* d = a != nullptr && a->f == Activation::gelu ? sole<DepthwiseRecipe>(a->x) : nullptr;
-  if (d != nullptr && keeps_size(d->window, 3, 3))
-    if (const Linear first = linear_of(d->x)) {
-      if (scale.defined()) l.w = fold_output(l.w, scale);
-      return feed_forward(base, first.x(),
-                          {first.w.weight, first.w.bias, d->weight, d->bias, l.w.weight, l.w.bias});
-    }
+  if (d == nullptr || !keeps_size(d->window, 3, 3)) return {};
+  const Linear first = linear_of(d->x);
+  if (!first) return {};
+  Weights last = l.w;
+  if (folds() && scale.defined()) last = fold_output(last, scale);
+  const FeedForwardVariables f{first.w.weight, first.w.bias, d->weight,
+                               d->bias,        last.weight,  last.bias};
+  if (folds()) return feed_forward(base, first.x(), f, {}, mask);
+  const Tensor x = first.x().value();
+  if (!x.backend().trains_feed_forward(
+          x, {f.expand.value(), {}, f.taps.value(), {}, f.contract.value(), {}}))
+    return {};
+  return feed_forward(base, first.x(), f, scale, mask);
+}
+
+// base + scale (l (x)) where nothing records.
+Variable Cook::evaluated(const Variable& base, Linear l, const Variable& scale,
+                         Tensor* moments) const {
+  if (const Variable y = as_feed_forward(base, l, scale, {}); y.defined()) return y;
+  const auto* a = sole<ActivateRecipe>(l.x());
   const auto* of_base = scale.defined() ? sole<AffineRecipe>(base) : nullptr;
   if (scale.defined())
     l.w = fold_output(l.w, scale, of_base != nullptr ? of_base->shift : Variable());

@@ -56,6 +56,20 @@ Variable apply_mask(const Variable& x, const Tensor& mask) {
   return x * Variable(mask.to(x.dtype()));
 }
 
+namespace {
+
+// The gradients of W, b and s from those of V = s W and c = s b.
+std::array<Tensor, 3> through_scale(const Tensor& w, const Tensor& b, const Tensor& s,
+                                    const Tensor& dv, const Tensor& dc, bool wants_scale) {
+  if (!s.defined()) return {dv, dc, Tensor()};
+  Tensor ds;
+  if (wants_scale) ds = sum(w * dv, {1}).reshape(s.shape());
+  if (wants_scale && b.defined()) ds = ds + b * dc;
+  return {dv.defined() ? dv * s.unsqueeze(1) : dv, dc.defined() ? dc * s : dc, ds};
+}
+
+}  // namespace
+
 // y = base + m s (f(x) W^T + b) = base + m (f(x) V^T + c) with V = s W, c = s b, row by row:
 // dV = (m dy)^T f(x), dc = sum m dy, dx = m dy V f'(x), dbase = dy; dW = s dV, db = s dc, and, as
 // the branch is linear in V and c, ds = sum over inputs of W dV + b dc: the branch itself is never
@@ -85,12 +99,8 @@ Variable linear_residual(const Variable& base, const Variable& x, const Variable
         const Tensor g = dy.contiguous();
         const auto [dx, dv, dc] =
             g.backend().linear_residual_backward(in.get(), v.get(), input, mask.get(), g, needs);
-        if (!s.get().defined()) return {g, dx, dv, dc, Tensor()};
-        Tensor dscale;
-        if (ds) dscale = sum(w.get() * dv, {1}).reshape(s.get().shape());
-        if (ds && b.get().defined()) dscale = dscale + b.get() * dc;
-        return {g, dx, dv.defined() ? dv * s.get().unsqueeze(1) : dv,
-                dc.defined() ? dc * s.get() : dc, dscale};
+        const auto [dw, db, dscale] = through_scale(w.get(), b.get(), s.get(), dv, dc, ds);
+        return {g, dx, dw, db, dscale};
       });
 }
 
@@ -127,13 +137,10 @@ Variable strips(const Variable& x, const std::vector<StripVariables>& strips) {
                 });
 }
 
-// base + scale (W2 gelu(taps * (W1 x + b1) + tap_bias) + b2); scale is multiplied into W2 and b2.
-Variable feed_forward(const Variable& base, const Variable& x, const FeedForwardVariables& f,
-                      const Variable& scale) {
-  for (const Variable& v :
-       {base, x, f.expand, f.expand_bias, f.taps, f.taps_bias, f.contract, f.contract_bias, scale})
-    check(!grad_enabled() || !v.requires_grad(),
-          "feed_forward: has no backward; compute it in parts, or under NoGrad");
+namespace {
+
+void check_feed_forward(const Variable& base, const Variable& x, const FeedForwardVariables& f,
+                        const Variable& scale, const Tensor& mask) {
   check_floating("feed_forward", x);
   check_same("feed_forward", x, base);
   check(x.ndim() == 4 && f.expand.ndim() == 2 && f.expand.dim(1) == x.dim(3),
@@ -150,13 +157,49 @@ Variable feed_forward(const Variable& base, const Variable& x, const FeedForward
   check_vector("feed_forward", "taps_bias", x, f.taps_bias, hidden);
   check_vector("feed_forward", "contract_bias", x, f.contract_bias, out);
   check_vector("feed_forward", "scale", x, scale, out);
-  Tensor w2 = f.contract.value().contiguous(), b2 = value_or_none(f.contract_bias);
-  if (scale.defined()) w2 = w2 * scale.value().unsqueeze(1);
-  if (scale.defined() && b2.defined()) b2 = b2 * scale.value();
-  return Variable(
-      x.backend().feed_forward(base.value().contiguous(), x.value().contiguous(),
-                               {f.expand.value().contiguous(), value_or_none(f.expand_bias),
-                                f.taps.value().contiguous(), value_or_none(f.taps_bias), w2, b2}));
+  check_mask("feed_forward", x, mask);
+}
+
+}  // namespace
+
+// y = base + m s (W2 gelu(taps * (W1 x + b1) + tap_bias) + b2); s is multiplied into W2 and b2, and
+// m into dy.
+Variable feed_forward(const Variable& base, const Variable& x, const FeedForwardVariables& f,
+                      const Variable& scale, const Tensor& mask) {
+  check_feed_forward(base, x, f, scale, mask);
+  const Tensor in = x.value().contiguous(), w2 = f.contract.value().contiguous();
+  const Tensor b2 = value_or_none(f.contract_bias), s = value_or_none(scale);
+  const FeedForwardWeights w{f.expand.value().contiguous(),
+                             value_or_none(f.expand_bias),
+                             f.taps.value().contiguous(),
+                             value_or_none(f.taps_bias),
+                             s.defined() ? w2 * s.unsqueeze(1) : w2,
+                             s.defined() && b2.defined() ? b2 * s : b2};
+  const Tensor y = in.backend().feed_forward(base.value().contiguous(), in, w, mask);
+  const FeedForwardOf<Saved> kept{Saved(w.expand),    Saved(w.expand_bias), Saved(w.taps),
+                                  Saved(w.taps_bias), Saved(w.contract),    Saved(w.contract_bias)};
+  return record(
+      "feed_forward", y,
+      {base, x, f.expand, f.expand_bias, f.taps, f.taps_bias, f.contract, f.contract_bias, scale},
+      [=, in = Saved(x, in), w2 = Saved(w2), b2 = Saved(b2), s = Saved(s), mask = Saved(mask),
+       ds = scale.requires_grad()](const Tensor& dy) -> std::vector<Tensor> {
+        const Tensor g = dy.contiguous(), m = mask.get();
+        const FeedForwardWeights w{kept.expand.get(),   kept.expand_bias.get(),
+                                   kept.taps.get(),     kept.taps_bias.get(),
+                                   kept.contract.get(), kept.contract_bias.get()};
+        const auto [dx, d] = g.backend().feed_forward_backward(
+            in.get(), w, m.defined() ? g * m.reshape({m.numel(), 1, 1, 1}) : g);
+        const auto if_any = [](const Tensor& of, const Tensor& dv) {
+          return of.defined() ? dv : Tensor();
+        };
+        const auto [dw2, db2, dscale] = through_scale(w2.get(), b2.get(), s.get(), d.contract,
+                                                      if_any(b2.get(), d.contract_bias), ds);
+        return {g,        dx,
+                d.expand, if_any(w.expand_bias, d.expand_bias),
+                d.taps,   if_any(w.taps_bias, d.taps_bias),
+                dw2,      db2,
+                dscale};
+      });
 }
 
 }  // namespace nextgrad

@@ -32,11 +32,10 @@ using StripVariables = StripOf<Variable>;
 Variable strips(const Variable& x, const std::vector<StripVariables>& strips);
 
 using FeedForwardVariables = FeedForwardOf<Variable>;
-// base + scale[c] (contract gelu(taps * (expand x))), biases included, in one pass whose hidden
-// maps never leave the cache: x [N,H,W,C], base [N,H,W,O], scale [O] or undefined. For evaluation:
-// throws where a gradient would have to be recorded (linear, depthwise_conv2d and linear_residual
-// do that).
+// base + mask[n] scale[c] (contract gelu(taps * (expand x))), biases included, in one pass whose
+// hidden maps are not kept: its backward computes them again. x [N,H,W,C], base [N,H,W,O], scale
+// [O] or undefined, mask [N] as of linear_residual().
 Variable feed_forward(const Variable& base, const Variable& x, const FeedForwardVariables& f,
-                      const Variable& scale = {});
+                      const Variable& scale = {}, const Tensor& mask = {});
 
 }  // namespace nextgrad

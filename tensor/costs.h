@@ -93,6 +93,14 @@ inline Work feed_forward(const Tensor& base, const Tensor& x, const FeedForwardW
           x.nbytes() + 2.0 * base.nbytes()};
 }
 
+// Those of the forward twice, and once more the first product and the taps, computed again.
+inline Work feed_forward_backward(const Tensor& x, const FeedForwardWeights& f, const Tensor& dy) {
+  const double pixels = 1.0 * x.dim(0) * x.dim(1) * x.dim(2);
+  return {"feed_forward_backward",
+          2.0 * f.expand.dim(0) * (3.0 * x.numel() + 27 * pixels + 2.0 * dy.numel()),
+          2.0 * x.nbytes() + dy.nbytes()};
+}
+
 // --- attention: two products of all queries and keys, five in the backward ---
 inline Work attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads) {
   const AttentionExtents x = attention_extents(q, k, v, heads);

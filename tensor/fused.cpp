@@ -124,13 +124,36 @@ ConvGradients Fused::linear_residual_backward(const Tensor& x, const Tensor& wei
   return d;
 }
 
-Tensor Fused::feed_forward(const Tensor& base, const Tensor& x, const FeedForwardWeights& f) {
+namespace {
+
+constexpr Window kMixing{.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
+
+}  // namespace
+
+Tensor Fused::feed_forward(const Tensor& base, const Tensor& x, const FeedForwardWeights& f,
+                           const Tensor& mask) {
   const OpScope scope(costs::feed_forward(base, x, f));
-  const Tensor wide = linear(rows_of(x), f.expand, f.expand_bias, Activation::none, nullptr);
-  const Tensor mixed =
-      primitives().depthwise(wide.reshape({x.dim(0), x.dim(1), x.dim(2), f.expand.dim(0)}), f.taps,
-                             f.taps_bias, {}, {.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1});
-  return linear_residual(base, mixed, f.contract, f.contract_bias, Activation::gelu, {}, nullptr);
+  const Tensor h = linear(rows_of(x), f.expand, f.expand_bias, Activation::none, nullptr);
+  const Tensor z = primitives().depthwise(
+      h.reshape({x.dim(0), x.dim(1), x.dim(2), f.expand.dim(0)}), f.taps, f.taps_bias, {}, kMixing);
+  return linear_residual(base, z, f.contract, f.contract_bias, Activation::gelu, mask, nullptr);
+}
+bool Fused::trains_feed_forward(const Tensor&, const FeedForwardWeights&) {
+  return false;
+}
+FeedForwardGradients Fused::feed_forward_backward(const Tensor& x, const FeedForwardWeights& f,
+                                                  const Tensor& dy) {
+  const OpScope scope(costs::feed_forward_backward(x, f, dy));
+  const Tensor h = linear(rows_of(x), f.expand, f.expand_bias, Activation::none, nullptr)
+                       .reshape({x.dim(0), x.dim(1), x.dim(2), f.expand.dim(0)});
+  const Tensor z = primitives().depthwise(h, f.taps, f.taps_bias, {}, kMixing);
+  const Needs all{true, true, true};
+  const auto [dz, dcontract, dcontract_bias] =
+      linear_residual_backward(z, f.contract, Activation::gelu, {}, dy, all);
+  const auto [dh, dtaps, dtaps_bias] = primitives().depthwise_backward(h, f.taps, dz, kMixing, all);
+  const auto [dx, dexpand, dexpand_bias] = linear_backward(rows_of(x), f.expand, rows_of(dh), all);
+  return {dx.reshape(x.shape()),
+          {dexpand, dexpand_bias, dtaps, dtaps_bias, dcontract, dcontract_bias}};
 }
 
 namespace {

@@ -69,6 +69,10 @@ struct FeedForwardOf {
   T contract, contract_bias;  // [O, hidden], [O]
 };
 using FeedForwardWeights = FeedForwardOf<Tensor>;
+struct FeedForwardGradients {
+  Tensor dx;
+  FeedForwardWeights dweights;  // all defined
+};
 struct ResidualGradients {
   Tensor dbranch, ds;  // dx is dy itself; branch may be undefined if ds is not needed
 };
@@ -123,6 +127,11 @@ class Fused {
   // What only the CPU backend does in one pass: gate[m, o] (x W^T + bias), x [M, I].
   virtual Tensor linear_gate(const Tensor& gate, const Tensor& x, const Tensor& weight,
                              const Tensor& bias);
+  // And the gradients of feed_forward(), but base's, with its hidden maps computed again: dy
+  // [N,H,W,O], times the mask. trains_feed_forward(): whether that is faster than to keep them.
+  virtual bool trains_feed_forward(const Tensor& x, const FeedForwardWeights& f);
+  virtual FeedForwardGradients feed_forward_backward(const Tensor& x, const FeedForwardWeights& f,
+                                                     const Tensor& dy);
 #define NEXTGRAD_OP
 #include "tensor/fused_ops.h"
 #undef NEXTGRAD_OP

@@ -27,10 +27,11 @@ virtual ConvGradients linear_residual_backward(const Tensor& x, const Tensor& we
                                                Activation input, const Tensor& mask,
                                                const Tensor& dy, Needs needs) NEXTGRAD_OP;
 
-// y = base + contract gelu(taps * (expand x + expand_bias) + taps_bias) + contract_bias; taps is
-// a depth-wise 3x3 padded by zeros. x [N,H,W,C], base and y [N,H,W,O]. Biases may be undefined.
-virtual Tensor feed_forward(const Tensor& base, const Tensor& x,
-                            const FeedForwardWeights& f) NEXTGRAD_OP;
+// y = base + mask[n] (contract gelu(taps * (expand x + expand_bias) + taps_bias) + contract_bias);
+// taps is a depth-wise 3x3 padded by zeros. x [N,H,W,C], base and y [N,H,W,O], mask [N]. Biases and
+// mask may be undefined.
+virtual Tensor feed_forward(const Tensor& base, const Tensor& x, const FeedForwardWeights& f,
+                            const Tensor& mask = {}) NEXTGRAD_OP;
 
 // --- attention ---
 // y = softmax(scale q k^T) v in each of `heads` heads, whose channels lie side by side: head h has

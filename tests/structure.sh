@@ -91,7 +91,7 @@ for op in $(in_order Unary); do
   grep -q -e "$call" tests/autograd/test_ops.cpp || breach "no gradcheck of $op"
 done
 cuda_alone=$(sed -n '/^class Fused {/,/^};/p' tensor/fused.h | grep -oE '^  virtual [A-Za-z].* [a-z_0-9]+\(' | sed 's/(.*//; s/.* //')
-cpu_alone=$(sed -n '/^class CpuBackend /,/^};/p' tensor/cpu/cpu_backend.h | grep -oE '^  [A-Z][A-Za-z]* [a-z_0-9]+\(' | sed 's/(.*//; s/.* //')
+cpu_alone=$(sed -n '/^class CpuBackend /,/^};/p' tensor/cpu/cpu_backend.h | grep -oE '^  [A-Za-z]+ [a-z_0-9]+\(' | sed 's/(.*//; s/.* //')
 for op in $cuda_alone $(grep -ohE '^virtual [A-Za-z].* [a-z_0-9]+\(' tensor/primitives.h tensor/fused_ops.h | sed 's/(.*//; s/.* //'); do
   case $op in description|roofline|primitives) continue ;; esac
   if echo " $cpu_alone " | grep -qw "$op" || ! echo " $cuda_alone " | grep -qw "$op"; then

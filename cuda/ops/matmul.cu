@@ -116,7 +116,8 @@ ConvGradients CudaBackend::linear_residual_backward(const Tensor& x, const Tenso
 
 // Between the products is the depth-wise 3x3, which applies its bias and GELU as it writes: the
 // hidden maps are read and written once each.
-Tensor CudaBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedForwardWeights& f) {
+Tensor CudaBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedForwardWeights& f,
+                                 const Tensor& mask) {
   const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
   const std::int64_t hidden = f.expand.dim(0), pixels = n * h * w;
   Scope scope(*this, costs::feed_forward(base, x, f));
@@ -126,7 +127,7 @@ Tensor CudaBackend::feed_forward(const Tensor& base, const Tensor& x, const Feed
   const Window window{.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
   Tensor z = empty_like(wide);
   depthwise_into(wide, f.taps, f.taps_bias, {}, window, Activation::gelu, z);
-  return linear_residual(base, z, f.contract, f.contract_bias, Activation::none, {}, nullptr);
+  return linear_residual(base, z, f.contract, f.contract_bias, Activation::none, mask, nullptr);
 }
 
 }  // namespace nextgrad::cuda

@@ -46,6 +46,9 @@ class CpuBackend final : public CpuPrimitives {
  public:
   Tensor linear_gate(const Tensor& gate, const Tensor& x, const Tensor& weight,
                      const Tensor& bias) override;
+  bool trains_feed_forward(const Tensor& x, const FeedForwardWeights& f) override;
+  FeedForwardGradients feed_forward_backward(const Tensor& x, const FeedForwardWeights& f,
+                                             const Tensor& dy) override;
 #include "tensor/fused_ops.h"
 #undef NEXTGRAD_OP
 };

@@ -188,25 +188,81 @@ TEST_CASE("feed-forward in one pass equals its parts") {
                                 {}},
                                {}),
                   Error);
-  const FeedForwardVariables learned{leaf({8, 3}, 2), {}, leaf({3, 3, 8}, 3), {},
-                                     leaf({3, 8}, 4), {}};
-  CHECK_THROWS_AS(feed_forward(leaf({1, 2, 2, 3}, 1), leaf({1, 2, 2, 3}, 5), learned), Error);
-  // Whichever of them would need a gradient.
-  for (int wanted = -1; wanted < 9; ++wanted) {
-    int i = 0;
-    const auto input = [&](const Shape& shape) {
-      return Variable(normal(shape, 1), i++ == wanted);
+}
+
+namespace {
+
+// v: base, x, the weights and biases, the layer scale.
+Variable in_one(In v, const Tensor& mask) {
+  return feed_forward(v[0], v[1], {v[2], v[3], v[4], v[5], v[6], v[7]}, v[8], mask);
+}
+Variable in_parts(In v, const Tensor& mask) {
+  const Window window{.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
+  const Variable z = depthwise_conv2d(linear(v[1], v[2], v[3]), v[4], v[5], window);
+  return linear_residual(v[0], z, v[6], v[7], Activation::gelu, v[8], mask);
+}
+std::vector<Variable> feed_forward_inputs(std::int64_t n, std::int64_t h, std::int64_t w,
+                                          std::int64_t c, std::int64_t hidden, std::int64_t out) {
+  return {leaf({n, h, w, out}, 1), leaf({n, h, w, c}, 2),   leaf({hidden, c}, 3),
+          leaf({hidden}, 4),       leaf({3, 3, hidden}, 5), leaf({hidden}, 6),
+          leaf({out, hidden}, 7),  leaf({out}, 8),          leaf({out}, 9)};
+}
+
+}  // namespace
+
+TEST_CASE("feed-forward: gradients, by its parts and by tiles") {
+  const Tensor mask = Tensor::from(std::vector<double>{0, 1.25}, {2}, test_device());
+  const auto masked = [&](In v, bool has) {
+    return has ? mask.to(parameter_dtype(v[0].dtype())) : Tensor();
+  };
+  for (const bool has : {false, true})
+    require_op([&](In v) { return in_one(v, masked(v, has)); },
+               feed_forward_inputs(2, 4, 3, 3, 7, 5));
+  // Several tiles with odd edges in both directions, wide and narrow, more tiles than pieces.
+  for (const auto& [n, h, w, c, hidden, out] : std::vector<std::array<std::int64_t, 6>>{
+           {2, 67, 75, 32, 256, 64}, {1, 301, 33, 64, 128, 32}, {1, 9, 939, 32, 128, 32}}) {
+    CAPTURE(h);
+    std::vector<Variable> inputs = feed_forward_inputs(n, h, w, c, hidden, out);
+    const auto one = [&, two = n == 2](In v) { return in_one(v, masked(v, two)); };
+    const auto parts = [&, two = n == 2](In v) { return in_parts(v, masked(v, two)); };
+    require_same(one, parts, inputs, 1e-9);
+    const auto gradients = [&](int threads) {
+      set_num_threads(threads);
+      std::vector<Variable> fresh;
+      for (const Variable& v : inputs) fresh.emplace_back(v.value().to(DType::f32), true);
+      one(fresh).backward(normal(fresh[0].shape(), 10, DType::f32));
+      set_num_threads(0);
+      std::vector<std::vector<float>> all;
+      for (const Variable& v : fresh) all.push_back(v.grad().to_vector<float>());
+      return all;
     };
-    const Variable base = input({1, 2, 2, 3}), x = input({1, 2, 2, 3}), scale = input({3});
-    const FeedForwardVariables f{input({8, 3}), input({8}),    input({3, 3, 8}),
-                                 input({8}),    input({3, 8}), input({3})};
-    CAPTURE(wanted);
-    if (wanted >= 0)
-      CHECK_THROWS_WITH_AS(feed_forward(base, x, f, scale), doctest::Contains("no backward"),
-                           Error);
-    const NoGrad off;
-    CHECK(feed_forward(base, x, f, scale).value().defined());
+    CHECK(gradients(1) == gradients(3));
+    const Tensor x = inputs[1].value();
+    if (test_device().kind == Device::Kind::cpu &&
+        std::getenv("NEXTGRAD_TEST_PRIMITIVES") == nullptr)
+      CHECK(x.backend().trains_feed_forward(
+          x, {inputs[2].value(), {}, inputs[4].value(), {}, inputs[6].value(), {}}));
   }
+}
+
+TEST_CASE("feed-forward without biases, whichever input wants a gradient") {
+  const std::vector<Variable> inputs = feed_forward_inputs(1, 5, 4, 3, 7, 3);
+  for (std::size_t wanted = 0; wanted < inputs.size(); ++wanted) {
+    std::vector<Variable> some;
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      some.emplace_back(inputs[i].value(), i == wanted);
+    CAPTURE(wanted);
+    require_same([](In v) { return in_one(v, {}); }, [](In v) { return in_parts(v, {}); }, some);
+  }
+  const std::vector<Variable> few = {inputs[0], inputs[1], inputs[2], inputs[4], inputs[6]};
+  require_same(
+      [](In v) {
+        return in_one({v[0], v[1], v[2], {}, v[3], {}, v[4], {}, {}}, {});
+      },
+      [](In v) {
+        return in_parts({v[0], v[1], v[2], {}, v[3], {}, v[4], {}, {}}, {});
+      },
+      few);
 }
 
 TEST_CASE("residual, gate and masks") {

@@ -25,6 +25,16 @@ void depthwise_square_backward(const DepthwiseShape& s, const T* x, const T* wei
 template <class T>
 void depthwise_square_pack(const T* weight, const T* bias, std::int64_t taps, std::int64_t c,
                            bool flip, T* packed);
+// Its backward: dx of those pixels, and what they add to `sums`, the gradients of the taps and the
+// bias, packed in the same way; packed taps are flipped. depthwise_square_unpack_sums() adds up
+// those of several pieces, in order.
+template <class T>
+void depthwise_3x3_part_backward(const DepthwiseShape& s, std::int64_t y0, std::int64_t y1,
+                                 std::int64_t x0, std::int64_t x1, const T* dy, const T* packed,
+                                 const T* x, T* dx, T* sums);
+template <class T>
+void depthwise_square_unpack_sums(const T* sums, std::int64_t pieces, std::int64_t taps,
+                                  std::int64_t c, T* dweight, T* dbias);
 template <class T>
 void depthwise_3x3_part(const DepthwiseShape& s, std::int64_t y0, std::int64_t y1, std::int64_t x0,
                         std::int64_t x1, const T* x, const T* packed, T* y);

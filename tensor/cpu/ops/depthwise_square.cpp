@@ -251,21 +251,6 @@ void convolve_tile(const DepthwiseShape& s, const Tile& t, const Images<T>& of) 
     }
 }
 
-// Sums of the tiles [tiles][C / L][taps + 1][L], added in order.
-template <class T>
-void combine(const T* partial, std::int64_t tiles, std::int64_t taps, std::int64_t c, T* dweight,
-             T* dbias) {
-  constexpr int L = kLanes<T>;
-  parallel_each(c / L * (taps + 1), 64, [=](std::int64_t i) {
-    const std::int64_t block = i / (taps + 1), tap = i % (taps + 1);
-    T* out = tap == taps ? dbias : dweight ? dweight + tap * c : nullptr;
-    if (out == nullptr) return;
-    Vec<T> sum = {};
-    for (std::int64_t t = 0; t < tiles; ++t) sum += load(partial + (t * (taps + 1) * c) + i * L);
-    store(out + block * L, sum);
-  });
-}
-
 // Of whole batches; without sums if neither dweight nor dbias is wanted.
 template <int K, bool Forward, class T>
 void convolve(const DepthwiseShape& s, const Images<T>& of, T* dweight, T* dbias) {
@@ -281,7 +266,7 @@ void convolve(const DepthwiseShape& s, const Images<T>& of, T* dweight, T* dbias
         {of.in + at, of.packed, of.base ? of.base + at : nullptr, of.out ? of.out + at : nullptr,
          of.x ? of.x + at : nullptr, of.x ? sums + i * size : nullptr});
   });
-  if (of.x) combine(sums, tiles, s.taps(), s.c, dweight, dbias);
+  if (of.x) depthwise_square_unpack_sums(sums, tiles, s.taps(), s.c, dweight, dbias);
 }
 template <bool Forward, class T>
 void convolve(const DepthwiseShape& s, const Images<T>& of, T* dweight = nullptr,
@@ -338,6 +323,29 @@ void depthwise_3x3_part(const DepthwiseShape& s, std::int64_t y0, std::int64_t y
   convolve_tile<3, true, T>(s, {0, y0, y1, x0, x1}, {.in = x, .packed = packed, .out = y});
 }
 
+template <class T>
+void depthwise_3x3_part_backward(const DepthwiseShape& s, std::int64_t y0, std::int64_t y1,
+                                 std::int64_t x0, std::int64_t x1, const T* dy, const T* packed,
+                                 const T* x, T* dx, T* sums) {
+  convolve_tile<3, false, T>(s, {0, y0, y1, x0, x1},
+                             {.in = dy, .packed = packed, .out = dx, .x = x, .sums = sums});
+}
+
+// Sums of the tiles [tiles][C / L][taps + 1][L], added in order.
+template <class T>
+void depthwise_square_unpack_sums(const T* partial, std::int64_t tiles, std::int64_t taps,
+                                  std::int64_t c, T* dweight, T* dbias) {
+  constexpr int L = kLanes<T>;
+  parallel_each(c / L * (taps + 1), 64, [=](std::int64_t i) {
+    const std::int64_t block = i / (taps + 1), tap = i % (taps + 1);
+    T* out = tap == taps ? dbias : dweight ? dweight + tap * c : nullptr;
+    if (out == nullptr) return;
+    Vec<T> sum = {};
+    for (std::int64_t t = 0; t < tiles; ++t) sum += load(partial + (t * (taps + 1) * c) + i * L);
+    store(out + block * L, sum);
+  });
+}
+
 #define NEXTGRAD_INSTANTIATE(T)                                                                   \
   template bool depthwise_square_fits<T>(const DepthwiseShape&);                                  \
   template void depthwise_square_forward<T>(const DepthwiseShape&, const T*, const T*, const T*,  \
@@ -347,7 +355,12 @@ void depthwise_3x3_part(const DepthwiseShape& s, std::int64_t y0, std::int64_t y
   template void depthwise_square_pack<T>(const T*, const T*, std::int64_t, std::int64_t, bool,    \
                                          T*);                                                     \
   template void depthwise_3x3_part<T>(const DepthwiseShape&, std::int64_t, std::int64_t,          \
-                                      std::int64_t, std::int64_t, const T*, const T*, T*);
+                                      std::int64_t, std::int64_t, const T*, const T*, T*);        \
+  template void depthwise_3x3_part_backward<T>(const DepthwiseShape&, std::int64_t, std::int64_t, \
+                                               std::int64_t, std::int64_t, const T*, const T*,    \
+                                               const T*, T*, T*);                                 \
+  template void depthwise_square_unpack_sums<T>(const T*, std::int64_t, std::int64_t,             \
+                                                std::int64_t, T*, T*);
 NEXTGRAD_INSTANTIATE(float)
 NEXTGRAD_INSTANTIATE(double)
 #undef NEXTGRAD_INSTANTIATE
