@@ -16,13 +16,11 @@ void check_attention(const Variable& q, const Variable& k, const Variable& v, in
   for (const Variable& x : {q, k, v})
     check(x.ndim() == 3 && heads > 0 && x.dim(2) % heads == 0,
           "attention: wants [batch, rows, channels] with channels that split into {} heads, got {}",
-          heads, x.shape().str());
+          heads, x.shape());
   check(q.dim(0) == k.dim(0) && q.dim(2) == k.dim(2),
-        "attention: queries {} and keys {} differ in batch or channels", q.shape().str(),
-        k.shape().str());
+        "attention: queries {} and keys {} differ in batch or channels", q.shape(), k.shape());
   check(k.dim(0) == v.dim(0) && k.dim(1) == v.dim(1),
-        "attention: keys {} and values {} differ in batch or rows", k.shape().str(),
-        v.shape().str());
+        "attention: keys {} and values {} differ in batch or rows", k.shape(), v.shape());
 }
 
 }  // namespace

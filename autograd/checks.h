@@ -20,8 +20,8 @@ inline void check_same(const char* op, const auto& a, const auto& b, bool parame
   check(b.dtype() == (parameter ? parameter_dtype(a.dtype()) : a.dtype()),
         "{}: inputs are {} and {}; convert one with to()", op, name_of(a.dtype()),
         name_of(b.dtype()));
-  check(a.device() == b.device(), "{}: inputs are on {} and {}; move one with to()", op,
-        a.device().str(), b.device().str());
+  check(a.device() == b.device(), "{}: inputs are on {} and {}; move one with to()", op, a.device(),
+        b.device());
 }
 
 // A parameter of the dtype that goes with x: its own, or f32 if x is bf16.
@@ -35,7 +35,7 @@ inline void check_vector(const char* op, const char* what, const Variable& x, co
   if (!v.defined()) return;
   check_parameter(op, x, v);
   check(v.ndim() == 1 && v.dim(0) == extent, "{}: {} is {}, the input {} wants [{}]", op, what,
-        v.shape().str(), x.shape().str(), extent);
+        v.shape(), x.shape(), extent);
 }
 
 // [..., I] and [O, I] to [..., O].
@@ -44,7 +44,7 @@ inline Shape check_linear(const char* op, const Variable& x, const Variable& wei
   check_floating(op, x);
   check_parameter(op, x, weight);
   check(x.ndim() >= 1 && weight.ndim() == 2 && x.dim(-1) == weight.dim(1),
-        "{}: input {} does not fit weight {}", op, x.shape().str(), weight.shape().str());
+        "{}: input {} does not fit weight {}", op, x.shape(), weight.shape());
   check_vector(op, "bias", x, bias, weight.dim(0));
   Shape out = x.shape();
   out[x.ndim() - 1] = weight.dim(0);

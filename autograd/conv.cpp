@@ -15,7 +15,7 @@ void check_window(const char* op, const Variable& x, const Window& w) {
             x.dim(1) + 2 * w.pad_h > std::int64_t{w.dilation_h} * (w.kh - 1) &&
             x.dim(2) + 2 * w.pad_w > std::int64_t{w.dilation_w} * (w.kw - 1),
         "{}: a {}x{} window (dilation {}x{}) does not fit the input {} padded by {}x{}", op, w.kh,
-        w.kw, w.dilation_h, w.dilation_w, x.shape().str(), w.pad_h, w.pad_w);
+        w.kw, w.dilation_h, w.dilation_w, x.shape(), w.pad_h, w.pad_w);
 }
 
 // Takes the kernel's extents from the weight; the output's shape.
@@ -25,7 +25,7 @@ Shape check_depthwise(const Variable& x, const Variable& weight, const Variable&
   check_parameter("depthwise_conv2d", x, weight);
   check(x.ndim() == 4 && weight.ndim() == 3 && weight.dim(2) == x.dim(3),
         "depthwise_conv2d: input {} does not fit weight {} (wants [N,H,W,C] and [kh,kw,C])",
-        x.shape().str(), weight.shape().str());
+        x.shape(), weight.shape());
   window.kh = static_cast<int>(weight.dim(0));
   window.kw = static_cast<int>(weight.dim(1));
   check_vector("depthwise_conv2d", "bias", x, bias, x.dim(3));
@@ -40,15 +40,15 @@ Variable conv2d(Variable x, const Variable& weight, const Variable& bias, Window
   check_floating("conv2d", x);
   check_parameter("conv2d", x, weight);
   check(x.ndim() == 4 && weight.ndim() == 4,
-        "conv2d: wants input [N,H,W,C] and weight [O,kh,kw,I], got {} and {}", x.shape().str(),
-        weight.shape().str());
+        "conv2d: wants input [N,H,W,C] and weight [O,kh,kw,I], got {} and {}", x.shape(),
+        weight.shape());
   window.kh = static_cast<int>(weight.dim(1));
   window.kw = static_cast<int>(weight.dim(2));
   check(groups > 0 && weight.dim(0) % groups == 0,
         "conv2d: {} output channels do not split into {} groups", weight.dim(0), groups);
   check(x.dim(3) == weight.dim(3) * groups,
         "conv2d: input has {} channels, weight wants {} (weight {}, {} groups)", x.dim(3),
-        weight.dim(3) * groups, weight.shape().str(), groups);
+        weight.dim(3) * groups, weight.shape(), groups);
   check_vector("conv2d", "bias", x, bias, weight.dim(0));
   check_window("conv2d", x, window);
   const Shape shape{x.dim(0), window.out_h(x.dim(1)), window.out_w(x.dim(2)), weight.dim(0)};
@@ -81,8 +81,8 @@ Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Varia
   const Shape out = check_depthwise(x, weight, bias, window);
   if (base.defined()) {
     check_same("depthwise_conv2d", x, base);
-    check(base.shape() == out, "depthwise_conv2d: base {} is not the output's {}",
-          base.shape().str(), out.str());
+    check(base.shape() == out, "depthwise_conv2d: base {} is not the output's {}", base.shape(),
+          out);
   }
   const Tensor in = x.value().contiguous(), w = weight.value().contiguous();
   const Needs needs{x.requires_grad(), weight.requires_grad(), bias.requires_grad()};

@@ -212,7 +212,7 @@ void Cook::check_inputs(const Recipe& recipe) {
                         : v.recipe != nullptr || v.value.version() == v.version,
           "a variable {} was replaced or changed in place before what was made of it had been "
           "computed; ask for that value() before the change",
-          v.value.shape().str());
+          v.value.shape());
   }
 }
 

@@ -16,7 +16,7 @@ void check_strip(const Variable& x, const StripVariables& s) {
   const std::int64_t c = x.dim(3), k = s.row.ndim() == 3 ? s.row.dim(1) : 0;
   check(k % 2 == 1 && s.row.shape() == Shape{1, k, c} && s.column.shape() == Shape{k, 1, c},
         "strips: row {} and column {} do not fit the input {} (want [1,k,C] and [k,1,C], k odd)",
-        s.row.shape().str(), s.column.shape().str(), x.shape().str());
+        s.row.shape(), s.column.shape(), x.shape());
   check_vector("strips", "row bias", x, s.row_bias, c);
   check_vector("strips", "column bias", x, s.column_bias, c);
 }
@@ -28,8 +28,7 @@ Variable residual(const Variable& x, const Variable& branch, const Variable& sca
                   const Tensor& mask, Tensor* moments) {
   check_floating("residual", x);
   check_same("residual", x, branch);
-  check(x.shape() == branch.shape(), "residual: {} and {} differ", x.shape().str(),
-        branch.shape().str());
+  check(x.shape() == branch.shape(), "residual: {} and {} differ", x.shape(), branch.shape());
   check_vector("residual", "scale", x, scale, x.dim(-1));
   check_mask("residual", x, mask);
   const Tensor b = branch.value().contiguous(), s = value_or_none(scale);
@@ -78,10 +77,9 @@ Variable linear_residual(const Variable& base, const Variable& x, const Variable
                          const Variable& bias, Activation input, const Variable& scale,
                          const Tensor& mask, Tensor* moments) {
   const Shape out = check_linear("linear_residual", x, weight, bias);
-  check(x.ndim() >= 2, "linear_residual: input {} has no rows", x.shape().str());
+  check(x.ndim() >= 2, "linear_residual: input {} has no rows", x.shape());
   check_same("linear_residual", x, base);
-  check(base.shape() == out, "linear_residual: base {} is not the output's {}", base.shape().str(),
-        out.str());
+  check(base.shape() == out, "linear_residual: base {} is not the output's {}", base.shape(), out);
   check_vector("linear_residual", "scale", x, scale, weight.dim(0));
   check_mask("linear_residual", x, mask);
   const Tensor w = weight.value().contiguous(), b = value_or_none(bias);
@@ -109,7 +107,7 @@ Variable linear_residual(const Variable& base, const Variable& x, const Variable
 // biases' gradients are the sums of g_i and dy. r_i and g_i are computed again where needed.
 Variable strips(const Variable& x, const std::vector<StripVariables>& strips) {
   check_floating("strips", x);
-  check(x.ndim() == 4, "strips: wants input [N,H,W,C], got {}", x.shape().str());
+  check(x.ndim() == 4, "strips: wants input [N,H,W,C], got {}", x.shape());
   const Tensor in = x.value().contiguous();
   std::vector<Variable> inputs = {x};
   std::vector<Strip> values;
@@ -144,15 +142,14 @@ void check_feed_forward(const Variable& base, const Variable& x, const FeedForwa
   check_floating("feed_forward", x);
   check_same("feed_forward", x, base);
   check(x.ndim() == 4 && f.expand.ndim() == 2 && f.expand.dim(1) == x.dim(3),
-        "feed_forward: input {} does not fit the first weight {}", x.shape().str(),
-        f.expand.shape().str());
+        "feed_forward: input {} does not fit the first weight {}", x.shape(), f.expand.shape());
   for (const Variable& w : {f.expand, f.taps, f.contract}) check_parameter("feed_forward", x, w);
   const std::int64_t hidden = f.expand.dim(0), out = f.contract.dim(0);
   check(f.taps.shape() == Shape{3, 3, hidden} && f.contract.shape() == Shape{out, hidden},
-        "feed_forward: taps {} and second weight {} do not fit {} hidden channels",
-        f.taps.shape().str(), f.contract.shape().str(), hidden);
+        "feed_forward: taps {} and second weight {} do not fit {} hidden channels", f.taps.shape(),
+        f.contract.shape(), hidden);
   check(base.shape() == Shape{x.dim(0), x.dim(1), x.dim(2), out},
-        "feed_forward: base {} is not the output's shape", base.shape().str());
+        "feed_forward: base {} is not the output's shape", base.shape());
   check_vector("feed_forward", "expand_bias", x, f.expand_bias, hidden);
   check_vector("feed_forward", "taps_bias", x, f.taps_bias, hidden);
   check_vector("feed_forward", "contract_bias", x, f.contract_bias, out);

@@ -11,7 +11,7 @@ namespace nextgrad {
 // Y = A^-1: dA = -Y^T dY Y^T
 Variable inverse(const Variable& matrices) {
   const Shape& shape = matrices.shape();
-  check(shape.size() == 3 && shape[1] == shape[2], "inverse: wants [B,R,R], got {}", shape.str());
+  check(shape.size() == 3 && shape[1] == shape[2], "inverse: wants [B,R,R], got {}", shape);
   const std::int64_t r = shape[1];
   std::vector<double> numbers = matrices.value().to_vector<double>();
   for (std::int64_t b = 0; b < shape[0]; ++b) {

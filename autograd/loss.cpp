@@ -28,7 +28,7 @@ Tensor check_loss(const char* op, const Variable& logits, const Tensor& labels,
                   const CrossEntropyOptions& options, const Tensor& weights) {
   check_floating(op, logits);
   check(logits.ndim() >= 1 && logits.numel() > 0, "{}: the logits {} are empty", op,
-        logits.shape().str());
+        logits.shape());
   check(labels.defined() && labels.dtype() == DType::i32, "{}: labels must be i32", op);
   check(options.label_smoothing >= 0 && options.label_smoothing <= 1,
         "{}: label smoothing {} is not in [0, 1]", op, options.label_smoothing);
@@ -46,8 +46,8 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels,
                        const CrossEntropyOptions& options, const Tensor& class_weights) {
   const Tensor weights = check_loss("cross_entropy", logits, labels, options, class_weights);
   const std::int64_t k = logits.dim(-1), pixels = logits.numel() / k;
-  check(labels.numel() == pixels, "cross_entropy: labels {} for logits {}", labels.shape().str(),
-        logits.shape().str());
+  check(labels.numel() == pixels, "cross_entropy: labels {} for logits {}", labels.shape(),
+        logits.shape());
   const Tensor z = logits.value().reshape({pixels, k});
   const CrossEntropyTarget t{labels.reshape({pixels}), weights, options};
   const CrossEntropyResult r = z.backend().cross_entropy(z, t);
@@ -68,7 +68,7 @@ Variable upsample_cross_entropy(const Variable& logits, const Tensor& labels,
   check(logits.ndim() == 4 && labels.ndim() == 3 && labels.dim(0) == logits.dim(0) &&
             labels.numel() > 0,
         "upsample_cross_entropy: labels {} for logits {} (wants [N,H,W] and [N,h,w,K])",
-        labels.shape().str(), logits.shape().str());
+        labels.shape(), logits.shape());
   const Tensor z = logits.value().contiguous();
   const CrossEntropyTarget t{labels.contiguous(), weights, options};
   const CrossEntropyResult r = z.backend().upsample_cross_entropy(z, t);
@@ -81,8 +81,7 @@ Variable upsample_cross_entropy(const Variable& logits, const Tensor& labels,
 
 Variable soft_cross_entropy(const Variable& logits, const Tensor& targets) {
   check(logits.ndim() >= 1 && logits.numel() > 0 && targets.shape() == logits.shape(),
-        "soft_cross_entropy: targets {} for logits {}", targets.shape().str(),
-        logits.shape().str());
+        "soft_cross_entropy: targets {} for logits {}", targets.shape(), logits.shape());
   const auto rows = static_cast<double>(targets.numel() / targets.dim(-1));
   const Variable z = cast(logits, parameter_dtype(logits.dtype()));
   return sum(log_softmax(z) * Variable(targets.to(z.dtype()))) * (-1 / rows);

@@ -11,7 +11,7 @@ namespace {
 
 void check_norm(const char* op, const Variable& x, const Variable& gamma, const Variable& beta) {
   check_floating(op, x);
-  check(x.ndim() >= 1 && x.numel() > 0, "{}: the input {} is empty", op, x.shape().str());
+  check(x.ndim() >= 1 && x.numel() > 0, "{}: the input {} is empty", op, x.shape());
   check(gamma.defined() && beta.defined(), "{}: wants gamma and beta", op);
   check_vector(op, "gamma", x, gamma, x.dim(-1));
   check_vector(op, "beta", x, beta, x.dim(-1));
@@ -105,7 +105,7 @@ Variable batch_norm_eval(Variable x, const Variable& gamma, const Variable& beta
   check_norm("batch_norm_eval", x, gamma, beta);
   check(running_mean.numel() == x.dim(-1) && running_var.numel() == x.dim(-1),
         "batch_norm_eval: running statistics of {} channels for input {}", running_mean.numel(),
-        x.shape().str());
+        x.shape());
   const DType dtype = parameter_dtype(x.dtype());
   const Tensor mean = running_mean.to(dtype).contiguous();
   const Tensor g = gamma.value().contiguous(), b = beta.value().contiguous();
@@ -148,8 +148,7 @@ Variable group_norm(const Variable& x, const Variable& gamma, const Variable& be
                     double eps) {
   check_norm("group_norm", x, gamma, beta);
   check(x.ndim() >= 2 && groups > 0 && x.dim(-1) % groups == 0,
-        "group_norm: {} channels of {} do not split into {} groups", x.dim(-1), x.shape().str(),
-        groups);
+        "group_norm: {} channels of {} do not split into {} groups", x.dim(-1), x.shape(), groups);
   const Tensor in = x.value().contiguous(), g = gamma.value().contiguous();
   const NormResult r = in.backend().group_norm(in, g, beta.value().contiguous(), groups, eps);
   return record_norm("group_norm", x, gamma, beta, in, r,

@@ -63,13 +63,12 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
   for (const Variable& part : parts) {
     check_same("concat", parts[0], part);
     Shape like = part.shape();
-    check(like.size() == shape.size(), "concat: shapes {} and {} do not fit", shape.str(),
-          like.str());
+    check(like.size() == shape.size(), "concat: shapes {} and {} do not fit", shape, like);
     extents.push_back(like[a]);
     total += like[a];
     like[a] = shape[a];
-    check(like == shape, "concat along axis {}: shapes {} and {} do not fit", a, shape.str(),
-          part.shape().str());
+    check(like == shape, "concat along axis {}: shapes {} and {} do not fit", a, shape,
+          part.shape());
   }
   shape[a] = total;
   Tensor y = Tensor::empty(shape, parts[0].dtype(), parts[0].device());
@@ -95,8 +94,8 @@ Variable join_resized(const std::vector<Variable>& parts, std::int64_t h, std::i
     check_floating("join_resized", part);
     check_same("join_resized", parts[0], part);
     check(part.ndim() == 4 && part.numel() > 0 && part.dim(0) == parts[0].dim(0),
-          "join_resized: wants [N,h,w,C] of one N, got {} beside {}", part.shape().str(),
-          parts[0].shape().str());
+          "join_resized: wants [N,h,w,C] of one N, got {} beside {}", part.shape(),
+          parts[0].shape());
     channels += part.dim(3);
   }
   const Shape shape{parts[0].dim(0), h, w, channels};
@@ -117,7 +116,7 @@ Variable gather(const Variable& x, int axis, const Tensor& index) {
 // y = A x, A the interpolation's weights: dx = A^T dy
 Variable resize(const Variable& x, std::int64_t h, std::int64_t w, Resize mode) {
   check_floating("resize", x);
-  check(x.ndim() == 4 && x.numel() > 0, "resize: wants [N,H,W,C], got {}", x.shape().str());
+  check(x.ndim() == 4 && x.numel() > 0, "resize: wants [N,H,W,C], got {}", x.shape());
   check(h > 0 && w > 0, "resize: {}x{} is no size", h, w);
   return record("resize", x.backend().resize(x.value().contiguous(), h, w, mode), {x},
                 [from = x.shape(), mode](const Tensor& dy) -> std::vector<Tensor> {

@@ -209,12 +209,12 @@ void Variable::backward(const Tensor& seed, bool retain_graph) const {
   value();  // so that there is a node
   Tensor start = seed;
   if (!start.defined()) {
-    check(shape().numel() == 1, "backward of shape {} needs a seed gradient", shape().str());
+    check(shape().numel() == 1, "backward of shape {} needs a seed gradient", shape());
     start = Tensor::full(shape(), 1.0, dtype(), device());
   }
   check(start.shape() == shape() && start.dtype() == dtype(),
-        "backward: the seed is {} {}, the variable {} {}", name_of(start.dtype()),
-        start.shape().str(), name_of(dtype()), shape().str());
+        "backward: the seed is {} {}, the variable {} {}", name_of(start.dtype()), start.shape(),
+        name_of(dtype()), shape());
   Walk walk(0);
   walk.add(impl_->node, std::move(start));
   walk.run(retain_graph);
@@ -282,7 +282,7 @@ const Tensor& Saved::get() const {
       tensor_.version() == version_,
       "a tensor {} that is still needed, by a backward or for a value that was not asked for yet, "
       "was changed in place; change a clone",
-      tensor_.shape().str());
+      tensor_.shape());
   return tensor_;
 }
 

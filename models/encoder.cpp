@@ -42,7 +42,7 @@ void check_mit(const EncoderConfig& c) {
 
 std::vector<Variable> Encoder::features(const Variable& image) const {
   check(image.ndim() == 4 && image.dim(3) == kImageChannels,
-        "encoder: wants images [N,H,W,3], got {}", image.shape().str());
+        "encoder: wants images [N,H,W,3], got {}", image.shape());
   check(image.dim(1) >= 32 && image.dim(2) >= 32,
         "encoder: image of {}x{} is too small; 32x32 is the least", image.dim(1), image.dim(2));
   std::vector<Variable> features;

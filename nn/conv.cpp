@@ -40,7 +40,7 @@ Conv2d::Conv2d(const Conv2dOptions& o, const Init& weight_init) : options_(o) {
 }
 
 Variable Conv2d::forward(Variable x) const {
-  check(x.ndim() == 4, "Conv2d: the input must be [N,H,W,C], got {}", x.shape().str());
+  check(x.ndim() == 4, "Conv2d: the input must be [N,H,W,C], got {}", x.shape());
   if (!is_pointwise(options_)) return conv2d(x, weight, bias, options_.window, options_.groups);
   const Variable matrix = reshape(weight, {options_.out_channels, options_.in_channels});
   return linear(std::move(x), matrix, bias);

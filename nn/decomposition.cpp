@@ -79,7 +79,7 @@ Variable MatrixDecomposition::initial_bases(const Variable& rows) const {
   const Shape shape{batch, rows.dim(2), options_.rank};
   if (fixed_.defined()) {
     check(fixed_.shape() == shape, "matrix decomposition: given bases are {}, needed {}",
-          fixed_.shape().str(), shape.str());
+          fixed_.shape(), shape);
     return Variable(fixed_.to(rows.dtype()));
   }
   const auto random = [&](const Shape& of, const RandomKey& key) {
@@ -142,8 +142,7 @@ Variable MatrixDecomposition::coefficients(const Variable& rows, const Factors& 
 }
 
 Variable MatrixDecomposition::forward(Variable image_in) const {
-  check(image_in.ndim() == 4, "matrix decomposition: wants [N,H,W,C], got {}",
-        image_in.shape().str());
+  check(image_in.ndim() == 4, "matrix decomposition: wants [N,H,W,C], got {}", image_in.shape());
   // Its quotients of sums over all pixels need more digits than bf16 has.
   const Variable x = cast(image_in, parameter_dtype(image_in.dtype()));
   const Variable points = rows(x);

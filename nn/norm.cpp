@@ -20,7 +20,7 @@ Variable BatchNorm2d::forward(Variable x) const {
   check(rows > 1,
         "batch norm: input {} has one value per channel, which has no variance; train on larger "
         "images or more of them",
-        x.shape().str());
+        x.shape());
   Tensor mean, rstd;
   // What one process has alone, one op reads twice while it is in the cache.
   Variable y = share.everyone == nullptr || share.everyone->size() == 1

@@ -23,8 +23,8 @@ Variable means(std::int64_t from, std::int64_t to, const Variable& x) {
 
 Variable adaptive_average_pool(const Variable& in, std::int64_t h, std::int64_t w) {
   check(in.ndim() == 4 && in.numel() > 0 && h > 0 && w > 0,
-        "adaptive_average_pool: wants [N,H,W,C] and a size to pool to, got {} to {}x{}",
-        in.shape().str(), h, w);
+        "adaptive_average_pool: wants [N,H,W,C] and a size to pool to, got {} to {}x{}", in.shape(),
+        h, w);
   const std::int64_t n = in.dim(0), height = in.dim(1), width = in.dim(2), channels = in.dim(3);
   // The mean of many needs more digits than bf16 has.
   const Variable x = cast(in, parameter_dtype(in.dtype()));

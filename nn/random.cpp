@@ -46,7 +46,7 @@ Tensor draw_share(const Shape& shape, const Draw& draw) {
   const std::int64_t count = share.count();
   check(count > 0 && shape[0] % count == 0,
         "random numbers {} for {} samples of a batch of {}: give ShareScope what is computed",
-        shape.str(), count, share.total);
+        shape, count, share.total);
   const std::int64_t rows = shape[0] / count;
   const auto first = static_cast<std::uint64_t>(shape.numel() / count);
   std::vector<Tensor> pieces;

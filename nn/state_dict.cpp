@@ -62,8 +62,7 @@ const Tensor& find_tensor(const StateDict& state, const char* what, const std::s
   if (found == state.end())
     fail_input("{} state lacks {}; it belongs to another model or optimiser", what, name);
   if (!(found->value.shape() == shape))
-    fail_input("{} state: {} is {}, the model needs {}", what, name, found->value.shape().str(),
-               shape.str());
+    fail_input("{} state: {} is {}, the model needs {}", what, name, found->value.shape(), shape);
   return found->value;
 }
 
@@ -110,7 +109,7 @@ LoadReport load_state_dict(Module& module, const StateDict& tensors, bool strict
       report.missing.push_back(e.name);
     } else if (!(found->second->shape() == shape)) {
       report.misshaped.push_back(
-          fmt::format("{}: file {}, model {}", e.name, found->second->shape().str(), shape.str()));
+          fmt::format("{}: file {}, model {}", e.name, found->second->shape(), shape));
     } else {
       report.matched.push_back(e.name);
       copies.emplace_back(std::move(e), found->second);

@@ -58,9 +58,9 @@ Backend& backend_of(Device device) {
   const std::scoped_lock lock(r.mutex);
   const auto kind = static_cast<std::size_t>(device.kind);
   if (r.create[kind] == nullptr)
-    fail_input("device {}: this build has no backend for it; use cpu", device.str());
+    fail_input("device {}: this build has no backend for it; use cpu", device);
   if (device.index < 0 || device.index >= kMaxDevices)
-    fail_input("device {}: no such index", device.str());
+    fail_input("device {}: no such index", device);
   Backend*& backend = r.made[kind][static_cast<std::size_t>(device.index)];
   if (backend == nullptr) backend = r.create[kind](device.index);
   return *backend;

@@ -76,7 +76,7 @@ Tensor reduce_groups(Reduce op, const Tensor& x, const std::vector<int>& axes, D
   std::int64_t count = 1;
   for (const int a : axes) count *= x.shape()[a];
   check(count > 0 || op == Reduce::sum, "reduce: no element along the reduced axes of {}",
-        x.shape().str());
+        x.shape());
   if (axes.empty()) return x.clone();
   const double mean = op == Reduce::mean ? 1.0 / static_cast<double>(count) : 1.0;
   Tensor y = x;
@@ -101,7 +101,7 @@ Tensor reduce_groups(Reduce op, const Tensor& x, const std::vector<int>& axes, D
 std::pair<MiddleAxes, Tensor> prepare_argmax(const Tensor& x, int axis) {
   const int at = x.shape().axis(axis);
   const MiddleAxes e = around(x.shape(), at, at);
-  check(e.r > 0, "argmax: axis {} of {} is empty", axis, x.shape().str());
+  check(e.r > 0, "argmax: axis {} of {} is empty", axis, x.shape());
   return {e, Tensor::empty(without_axis(x.shape(), at), DType::i64, x.device())};
 }
 
@@ -109,7 +109,7 @@ int gather_axis(const Shape& x, int axis, const Shape& index) {
   const int at = x.axis(axis);
   bool ok = x.size() == index.size();
   for (int a = 0; ok && a < x.size(); ++a) ok = a == at || index[a] <= x[a];
-  check(ok, "gather: index {} does not fit into {} along axis {}", index.str(), x.str(), at);
+  check(ok, "gather: index {} does not fit into {} along axis {}", index, x, at);
   return at;
 }
 
@@ -145,7 +145,7 @@ StripsGradients empty_strips_gradients(const Tensor& x, const std::vector<Strip>
 }
 
 ResizeExtents resize_extents(const char* op, const Shape& x, std::int64_t h, std::int64_t w) {
-  check(x[1] > 0 && x[2] > 0 && h > 0 && w > 0, "{}: from {} to {} x {}", op, x.str(), h, w);
+  check(x[1] > 0 && x[2] > 0 && h > 0 && w > 0, "{}: from {} to {} x {}", op, x, h, w);
   return {x[0], x[1], x[2], x[3], h, w};
 }
 

@@ -8,7 +8,7 @@ void check_alike(const char* op, const Tensor& a, const Tensor& b) {
   check(a.defined() && b.defined(), "{}: an input is undefined", op);
   check(a.dtype() == b.dtype() && a.device() == b.device(),
         "{}: inputs are {} on {} and {} on {}; convert one with to()", op, name_of(a.dtype()),
-        a.device().str(), name_of(b.dtype()), b.device().str());
+        a.device(), name_of(b.dtype()), b.device());
 }
 
 Tensor binary(Binary op, const Tensor& a, const Tensor& b) {
@@ -78,8 +78,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool ta, bool tb) {
   const Tensor x = batched(a), y = batched(b);
   check(x.ndim() == 3 && y.ndim() == 3 && x.dim(ta ? 1 : 2) == y.dim(tb ? 2 : 1) &&
             (x.dim(0) == y.dim(0) || x.dim(0) == 1 || y.dim(0) == 1),
-        "matmul: {}{} and {}{} do not fit", a.shape().str(), ta ? "^T" : "", b.shape().str(),
-        tb ? "^T" : "");
+        "matmul: {}{} and {}{} do not fit", a.shape(), ta ? "^T" : "", b.shape(), tb ? "^T" : "");
   const Tensor c = x.backend().matmul(x, y, ta, tb);
   return a.ndim() == 2 && b.ndim() == 2 ? c.squeeze(0) : c;
 }

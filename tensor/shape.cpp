@@ -21,15 +21,15 @@ void Shape::push_back(std::int64_t extent) {
 std::int64_t Shape::numel() const {
   std::int64_t product = 1;
   for (const std::int64_t extent : *this) {
-    check(extent >= 0, "shape {} has a negative extent", str());
-    check(!__builtin_mul_overflow(product, extent, &product), "shape {} is too large", str());
+    check(extent >= 0, "shape {} has a negative extent", *this);
+    check(!__builtin_mul_overflow(product, extent, &product), "shape {} is too large", *this);
   }
   return product;
 }
 
 int Shape::axis(int a) const {
   const int resolved = a < 0 ? a + size_ : a;
-  check(resolved >= 0 && resolved < size_, "axis {} is out of range for shape {}", a, str());
+  check(resolved >= 0 && resolved < size_, "axis {} is out of range for shape {}", a, *this);
   return resolved;
 }
 
@@ -54,8 +54,8 @@ Shape broadcast(const Shape& a, const Shape& b, const char* op) {
   for (int i = 0; i < axes; ++i) {
     const int ia = i - (axes - a.size()), ib = i - (axes - b.size());
     const std::int64_t ea = ia < 0 ? 1 : a[ia], eb = ib < 0 ? 1 : b[ib];
-    check(ea == eb || ea == 1 || eb == 1, "{}: shapes {} and {} do not broadcast together", op,
-          a.str(), b.str());
+    check(ea == eb || ea == 1 || eb == 1, "{}: shapes {} and {} do not broadcast together", op, a,
+          b);
     result.push_back(ea == 1 ? eb : ea);
   }
   return result;

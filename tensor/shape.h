@@ -1,11 +1,14 @@
 // Extents of a tensor: up to 8 axes, held inline.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace nextgrad {
 
@@ -41,3 +44,12 @@ Shape contiguous_strides(const Shape& shape);  // row-major, in elements
 Shape broadcast(const Shape& a, const Shape& b, const char* op = "broadcast");
 
 }  // namespace nextgrad
+
+// So that a check's message costs nothing while all is well.
+template <>
+struct fmt::formatter<nextgrad::Shape> : fmt::formatter<std::string_view> {
+  template <class Context>
+  auto format(const nextgrad::Shape& shape, Context& context) const {
+    return fmt::formatter<std::string_view>::format(shape.str(), context);
+  }
+};

@@ -1,6 +1,8 @@
 // Where a tensor lives: its device, and a block of memory there.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -56,3 +58,11 @@ class Storage {
 };
 
 }  // namespace nextgrad
+
+template <>
+struct fmt::formatter<nextgrad::Device> : fmt::formatter<std::string_view> {
+  template <class Context>
+  auto format(const nextgrad::Device& device, Context& context) const {
+    return fmt::formatter<std::string_view>::format(device.str(), context);
+  }
+};

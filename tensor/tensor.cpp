@@ -24,7 +24,7 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   t.dtype_ = dtype;
   std::int64_t bytes = 0;  // signed: allocators round up, which must not overflow either
   check(!__builtin_mul_overflow(t.numel_, static_cast<std::int64_t>(size_of(dtype)), &bytes),
-        "shape {} is too large", shape.str());
+        "shape {} is too large", shape);
   t.storage_ = std::make_shared<Storage>(backend_of(device), static_cast<std::size_t>(bytes));
   return t;
 }
@@ -39,7 +39,7 @@ template <class T>
 Tensor Tensor::from(std::span<const T> values, const Shape& shape, Device device) {
   Tensor t = empty(shape, dtype_of<T>, device);
   check(static_cast<std::int64_t>(values.size()) == t.numel_, "{} values do not fill shape {}",
-        values.size(), shape.str());
+        values.size(), shape);
   if (t.numel_ > 0) t.backend().upload(t.raw(), values.data(), t.nbytes());
   return t;
 }
@@ -83,15 +83,14 @@ Tensor Tensor::reshape(const Shape& wanted) const {
   std::int64_t known = 1;
   for (int a = 0; a < shape.size(); ++a) {
     if (shape[a] == -1) {
-      check(unknown < 0, "reshape to {}: only one extent may be -1", wanted.str());
+      check(unknown < 0, "reshape to {}: only one extent may be -1", wanted);
       unknown = a;
     } else {
-      check(!__builtin_mul_overflow(known, shape[a], &known), "reshape to {}: too large",
-            wanted.str());
+      check(!__builtin_mul_overflow(known, shape[a], &known), "reshape to {}: too large", wanted);
     }
   }
   if (unknown >= 0) shape[unknown] = known == 0 ? 0 : numel_ / known;
-  check(shape.numel() == numel_, "cannot reshape {} to {}", shape_.str(), wanted.str());
+  check(shape.numel() == numel_, "cannot reshape {} to {}", shape_, wanted);
   const Tensor source = contiguous();
   return source.with(shape, contiguous_strides(shape), source.offset_);
 }
@@ -99,7 +98,7 @@ Tensor Tensor::reshape(const Shape& wanted) const {
 Tensor Tensor::slice(int axis, std::int64_t begin, std::int64_t end, std::int64_t step) const {
   const int a = shape_.axis(axis);
   check(0 <= begin && begin <= end && end <= shape_[a] && step > 0,
-        "slice {}:{}:{} is out of range for axis {} of {}", begin, end, step, a, shape_.str());
+        "slice {}:{}:{} is out of range for axis {} of {}", begin, end, step, a, shape_);
   Shape shape = shape_, strides = strides_;
   shape[a] = (end - begin) / step + ((end - begin) % step != 0 ? 1 : 0);
   if (shape[a] > 1) strides[a] *= step;  // else of no meaning, and perhaps too large
@@ -107,13 +106,13 @@ Tensor Tensor::slice(int axis, std::int64_t begin, std::int64_t end, std::int64_
 }
 
 Tensor Tensor::permute(const std::vector<int>& axes) const {
-  check(static_cast<int>(axes.size()) == ndim(), "permute of {} needs {} axes, got {}",
-        shape_.str(), ndim(), axes.size());
+  check(static_cast<int>(axes.size()) == ndim(), "permute of {} needs {} axes, got {}", shape_,
+        ndim(), axes.size());
   Shape shape, strides;
   unsigned seen = 0;
   for (const int wanted : axes) {
     const int a = shape_.axis(wanted);
-    check((seen & (1u << a)) == 0, "permute of {}: axis {} twice", shape_.str(), a);
+    check((seen & (1u << a)) == 0, "permute of {}: axis {} twice", shape_, a);
     seen |= 1u << a;
     shape.push_back(shape_[a]);
     strides.push_back(strides_[a]);
@@ -131,7 +130,7 @@ Tensor Tensor::transpose(int a, int b) const {
 
 Tensor Tensor::expand(const Shape& shape) const {
   check(shape.size() >= ndim() && broadcast(shape_, shape) == shape, "cannot expand {} to {}",
-        shape_.str(), shape.str());
+        shape_, shape);
   Shape strides = shape;
   const int added = shape.size() - ndim();
   for (int a = 0; a < shape.size(); ++a)
@@ -141,13 +140,13 @@ Tensor Tensor::expand(const Shape& shape) const {
 
 Tensor Tensor::squeeze(int axis) const {
   const int gone = shape_.axis(axis);
-  check(shape_[gone] == 1, "squeeze: axis {} of {} is not 1", gone, shape_.str());
+  check(shape_[gone] == 1, "squeeze: axis {} of {} is not 1", gone, shape_);
   return with(without_axis(shape_, gone), without_axis(strides_, gone), offset_);
 }
 
 Tensor Tensor::unsqueeze(int axis) const {
   const int at = axis < 0 ? axis + ndim() + 1 : axis;
-  check(at >= 0 && at <= ndim(), "unsqueeze: axis {} is out of range for {}", axis, shape_.str());
+  check(at >= 0 && at <= ndim(), "unsqueeze: axis {} is out of range for {}", axis, shape_);
   Shape shape, strides;
   for (int a = 0; a <= ndim(); ++a) {
     const bool old = a != at;
@@ -192,8 +191,8 @@ void Tensor::copy_(const Tensor& source) {
 
 void Tensor::add_(const Tensor& source, double alpha) {
   check(source.shape_ == shape_ && source.dtype_ == dtype_ && source.device() == device(),
-        "add_: {} {} does not add to {} {}", name_of(source.dtype_), source.shape_.str(),
-        name_of(dtype_), shape_.str());
+        "add_: {} {} does not add to {} {}", name_of(source.dtype_), source.shape_, name_of(dtype_),
+        shape_);
   if (is_contiguous()) return backend().axpy(*this, source.contiguous(), alpha);
   Tensor sum = clone();
   backend().axpy(sum, source.contiguous(), alpha);
@@ -209,7 +208,7 @@ std::vector<T> Tensor::to_vector() const {
 }
 
 double Tensor::item() const {
-  check(numel_ == 1, "item() wants one element, shape is {}", shape_.str());
+  check(numel_ == 1, "item() wants one element, shape is {}", shape_);
   return to_vector<double>()[0];
 }
 

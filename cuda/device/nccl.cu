@@ -189,8 +189,8 @@ class NcclCommunicator final : public ThroughHost {
   template <class Call>
   std::unique_ptr<Pending> start(const char* doing, const Tensor& t, const Call& call) {
     check(t.device() == backend_.device() && t.is_contiguous(),
-          "{}: wants a contiguous tensor of {}, got {} {}", doing, backend_.device().str(),
-          t.device().str(), t.shape().str());
+          "{}: wants a contiguous tensor of {}, got {} {}", doing, backend_.device(), t.device(),
+          t.shape());
     use_device(backend_.index_);
     const cudaStream_t computing = backend_.stream_;
     auto under_way = std::make_unique<UnderWay>(computing, t);

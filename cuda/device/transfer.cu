@@ -19,8 +19,8 @@ class CudaTransfer final : public Transfer {
   void receive(Tensor& destination) override {
     check(destination.shape() == shape_ && destination.dtype() == dtype_ &&
               destination.is_contiguous(),
-          "receive: a {} {} comes, the destination is {} {}", name_of(dtype_), shape_.str(),
-          name_of(destination.dtype()), destination.shape().str());
+          "receive: a {} {} comes, the destination is {} {}", name_of(dtype_), shape_,
+          name_of(destination.dtype()), destination.shape());
     const cudaStream_t stream = owner_->computing_;
     cuda_check(cudaStreamWaitEvent(stream, buffer_.arrived, 0), "waiting for a copy");
     cuda_check(cudaMemcpyAsync(destination.raw(), buffer_.device, destination.nbytes(),
@@ -78,8 +78,7 @@ void TransferBuffers::give(Buffer buffer) {
 
 std::unique_ptr<Transfer> TransferBuffers::send(const Tensor& host) {
   check(host.device() == Device{} && host.is_contiguous() && host.numel() > 0,
-        "send: wants a contiguous tensor of the host, got {} {}", host.device().str(),
-        host.shape().str());
+        "send: wants a contiguous tensor of the host, got {} {}", host.device(), host.shape());
   use_device(device_);
   const Buffer b = take(host.nbytes());
   // The pinned half is free when its copy has arrived, the device's half when it was taken out.

@@ -20,7 +20,7 @@ struct PatchShape : ConvShape {
         taps(window.kh * window.kw),
         size(static_cast<int>(parts_of(patch(), pack) * pack)) {
     check(n * std::max(h * w, oh * ow) < std::int64_t{1} << 31,
-          "conv2d: {} has too many pixels for one call", x.str());
+          "conv2d: {} has too many pixels for one call", x);
   }
 };
 

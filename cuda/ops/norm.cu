@@ -306,13 +306,13 @@ Tensor gradient_sums_of(const Tensor& x, const Tensor& dy, const ChannelGrid& g,
 NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, const Tensor& beta,
                       double eps, const NormExtents& e, const Shape& statistics_shape,
                       Tensor partials, cudaStream_t stream) {
-  check(x.numel() > 0, "{}: the input {} is empty", name, x.shape().str());
+  check(x.numel() > 0, "{}: the input {} is empty", name, x.shape());
   NormResult r = empty_norm(x, statistics_shape);
   dispatch_packs(name, e.c, {x}, [&]<class T, int N>() {
     const ChannelGrid g = sums_grid<T>(e, N, 2);
     if (!partials.defined()) partials = moments_of<T, N>(x, g, stream);
     check(partials.shape() == Shape{g.blocks(), 2, e.c}, "{}: moments {} are not of {}", name,
-          partials.shape().str(), x.shape().str());
+          partials.shape(), x.shape());
     if (e.width() == 1 && e.images == 1)
       launch("finish_channels", finish_channels<Compute<T>>, totals_grid<2>(e.c, g.plan.chunks),
              stream, partials, g.plan, eps, r.mean, r.rstd);

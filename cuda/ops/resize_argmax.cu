@@ -44,7 +44,7 @@ __global__ void argmax_cells(const T* x, std::int32_t* y, UpsampleShape s) {
 
 Tensor CudaBackend::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) {
   const ResizeExtents e = resize_extents("resize_argmax", x.shape(), h, w);
-  check(e.c > 0, "resize_argmax: no channels in {}", x.shape().str());
+  check(e.c > 0, "resize_argmax: no channels in {}", x.shape());
   const UpsampleShape s = upsample_shape(x, h, w);
   const std::int64_t cells = s.n * s.h * s.w;
   Tensor y = empty({e.n, h, w}, DType::i32);

@@ -185,8 +185,7 @@ class MpiCommunicator final : public Communicator {
 
   static std::shared_ptr<Operation> operation(const char* name, const Tensor& t) {
     check(t.device().kind == Device::Kind::cpu && t.is_contiguous(),
-          "{}: wants a contiguous tensor of the host, got {} {}", name, t.device().str(),
-          t.shape().str());
+          "{}: wants a contiguous tensor of the host, got {} {}", name, t.device(), t.shape());
     const auto op = std::make_shared<Operation>();
     op->name = name;
     op->result = t;

@@ -23,7 +23,7 @@ void walk(const Shape& x_shape, int axis, const Tensor& index, std::int64_t begi
   for (std::int64_t i = begin; i < end; ++i, at.next()) {
     const std::int64_t k = indices[i];
     check(k >= 0 && k < extent, "gather: index {} is outside [0, {}), axis {} of {}", k, extent,
-          axis, x_shape.str());
+          axis, x_shape);
     fn(i, at.offset[0] + k * stride);
   }
 }

@@ -280,7 +280,7 @@ void about_centre(const T* shift, const T* centre, std::int64_t rows, std::int64
 NormResult group_like(const Work& work, const Tensor& x, const Tensor& gamma, const Tensor& beta,
                       double eps, const Chunks& e, const Shape& statistics_shape) {
   OpScope scope(work);
-  check(x.numel() > 0, "{}: the input {} is empty", work.name, x.shape().str());
+  check(x.numel() > 0, "{}: the input {} is empty", work.name, x.shape());
   NormResult r = empty_norm(x, statistics_shape);
   dispatch_float(x.dtype(), work.name, [&]<class T>(T) {
     norm_forward(x.data<T>(), gamma.data<T>(), beta.data<T>(), e, eps, r.y.data<T>(),

@@ -143,7 +143,7 @@ void resize_argmax_all(const T* x, std::int32_t* y, const ResizeExtents& e) {
 
 Tensor CpuBackend::resize_argmax(const Tensor& x, std::int64_t h, std::int64_t w) {
   const ResizeExtents e = resize_extents("resize_argmax", x.shape(), h, w);
-  check(e.c > 0, "resize_argmax: no channels in {}", x.shape().str());
+  check(e.c > 0, "resize_argmax: no channels in {}", x.shape());
   Tensor y = Tensor::empty({e.n, h, w}, DType::i32, x.device());
   OpScope scope(costs::resize_argmax(x, h, w));
   dispatch_float(x.dtype(), "resize_argmax", [&](auto zero) {
