@@ -1,5 +1,5 @@
-// A feed-forward branch in evaluation, base + W2 gelu(taps * (W1 x + b1) + tap_bias) + b2,
-// in one pass: its hidden maps, 4 to 8 times as wide as x, never leave the L2 cache.
+// A feed-forward branch, base + m (W2 gelu(taps * (W1 x + b1) + tap_bias) + b2), in one pass: its
+// hidden maps, 4 to 8 times as wide as x, never leave the L2 cache.
 //
 //     x [rows + 2][columns + 2][C]           A task is a tile of 8 to 32 rows of kTileColumns
 //            | 1x1                           pixels. kHidden hidden channels at a time it goes down

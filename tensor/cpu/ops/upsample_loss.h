@@ -31,10 +31,11 @@
 namespace nextgrad::cpu {
 
 inline constexpr int kRunPixels = 8;  // rounding of R^j grows with j: longer runs start again
-// Logits of a padded class, of no probability, and the largest difference along an edge of a gentle
-// cell. In float e^x is 0 below -87: a class lost at a run's start is below
-// e^(-87 + 3 kGentle) = 1e-12 of the sum at its end.
-inline constexpr double kPadding = -1e30;
+// Logits of a padded class, of no probability; in a cell relative to its top, where e^-60 = 1e-26
+// is nothing beside the sum, but times a weight is no denormal number yet, each of which takes 150
+// cycles. And the largest difference along an edge of a gentle cell: in float e^x is 0 below -87,
+// so that a class lost at a run's start is below e^(-87 + 3 kGentle) = 1e-12 of the sum at its end.
+inline constexpr double kPadding = -1e30, kCellPadding = -60;
 inline constexpr double kGentle = 20;
 
 // x = e^x of both vectors at once, so that their chains of dependent operations overlap.
@@ -86,7 +87,7 @@ bool make_cell(const T* a0, const T* a1, const T* b0, const T* b1, std::int64_t 
     steep = edge > steep ? edge : steep;
   }
   for (T* padding : {p, q, d, x}) {
-    std::fill(padding + k, padding + padded, padding == p ? T(kPadding) : T(0));
+    std::fill(padding + k, padding + padded, padding == p ? T(kCellPadding) : T(0));
   }
   top = most;
   return steep <= T(kGentle);
