@@ -50,8 +50,9 @@ struct Roofline {
 class Capture {
  public:
   virtual ~Capture() = default;
-  // Submits the work. Where it draws random numbers or steps an optimiser, it does so for
-  // `iterations` after the one that was captured, with learning rates times `lr_ratio`.
+  // Submits the work; what it writes to in place gets new versions. Where it draws random numbers
+  // or steps an optimiser, it does so for `iterations` after the one that was captured, with
+  // learning rates times `lr_ratio`.
   virtual void replay(std::uint64_t iterations = 0, double lr_ratio = 1) = 0;
 };
 
@@ -106,8 +107,14 @@ class Backend : public Fused {
 Backend& backend_of(Device device);
 // Of the CPU's kernels in this build, the best that this processor can run: base, v3 or v4 of
 // x86-64, or built where there is but one. NEXTGRAD_CPU_LEVEL=v3 or base in the environment: at
-// most that one. Throws Error for another value.
+// most that one. Throws InputError for another value, or where there is no choice.
 std::string_view cpu_level();
+// What of three goes with that level.
+template <class T>
+T of_cpu_level(T base, T v3, T v4) {
+  const std::string_view level = cpu_level();
+  return level == "v4" ? v4 : level == "v3" ? v3 : base;
+}
 // A backend of another device registers its maker before main(); the CPU is always there, but
 // another backend may take its place before its first use.
 void register_backend(Device::Kind kind, Backend* (*create)(int index));

@@ -16,6 +16,29 @@ std::uint64_t Storage::next_version() {
   return versions.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
+namespace {
+
+thread_local std::vector<std::weak_ptr<Storage>>* writes = nullptr;
+
+}  // namespace
+
+void Tensor::bump_version() {
+  storage_->bump_version();
+  if (writes != nullptr) writes->push_back(storage_);
+}
+
+void Writes::open() {
+  writes = &storages_;
+}
+void Writes::close() {
+  writes = nullptr;
+  std::erase_if(storages_, [](const auto& s) { return s.expired(); });
+}
+void Writes::again() const {
+  for (const std::weak_ptr<Storage>& s : storages_)
+    if (const std::shared_ptr<Storage> storage = s.lock()) storage->bump_version();
+}
+
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   Tensor t;
   t.shape_ = shape;

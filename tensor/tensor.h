@@ -91,7 +91,7 @@ class Tensor {
     return static_cast<std::byte*>(storage_->data()) +
            static_cast<std::size_t>(offset_) * size_of(dtype_);
   }
-  void bump_version() { storage_->bump_version(); }                        // a kernel wrote into it
+  void bump_version();                                                     // a kernel wrote into it
   std::shared_ptr<Derived>& derived() const { return storage_->derived; }  // for derived.h
 
  private:
@@ -103,6 +103,18 @@ class Tensor {
   std::int64_t offset_ = 0;
   std::int64_t numel_ = 0;
   DType dtype_ = DType::f32;
+};
+
+// What this thread writes to in place while one is open: the replay of a Capture (backend.h) writes
+// to it again, unseen, and says so by again().
+class Writes {
+ public:
+  void open();
+  void close();
+  void again() const;  // whatever is still there of it gets new versions
+
+ private:
+  std::vector<std::weak_ptr<Storage>> storages_;
 };
 
 }  // namespace nextgrad

@@ -24,11 +24,13 @@ class CudaCapture final : public Capture {
     // Relaxed: the allocator may ask for memory while the stream is captured.
     cudaError_t status = cudaStreamBeginCapture(backend_.stream_, cudaStreamCaptureModeRelaxed);
     if (status == cudaSuccess) {
+      writes_.open();
       try {
         work();
       } catch (...) {
         thrown = std::current_exception();
       }
+      writes_.close();
       status = cudaStreamEndCapture(backend_.stream_, &graph);
     }
     backend_.capturing_ = false;
@@ -55,6 +57,7 @@ class CudaCapture final : public Capture {
     set_progress(now);
     cuda_check(cudaGraphLaunch(graph_, backend_.stream_), "replaying a graph");
     set_progress(none);  // for what is not captured
+    writes_.again();
     backend_.collectives_ = true;
   }
 
@@ -67,6 +70,7 @@ class CudaCapture final : public Capture {
   CudaBackend& backend_;
   CachingAllocator::Pool pool_ = 0;
   cudaGraphExec_t graph_ = nullptr;
+  Writes writes_;
 };
 
 std::unique_ptr<Capture> CudaBackend::capture(const std::function<void()>& work) {

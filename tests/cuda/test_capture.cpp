@@ -45,7 +45,8 @@ struct Training {
         }()) {
     init_parameters(model, 1);
     model.to(test_device());
-    optimizer = std::make_unique<AdamW>(model.named_parameters(), AdamWOptions{}, segmenter_rules());
+    optimizer =
+        std::make_unique<AdamW>(model.named_parameters(), AdamWOptions{}, segmenter_rules());
   }
   void load(std::uint64_t iteration) {
     images.copy_(random_tensor<float>(images.shape(), iteration));
@@ -102,6 +103,28 @@ TEST_CASE("capture: a training step that is replayed is the step that is submitt
     CAPTURE(static_cast<int>(kind));
     require_replays(kind);
   }
+}
+
+TEST_CASE("capture: what is made of weights once is made again after a replayed step") {
+  Training plain(DecoderConfig::Kind::ham), replayed(DecoderConfig::Kind::ham);
+  const auto evaluated = [](Training& t) {  // with norms folded into weights, which are kept
+    t.model.eval();
+    const NoGrad off;
+    const Tensor y = t.model(Variable(t.images)).value();
+    t.model.train();
+    return y;
+  };
+  for (Training* t : {&plain, &replayed}) {
+    t->load(0);
+    t->submit(0, 0.1);
+    evaluated(*t);
+  }
+  const auto capture = tested().capture([&] { replayed.submit(1, 0.1); });
+  const Tensor before = evaluated(replayed);
+  capture->replay(0);
+  plain.submit(1, 0.1);
+  CHECK(difference(evaluated(replayed), evaluated(plain)) < 1e-4);
+  CHECK(difference(evaluated(replayed), before) > 1e-2);
 }
 
 TEST_CASE("capture: a replayed step that is refused for its norm does not count") {
