@@ -12,7 +12,7 @@ namespace nextgrad {
 namespace {
 
 // The ops that are made of multiply-adds, by how their names begin.
-constexpr std::string_view kProducts[] = {"conv2d", "depthwise", "strips",   "linear",
+constexpr std::string_view kProducts[] = {"conv2d", "depthwise", "strips", "linear",
                                           "feed_",  "matmul",    "attention"};
 
 std::int64_t multiply_adds(const Profile& profile) {

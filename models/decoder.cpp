@@ -48,14 +48,10 @@ std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
                                       const std::array<int, 4>& channels, int classes) {
   check_config(config);
   switch (config.kind) {
-    case Kind::aspp:
-      return std::make_unique<ASPPDecoder>(config, channels, classes);
-    case Kind::mlp:
-      return std::make_unique<MLPDecoder>(config, channels, classes);
-    case Kind::uper:
-      return std::make_unique<UPerDecoder>(config, channels, classes);
-    default:
-      return std::make_unique<ContextDecoder>(config, channels, classes);
+    case Kind::aspp: return std::make_unique<ASPPDecoder>(config, channels, classes);
+    case Kind::mlp: return std::make_unique<MLPDecoder>(config, channels, classes);
+    case Kind::uper: return std::make_unique<UPerDecoder>(config, channels, classes);
+    default: return std::make_unique<ContextDecoder>(config, channels, classes);
   }
 }
 

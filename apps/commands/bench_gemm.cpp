@@ -59,8 +59,7 @@ std::vector<Product> products_of(const GemmArguments& a) {
     }
   }
   std::vector<Product> sorted(products.begin(), products.end());
-  std::ranges::stable_sort(sorted, std::greater{},
-                           [](const Product& p) { return p.m * p.n * p.k; });
+  std::ranges::stable_sort(sorted, std::greater{}, [](const Product& p) { return p.m * p.n * p.k; });
   return sorted;
 }
 

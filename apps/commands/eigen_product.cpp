@@ -15,12 +15,9 @@ namespace nextgrad {
 
 void multiply_by_eigen(const EigenProduct& p) {
 #ifdef NEXTGRAD_LEVELS
-  const std::string_view level = cpu_level();
-  return level == "v4"   ? nextgrad_eigen_v4(p)
-         : level == "v3" ? nextgrad_eigen_v3(p)
-                         : nextgrad_eigen_base(p);
+  of_cpu_level(&nextgrad_eigen_base, &nextgrad_eigen_v3, &nextgrad_eigen_v4)(p);
 #else
-  return nextgrad_eigen_built(p);
+  nextgrad_eigen_built(p);
 #endif
 }
 

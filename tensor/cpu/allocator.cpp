@@ -2,7 +2,7 @@
 
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <unistd.h>
+#include <sys/sysinfo.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -40,9 +40,13 @@ std::size_t place_of(std::size_t bytes) {
   return round_up(std::max<std::size_t>(bytes, 1), kLine) + kFence;
 }
 
+// With what it may swap.
 std::size_t memory_of_machine() {
-  static const std::size_t all = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
-                                 static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+  static const std::size_t all = [] {
+    struct sysinfo info {};
+    sysinfo(&info);
+    return (static_cast<std::size_t>(info.totalram) + info.totalswap) * info.mem_unit;
+  }();
   return all;
 }
 

@@ -29,14 +29,18 @@ std::string_view cpu_level() {
 }
 
 Backend* cpu::make_backend(bool fused_ops) {
-  const std::string_view level = cpu_level();
-  if (level == "v4") return nextgrad_kernels_v4(fused_ops);
-  return level == "v3" ? nextgrad_kernels_v3(fused_ops) : nextgrad_kernels_base(fused_ops);
+  return of_cpu_level(&nextgrad_kernels_base, &nextgrad_kernels_v3,
+                      &nextgrad_kernels_v4)(fused_ops);
 }
 
 #else
 
 std::string_view cpu_level() {
+  if (const char* set = std::getenv("NEXTGRAD_CPU_LEVEL"); set != nullptr && *set != 0)
+    fail_input(
+        "NEXTGRAD_CPU_LEVEL={}: this build has one set of kernels; build with "
+        "-Dcpu_arch=any",
+        set);
   return "built";
 }
 

@@ -63,14 +63,23 @@ template <class T>
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const RowBlocks<T>& a, const T* packed_b,
           const T* bias, T* c, std::int64_t ldc, const RowsDone& finish = nullptr);
 
-// B [K,N] as panels, by all threads. Those of a weight are kept, under a name, while it stays as it
-// is.
+// B [K,N] as panels, by all threads.
 template <class T>
 Tensor packed(MatrixView<T> b, std::int64_t k, std::int64_t n);
+// W^T, for x W^T, and W, for dy W, of a weight [O,I]: kept while it stays as it is.
 template <class T>
-Tensor packed_weight(const char* name, const Tensor& weight, MatrixView<T> b, std::int64_t k,
-                     std::int64_t n) {
-  return derived_one(name, {weight}, Keep::from_third_call, [&] { return packed<T>(b, k, n); });
+Tensor packed_transpose(const Tensor& weight) {
+  const std::int64_t o = weight.dim(0), i = weight.dim(1);
+  return derived_one("packed_transpose", {weight}, Keep::from_third_call, [&] {
+    return packed<T>({weight.data<T>(), 1, i}, i, o);
+  });
+}
+template <class T>
+Tensor packed_weight(const Tensor& weight) {
+  const std::int64_t o = weight.dim(0), i = weight.dim(1);
+  return derived_one("packed_weight", {weight}, Keep::from_third_call, [&] {
+    return packed<T>({weight.data<T>(), i, 1}, o, i);
+  });
 }
 
 // C [M,N] = A^T B, A [K,M] and B [K,N] given by blocks of rows, for few rows and columns and very

@@ -53,4 +53,11 @@ inline void add_to(To* __restrict to, const From* __restrict from, std::int64_t 
   for (std::int64_t i = 0; i < n; ++i) to[i] += from[i];
 }
 
+// y = base + factor y.
+template <class T>
+inline void add_row(const T* __restrict base, T factor, T* __restrict y, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] = base[i] + factor * y[i];
+}
+
 }  // namespace nextgrad::cpu

@@ -45,13 +45,6 @@ void gelu_run(T* x, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) x[i] = gelu(x[i]);
 }
 
-// y = base + factor y.
-template <class T>
-void finish(const T* __restrict base, T factor, T* __restrict y, std::int64_t n) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) y[i] = base[i] + factor * y[i];
-}
-
 // Rows [r0, r1) of the tile: convolves the band, activates, and adds the product to y.
 template <class T>
 void contract(const Job<T>& j, const FeedForwardTile& t, std::int64_t r0, std::int64_t r1,
@@ -66,8 +59,8 @@ void contract(const Job<T>& j, const FeedForwardTile& t, std::int64_t r0, std::i
     multiply_block(t.columns(), j.out, width, row, width, j.w2 + first * kPanel<T>,
                    j.hidden * kPanel<T>, j.b2, first > 0, j.y + at, j.out);
     if (first + width == j.hidden)
-      finish(j.base + at, j.mask != nullptr ? j.mask[t.image] : T{1}, j.y + at,
-             t.columns() * j.out);
+      add_row(j.base + at, j.mask != nullptr ? j.mask[t.image] : T{1}, j.y + at,
+              t.columns() * j.out);
   }
 }
 
@@ -102,9 +95,8 @@ Tensor CpuBackend::feed_forward(const Tensor& base, const Tensor& x, const FeedF
   const std::int64_t hidden = f.expand.dim(0), out = f.contract.dim(0);
   Tensor y = Tensor::empty(base.shape(), x.dtype());
   dispatch_float(x.dtype(), "feed_forward", [&]<class T>(T) {
-    const Tensor w1 = packed_weight<T>("linear", f.expand, {f.expand.data<T>(), 1, c}, c, hidden);
-    const Tensor w2 =
-        packed_weight<T>("linear", f.contract, {f.contract.data<T>(), 1, hidden}, hidden, out);
+    const Tensor w1 = packed_transpose<T>(f.expand);
+    const Tensor w2 = packed_transpose<T>(f.contract);
     const Tensor taps = Tensor::empty({10 * hidden}, x.dtype());
     depthwise_square_pack(f.taps.data<T>(), data_or_null<const T>(f.taps_bias), 9, hidden, false,
                           taps.data<T>());

@@ -187,11 +187,8 @@ template <class T>
 FeedForwardGradients backward(const Tensor& x, const FeedForwardWeights& f, const Tensor& dy) {
   const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
   const std::int64_t hidden = f.expand.dim(0), out = f.contract.dim(0);
-  const Tensor w1 = packed_weight<T>("linear", f.expand, {f.expand.data<T>(), 1, c}, c, hidden);
-  const Tensor back1 =
-      packed_weight<T>("linear_backward", f.expand, {f.expand.data<T>(), c, 1}, hidden, c);
-  const Tensor back2 = packed_weight<T>("linear_backward", f.contract,
-                                        {f.contract.data<T>(), hidden, 1}, out, hidden);
+  const Tensor w1 = packed_transpose<T>(f.expand), back1 = packed_weight<T>(f.expand);
+  const Tensor back2 = packed_weight<T>(f.contract);
   const Tensor taps = Tensor::empty({2, 10 * hidden}, x.dtype());
   T* const flipped = taps.data<T>() + 10 * hidden;
   depthwise_square_pack(f.taps.data<T>(), data_or_null<const T>(f.taps_bias), 9, hidden, false,

@@ -57,12 +57,6 @@ void scale_row(const T* __restrict x, T factor, T* __restrict y, std::int64_t n)
   for (std::int64_t i = 0; i < n; ++i) y[i] = factor * x[i];
 }
 
-// y = base + factor y.
-template <class T>
-void add_row(const T* __restrict base, T factor, T* __restrict y, std::int64_t n) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) y[i] = base[i] + factor * y[i];
-}
 // y *= by.
 template <class T>
 void multiply_to(T* __restrict y, const T* __restrict by, std::int64_t n) {
@@ -105,8 +99,7 @@ ConvGradients gradients(const Shape& x_shape, const T* x, const Tensor& weight, 
       finish = [=](std::int64_t first, std::int64_t rows) {
         activation_gradient(input, x + first * k, dx + first * k, rows * k);
       };
-    const Tensor panels =
-        packed_weight<T>("linear_backward", weight, {weight.data<T>(), k, 1}, n, k);
+    const Tensor panels = packed_weight<T>(weight);
     gemm<T>(m, k, n, dy_rows, panels.data<T>(), nullptr, dx, k, finish);
   }
   if (needs.dweight) {
@@ -116,13 +109,6 @@ ConvGradients gradients(const Shape& x_shape, const T* x, const Tensor& weight, 
                         data_or_null<T>(g.dbias));
   }
   return g;
-}
-
-// W^T, for x W^T.
-template <class T>
-Tensor packed_transpose(const Tensor& weight) {
-  const std::int64_t k = weight.dim(1), n = weight.dim(0);
-  return packed_weight<T>("linear", weight, {weight.data<T>(), 1, k}, k, n);
 }
 
 // Of m rows, images by the mask's; at least 1.
