@@ -43,7 +43,8 @@ Plain plain_norm(const Tensor& tx, const Tensor& tgamma, const Tensor& tbeta, co
   for (std::size_t i = 0; i < x.size(); ++i) {
     const std::size_t s = at(l.set(std::int64_t(i))), k = i % at(l.c);
     const double hat = (x[i] - p.mean[s]) * p.rstd[s];
-    p.dx[i] = p.rstd[s] * (dy[i] * gamma[k] - a[s] - hat * b[s]);
+    // Of one number alone 0, of which rounding would leave something to be relative to.
+    p.dx[i] = m == 1 ? 0 : p.rstd[s] * (dy[i] * gamma[k] - a[s] - hat * b[s]);
   }
   return p;
 }
