@@ -84,12 +84,10 @@ class Canvas {
     for (std::int64_t y = pixel(box.top - 1, height_); y < bottom; ++y)
       for (std::int64_t x = pixel(box.left - 1, width_); x < right; ++x) {
         const double cx = static_cast<double>(x) + 0.5, cy = static_cast<double>(y) + 0.5;
-        int covered = 0;
-        for (int s = 0; s < 9; ++s)
-          covered += inside(cx + (s % 3 - 1) / 3.0, cy + (s / 3 - 1) / 3.0);
+        const int samples = samples_inside(inside, cx, cy);
         const auto i = static_cast<std::size_t>(y * width_ + x);
-        if (covered > 0)
-          colors_[i] = mix(colors_[i], color(cx, cy), static_cast<float>(covered) / 9);
+        if (samples > 0)
+          colors_[i] = mix(colors_[i], color(cx, cy), static_cast<float>(samples) / 9);
         if (labelled(cx, cy)) labels_[i] = label;
       }
   }
@@ -117,6 +115,22 @@ class Canvas {
   LabelMap labels() const { return {height_, width_, labels_}; }
 
  private:
+  static constexpr double kSubSample[3] = {-1 / 3.0, 0, 1 / 3.0};
+  template <class Inside>
+  static int samples_inside(const Inside& inside, double cx, double cy) {
+    int n = 0;
+    for (const double dy : kSubSample)
+      for (const double dx : kSubSample) n += inside(cx + dx, cy + dy);
+    return n;
+  }
+  static int samples_inside(const Box& box, double cx, double cy) {
+    int across = 0, down = 0;
+    for (const double d : kSubSample) {
+      across += cx + d > box.left && cx + d < box.right;
+      down += cy + d > box.top && cy + d < box.bottom;
+    }
+    return across * down;
+  }
   static std::int64_t pixel(double at, std::int64_t n) {
     return std::clamp<std::int64_t>(static_cast<std::int64_t>(at), 0, n);
   }
@@ -351,10 +365,13 @@ class Scene {
     canvas_.paint(
         {x - 1.4 * radius, cy - 1.4 * radius, x + 1.4 * radius, cy + 1.4 * radius}, kTree,
         [=, this](double px, double y) {
-          const double dx = px - x, dy = y - cy;
+          const double dx = px - x, dy = y - cy, square = dx * dx + dy * dy;
+          // The lobes' edge lies between 0.75 and 1.25 radii.
+          if (square < 0.5 * radius * radius) return true;
+          if (square > 1.6 * radius * radius) return false;
           const double turn = std::atan2(dy, dx) * 9 / kTau;  // lobes around the crown
           const double edge = radius * (1 + 0.25 * noise_(turn + 9, phase));
-          return dx * dx + dy * dy < edge * edge;
+          return square < edge * edge;
         },
         [=, this](double px, double y) {
           const auto shade = static_cast<float>((y - cy) / radius);
