@@ -14,8 +14,12 @@ namespace {
 struct PackA;
 struct PackB;
 struct SumOfStep;
+struct Partial;
 
 constexpr std::int64_t kRowsPacked = 16;  // rows packed together
+// Numbers of the pieces of a sum over K from which on they are a tensor, not a thread's scratch
+// memory: small products in several threads would wait for the allocator.
+constexpr std::int64_t kLargePartial = 131072;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
@@ -169,7 +173,7 @@ struct PixelPieces {
     block = ceil_div(ceil_div(m, blocks), kRows) * kRows;
     blocks = ceil_div(m, block);
     step = std::clamp<std::int64_t>(65536 / (block + n) / 8 * 8, 32, kDepth);
-    pieces = std::clamp<std::int64_t>(131072 / size, 4, 16);
+    pieces = std::clamp<std::int64_t>(kLargePartial / size, 4, 16);
     pieces = std::clamp<std::int64_t>(ceil_div(k, step), 1, pieces);
   }
 };
@@ -277,8 +281,10 @@ void gemm_over_pixels(std::int64_t m, std::int64_t n, std::int64_t k, const RowB
                       const RowBlocks<T>& b, T* c, T* sums) {
   if (m == 0) return;
   const PixelPieces p(m, n, k);
-  const Tensor buffer = Tensor::empty({p.pieces > 1 ? p.pieces * m * n : 0}, dtype_of<T>);
-  T* partial = p.pieces > 1 ? buffer.data<T>() : c;
+  const std::int64_t size = p.pieces > 1 ? p.pieces * m * n : 0;
+  const bool large = size > kLargePartial;
+  const Tensor buffer = large ? Tensor::empty({size}, dtype_of<T>) : Tensor();
+  T* partial = size == 0 ? c : large ? buffer.data<T>() : scratch<Partial, T>(size);
   std::vector<double> partial_sums(sums ? p.pieces * m : 0);
   parallel_tasks(p.pieces * p.blocks, [&](std::int64_t task) {
     const std::int64_t piece = task / p.blocks, i0 = task % p.blocks * p.block;
