@@ -1,10 +1,9 @@
 // Threads: work is cut into tasks, which are handed out as threads come.
 //
-//      thread 0  [0 1 2 3 4 5 6 7)           Each thread of a region has a run of tasks of its own,
-//      the
-//                        ^ next              same in every region of so many, so that what it wrote
-//      thread 1  [8 9 10 11 12 13 14 15)     last lies in its cache; then it goes on with what is
-//                     ^ next                 left of the others' runs.
+//      thread 0  [0 1 2 3 4 5 6 7)           Each thread of a region has a run of tasks of its
+//                        ^ next              own, the same in every region of so many, so that
+//      thread 1  [8 9 10 11 12 13 14 15)     what it wrote last lies in its cache; then it goes
+//                     ^ next                 on with what is left of the others' runs.
 //
 // The calling thread is thread 0 and begins at once. A region ends when all its tasks are done, not
 // when all threads have come: one that the system does not run, because others want the cores,
