@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <functional>
 #include <thread>
 
 #include "tensor/backend.h"
@@ -72,6 +73,25 @@ TEST_CASE("derived: by name, place, shape and storage") {
         derived_one("sum", {own, short_lived}, Keep::at_once, [&] { return own + short_lived; });
     CHECK(sum.to_vector<double>()[7] == 1 + i);
   }
+}
+
+TEST_CASE("derived: a transposed view is another; what is made meanwhile keeps its own number") {
+  const Tensor a = Tensor::from(std::vector<double>{1, 2, 3, 4}, {2, 2});
+  const auto copy = [](const Tensor& t) {
+    return derived_one("copy", {t}, Keep::at_once, [&] { return t.clone(); }).to_vector<double>();
+  };
+  CHECK(copy(a) == std::vector<double>{1, 2, 3, 4});
+  CHECK(copy(a.transpose(0, 1)) == std::vector<double>{1, 3, 2, 4});
+  const auto times = [&](double factor, const std::function<void()>& meanwhile) {
+    const auto make = [&] {
+      meanwhile();
+      return std::vector<Tensor>{a * factor};
+    };
+    return derived("times", {a}, Keep::at_once, make, factor)[0].to_vector<double>()[0];
+  };
+  const auto nothing = [] {};
+  CHECK(times(2, [&] { CHECK(times(3, nothing) == 3); }) == 2);
+  CHECK(times(3, nothing) == 3);
 }
 
 TEST_CASE("derived: from the third call on, and no longer than what it was made of") {
