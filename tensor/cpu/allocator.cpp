@@ -23,11 +23,6 @@ namespace nextgrad::cpu {
 namespace {
 
 constexpr std::size_t kLine = 64;
-#ifdef __SANITIZE_ADDRESS__
-constexpr std::size_t kFence = kLine;
-#else
-constexpr std::size_t kFence = 0;
-#endif
 constexpr std::size_t kPage = 4096, kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kSmall = std::size_t{1} << 20;    // smaller tensors lie in the small arena
 constexpr std::size_t kGrowth = std::size_t{32} << 20;  // made writable at a time

@@ -24,6 +24,11 @@ namespace nextgrad::cpu {
 
 using AllocatorClock = std::chrono::steady_clock;
 inline constexpr std::chrono::milliseconds kIdle{2000};
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr std::size_t kFence = 64;  // bytes after each tensor that nobody may touch
+#else
+inline constexpr std::size_t kFence = 0;
+#endif
 
 // One such range.
 class Arena {
