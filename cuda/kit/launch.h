@@ -42,9 +42,8 @@ template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const Grid& g, cudaStream_t stream,
             const Arguments&... arguments) {
 #ifdef NEXTGRAD_EMULATE_CUDA
-  emulation::submit(stream, [=, ... values = argument_for<Parameters>(arguments)] {
-    emulation::run(name, g.blocks, g.threads, g.shared_bytes, [&] { kernel(values...); });
-  });
+  emulation::start(name, kernel, g.blocks, g.threads, g.shared_bytes, stream,
+                   argument_for<Parameters>(arguments)...);
 #else
   // clang-format off
   kernel<<<g.blocks, g.threads, g.shared_bytes, stream>>>(argument_for<Parameters>(arguments)...);

@@ -3,6 +3,7 @@
 #include <Eigen/Core>
 
 #include "tensor/dtype.h"
+#include "tests/cuda/emulation/order.h"
 
 struct cublasLtContext {};
 struct cublasLtMatmulDescOpaque_t {
@@ -65,8 +66,10 @@ double widened(bfloat16 x) {
 Matrix read(const void* data, const Layout& l, std::int64_t batch) {
   Matrix m(l.rows, l.cols);
   typed(data, l, batch, [&](const auto* p) {
-    for (std::int64_t c = 0; c < l.cols; ++c)
+    for (std::int64_t c = 0; c < l.cols; ++c) {
+      nextgrad::emulation::reads(p + c * l.ld, static_cast<std::size_t>(l.rows) * sizeof *p);
       for (std::int64_t r = 0; r < l.rows; ++r) m(r, c) = widened(p[c * l.ld + r]);
+    }
   });
   return m;
 }
@@ -76,9 +79,12 @@ void write(void* data, const Layout& l, std::int64_t batch, const Matrix& m) {
     using T = std::remove_cv_t<std::remove_reference_t<decltype(*p)>>;
     // In two steps, as bfloat16 comes from float only.
     using Via = std::conditional_t<std::is_same_v<T, double>, double, float>;
-    for (std::int64_t c = 0; c < l.cols; ++c)
+    for (std::int64_t c = 0; c < l.cols; ++c) {
+      T* column = const_cast<T*>(p) + c * l.ld;
+      nextgrad::emulation::writes(column, static_cast<std::size_t>(l.rows) * sizeof *p);
       for (std::int64_t r = 0; r < l.rows; ++r)
-        const_cast<T*>(p)[c * l.ld + r] = static_cast<T>(static_cast<Via>(m(r, c)));
+        column[r] = static_cast<T>(static_cast<Via>(m(r, c)));
+    }
   });
 }
 

@@ -1,5 +1,6 @@
 // The runtime calls: memory is the host's, a stream does its work when it is submitted, a graph is
-// a list of what was submitted while it was captured.
+// a list of what was submitted while it was captured. Events order streams (order.h), captured ones
+// whenever the graph is launched.
 #include "tests/cuda/emulation/runtime.h"
 
 #include <unistd.h>
@@ -8,12 +9,28 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
+
+#include "tests/cuda/emulation/order.h"
 
 namespace nextgrad::emulation {
 
+using SharedTimeline = std::shared_ptr<Timeline>;
 struct Graph {
-  std::vector<std::function<void()>> work;
+  struct Node {
+    SharedTimeline on;  // null: where the graph is launched
+    Work work;
+  };
+  std::vector<Node> nodes;
+  int owners = 1;  // it and what was instantiated of it are one
+  Graph() = default;
+  ~Graph() {
+    Timeline::all_done().acquire();
+    for (const Node& n : nodes) n.work.destroy(n.work.data);
+  }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
 };
 // A capture under way: its streams, the first being the one that began it.
 struct Capturing {
@@ -22,10 +39,12 @@ struct Capturing {
   bool ended = false;
 };
 struct Stream {
+  SharedTimeline timeline = std::make_shared<Timeline>();
   std::shared_ptr<Capturing> capturing;
   std::size_t submitted = 0, joined = 0;  // of a forked stream
 };
 struct Event {
+  std::shared_ptr<Point> point = std::make_shared<Point>();
   std::shared_ptr<Capturing> capturing;  // when it was recorded, where, after what
   Stream* stream = nullptr;
   std::size_t submitted = 0;
@@ -38,6 +57,7 @@ constexpr std::size_t kTotal = std::size_t{4} << 30;
 struct Memory {
   std::mutex mutex;
   std::unordered_map<void*, std::size_t> blocks;
+  std::unordered_set<const void*> pinned;
   std::size_t used = 0;
 };
 Memory& memory() {
@@ -45,15 +65,23 @@ Memory& memory() {
   return *m;
 }
 
+bool is_pinned(const void* at) {
+  const std::scoped_lock lock(memory().mutex);
+  return memory().pinned.contains(at);
+}
+
 }  // namespace
 
-void submit(cudaStream_t stream, std::function<void()> work) {
-  if (stream != nullptr && stream->capturing != nullptr) {
-    stream->capturing->graph->work.push_back(std::move(work));
-    ++stream->submitted;
-  } else {
-    work();
-  }
+void submit(cudaStream_t stream, const Work& work) {
+  const auto once = [&] {
+    work.call(work.data);
+    work.destroy(work.data);
+  };
+  if (stream == nullptr) return once();  // the host waits
+  if (stream->capturing == nullptr) return stream->timeline->run(once);
+  const bool origin = stream->capturing->streams[0] == stream;
+  stream->capturing->graph->nodes.push_back({origin ? nullptr : stream->timeline, work});
+  ++stream->submitted;
 }
 
 }  // namespace nextgrad::emulation
@@ -107,6 +135,7 @@ cudaError_t cudaFree(void* block) {
   const std::scoped_lock lock(memory().mutex);
   const auto found = memory().blocks.find(block);
   if (found == memory().blocks.end()) return cudaErrorInvalidValue;
+  Timeline::all_done().acquire();
   unpoison(block, found->second);
   memory().used -= found->second;
   memory().blocks.erase(found);
@@ -115,19 +144,39 @@ cudaError_t cudaFree(void* block) {
 }
 cudaError_t cudaMallocHost(void** block, std::size_t bytes) {
   *block = std::malloc(bytes);
+  const std::scoped_lock lock(memory().mutex);
+  memory().pinned.insert(*block);
   return *block != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFreeHost(void* block) {
+  {
+    const std::scoped_lock lock(memory().mutex);
+    memory().pinned.erase(block);
+  }
+  Timeline::all_done().acquire();
   std::free(block);
   return cudaSuccess;
 }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind,
+// From memory that is not pinned the call returns when the host's numbers were read, to it when
+// they were written.
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
-  submit(stream, [=] { std::memmove(to, from, bytes); });
+  const bool read_now = kind == cudaMemcpyHostToDevice && !is_pinned(from);
+  if (read_now) reads(from, bytes);
+  submit(stream, [=] {
+    if (!read_now) reads(from, bytes);
+    writes(to, bytes);
+    copy(to, from, bytes);
+  });
+  const bool waits = kind == cudaMemcpyDeviceToHost && !is_pinned(to);
+  if (waits && stream != nullptr && stream->capturing == nullptr) stream->timeline->wait();
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
-  submit(stream, [=] { std::memset(to, value, bytes); });
+  submit(stream, [=] {
+    writes(to, bytes);
+    fill(to, static_cast<unsigned char>(value), bytes);
+  });
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
@@ -143,19 +192,23 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 // As on a device, waiting inside a capture is an error.
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return stream != nullptr && stream->capturing != nullptr ? cudaErrorInvalidValue : cudaSuccess;
+  if (stream == nullptr) return cudaSuccess;
+  if (stream->capturing != nullptr) return cudaErrorInvalidValue;
+  stream->timeline->wait();
+  return cudaSuccess;
 }
 // Waiting for what is captured forks the stream into the capture, or joins the other's to it.
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  if (event->capturing == nullptr) return cudaSuccess;
-  if (event->capturing->ended) return cudaErrorInvalidValue;
-  if (stream->capturing == nullptr) {
-    stream->capturing = event->capturing;
-    stream->capturing->streams.push_back(stream);
-    stream->submitted = 1;  // even a fork alone has to be joined
-    stream->joined = 0;
+  if (event->capturing != nullptr) {
+    if (event->capturing->ended) return cudaErrorInvalidValue;
+    if (stream->capturing == nullptr) {
+      stream->capturing = event->capturing;
+      stream->capturing->streams.push_back(stream);
+      stream->submitted = stream->joined = 0;
+    }
+    event->stream->joined = event->submitted;
   }
-  event->stream->joined = event->submitted;
+  submit(stream, [point = event->point] { point->acquire(); });
   return cudaSuccess;
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
@@ -182,33 +235,39 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
-  *exec = new Graph(*graph);
+  ++graph->owners;
+  *exec = graph;
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   submit(stream, [exec] {
-    for (const auto& work : exec->work) work();
+    for (const auto& [on, work] : exec->nodes) {
+      const auto call = [&w = work] { w.call(w.data); };
+      on != nullptr ? on->go_on(call) : call();
+    }
   });
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  delete graph;
+  if (--graph->owners == 0) delete graph;
   return cudaSuccess;
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
-  delete exec;
-  return cudaSuccess;
+  return cudaGraphDestroy(exec);
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new Event;
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  *event = {stream->capturing, stream, stream->submitted};
+  submit(stream, [point = event->point] { point->release(); });
+  *event = {event->point, stream->capturing, stream, stream->submitted};
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  return event->capturing == nullptr ? cudaSuccess : cudaErrorInvalidValue;
+  if (event->capturing != nullptr) return cudaErrorInvalidValue;
+  event->point->acquire();
+  return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;

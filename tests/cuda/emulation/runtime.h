@@ -4,15 +4,13 @@
 // no more.
 //
 // What it catches, under AddressSanitizer and UBSan: reads and writes outside a tensor or outside
-// shared memory. Always: reads of device memory that nothing wrote (it is filled with NaN), packs
-// at addresses that are no multiple of their size, a barrier that some threads of the block never
-// reach, a stream that a capture forks and does not join, a result that depends on the order of
-// threads between two barriers (they run forwards and backwards in turn) or on the order of blocks.
-// What it can't catch: races that no such order shows, and those of real hardware inside a warp or
-// between an atomic and a plain access; missing synchronisation between streams, as work is done
-// when it is submitted; limits of registers; anything about time; the rounding of fused operations,
-// tensor cores and approximate intrinsics; misaligned addresses of what load() and store() of
-// kernel.h do not touch, where UBSan is off.
+// shared memory. Under ThreadSanitizer: races (order.h). Always: reads of device memory that
+// nothing wrote (it is filled with NaN), packs at addresses that are no multiple of their size, a
+// barrier that some threads of the block never reach, a stream that a capture forks and does not
+// join, a result that depends on the order of threads between two barriers (they run forwards and
+// backwards in turn) or on the order of blocks. What it can't catch: limits of registers; anything
+// about time; the rounding of fused operations, tensor cores and approximate intrinsics; misaligned
+// addresses of what load() and store() of kernel.h do not touch, where UBSan is off.
 #pragma once
 
 #include <atomic>
@@ -20,7 +18,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <type_traits>
 #include <utility>
 
@@ -113,16 +110,46 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 
 namespace nextgrad::emulation {
 
-// Does `work` now, or adds it to the graph that `stream` is captured into.
-void submit(cudaStream_t stream, std::function<void()> work);
-// Runs `thread` for every thread of every block. Throws Error for a barrier that not all reach.
+// A call and what it needs. No std::function: in what a stream calls only the kernels are to be
+// seen by ThreadSanitizer.
+struct Work {
+  void (*call)(void* data) = nullptr;
+  void (*destroy)(void* data) = nullptr;
+  void* data = nullptr;
+};
+#define NEXTGRAD_UNSEEN __attribute__((no_sanitize_thread))
+template <class Fn>
+Work work_of(Fn fn) {
+  return {[](void* data) NEXTGRAD_UNSEEN { (*static_cast<Fn*>(data))(); },
+          [](void* data) NEXTGRAD_UNSEEN { delete static_cast<Fn*>(data); }, new Fn(std::move(fn))};
+}
+// Does it now, or adds it to the graph that `stream` is captured into; destroys it.
+void submit(cudaStream_t stream, const Work& work);
+template <class Fn>
+requires(!std::is_same_v<Fn, Work>) void submit(cudaStream_t stream, Fn fn) {
+  submit(stream, work_of(std::move(fn)));
+}
+// Calls `thread` for every thread of every block. Throws Error for a barrier that not all reach.
 void run(const char* name, dim3 grid, dim3 block, std::size_t shared_bytes,
-         const std::function<void()>& thread);
+         void (*thread)(const void* data), const void* data);
+// Submits a kernel.
+template <class... Parameters>
+void start(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+           std::size_t shared_bytes, cudaStream_t stream,
+           const std::type_identity_t<Parameters>&... arguments) {
+  const auto thread = [=]() NEXTGRAD_UNSEEN { kernel(arguments...); };
+  submit(stream, [=]() NEXTGRAD_UNSEEN {
+    const auto call = [](const void* data)
+                          NEXTGRAD_UNSEEN { (*static_cast<decltype(thread)*>(data))(); };
+    run(name, grid, block, shared_bytes, call, &thread);
+  });
+}
 void* shared();                                // this block's dynamic shared memory
 void barrier(int vote, int* any, int* count);  // __syncthreads and its votes
 // A warp's exchange: lane `from` gives `value` (at most 8 bytes); returns what each of 32 lanes
-// gave.
-const std::uint64_t* exchange(unsigned mask, std::uint64_t value, unsigned* active);
+// gave. `orders`: memory, too, among those lanes.
+const std::uint64_t* exchange(unsigned mask, std::uint64_t value, unsigned* active,
+                              bool orders = false);
 int lane();
 // A kernel reads or writes so many bytes at once: run() throws if the address is no multiple of
 // them.
@@ -163,7 +190,7 @@ inline int __syncthreads_count(int p) {
 }
 inline void __syncwarp(unsigned mask = 0xffffffffu) {
   unsigned active = 0;
-  nextgrad::emulation::exchange(mask, 0, &active);
+  nextgrad::emulation::exchange(mask, 0, &active, true);
 }
 template <class T>
 T __shfl_sync(unsigned mask, T value, int from) {
@@ -193,29 +220,19 @@ inline int __all_sync(unsigned mask, int p) {
   return __ballot_sync(mask, !p) == 0;
 }
 
-// Blocks run one after another, so that a plain addition is atomic.
-template <class T>
-T atomicAdd(T* at, std::type_identity_t<T> value) {
-  const T before = *at;
-  *at = before + value;
-  return before;
-}
-template <class T>
-T atomicMax(T* at, std::type_identity_t<T> value) {
-  const T before = *at;
-  if (value > before) *at = value;
-  return before;
-}
-template <class T>
-T atomicOr(T* at, std::type_identity_t<T> value) {
-  const T before = *at;
-  *at = before | value;
-  return before;
-}
+// Atomics order nothing but themselves.
 template <class T>
 T atomicCAS(T* at, std::type_identity_t<T> expected, std::type_identity_t<T> value) {
-  const T before = *at;
-  if (before == expected) *at = value;
+  __atomic_compare_exchange(at, &expected, &value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  return expected;
+}
+template <class T>
+T atomicAdd(T* at, std::type_identity_t<T> value) {
+  T before;
+  __atomic_load(at, &before, __ATOMIC_RELAXED);
+  for (T after = before + value;
+       !__atomic_compare_exchange(at, &before, &after, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);)
+    after = before + value;
   return before;
 }
 inline void __threadfence() {}
