@@ -45,7 +45,7 @@ inline void set_precision(Encoder& encoder, Device device, const std::string& pr
         "--precision {} is for a GPU; the CPU computes in f32: leave it out, or add --device "
         "cuda",
         precision);
-  backend_of(device).allow_tf32(precision == "tf32");
+  backend_of(device).allow_tf32(precision != "f32");
   if (precision == "bf16") encoder.set_activations(DType::bf16);
 }
 

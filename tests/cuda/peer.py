@@ -185,7 +185,7 @@ class HamIn(nn.Module):
 
 
 class NMF(nn.Module):
-    """Non-negative factors by multiplicative updates, differentiated through the last one only."""
+    """Non-negative factors by multiplicative updates, differentiated through all of them."""
 
     def __init__(self, channels, rank):
         super().__init__()
@@ -210,10 +210,10 @@ class NMF(nn.Module):
                                         dim=1)
                 else:
                     bases = self.bases.to(wide).expand(n, -1, -1)
-                coef = torch.softmax(x @ bases, -1)
-                for _ in range(6 if self.training else 7):
-                    coef = self.update_coef(x, bases, coef)
-                    bases = bases * (x.mT @ coef) / (bases @ (coef.mT @ coef) + 1e-6)
+            coef = torch.softmax(x @ bases, -1)
+            for _ in range(6 if self.training else 7):
+                coef = self.update_coef(x, bases, coef)
+                bases = bases * (x.mT @ coef) / (bases @ (coef.mT @ coef) + 1e-6)
             coef = self.update_coef(x, bases, coef)
             y = (coef @ bases.mT).to(image.dtype)
             return y.reshape(n, h, w, c).permute(0, 3, 1, 2)
