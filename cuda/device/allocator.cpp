@@ -47,7 +47,7 @@ CachingAllocator::Blocks::iterator CachingAllocator::grow(std::size_t bytes, boo
                            : bytes <= kMiddle ? kMiddleSegment
                                               : round_up(bytes, kPage);
   auto segment = static_cast<Address>(source_->take(size));
-  if (segment == nullptr) {
+  if (segment == nullptr && current_ == 0) {
     trim();
     segment = static_cast<Address>(source_->take(size));
   }
@@ -103,8 +103,17 @@ void CachingAllocator::release(void* memory) {
   check(at != blocks_.end() && !at->second.free, "a block was released that is not in use");
   Block& block = at->second;
   stats_.live -= block.bytes;
+  if (current_ != 0 && block.pool == 0) {
+    held_[current_].push_back(at->first);
+    return;
+  }
+  set_free(at);
+}
+
+void CachingAllocator::set_free(Blocks::iterator at) {
+  Block& block = at->second;
   // What a graph does in its memory it does again in every replay.
-  if (block.pool == 0) source_->closed(memory, block.bytes);
+  if (block.pool == 0) source_->closed(at->first, block.bytes);
   block.free = true;
   if (dropped_.count(block.pool) != 0) block.pool = 0;
   const auto joins = [&](const Block& b) {
@@ -134,6 +143,7 @@ void CachingAllocator::empty_cache() {
 CachingAllocator::Pool CachingAllocator::begin_pool() {
   const std::scoped_lock lock(mutex_);
   check(current_ == 0, "a graph is being captured already");
+  trim();  // as grow() must not, from now on
   return current_ = ++newest_;
 }
 
@@ -145,6 +155,8 @@ void CachingAllocator::end_pool() {
 void CachingAllocator::drop_pool(Pool pool) {
   const std::scoped_lock lock(mutex_);
   dropped_.insert(pool);
+  for (const Address address : held_[pool]) set_free(blocks_.find(address));
+  held_.erase(pool);
   for (const bool small : {false, true}) {
     FreeList& blocks = free_[{pool, small}];
     for (const auto& [bytes, address] : blocks) blocks_.at(address).pool = 0;

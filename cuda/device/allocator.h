@@ -3,7 +3,9 @@
 // so runs in the order in which it was submitted (stream-ordered): no call waits.
 //
 // While a graph is captured, memory comes from a pool of that graph, which nobody else gets until
-// the graph is gone: its kernels keep these addresses.
+// the graph is gone: its kernels keep these addresses. So do they those of older tensors that are
+// released meanwhile: nobody gets these until then, nor does the graph itself, whose next replay
+// reads them again.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +14,7 @@
 #include <mutex>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "tensor/storage.h"
 
@@ -67,6 +70,7 @@ class CachingAllocator {
   Blocks::iterator grow(std::size_t bytes, bool small);
   void split(Blocks::iterator block, std::size_t bytes);
   Blocks::iterator join(Blocks::iterator left, Blocks::iterator right);
+  void set_free(Blocks::iterator block);
   void trim();
   FreeList& list(const Block& b) { return free_[{b.pool, b.small}]; }
 
@@ -77,6 +81,7 @@ class CachingAllocator {
   std::set<Pool> dropped_;
   Blocks blocks_;  // free or in use; neighbours in a segment follow one another
   std::map<std::pair<Pool, bool>, FreeList> free_;
+  std::map<Pool, std::vector<Address>> held_;  // the common pool's, released in a capture
 };
 
 }  // namespace nextgrad::cuda

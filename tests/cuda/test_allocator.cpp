@@ -120,6 +120,7 @@ TEST_CASE("GPU allocator: out of memory is one line that says what to do, and no
 
 TEST_CASE("GPU allocator: a graph's memory is its own until it is dropped") {
   Gpu d;
+  void* kept = d.allocator.allocate(2 * kMiB);
   void* before = d.allocator.allocate(4 * kMiB);
   d.allocator.release(before);
   const auto pool = d.allocator.begin_pool();
@@ -136,6 +137,42 @@ TEST_CASE("GPU allocator: a graph's memory is its own until it is dropped") {
   d.allocator.drop_pool(pool);
   d.allocator.release(inside);  // a result that outlives the graph
   d.allocator.empty_cache();
+  d.allocator.release(kept);
   d.allocator.release(outside);
   d.allocator.release(large);
+}
+
+TEST_CASE("GPU allocator: what a capture reads and releases waits for the end of its graph") {
+  Gpu d;
+  void* read = d.allocator.allocate(4 * kMiB);
+  const auto pool = d.allocator.begin_pool();
+  d.allocator.release(read);
+  void* inside = d.allocator.allocate(4 * kMiB);
+  CHECK(inside != read);
+  d.allocator.end_pool();
+  CHECK(d.allocator.stats().live == 4 * kMiB);
+  void* outside = d.allocator.allocate(4 * kMiB);
+  CHECK(outside != read);
+  for (void* block : {inside, outside}) d.allocator.release(block);
+  d.allocator.empty_cache();
+  const std::size_t used = d.used;
+  CHECK(used >= 20 * kMiB);  // its replays read it
+  d.allocator.drop_pool(pool);
+  CHECK(d.allocator.allocate(4 * kMiB) == read);
+  CHECK(d.used == used);
+  d.allocator.release(read);
+}
+
+TEST_CASE("GPU allocator: nothing goes back to the device while a graph is captured") {
+  Gpu d;
+  void* older = d.allocator.allocate(100 * kMiB);
+  d.allocator.release(d.allocator.allocate(100 * kMiB));
+  const auto pool = d.allocator.begin_pool();
+  CHECK(d.used == 100 * kMiB);  // what was free went before
+  d.allocator.release(older);
+  CHECK_THROWS_AS(d.allocator.allocate(200 * kMiB), OutOfMemory);
+  CHECK(d.used == 100 * kMiB);
+  d.allocator.end_pool();
+  d.allocator.drop_pool(pool);
+  d.allocator.release(d.allocator.allocate(200 * kMiB));
 }
