@@ -137,6 +137,10 @@ Tensor ModelForward::operator()(const Tensor& images) {
   constexpr int kMostSizes = 8;   // each capture keeps its activations' memory
   const NoGrad no_grad;
   const Device device = model_.device();
+  if (weights_.changed()) {
+    sizes_.clear();
+    captured_ = 0;
+  }
   Seen& size = sizes_[images.shape().str()];
   if (size.capture != nullptr) {
     size.input.copy_(images);

@@ -14,6 +14,7 @@
 #include "apps/settings/run_config.h"
 #include "data/augment/transforms.h"
 #include "models/segmenter.h"
+#include "nn/weights_watch.h"
 
 namespace nextgrad {
 
@@ -23,7 +24,7 @@ namespace nextgrad {
 // stays in evaluation mode and its weights where they are.
 class ModelForward {
  public:
-  explicit ModelForward(const Segmenter& model) : model_(model) {}
+  explicit ModelForward(const Segmenter& model) : model_(model), weights_(model) {}
   // images f32 [N,H,W,3], on any device -> logits f32 [N,h,w,classes] on the model's, at the size
   // of the first stage that its decoder reads.
   Tensor operator()(const Tensor& images);
@@ -36,6 +37,7 @@ class ModelForward {
     std::unique_ptr<Capture> capture;
   };
   const Segmenter& model_;
+  WeightsWatch weights_;  // captures read what was made of them, and kept
   std::map<std::string, Seen> sizes_;
   int captured_ = 0;
 };

@@ -8,6 +8,7 @@
 #include "nn/gradient_sums.h"
 #include "nn/random.h"
 #include "nn/share.h"
+#include "nn/weights_watch.h"
 
 namespace nextgrad {
 
@@ -86,6 +87,10 @@ class CapturedStep {
 
   // Whether the capture is one of this step; makes it when it is time.
   bool may_replay(const Batch& batch, double lr) {
+    if (weights_.moved()) {  // it would go on with those that were there before
+      capture_.reset();
+      plain_steps_ = 0;
+    }
     if (capture_ != nullptr)
       return batch.images.shares_storage(captured_.images) &&
              batch.labels.shares_storage(captured_.labels);
@@ -93,10 +98,9 @@ class CapturedStep {
     constexpr int kPlainSteps = 2;
     // A rate of zero cannot be scaled to another one.
     if (refused_ || plain_steps_ < kPlainSteps || lr <= 0) return false;
-    Backend& backend = batch.images.backend();
-    backend.empty_cache();  // the capture has memory of its own
+    task_.model().zero_grad();  // the capture would keep the last step's gradients for itself
     try {
-      capture_ = backend.capture([&] { submit(batch, lr); });
+      capture_ = batch.images.backend().capture([&] { submit(batch, lr); });
     } catch (const PeerFailure&) {
       throw;
     } catch (const Error&) {
@@ -122,6 +126,7 @@ class CapturedStep {
   const TrainerOptions& options_;
   Communicator& everyone_;
   Share share_;
+  WeightsWatch weights_{task_.model()};
   GradientSums sums_;
   Tensor loss_, norm_;
   int plain_steps_ = 0;
