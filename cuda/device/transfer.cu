@@ -44,23 +44,30 @@ TransferBuffers::TransferBuffers(int device, cudaStream_t computing)
 
 TransferBuffers::~TransferBuffers() {
   cudaStreamSynchronize(copying_);
-  for (const Buffer& b : idle_) {
-    cudaFreeHost(b.pinned);
-    cudaFree(b.device);
-    cudaEventDestroy(b.arrived);
-    cudaEventDestroy(b.free);
-  }
+  for (const Buffer& b : idle_) release(b);
   cudaStreamDestroy(copying_);
+}
+
+void TransferBuffers::release(const Buffer& b) {
+  cudaEventSynchronize(b.arrived);
+  cudaEventSynchronize(b.free);
+  cudaFreeHost(b.pinned);
+  cudaFree(b.device);
+  cudaEventDestroy(b.arrived);
+  cudaEventDestroy(b.free);
 }
 
 TransferBuffers::Buffer TransferBuffers::take(std::size_t bytes) {
   const std::scoped_lock lock(mutex_);
-  const auto fits =
-      std::find_if(idle_.begin(), idle_.end(), [&](const Buffer& b) { return b.bytes == bytes; });
+  const auto fits = std::ranges::find_if(idle_, [&](const Buffer& b) { return b.bytes >= bytes; });
   if (fits != idle_.end()) {
     const Buffer found = *fits;
     idle_.erase(fits);
     return found;
+  }
+  if (!idle_.empty()) {  // too small: sizes that only grow must not leave all of them behind
+    release(idle_.back());
+    idle_.pop_back();
   }
   Buffer b;
   b.bytes = bytes;
@@ -73,7 +80,8 @@ TransferBuffers::Buffer TransferBuffers::take(std::size_t bytes) {
 
 void TransferBuffers::give(Buffer buffer) {
   const std::scoped_lock lock(mutex_);
-  idle_.push_back(buffer);
+  const auto by_size = [](const Buffer& a, const Buffer& b) { return a.bytes < b.bytes; };
+  idle_.insert(std::ranges::upper_bound(idle_, buffer, by_size), buffer);
 }
 
 std::unique_ptr<Transfer> TransferBuffers::send(const Tensor& host) {
@@ -83,9 +91,9 @@ std::unique_ptr<Transfer> TransferBuffers::send(const Tensor& host) {
   const Buffer b = take(host.nbytes());
   // The pinned half is free when its copy has arrived, the device's half when it was taken out.
   cuda_check(cudaEventSynchronize(b.arrived), "waiting for a buffer");
-  std::memcpy(b.pinned, host.raw(), b.bytes);
+  std::memcpy(b.pinned, host.raw(), host.nbytes());
   cuda_check(cudaStreamWaitEvent(copying_, b.free, 0), "waiting for a buffer");
-  cuda_check(cudaMemcpyAsync(b.device, b.pinned, b.bytes, cudaMemcpyHostToDevice, copying_),
+  cuda_check(cudaMemcpyAsync(b.device, b.pinned, host.nbytes(), cudaMemcpyHostToDevice, copying_),
              "copying to the GPU");
   cuda_check(cudaEventRecord(b.arrived, copying_), "copying to the GPU");
   return std::make_unique<CudaTransfer>(shared_from_this(), b, host.shape(), host.dtype());

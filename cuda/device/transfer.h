@@ -29,13 +29,14 @@ class TransferBuffers : public std::enable_shared_from_this<TransferBuffers> {
     std::size_t bytes = 0;
     cudaEvent_t arrived = nullptr, free = nullptr;  // on the device; taken out of it
   };
-  Buffer take(std::size_t bytes);
+  Buffer take(std::size_t bytes);  // the smallest that is large enough
   void give(Buffer buffer);
+  void release(const Buffer& buffer);
 
   int device_;
   cudaStream_t computing_, copying_ = nullptr;
   std::mutex mutex_;
-  std::vector<Buffer> idle_;
+  std::vector<Buffer> idle_;  // by size
 };
 
 }  // namespace nextgrad::cuda
