@@ -4,8 +4,9 @@
 #   tests/run.sh            the suite, optimised build
 #   tests/run.sh --asan     the suite under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tests/run.sh --tsan     the threaded tests (kernels, loader, ranks that are threads) under ThreadSanitizer
+#   tests/run.sh --races    the CUDA kernels' tests, emulated, watched for races (the suite has a part of them)
 #   tests/run.sh --cuda     what needs a GPU: tests, compute-sanitizer, timings; --cuda --help
-# BUILD=DIR chooses the build folder (default: build-tests, build-asan, build-tsan).
+# BUILD=DIR chooses the build folder (default: build-tests, build-asan, build-tsan, build-races).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . apps/packages.sh
@@ -13,14 +14,17 @@ cd "$(dirname "$0")/.."
 # Kernels are compiled for one GPU generation here: for more, the user's own build.
 case "${1:-}" in
   --cuda) shift; exec tests/cuda/run.sh "$@" ;;
-  "") build=${BUILD:-build-tests}; options=(-Dgpu_archs=90); suites=() targets=() ;;
+  "") build=${BUILD:-build-tests}; options=(-Dgpu_archs=90); suites=(--no-suite races-whole) targets=() ;;
   --asan) build=${BUILD:-build-asan}; suites=() targets=()
     options=(-Dcpu_arch=native -Dcuda=disabled -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true)
     export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ;;
   --tsan) build=${BUILD:-build-tsan}; suites=(tensor data nn)
     targets=(tests/tensor/test_tensor tests/data/test_data tests/nn/test_nn)
     options=(-Dcpu_arch=native -Dcuda=disabled -Db_sanitize=thread -Db_lundef=false -Doptimization=1 -Ddebug=true) ;;
-  -h|--help) sed -n '2,8p' "$0" | cut -c3-; exit 0 ;;
+  --races) build=${BUILD:-build-races}; suites=(--suite races --suite races-whole)
+    targets=(races)
+    options=(-Dcpu_arch=native -Dcuda=disabled) ;;
+  -h|--help) sed -n '2,9p' "$0" | cut -c3-; exit 0 ;;
   *) echo "tests/run.sh: unknown option $1; see --help" >&2; exit 2 ;;
 esac
 

@@ -83,6 +83,14 @@ CudaBackend::CudaBackend(int index) : index_(index) {
   if (index >= devices)
     fail_input("device cuda:{}: this machine has {} GPU{}, counted from 0", index, devices,
                devices == 1 ? "" : "s");
+  // Of 12.1: kernels' arguments of more than 4 KiB.
+  constexpr int kOldestDriver = 12010;
+  int driver = 0;
+  cuda_check(cudaDriverGetVersion(&driver), "asking for the driver's version");
+  if (driver < kOldestDriver)
+    fail_input("device cuda:{}: the GPU's driver knows CUDA {}.{}, 12.1 is needed; update the "
+               "driver, or use --device cpu",
+               index, driver / 1000, driver % 1000 / 10);
   use_device(index);
   cuda_check(cudaGetDeviceProperties(&properties_, index), "asking for the device's properties");
   if (properties_.major < 8)

@@ -129,9 +129,9 @@ struct Gemm::Plan {
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, product, b, a, c, c,
                                                                  preference, 1, &algorithm, &found);
     cublasLtMatmulPreferenceDestroy(preference);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED) return false;
-    lt_check(status, "choosing an algorithm");
-    return found > 0 && algorithm.state == CUBLAS_STATUS_SUCCESS;
+    // It answers NOT_SUPPORTED, or INVALID_VALUE for some strides and alignments.
+    return status == CUBLAS_STATUS_SUCCESS && found > 0 &&
+           algorithm.state == CUBLAS_STATUS_SUCCESS;
   }
   ~Plan() {
     for (cublasLtMatrixLayout_t l : {a, b, c})
@@ -206,11 +206,16 @@ void Gemm::run(Product p) {
   const bool twice = p.in == DType::f64;
   const double one_twice = 1, zero = 0;  // all bits 0: of either width
   const float one = 1;
-  lt_check(
+  const cublasStatus_t status =
       cublasLtMatmul(handle_, plan.product, twice ? static_cast<const void*>(&one_twice) : &one,
                      p.b, plan.b, p.a, plan.a, &zero, p.c, plan.c, p.c, plan.c,
-                     &plan.algorithm.algo, workspace_, kWorkspaceBytes, stream_),
-      "matrix product");
+                     &plan.algorithm.algo, workspace_, kWorkspaceBytes, stream_);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
+    // What its heuristic promised is not there: nothing was computed.
+    plan.share = Plan::Share::none;
+    return run_plain(p, stream_);
+  }
+  lt_check(status, "matrix product");
   if (p.bias == nullptr || plan.share == Plan::Share::all) return;
   const auto kernel = p.out == DType::f64   ? add_bias<double>
                       : p.out == DType::f32 ? add_bias<float>

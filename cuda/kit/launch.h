@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <type_traits>
 
 #include "cuda/kit/runtime.h"
@@ -38,6 +39,13 @@ Parameter argument_for(const Argument& a) {
     return Parameter(a);
 }
 
+// Whether launch() waits for each kernel, so that an error is told under the name of the one that
+// made it: if NEXTGRAD_CUDA_SYNC is set. Not while a graph is captured.
+inline bool& waits_for_kernels() {
+  static bool waits = std::getenv("NEXTGRAD_CUDA_SYNC") != nullptr;
+  return waits;
+}
+
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const Grid& g, cudaStream_t stream,
             const Arguments&... arguments) {
@@ -48,8 +56,12 @@ void launch(const char* name, void (*kernel)(Parameters...), const Grid& g, cuda
   // clang-format off
   kernel<<<g.blocks, g.threads, g.shared_bytes, stream>>>(argument_for<Parameters>(arguments)...);
   // clang-format on
-  cuda_check(cudaGetLastError(), name);
 #endif
+  cuda_check(cudaGetLastError(), name);
+  if (!waits_for_kernels()) return;
+  cudaStreamCaptureStatus captured = cudaStreamCaptureStatusNone;
+  cuda_check(cudaStreamIsCapturing(stream, &captured), name);
+  if (captured == cudaStreamCaptureStatusNone) cuda_check(cudaStreamSynchronize(stream), name);
 }
 
 }  // namespace nextgrad::cuda

@@ -3,6 +3,7 @@
 #include <Eigen/Core>
 
 #include "tensor/dtype.h"
+#include "tensor/error.h"
 #include "tests/cuda/emulation/order.h"
 
 struct cublasLtContext {};
@@ -203,8 +204,10 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatmulHeuristicResult_t* results,
                                               int* found) {
   *found = 0;
-  if (!fits(*desc, *a, *b, *c)) return CUBLAS_STATUS_INVALID_VALUE;
-  if (!has_algorithm(*desc, *a, *c, *preference)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  nextgrad::check(fits(*desc, *a, *b, *c), "emulated cuBLASLt: matrices that do not go together");
+  // It calls some INVALID_VALUE.
+  if (!has_algorithm(*desc, *a, *c, *preference))
+    return c->rows > 1 ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_NOT_SUPPORTED;
   *found = 1;
   results[0] = {};
   return CUBLAS_STATUS_SUCCESS;
@@ -219,10 +222,12 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                               cudaStream_t stream) {
   // C is never added.
   const double x = scalar(alpha, desc->scale), y = scalar(beta, desc->scale);
-  if (!fits(*desc, *la, *lb, *lc) || y != 0) return CUBLAS_STATUS_INVALID_VALUE;
-  if (desc->epilogue != CUBLASLT_EPILOGUE_DEFAULT &&
-      reinterpret_cast<std::uintptr_t>(desc->bias) % 16 != 0)
-    return CUBLAS_STATUS_INVALID_VALUE;  // a device would report a misaligned address
+  nextgrad::check(fits(*desc, *la, *lb, *lc) && y == 0, "emulated cuBLASLt: not what was planned");
+  nextgrad::check(desc->epilogue == CUBLASLT_EPILOGUE_DEFAULT ||
+                      reinterpret_cast<std::uintptr_t>(desc->bias) % 16 == 0,
+                  "emulated cuBLASLt: a bias at a misaligned address");
+  if (int& refused = nextgrad::emulation::troubles().refused_products; refused > 0)
+    return --refused, CUBLAS_STATUS_NOT_SUPPORTED;
   nextgrad::emulation::submit(stream, [=, desc = *desc, la = *la, lb = *lb, ld = *ld] {
     product(desc, x, a, la, b, lb, d, ld);
   });

@@ -72,6 +72,11 @@ bool is_pinned(const void* at) {
 
 }  // namespace
 
+Troubles& troubles() {
+  static Troubles t;
+  return t;
+}
+
 void submit(cudaStream_t stream, const Work& work) {
   const auto once = [&] {
     work.call(work.data);
@@ -101,6 +106,10 @@ const char* cudaGetErrorName(cudaError_t status) {
                                                     : "cudaErrorInvalidValue";
 }
 cudaError_t cudaGetLastError() {
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = troubles().driver;
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceCount(int* count) {
@@ -195,7 +204,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (stream == nullptr) return cudaSuccess;
   if (stream->capturing != nullptr) return cudaErrorInvalidValue;
   stream->timeline->wait();
-  return cudaSuccess;
+  return std::exchange(troubles().of_kernels, cudaSuccess);
 }
 // Waiting for what is captured forks the stream into the capture, or joins the other's to it.
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
@@ -215,6 +224,11 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (stream->capturing != nullptr) return cudaErrorInvalidValue;
   stream->capturing = std::make_shared<Capturing>();
   stream->capturing->streams.push_back(stream);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  const bool active = stream != nullptr && stream->capturing != nullptr;
+  *status = active ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
