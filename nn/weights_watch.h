@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "nn/module.h"
+#include "tensor/place.h"
 
 namespace nextgrad {
 
@@ -15,9 +16,7 @@ class WeightsWatch {
   explicit WeightsWatch(const Module& module)
       : parameters_(module.named_parameters()), buffers_(module.named_buffers()) {}
   // Whether a parameter or buffer lies elsewhere than at the last call; false at the first.
-  bool moved() {
-    return differs(places_, [](const Tensor& t) { return t.raw(); });
-  }
+  bool moved() { return differs(places_, place_of); }
   // Whether one has been written to, or lies elsewhere.
   bool changed() {
     return differs(versions_, [](const Tensor& t) { return t.version(); });

@@ -8,6 +8,7 @@
 #include "nn/linear.h"
 #include "nn/norm.h"
 #include "nn/state_dict.h"
+#include "nn/weights_watch.h"
 #include "tests/device.h"
 
 using namespace nextgrad;
@@ -174,4 +175,22 @@ TEST_CASE("initial values: their law, and a name's numbers do not depend on its 
   CHECK(again.conv.weight.value().to_vector<float>() != net.conv.weight.value().to_vector<float>());
   CHECK(net.scale.value().to_vector<float>() == std::vector<float>(3, 0.25f));
   CHECK(net.norm.weight.value().to_vector<float>() == std::vector<float>(3, 1.f));
+}
+
+TEST_CASE("weights watch: what was written to, and what lies elsewhere") {
+  Linear layer(3, 2);
+  WeightsWatch watch(layer);
+  CHECK(!watch.moved());
+  CHECK(!watch.changed());
+  CHECK(!watch.changed());
+  Tensor bias = layer.named_parameters()[1].value.value();
+  bias.fill_(2);
+  CHECK(!watch.moved());
+  CHECK(watch.changed());
+  CHECK(!watch.changed());
+  Variable weight = layer.named_parameters()[0].value;
+  weight.set_value(weight.value().clone());
+  CHECK(watch.moved());
+  CHECK(watch.changed());
+  CHECK(!watch.moved());
 }
