@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "nn/module.h"
-#include "tensor/place.h"
+#include "tensor/address.h"
 
 namespace nextgrad {
 
@@ -16,7 +16,7 @@ class WeightsWatch {
   explicit WeightsWatch(const Module& module)
       : parameters_(module.named_parameters()), buffers_(module.named_buffers()) {}
   // Whether a parameter or buffer lies elsewhere than at the last call; false at the first.
-  bool moved() { return differs(places_, place_of); }
+  bool moved() { return differs(addresses_, address_of); }
   // Whether one has been written to, or lies elsewhere.
   bool changed() {
     return differs(versions_, [](const Tensor& t) { return t.version(); });
@@ -33,7 +33,7 @@ class WeightsWatch {
   }
   std::vector<Parameter> parameters_;
   std::vector<Buffer> buffers_;
-  std::vector<const void*> places_;
+  std::vector<const void*> addresses_;
   std::vector<std::uint64_t> versions_;
 };
 

@@ -21,7 +21,7 @@ namespace nextgrad {
 // A model's logits in evaluation. On a device that can capture work (a CUDA graph), the forward
 // pass of an image size that comes again and again is captured and replayed: a small image is then
 // not held up by the time that it takes to submit hundreds of kernels. While one lives, the model
-// stays in evaluation mode and its weights where they are.
+// stays in evaluation mode; when its weights change, captures are made anew.
 class ModelForward {
  public:
   explicit ModelForward(const Segmenter& model) : model_(model), weights_(model) {}

@@ -19,8 +19,9 @@ inline constexpr const char* kWaitLimitHelp =
     "with mpirun: seconds that one process may wait for another that lives but does not come";
 inline constexpr const char* kPrecisionHelp =
     "f32; on a GPU also tf32 (products on tensor cores, inputs rounded to 10 bits) or bf16 (half "
-    "the memory, too: activations and products in bfloat16; weights, statistics and losses in "
-    "f32). f32 by default: it gives what the CPU gives, to rounding";
+    "the memory, too: activations and products in bfloat16, the NMF's products as by tf32; "
+    "weights, statistics and losses in f32). f32 by default: it gives what the CPU gives, to "
+    "rounding";
 
 // The device of this process: with several on a machine, each takes the next GPU of "cuda".
 inline Device local_device(const std::string& name, Communicator& everyone) {

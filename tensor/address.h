@@ -5,7 +5,7 @@
 
 namespace nextgrad {
 
-inline const void* place_of(const Tensor& t) {
+inline const void* address_of(const Tensor& t) {
   return t.raw();
 }
 
