@@ -13,6 +13,7 @@ namespace nextgrad {
 
 struct OpCost {
   std::int64_t calls = 0;
+  std::int64_t launches = 0;  // what a GPU was told to do: kernels, products, copies
   double seconds = 0;
   double flops = 0;  // a multiply-add counts 2
   double bytes = 0;  // each input read once, each output written once
@@ -28,12 +29,15 @@ class Profile {
   Profile& operator=(const Profile&) = delete;
   const std::map<std::string, OpCost>& ops() const { return ops_; }
   static Profile* active();
-  void add(const std::string& name, double seconds, double flops, double bytes);
+  void add(const std::string& name, const OpCost& cost);
 
  private:
   std::mutex mutex_;  // of ops_, for add()
   std::map<std::string, OpCost> ops_;
 };
+
+// Called for each thing that a GPU is told to do; it counts for the op that this thread is in.
+void note_launch();
 
 // What an op is called and what it costs: tensor/costs.h.
 struct Work {
@@ -61,6 +65,7 @@ class OpScope {
   void finish();
   bool profiled_ = false, outermost_ = false;
   Work work_{};
+  std::int64_t launches_before_ = 0;
   std::chrono::steady_clock::time_point begin_;
 };
 

@@ -176,11 +176,12 @@ json op_table(const char* title, const Bench::Costs& costs, const Roofline& peak
   for (const auto& [name, cost] : sorted) {
     const double least = std::max(cost.flops / peak.flops, cost.bytes / peak.bytes);
     line(name, cost, least);
-    all = {all.calls + cost.calls, all.seconds + cost.seconds, all.flops + cost.flops,
-           all.bytes + cost.bytes};
+    all = {all.calls + cost.calls, all.launches + cost.launches, all.seconds + cost.seconds,
+           all.flops + cost.flops, all.bytes + cost.bytes};
     all_least += least;
     table.push_back({{"op", name},
                      {"calls", cost.calls},
+                     {"launches", cost.launches},
                      {"seconds", cost.seconds},
                      {"flops", cost.flops},
                      {"bytes", cost.bytes},
@@ -189,6 +190,8 @@ json op_table(const char* title, const Bench::Costs& costs, const Roofline& peak
   line("between ops", {.seconds = costs.seconds - all.seconds}, 0);
   all.seconds = costs.seconds;
   line("all", all, all_least);
+  if (all.launches > 0)  // on a GPU
+    fmt::print("{:<32}{:>7} launches, {:.3f} GB\n", "", all.launches, all.bytes / 1e9);
   return table;
 }
 

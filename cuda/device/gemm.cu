@@ -206,6 +206,7 @@ void Gemm::run(Product p) {
   const bool twice = p.in == DType::f64;
   const double one_twice = 1, zero = 0;  // all bits 0: of either width
   const float one = 1;
+  note_launch();
   const cublasStatus_t status =
       cublasLtMatmul(handle_, plan.product, twice ? static_cast<const void*>(&one_twice) : &one,
                      p.b, plan.b, p.a, plan.a, &zero, p.c, plan.c, p.c, plan.c,

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "cuda/kit/runtime.h"
+#include "tensor/profile.h"
 #include "tensor/tensor.h"
 
 namespace nextgrad::cuda {
@@ -49,6 +50,7 @@ inline bool& waits_for_kernels() {
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const Grid& g, cudaStream_t stream,
             const Arguments&... arguments) {
+  note_launch();
 #ifdef NEXTGRAD_EMULATE_CUDA
   emulation::start(name, kernel, g.blocks, g.threads, g.shared_bytes, stream,
                    argument_for<Parameters>(arguments)...);

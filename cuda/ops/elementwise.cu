@@ -138,6 +138,7 @@ void copy_units(cudaStream_t stream, const Tensor& source, Tensor& out, const St
 void copy_same(cudaStream_t stream, const Tensor& source, Tensor& out, const Strided<2>& s) {
   if (s.axes != 1 || s.stride[0][0] != 1 || s.stride[1][0] != 1)
     return copy_units(stream, source, out, s);
+  note_launch();
   cuda_check(
       cudaMemcpyAsync(out.raw(), source.raw(), out.nbytes(), cudaMemcpyDeviceToDevice, stream),
       "copy");
@@ -150,6 +151,7 @@ void CudaBackend::fill(Tensor& out, double value) {
   out.bump_version();
   if (out.numel() == 0) return;
   if (value == 0 && !std::signbit(value) && out.is_contiguous()) {
+    note_launch();
     cuda_check(cudaMemsetAsync(out.raw(), 0, out.nbytes(), stream_), "fill");
     return;
   }
