@@ -5,6 +5,7 @@
 #   tests/run.sh --asan     the suite under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tests/run.sh --tsan     the threaded tests (kernels, loader, ranks that are threads) under ThreadSanitizer
 #   tests/run.sh --races    the CUDA kernels' tests, emulated, watched for races (the suite has a part of them)
+#   tests/run.sh --races mutants  the proof that these find races: broken kernels (tests/cuda/mutants.py --help)
 #   tests/run.sh --cuda     what needs a GPU: tests, compute-sanitizer, timings; --cuda --help
 # BUILD=DIR chooses the build folder (default: build-tests, build-asan, build-tsan, build-races).
 set -euo pipefail
@@ -24,13 +25,14 @@ case "${1:-}" in
   --races) build=${BUILD:-build-races}; suites=(--suite races --suite races-whole)
     targets=(races)
     options=(-Dcpu_arch=native -Dcuda=disabled) ;;
-  -h|--help) sed -n '2,9p' "$0" | cut -c3-; exit 0 ;;
+  -h|--help) sed -n '2,10p' "$0" | cut -c3-; exit 0 ;;
   *) echo "tests/run.sh: unknown option $1; see --help" >&2; exit 2 ;;
 esac
 
 install_packages $BUILD_PACKAGES $TEST_PACKAGES
 [ -f "$build/build.ninja" ] || meson setup "$build" "${options[@]}"
 ninja -C "$build" "${targets[@]}"
+if [ "${1:-} ${2:-}" = "--races mutants" ]; then BUILD=$build exec tests/cuda/mutants.py "${@:3}"; fi
 structure=0
 sh tests/structure.sh || structure=1
 log=$(mktemp)

@@ -240,3 +240,13 @@ TEST_CASE("transfers: tensors arrive whole, in order, also from another thread")
   const auto transfer = b.send(Tensor::zeros({3}));
   CHECK_THROWS_AS(transfer->receive(x), Error);
 }
+
+TEST_CASE("transfers: a buffer is used again although the host never waits") {
+  std::vector<Tensor> all;
+  for (int round = 0; round < 5; ++round) {
+    all.push_back(Tensor::empty({64, 33}, DType::f32, test_device()));
+    tested().send(Tensor::full({64, 33}, round))->receive(all.back());
+  }
+  for (std::size_t round = 0; round < all.size(); ++round)
+    CHECK(numbers(all[round]) == Doubles(64 * 33, static_cast<double>(round)));
+}

@@ -112,6 +112,10 @@ class BlockOrder {
   unsigned blocks_ = 0;
 };
 
+// A kernel has met a barrier: into the file that NEXTGRAD_BARRIERS names, for
+// tests/cuda/barriers.py.
+void met_barrier(const void* kernel);
+
 // Memory that ThreadSanitizer does not know: zeros, mapped, never given back.
 std::byte* mapped(std::size_t bytes);
 // memset and memmove that it does not see, and what it is told instead.

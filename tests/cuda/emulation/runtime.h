@@ -140,8 +140,9 @@ template <class Fn>
 requires(!std::is_same_v<Fn, Work>) void submit(cudaStream_t stream, Fn fn) {
   submit(stream, work_of(std::move(fn)));
 }
-// Calls `thread` for every thread of every block. Throws Error for a barrier that not all reach.
-void run(const char* name, dim3 grid, dim3 block, std::size_t shared_bytes,
+// Calls `thread` for every thread of every block of `kernel`. Throws Error for a barrier that not
+// all reach.
+void run(const char* name, const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
          void (*thread)(const void* data), const void* data);
 // Submits a kernel.
 template <class... Parameters>
@@ -152,7 +153,7 @@ void start(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 bloc
   submit(stream, [=]() NEXTGRAD_UNSEEN {
     const auto call = [](const void* data)
                           NEXTGRAD_UNSEEN { (*static_cast<decltype(thread)*>(data))(); };
-    run(name, grid, block, shared_bytes, call, &thread);
+    run(name, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes, call, &thread);
   });
 }
 void* shared();                                // this block's dynamic shared memory

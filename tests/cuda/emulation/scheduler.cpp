@@ -128,11 +128,13 @@ struct Thread {
 
 struct Launch {
   const char* name;
+  const void* kernel;
   dim3 grid, block;
   std::size_t shared_bytes;
   void (*thread)(const void* data);
   const void* data;
   bool backwards;
+  bool met = false;  // a barrier
   const void* stream = current_context();
   Point begin = {}, end = {};
 
@@ -306,6 +308,7 @@ void run_block(Block& b, bool backwards) {
         "that the others never reach",
         b.launch.name, b.alive, blockIdx.x, blockIdx.y, blockIdx.z);
   }
+  if (b.generation > 0) b.launch.met = true;
   check(!b.misaligned, "emulated kernel {}: a pack's address is no multiple of its size",
         b.launch.name);
 }
@@ -387,6 +390,7 @@ void run_in_sets(Launch& l) {
   const std::uint64_t blocks = std::uint64_t{l.grid.x} * l.grid.y * l.grid.z;
   for (std::uint64_t set = 1; set < std::min<std::uint64_t>(kSets, blocks); ++set)
     helpers[set - 1].run([&] { run_blocks(l, set); });
+  if (l.met) met_barrier(l.kernel);
 }
 
 }  // namespace
@@ -443,12 +447,12 @@ const std::uint64_t* exchange(unsigned mask, std::uint64_t value, unsigned* acti
   return slots;
 }
 
-void run(const char* name, dim3 grid, dim3 block, std::size_t shared_bytes,
+void run(const char* name, const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
          void (*thread)(const void* data), const void* data) {
   static thread_local bool backwards = false;
   // On the heap, as the order that a released point stands for goes with its memory.
-  const auto l =
-      std::make_unique<Launch>(Launch{name, grid, block, shared_bytes, thread, data, backwards});
+  const auto l = std::make_unique<Launch>(
+      Launch{name, kernel, grid, block, shared_bytes, thread, data, backwards});
   check(l->threads() >= 1 && l->threads() <= kMostThreads && grid.x >= 1 && grid.y >= 1 &&
             grid.z >= 1 && grid.y <= 65535 && grid.z <= 65535 && block.z <= 64,
         "emulated kernel {}: grid ({}, {}, {}) of blocks ({}, {}, {}) can't be launched", name,
