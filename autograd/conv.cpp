@@ -90,8 +90,9 @@ Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Varia
                 x.backend().depthwise(in, w, value_or_none(bias), value_or_none(base), window),
                 {x, weight, bias, base},
                 [=, in = Saved(x, in), w = Saved(w)](const Tensor& dy) -> std::vector<Tensor> {
-                  ConvGradients d = dy.backend().depthwise_backward(in.get(), w.get(),
-                                                                    dy.contiguous(), window, needs);
+                  ConvGradients d =
+                      dy.backend().depthwise_backward(in.get(), w.get(), dy.contiguous(), window,
+                                                      needs, needs.dx ? take_arrived(0) : Tensor());
                   return {d.dx, d.dweight, d.dbias, dy};
                 });
 }

@@ -326,7 +326,7 @@ Variable Cook::evaluated(const Variable& base, Linear l, const Variable& scale,
   return Variable(
       x.backend().linear_residual((of_base != nullptr ? of_base->x : base).value().contiguous(), in,
                                   l.w.weight.value().contiguous(), value_or_none(l.w.bias),
-                                  a != nullptr ? a->f : Activation::none, {}, moments,
+                                  a != nullptr ? a->f : Activation::none, {}, {}, moments,
                                   of_base != nullptr ? of_base->scale.value() : Tensor()));
 }
 
@@ -380,7 +380,7 @@ const Tensor& cook(const Variable& v, Tensor* moments) {
     impl.version = made.value.version();
     if (impl.node == nullptr) {
       impl.node = made.node;
-      impl.remake = made.remake;
+      impl.remade = made.remade;
     }
   }
   impl.recipe.reset();

@@ -55,20 +55,6 @@ Variable apply_mask(const Variable& x, const Tensor& mask) {
   return x * Variable(mask.to(x.dtype()));
 }
 
-namespace {
-
-// The gradients of W, b and s from those of V = s W and c = s b.
-std::array<Tensor, 3> through_scale(const Tensor& w, const Tensor& b, const Tensor& s,
-                                    const Tensor& dv, const Tensor& dc, bool wants_scale) {
-  if (!s.defined()) return {dv, dc, Tensor()};
-  Tensor ds;
-  if (wants_scale) ds = sum(w * dv, {1}).reshape(s.shape());
-  if (wants_scale && b.defined()) ds = ds + b * dc;
-  return {dv.defined() ? dv * s.unsqueeze(1) : dv, dc.defined() ? dc * s : dc, ds};
-}
-
-}  // namespace
-
 // y = base + m s (f(x) W^T + b) = base + m (f(x) V^T + c) with V = s W, c = s b, row by row:
 // dV = (m dy)^T f(x), dc = sum m dy, dx = m dy V f'(x), dbase = dy; dW = s dV, db = s dc, and, as
 // the branch is linear in V and c, ds = sum over inputs of W dV + b dc: the branch itself is never
@@ -84,21 +70,18 @@ Variable linear_residual(const Variable& base, const Variable& x, const Variable
   check_mask("linear_residual", x, mask);
   const Tensor w = weight.value().contiguous(), b = value_or_none(bias);
   const Tensor s = value_or_none(scale), in = x.value().contiguous();
-  const Tensor v = s.defined() ? w * s.unsqueeze(1) : w;
-  const Tensor c = s.defined() && b.defined() ? b * s : b;
-  const bool ds = scale.requires_grad();
-  const Needs needs{x.requires_grad(), weight.requires_grad() || ds, bias.requires_grad() || ds};
+  const bool needs_ds = scale.requires_grad();
+  const Needs needs{x.requires_grad(), weight.requires_grad(), bias.requires_grad()};
   return record(
       "linear_residual",
-      in.backend().linear_residual(base.value().contiguous(), in, v, c, input, mask, moments),
+      in.backend().linear_residual(base.value().contiguous(), in, w, b, input, s, mask, moments),
       {base, x, weight, bias, scale},
-      [=, in = Saved(x, in), w = Saved(w), b = Saved(b), s = Saved(s), v = Saved(v),
+      [=, in = Saved(x, in), w = Saved(w), b = Saved(b), s = Saved(s),
        mask = Saved(mask)](const Tensor& dy) -> std::vector<Tensor> {
         const Tensor g = dy.contiguous();
-        const auto [dx, dv, dc] =
-            g.backend().linear_residual_backward(in.get(), v.get(), input, mask.get(), g, needs);
-        const auto [dw, db, dscale] = through_scale(w.get(), b.get(), s.get(), dv, dc, ds);
-        return {g, dx, dw, db, dscale};
+        const LinearResidualGradients d = g.backend().linear_residual_backward(
+            in.get(), w.get(), b.get(), input, s.get(), mask.get(), g, needs, needs_ds);
+        return {g, d.dx, d.dweight, d.dbias, d.ds};
       });
 }
 
@@ -166,12 +149,13 @@ Variable feed_forward(const Variable& base, const Variable& x, const FeedForward
   check_feed_forward(base, x, f, scale, mask);
   const Tensor in = x.value().contiguous(), w2 = f.contract.value().contiguous();
   const Tensor b2 = value_or_none(f.contract_bias), s = value_or_none(scale);
+  const auto [v2, c2] = scale_rows(w2, b2, s);
   const FeedForwardWeights w{f.expand.value().contiguous(),
                              value_or_none(f.expand_bias),
                              f.taps.value().contiguous(),
                              value_or_none(f.taps_bias),
-                             s.defined() ? w2 * s.unsqueeze(1) : w2,
-                             s.defined() && b2.defined() ? b2 * s : b2};
+                             v2,
+                             c2};
   const Tensor y = in.backend().feed_forward(base.value().contiguous(), in, w, mask);
   const FeedForwardOf<Saved> kept{Saved(w.expand),    Saved(w.expand_bias), Saved(w.taps),
                                   Saved(w.taps_bias), Saved(w.contract),    Saved(w.contract_bias)};
@@ -189,13 +173,17 @@ Variable feed_forward(const Variable& base, const Variable& x, const FeedForward
         const auto if_any = [](const Tensor& of, const Tensor& dv) {
           return of.defined() ? dv : Tensor();
         };
-        const auto [dw2, db2, dscale] = through_scale(w2.get(), b2.get(), s.get(), d.contract,
-                                                      if_any(b2.get(), d.contract_bias), ds);
-        return {g,        dx,
-                d.expand, if_any(w.expand_bias, d.expand_bias),
-                d.taps,   if_any(w.taps_bias, d.taps_bias),
-                dw2,      db2,
-                dscale};
+        const LinearResidualGradients last = through_scale(
+            w2.get(), b2.get(), s.get(), {{}, d.contract, if_any(b2.get(), d.contract_bias)}, ds);
+        return {g,
+                dx,
+                d.expand,
+                if_any(w.expand_bias, d.expand_bias),
+                d.taps,
+                if_any(w.taps_bias, d.taps_bias),
+                last.dweight,
+                last.dbias,
+                last.ds};
       });
 }
 

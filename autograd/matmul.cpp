@@ -54,7 +54,9 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
        sw = Saved(w)](const Tensor& dy) -> std::vector<Tensor> {
         Tensor g = dy.reshape({rows, out});
         if (activation != Activation::none) g = slope_times(unary_of(activation), kept.get(), g);
-        ConvGradients d = g.backend().linear_backward(sx.get(), sw.get(), g, needs);
+        Tensor onto = needs.dx ? take_arrived(0) : Tensor();
+        if (onto.defined()) onto = onto.reshape({rows, in});
+        ConvGradients d = g.backend().linear_backward(sx.get(), sw.get(), g, needs, onto);
         return {d.dx.defined() ? d.dx.reshape(from) : d.dx, d.dweight, d.dbias};
       },
       gelu ? Remake(remake) : nullptr);

@@ -36,7 +36,7 @@ struct Recipe;  // fuse.h
 struct Variable::Impl {
   Tensor value;
   std::shared_ptr<Node> node;      // null: needs no gradient, or is not cooked yet
-  Remake remake;                   // of an inner node's value, or empty
+  std::shared_ptr<Remade> remade;  // of an inner node's value, or null
   std::shared_ptr<Recipe> recipe;  // of a value that nobody has asked for yet
   std::uint64_t version = 0;       // of the value when it was cooked
 };

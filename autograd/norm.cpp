@@ -40,19 +40,20 @@ Variable record_norm(const char* name, const Variable& x, const Variable& gamma,
 // y = (x - m) r gamma + beta, r = 1 / sqrt(v + eps); with z = (x - m) r and averages <> over rows:
 // dx = gamma r (dy - <dy> - z <dy z>), dgamma = sum dy z, dbeta = sum dy
 Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps,
-                    Tensor* mean, Tensor* rstd) {
+                    const RunningStatistics* running) {
   check_norm("batch_norm", x, gamma, beta);
   Tensor moments;
   const Tensor in = cook(x, &moments).contiguous(), g = gamma.value().contiguous();
-  const NormResult r = in.backend().batch_norm(in, g, beta.value().contiguous(), eps, moments);
-  if (mean != nullptr) *mean = r.mean;
-  if (rstd != nullptr) *rstd = r.rstd;
+  const NormResult r =
+      in.backend().batch_norm(in, g, beta.value().contiguous(), eps, moments, running);
   const Remake remake = [in = Saved(x, in), g = Saved(g), beta = Saved(beta), mean = Saved(r.mean),
                          rstd = Saved(r.rstd)] {
-    return in.get().backend().channel_affine(in.get(), rstd.get() * g.get(), beta.get(),
-                                             mean.get());
+    return in.get().backend().channel_affine(in.get(), g.get(), beta.get(), mean.get(), rstd.get());
   };
-  return record_norm("batch_norm", x, gamma, beta, in, r, &Backend::batch_norm_backward, remake);
+  const NormBackward backward = [needs_dx = x.requires_grad()](Backend& b, const auto&... saved) {
+    return b.batch_norm_backward(saved..., needs_dx ? take_arrived(0) : Tensor());
+  };
+  return record_norm("batch_norm", x, gamma, beta, in, r, backward, remake);
 }
 
 // With the sums over all ranks' rows, d = x - centre: m = centre + <d>, v = <d^2> - <d>^2. In the
@@ -78,7 +79,7 @@ Variable sync_batch_norm(const Variable& x, const Variable& gamma, const Variabl
                           r};
   const Remake remake = [in = Saved(x, in), g = Saved(g), beta = Saved(beta), m = Saved(m),
                          r = Saved(r)] {
-    return in.get().backend().channel_affine(in.get(), r.get() * g.get(), beta.get(), m.get());
+    return in.get().backend().channel_affine(in.get(), g.get(), beta.get(), m.get(), r.get());
   };
   return record_norm(
       "sync_batch_norm", x, gamma, beta, in, result,

@@ -7,12 +7,13 @@
 namespace nextgrad {
 
 // Batch norm with this batch's statistics (Ioffe and Szegedy 2015) over all axes but the last.
-// mean and rstd receive the statistics [C], for the caller's running averages.
+// `running`, if given, moves on by them.
 Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps,
-                    Tensor* mean = nullptr, Tensor* rstd = nullptr);
+                    const RunningStatistics* running = nullptr);
 // The same with the statistics of all ranks' batches together (SyncBN): x is this rank's part of
 // `rows` rows in all. centre [C], the same on all ranks, is subtracted first, so that the variance
-// does not cancel: near the mean. The gradients of gamma and beta are this rank's part.
+// does not cancel: near the mean. mean and rstd receive the statistics [C]. The gradients of gamma
+// and beta are this rank's part.
 Variable sync_batch_norm(const Variable& x, const Variable& gamma, const Variable& beta, double eps,
                          Communicator& everyone, std::int64_t rows, const Tensor& centre,
                          Tensor* mean = nullptr, Tensor* rstd = nullptr);

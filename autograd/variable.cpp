@@ -37,6 +37,7 @@ namespace {
 
 thread_local bool grad_on = true;
 thread_local Watch* watching = nullptr;
+thread_local const Node* in_backward = nullptr;  // of which node
 
 // sum += g. A tensor that nobody else holds is added to in place.
 void accumulate(Tensor& sum, Tensor g) {
@@ -64,10 +65,12 @@ Tensor unshared(Tensor g) {
 // place; their turn there is still to come.
 class Walk {
  public:
-  explicit Walk(std::uint64_t first) : first_(first), outer_(std::exchange(innermost(), this)) {}
+  explicit Walk(std::uint64_t first)
+      : first_(first), outer_(std::exchange(innermost(), this)), outside_(in_backward) {}
   ~Walk() {
     for (const auto& [turn, node] : queue_) node->pending = Tensor();  // after an error
     innermost() = outer_;
+    in_backward = outside_;
   }
   Walk(const Walk&) = delete;
   Walk& operator=(const Walk&) = delete;
@@ -94,6 +97,7 @@ class Walk {
 
   std::uint64_t first_;
   Walk* outer_;
+  const Node* outside_;  // the node that this walk is part of
   // By order; what is used there first, the node comes before the leaves.
   using Turn = std::tuple<std::uint64_t, int, std::uint64_t>;
   std::map<Turn, std::shared_ptr<Node>> queue_;
@@ -116,7 +120,10 @@ void Walk::run(bool retain_graph) {
           "{}: a second backward through a graph that the first one freed; pass retain_graph "
           "to the first, or add the losses before one backward",
           node->name);
-    pass_on(*node, node->backward(gradient));
+    in_backward = node.get();
+    std::vector<Tensor> gradients = node->backward(gradient);
+    in_backward = outside_;
+    pass_on(*node, std::move(gradients));
     if (retain_graph) continue;
     node->backward = nullptr;
     node->inputs.clear();
@@ -133,6 +140,15 @@ void Walk::pass_on(Node& node, std::vector<Tensor> gradients) {
 }
 
 }  // namespace
+
+Tensor take_arrived(std::size_t i) {
+  check(in_backward != nullptr, "take_arrived outside of a backward");
+  const std::shared_ptr<Node>& input = in_backward->inputs.at(i);
+  if (input == nullptr || !input->pending.defined() || !input->pending.sole_owner() ||
+      !input->pending.is_contiguous())
+    return {};
+  return std::exchange(input->pending, Tensor());
+}
 
 Variable::Variable(Tensor value, bool requires_grad) : impl_(std::make_shared<Impl>()) {
   impl_->value = std::move(value);
@@ -260,13 +276,13 @@ Variable record(const char* name, Variable result, const std::vector<Variable>& 
     node->inputs.push_back(input.requires_grad() ? input.impl_->node : nullptr);
   node->order = order;
   result.impl_->node = std::move(node);
-  result.impl_->remake = std::move(remake);
+  if (remake) result.impl_->remade = std::make_shared<Remade>(Remade{std::move(remake), {}});
   return result;
 }
 
 Saved::Saved(const Variable& v, const Tensor& used) {
-  if (v.defined() && v.impl_->remake) {
-    remake_ = v.impl_->remake;
+  if (v.defined() && v.impl_->remade) {
+    remade_ = v.impl_->remade;
     shape_ = used.shape();
   } else {
     *this = Saved(used);
@@ -274,8 +290,9 @@ Saved::Saved(const Variable& v, const Tensor& used) {
 }
 
 const Tensor& Saved::get() const {
-  if (remake_) {
-    if (!tensor_.defined()) tensor_ = remake_().reshape(shape_);
+  if (remade_ != nullptr) {
+    if (!remade_->value.defined()) remade_->value = remade_->make();
+    if (!tensor_.defined()) tensor_ = remade_->value.reshape(shape_);
     return tensor_;
   }
   check(

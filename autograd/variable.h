@@ -74,11 +74,21 @@ class Variable {
 // an undefined tensor means no gradient. Called once (unless the graph is retained).
 using Backward = std::function<std::vector<Tensor>(const Tensor& dy)>;
 
+// Within an op's backward: what other uses of its input number `i` have already given, if that is
+// there, contiguous, and nobody else's; else undefined. The op then returns its own gradient added
+// to it, which one pass can do.
+Tensor take_arrived(std::size_t i);
+
 // Makes a value again that is cheap to compute from what its own backward keeps anyway: a batch
 // norm's output from its input and statistics, GELU's from its input. An op that passes one to
 // record() lets later ops keep it instead of the value, which saves memory for the time of one more
 // pass in the backward. What it captures must be Saved.
 using Remake = std::function<Tensor()>;
+// All that saved one value share it when it is made again; it goes with the last of them.
+struct Remade {
+  Remake make;
+  Tensor value;
+};
 
 // Wraps the result of an op. If gradients are enabled and any input needs one, the result gets a
 // node that remembers the inputs' nodes (not their values) and `backward`, and `remake` if given.
@@ -109,7 +119,7 @@ class Saved {
  private:
   mutable Tensor tensor_;
   std::uint64_t version_ = 0;
-  Remake remake_;
+  std::shared_ptr<Remade> remade_;
   Shape shape_;  // of what is made again
 };
 

@@ -3,6 +3,7 @@
 #include "autograd/arithmetic.h"
 #include "autograd/linalg.h"
 #include "autograd/matmul.h"
+#include "autograd/nmf.h"
 #include "autograd/reduce.h"
 #include "autograd/shape_ops.h"
 #include "nn/observer.h"
@@ -16,7 +17,7 @@ using Gradient = DecompositionOptions::Gradient;
 
 namespace {
 
-constexpr double kEps = 1e-6;  // of the published code, in every quotient
+constexpr double kEps = 1e-6;  // of the published code, in every quotient, as in tensor/nmf.cpp
 // Of the bases in evaluation: any fixed number would do.
 constexpr RandomKey kEvaluationKey{.seed = 0x68616d627572676eu};
 
@@ -31,15 +32,6 @@ Tensor random_bases(Kind kind, const Shape& shape, DType dtype, Backend& backend
 // Coefficients that sum to 1 over the N points, for each of the R bases.
 Variable normalize_points(const Variable& coef) {
   return coef / (sum(coef, {1}, true) + kEps);
-}
-
-// One multiplicative update of Lee and Seung (1999): f * numerator / denominator.
-Variable multiplicative(const Variable& f, const Variable& numerator, const Variable& denominator) {
-  return f * numerator / (denominator + kEps);
-}
-
-Variable update_coef(const Variable& rows, const Variable& bases, const Variable& coef) {
-  return multiplicative(coef, matmul(rows, bases), matmul(coef, matmul(bases, bases, true)));
 }
 
 }  // namespace
@@ -76,14 +68,15 @@ Variable MatrixDecomposition::image(const Variable& rows, const Shape& shape) co
 
 Variable MatrixDecomposition::initial_bases(const Variable& rows) const {
   const std::int64_t batch = rows.dim(0), s = options_.groups;
+  const DType dtype = parameter_dtype(rows.dtype());
   const Shape shape{batch, rows.dim(2), options_.rank};
   if (fixed_.defined()) {
     check(fixed_.shape() == shape, "matrix decomposition: given bases are {}, needed {}",
           fixed_.shape(), shape);
-    return Variable(fixed_.to(rows.dtype()));
+    return Variable(fixed_.to(dtype));
   }
   const auto random = [&](const Shape& of, const RandomKey& key) {
-    return random_bases(options_.kind, of, rows.dtype(), rows.backend(), key);
+    return random_bases(options_.kind, of, dtype, rows.backend(), key);
   };
   if (training()) return Variable(draw_share(shape, random));
   const Tensor bases = random({s, shape[1], shape[2]}, kEvaluationKey);
@@ -93,12 +86,6 @@ Variable MatrixDecomposition::initial_bases(const Variable& rows) const {
 
 MatrixDecomposition::Factors MatrixDecomposition::step(const Variable& rows,
                                                        const Factors& f) const {
-  if (options_.kind == Kind::nmf) {
-    const Variable coef = update_coef(rows, f.bases, f.coef);
-    const Variable bases = multiplicative(f.bases, matmul(rows, coef, true),
-                                          matmul(f.bases, matmul(coef, coef, true)));
-    return {bases, coef};
-  }
   // Soft assignment of every point to the bases by angle, then each basis is its points' mean.
   const bool vq = options_.kind == Kind::vq;
   const Variable directions = vq ? normalize(f.bases, 1, kEps) : f.bases;
@@ -111,39 +98,40 @@ MatrixDecomposition::Factors MatrixDecomposition::step(const Variable& rows,
 MatrixDecomposition::Factors MatrixDecomposition::iterate(const Variable& rows,
                                                           const Variable& bases) const {
   Factors f{bases, softmax(matmul(rows, bases) * options_.inv_t)};
-  const int steps = training() ? options_.train_steps : options_.eval_steps;
-  for (int i = 0; i < steps; ++i) f = step(rows, f);
+  for (int i = 0; i < steps(); ++i) f = step(rows, f);
   return f;
 }
 
 Variable MatrixDecomposition::coefficients(const Variable& rows, const Factors& f) const {
-  switch (options_.kind) {
-    case Kind::nmf:
-      return update_coef(rows, f.bases, f.coef);
-    case Kind::vq: {
-      // The published code holds the points' lengths constant here; unrolled differentiates all.
-      const Variable lengths = sqrt(sum(square(rows), {2}, true));
-      const bool constant = options_.gradient == Gradient::one_step;
-      const Variable points = rows / ((constant ? lengths.detach() : lengths) + kEps);
-      return softmax(matmul(points, normalize(f.bases, 1, kEps)) * options_.inv_t);
-    }
-    case Kind::cd: {
-      // Ridge regression of the points on the bases: X^T B (B^T B + beta I)^-1.
-      const std::int64_t r = options_.rank;
-      std::vector<double> eye(static_cast<std::size_t>(r * r), 0.0);
-      for (std::int64_t i = 0; i < r; ++i)
-        eye[static_cast<std::size_t>(i * (r + 1))] = options_.beta;
-      const Tensor ridge = Tensor::from(eye, {1, r, r}).to(rows.dtype()).to(rows.device());
-      const Variable gram = matmul(f.bases, f.bases, true) + Variable(ridge);
-      return matmul(matmul(rows, f.bases), inverse(gram));
-    }
+  if (options_.kind == Kind::vq) {
+    // The published code holds the points' lengths constant here; unrolled differentiates all.
+    const Variable lengths = sqrt(sum(square(rows), {2}, true));
+    const bool constant = options_.gradient == Gradient::one_step;
+    const Variable points = rows / ((constant ? lengths.detach() : lengths) + kEps);
+    return softmax(matmul(points, normalize(f.bases, 1, kEps)) * options_.inv_t);
   }
-  fail("unknown matrix decomposition");
+  // Ridge regression of the points on the bases: X^T B (B^T B + beta I)^-1.
+  const std::int64_t r = options_.rank;
+  std::vector<double> eye(static_cast<std::size_t>(r * r), 0.0);
+  for (std::int64_t i = 0; i < r; ++i) eye[static_cast<std::size_t>(i * (r + 1))] = options_.beta;
+  const Tensor ridge = Tensor::from(eye, {1, r, r}).to(rows.dtype()).to(rows.device());
+  const Variable gram = matmul(f.bases, f.bases, true) + Variable(ridge);
+  return matmul(matmul(rows, f.bases), inverse(gram));
+}
+
+Variable MatrixDecomposition::factored(const Variable& x) const {
+  const Variable points = rows(x);
+  Tensor coef;
+  const Variable y = nmf(points, initial_bases(points).value(), {steps(), options_.inv_t},
+                         options_.gradient == Gradient::one_step, &coef);
+  Observer::tell(*this, "coefficients", Variable(coef));
+  return image(y, x.shape());
 }
 
 Variable MatrixDecomposition::forward(Variable image_in) const {
   check(image_in.ndim() == 4, "matrix decomposition: wants [N,H,W,C], got {}", image_in.shape());
-  // Its quotients of sums over all pixels need more digits than bf16 has.
+  if (options_.kind == Kind::nmf) return factored(image_in);
+  // Quotients of sums over all pixels need more digits than bf16 has.
   const Variable x = cast(image_in, parameter_dtype(image_in.dtype()));
   const Variable points = rows(x);
   const Variable bases = initial_bases(points);

@@ -47,6 +47,8 @@ class MatrixDecomposition : public Module {
   Variable rows(const Variable& x) const;                          // [B,H,W,C] -> X^T [B*S,N,D]
   Variable image(const Variable& rows, const Shape& shape) const;  // the inverse
   Variable initial_bases(const Variable& rows) const;
+  Variable factored(const Variable& x) const;  // nmf, whole
+  int steps() const { return training() ? options_.train_steps : options_.eval_steps; }
   Factors iterate(const Variable& rows, const Variable& bases) const;
   Factors step(const Variable& rows, const Factors& f) const;
   Variable coefficients(const Variable& rows, const Factors& f) const;  // the last, differentiated

@@ -21,16 +21,14 @@ Variable BatchNorm2d::forward(Variable x) const {
         "batch norm: input {} has one value per channel, which has no variance; train on larger "
         "images or more of them",
         x.shape());
-  Tensor mean, rstd;
+  const RunningStatistics running{running_mean, running_var, momentum_, &num_batches_tracked};
   // What one process has alone, one op reads twice while it is in the cache.
-  Variable y = share.everyone == nullptr || share.everyone->size() == 1
-                   ? batch_norm(x, weight, bias, eps_, &mean, &rstd)
-                   : sync_batch_norm(x, weight, bias, eps_, *share.everyone, rows, running_mean,
-                                     &mean, &rstd);
-  if (!recomputing()) {
-    x.backend().update_running(running_mean, running_var, mean, rstd, eps_, rows, momentum_,
-                               &num_batches_tracked);
-  }
+  if (share.everyone == nullptr || share.everyone->size() == 1)
+    return batch_norm(x, weight, bias, eps_, recomputing() ? nullptr : &running);
+  Tensor mean, rstd;
+  Variable y = sync_batch_norm(x, weight, bias, eps_, *share.everyone, rows, running_mean, &mean,
+                               &rstd);
+  if (!recomputing()) x.backend().update_running(running, mean, rstd, eps_, rows);
   return y;
 }
 

@@ -17,7 +17,7 @@ inline constexpr PerElement fill{"fill", 0, 1}, axpy{"axpy", 2, 3}, lerp{"lerp",
     reduce{"reduce", 1, 1}, argmax{"argmax", 1, 1}, softmax{"softmax", 4, 2},
     log_softmax{"log_softmax", 4, 2}, softmax_backward{"softmax_backward", 4, 3},
     log_softmax_backward{"log_softmax_backward", 4, 3},
-    batch_norm_backward{"batch_norm_backward", 9, 5}, layer_norm{"layer_norm", 8, 2},
+    layer_norm{"layer_norm", 8, 2},
     layer_norm_backward{"layer_norm_backward", 14, 3}, group_norm{"group_norm", 7, 3},
     group_norm_backward{"group_norm_backward", 9, 5}, update_running{"update_running", 8, 6},
     fold_statistics{"fold_statistics", 4, 7}, channel_affine{"channel_affine", 2, 2},
@@ -26,6 +26,13 @@ inline constexpr PerElement fill{"fill", 0, 1}, axpy{"axpy", 2, 3}, lerp{"lerp",
     residual_backward{"residual_backward", 3, 3}, gate_backward{"gate_backward", 2, 5},
     adamw{"adamw", 12, 7}, sgd{"sgd", 6, 5};
 
+// A gradient that is added to what is there reads that, too.
+inline double bytes_of(const Tensor& onto) {
+  return onto.defined() ? 1.0 * onto.nbytes() : 0;
+}
+inline Work batch_norm_backward(const Tensor& x, const Tensor& onto = {}) {
+  return {"batch_norm_backward", 9.0 * x.numel(), 5.0 * x.nbytes() + bytes_of(onto)};
+}
 inline Work batch_norm(const Tensor& x, const Tensor& moments) {
   return PerElement{"batch_norm", 7, moments.defined() ? 2.0 : 3.0}(x);
 }
@@ -80,12 +87,13 @@ inline Work linear_gate(const Tensor& x, const Tensor& weight) {
 inline Work linear_residual(const Tensor& x, const Tensor& weight) {
   return product("linear_residual", x, weight, 2);
 }
-inline Work product_backward(const char* name, const Tensor& weight, const Tensor& dy,
-                             Needs needs) {
+inline Work product_backward(const char* name, const Tensor& weight, const Tensor& dy, Needs needs,
+                             const Tensor& onto = {}) {
   const double rows = weight.dim(0) > 0 ? dy.numel() / weight.dim(0) : 0, in = weight.dim(1);
   const int products = int{needs.dx} + int{needs.dweight};
   return {name, 2.0 * products * rows * weight.numel(),
-          dy.nbytes() + products * (weight.nbytes() + rows * in * size_of(dy.dtype()))};
+          dy.nbytes() + products * (weight.nbytes() + rows * in * size_of(dy.dtype())) +
+              bytes_of(onto)};
 }
 inline Work feed_forward(const Tensor& base, const Tensor& x, const FeedForwardWeights& f) {
   const double pixels = 1.0 * x.dim(0) * x.dim(1) * x.dim(2);
@@ -99,6 +107,23 @@ inline Work feed_forward_backward(const Tensor& x, const FeedForwardWeights& f, 
   return {"feed_forward_backward",
           2.0 * f.expand.dim(0) * (3.0 * x.numel() + 27 * pixels + 2.0 * dy.numel()),
           2.0 * x.nbytes() + dy.nbytes()};
+}
+
+// --- matrix factorisation: x is read by every product with one of its sides, in f32 for bf16 ---
+inline Work nmf_passes(const char* name, const Tensor& x, std::int64_t rank, double products,
+                       double passes) {
+  const double elements = x.numel();
+  return {name, 2.0 * rank * elements * products,
+          passes * elements * size_of(parameter_dtype(x.dtype()))};
+}
+inline Work nmf(const Tensor& x, const Tensor& bases, const NmfOptions& o) {
+  const double products = 2.0 * o.steps + 2;
+  return nmf_passes("nmf", x, bases.dim(2), products, products);
+}
+inline Work nmf_backward(const Tensor& x, const Tensor& coef, const NmfOptions& o, NmfKeep kept) {
+  const double steps = kept == NmfKeep::all_steps ? o.steps : 0;
+  // Two of dy, two a step, and that of dX, whose factors are as many as there were updates.
+  return nmf_passes("nmf_backward", x, coef.dim(2), 4 * steps + 3, 2 * steps + 3);
 }
 
 // --- attention: two products of all queries and keys, five in the backward ---
@@ -130,10 +155,10 @@ inline Work depthwise(const Tensor& x, const Window& window, const Tensor& y, co
           x.nbytes() + (base.defined() ? 2.0 : 1.0) * y.nbytes(), window.kh, window.kw};
 }
 inline Work depthwise_backward(const Tensor& x, const Window& window, const Tensor& dy,
-                               Needs needs) {
+                               Needs needs, const Tensor& onto) {
   const int products = int{needs.dx} + int{needs.dweight || needs.dbias};
   return {"depthwise_{}x{}_backward", 2.0 * products * dy.numel() * window.kh * window.kw,
-          1.0 * dy.nbytes() + products * x.nbytes(), window.kh, window.kw};
+          1.0 * dy.nbytes() + products * x.nbytes() + bytes_of(onto), window.kh, window.kw};
 }
 inline Work strips(const Tensor& x, const std::vector<Strip>& strips) {
   double taps = 0;

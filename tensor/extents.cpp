@@ -35,8 +35,8 @@ NormResult empty_norm(const Tensor& x, const Shape& statistics_shape) {
           Tensor::empty(statistics_shape, parameters, x.device())};
 }
 
-NormGradients empty_norm_gradients(const Tensor& x, const Tensor& gamma) {
-  NormGradients g{Tensor::empty(x.shape(), x.dtype(), x.device()),
+NormGradients empty_norm_gradients(const Tensor& x, const Tensor& gamma, const Tensor& onto) {
+  NormGradients g{onto.defined() ? onto : Tensor::empty(x.shape(), x.dtype(), x.device()),
                   Tensor::empty(gamma.shape(), gamma.dtype(), x.device()),
                   Tensor::empty(gamma.shape(), gamma.dtype(), x.device())};
   if (x.numel() == 0) {

@@ -27,8 +27,8 @@ struct NormExtents : ImageRows {
 NormExtents batch_extents(const Tensor& x);  // one image, a channel a group
 NormExtents group_extents(const Tensor& x, int groups);
 NormResult empty_norm(const Tensor& x, const Shape& statistics_shape);
-// dgamma and dbeta are 0 if x is empty.
-NormGradients empty_norm_gradients(const Tensor& x, const Tensor& gamma);
+// dgamma and dbeta are 0 if x is empty; dx is `onto` if that is given.
+NormGradients empty_norm_gradients(const Tensor& x, const Tensor& gamma, const Tensor& onto = {});
 
 // --- attention: head h of q [b, m, heads d], k [b, n, heads d], v [b, n, heads e] ---
 struct AttentionExtents {

@@ -41,6 +41,10 @@ Tensor largest(const Tensor& x) {
   const Tensor at = x.backend().argmax(x.contiguous(), -1).unsqueeze(-1);
   return x.backend().gather(x.contiguous(), x.ndim() - 1, at.contiguous());
 }
+// onto + dx, dx being widened.
+Tensor sum_of(const Tensor& onto, const Tensor& dx) {
+  return onto.defined() ? widened(onto) + dx : dx;
+}
 // mask[n] s[c] x, whichever is there.
 Tensor scaled(Tensor x, const Tensor& s, const Tensor& mask) {
   if (s.defined()) x = x * s;
@@ -84,11 +88,11 @@ Tensor Fused::linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
   return activated(activation, z);
 }
 ConvGradients Fused::linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
-                                     Needs needs) {
-  const OpScope scope(costs::product_backward("linear_backward", weight, dy, needs));
+                                     Needs needs, const Tensor& onto) {
+  const OpScope scope(costs::product_backward("linear_backward", weight, dy, needs, onto));
   const Tensor d = widened(dy);
   ConvGradients g;
-  if (needs.dx) g.dx = matmul(d, weight).to(dy.dtype());
+  if (needs.dx) g.dx = sum_of(onto, matmul(d, weight)).to(dy.dtype());
   if (needs.dweight) g.dweight = matmul(d, widened(x), true);
   if (needs.dbias) g.dbias = sum_to(d, {weight.dim(0)});
   return g;
@@ -100,28 +104,51 @@ Tensor Fused::linear_gate(const Tensor& gate, const Tensor& x, const Tensor& wei
   return gate * linear(x, weight, bias, Activation::none, nullptr);
 }
 
+Needs with_scale(Needs needs, const Tensor& bias, bool needs_ds) {
+  needs.dweight |= needs_ds;
+  needs.dbias |= needs_ds && bias.defined();
+  return needs;
+}
+ScaledRows scale_rows(const Tensor& weight, const Tensor& bias, const Tensor& s) {
+  if (!s.defined()) return {weight, bias};
+  return {weight * s.unsqueeze(1), bias.defined() ? bias * s : bias};
+}
+LinearResidualGradients through_scale(const Tensor& weight, const Tensor& bias, const Tensor& s,
+                                      ConvGradients d, bool needs_ds) {
+  LinearResidualGradients g{std::move(d), {}};
+  if (!s.defined()) return g;
+  if (needs_ds) g.ds = sum(weight * g.dweight, {1}).reshape(s.shape());
+  if (needs_ds && bias.defined()) g.ds = g.ds + bias * g.dbias;
+  if (g.dweight.defined()) g.dweight = g.dweight * s.unsqueeze(1);
+  if (g.dbias.defined()) g.dbias = g.dbias * s;
+  return g;
+}
+
 Tensor Fused::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
-                              const Tensor& bias, Activation input, const Tensor& mask,
-                              Tensor* moments, const Tensor& base_scale) {
+                              const Tensor& bias, Activation input, const Tensor& s,
+                              const Tensor& mask, Tensor* moments, const Tensor& base_scale) {
   const OpScope scope(costs::linear_residual(x, weight));
   const Tensor f = activated(input, x).reshape({rows_for(x, weight, base), weight.dim(1)});
   const Tensor branch = linear(f, weight, bias, Activation::none, nullptr);
   const Tensor from = base_scale.defined() ? (widened(base) * base_scale).to(base.dtype()) : base;
-  return residual(from, branch.reshape(base.shape()), {}, mask, moments);
+  return residual(from, branch.reshape(base.shape()), s, mask, moments);
 }
-ConvGradients Fused::linear_residual_backward(const Tensor& x, const Tensor& weight,
-                                              Activation input, const Tensor& mask,
-                                              const Tensor& dy, Needs needs) {
+LinearResidualGradients Fused::linear_residual_backward(const Tensor& x, const Tensor& weight,
+                                                        const Tensor& bias, Activation input,
+                                                        const Tensor& s, const Tensor& mask,
+                                                        const Tensor& dy, Needs needs,
+                                                        bool needs_ds) {
+  needs = with_scale(needs, bias, needs_ds);
   const OpScope scope(costs::product_backward("linear_residual_backward", weight, dy, needs));
   const Tensor g = scaled(widened(dy), {}, mask).to(dy.dtype()), f = activated(input, x);
   const std::int64_t rows = rows_for(x, weight, dy);
-  ConvGradients d = linear_backward(f.reshape({rows, weight.dim(1)}), weight,
-                                    g.reshape({rows, weight.dim(0)}), needs);
-  if (!needs.dx) return d;
-  d.dx = d.dx.reshape(x.shape());
+  ConvGradients d =
+      linear_backward(f.reshape({rows, weight.dim(1)}), scale_rows(weight, {}, s).weight,
+                      g.reshape({rows, weight.dim(0)}), needs);
+  if (needs.dx) d.dx = d.dx.reshape(x.shape());
   // Of ReLU, whose slope reads y, x tells the same.
-  if (input != Activation::none) d.dx = slope_times(unary_of(input), x, d.dx);
-  return d;
+  if (needs.dx && input != Activation::none) d.dx = slope_times(unary_of(input), x, d.dx);
+  return through_scale(weight, bias, s, d, needs_ds);
 }
 
 namespace {
@@ -136,7 +163,7 @@ Tensor Fused::feed_forward(const Tensor& base, const Tensor& x, const FeedForwar
   const Tensor h = linear(rows_of(x), f.expand, f.expand_bias, Activation::none, nullptr);
   const Tensor z = primitives().depthwise(
       h.reshape({x.dim(0), x.dim(1), x.dim(2), f.expand.dim(0)}), f.taps, f.taps_bias, {}, kMixing);
-  return linear_residual(base, z, f.contract, f.contract_bias, Activation::gelu, mask, nullptr);
+  return linear_residual(base, z, f.contract, f.contract_bias, Activation::gelu, {}, mask);
 }
 bool Fused::trains_feed_forward(const Tensor&, const FeedForwardWeights&) {
   return false;
@@ -148,12 +175,13 @@ FeedForwardGradients Fused::feed_forward_backward(const Tensor& x, const FeedFor
                        .reshape({x.dim(0), x.dim(1), x.dim(2), f.expand.dim(0)});
   const Tensor z = primitives().depthwise(h, f.taps, f.taps_bias, {}, kMixing);
   const Needs all{true, true, true};
-  const auto [dz, dcontract, dcontract_bias] =
-      linear_residual_backward(z, f.contract, Activation::gelu, {}, dy, all);
-  const auto [dh, dtaps, dtaps_bias] = primitives().depthwise_backward(h, f.taps, dz, kMixing, all);
+  const LinearResidualGradients last =
+      linear_residual_backward(z, f.contract, {}, Activation::gelu, {}, {}, dy, all, false);
+  const auto [dh, dtaps, dtaps_bias] =
+      primitives().depthwise_backward(h, f.taps, last.dx, kMixing, all);
   const auto [dx, dexpand, dexpand_bias] = linear_backward(rows_of(x), f.expand, rows_of(dh), all);
   return {dx.reshape(x.shape()),
-          {dexpand, dexpand_bias, dtaps, dtaps_bias, dcontract, dcontract_bias}};
+          {dexpand, dexpand_bias, dtaps, dtaps_bias, last.dweight, last.dbias}};
 }
 
 namespace {
@@ -272,7 +300,8 @@ NormResult normalised(const Tensor& x, const Tensor& gamma, const Tensor& beta, 
 // then need but three coefficients for each channel:
 //   dx = a dy - b (x - m) - d,    a = r gamma,  b = r^3 B / n,  d = r A / n.
 NormGradients normalised_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean_,
-                                  const Tensor& rstd, const Tensor& dy, const NormView& n) {
+                                  const Tensor& rstd, const Tensor& dy, const NormView& n,
+                                  const Tensor& onto = {}) {
   if (x.numel() == 0) return empty_norm_gradients(x, gamma);
   Shape kept = n.view;
   for (const int a : n.axes) kept[a] = 1;
@@ -280,32 +309,33 @@ NormGradients normalised_backward(const Tensor& x, const Tensor& gamma, const Te
   const Tensor z = (widened(x).reshape(n.view) - mean_.reshape(kept)) * r;
   const Tensor h = d * gamma.reshape(n.parameters);
   const Tensor dx = r * (h - mean(h, n.axes) - z * mean(h * z, n.axes));
-  return {dx.reshape(x.shape()).to(x.dtype()), sum_to(d * z, n.parameters).reshape(gamma.shape()),
+  return {sum_of(onto, dx.reshape(x.shape())).to(x.dtype()), sum_to(d * z, n.parameters).reshape(gamma.shape()),
           sum_to(d, n.parameters).reshape(gamma.shape())};
 }
 
 }  // namespace
 
 NormResult Fused::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps,
-                             const Tensor&) {
+                             const Tensor&, const RunningStatistics* running) {
   const OpScope scope(costs::batch_norm(x, {}));
-  return normalised(x, gamma, beta, eps, batch_view(x));
+  const NormResult r = normalised(x, gamma, beta, eps, batch_view(x));
+  if (running != nullptr) update_running(*running, r.mean, r.rstd, eps, batch_extents(x).rows);
+  return r;
 }
 NormGradients Fused::batch_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
-                                         const Tensor& rstd, const Tensor& dy) {
-  const OpScope scope(costs::batch_norm_backward(x));
-  return normalised_backward(x, gamma, mean, rstd, dy, batch_view(x));
+                                         const Tensor& rstd, const Tensor& dy, const Tensor& onto) {
+  const OpScope scope(costs::batch_norm_backward(x, onto));
+  return normalised_backward(x, gamma, mean, rstd, dy, batch_view(x), onto);
 }
-void Fused::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
-                           const Tensor& rstd, double eps, std::int64_t rows, double momentum,
-                           Tensor* batches) {
+void Fused::update_running(const RunningStatistics& running, const Tensor& mean,
+                           const Tensor& rstd, double eps, std::int64_t rows) {
   const OpScope scope(costs::update_running(mean));
   const double unbiased = rows > 1 ? static_cast<double>(rows) / static_cast<double>(rows - 1) : 1;
   const Tensor one = Tensor::full(rstd.shape(), 1, rstd.dtype(), rstd.device());
   const Tensor variance = apply(Unary::clamp_min, one / square(rstd) + -eps, 0) * unbiased;
-  lerp(running_mean, mean.to(running_mean.dtype()), momentum);
-  lerp(running_var, variance.to(running_var.dtype()), momentum);
-  if (batches != nullptr) batches->fill_(batches->item() + 1);
+  lerp(running.mean, mean.to(running.mean.dtype()), running.momentum);
+  lerp(running.var, variance.to(running.var.dtype()), running.momentum);
+  if (running.batches != nullptr) running.batches->fill_(running.batches->item() + 1);
 }
 Fused::FoldedNorm Fused::fold_statistics(const Tensor& gamma, const Tensor& beta,
                                          const Tensor& mean, const Tensor& variance, double eps) {
@@ -314,10 +344,10 @@ Fused::FoldedNorm Fused::fold_statistics(const Tensor& gamma, const Tensor& beta
   return {scale, beta - mean * scale, rstd};
 }
 Tensor Fused::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
-                             const Tensor& centre) {
+                             const Tensor& centre, const Tensor& rstd) {
   const OpScope scope(costs::channel_affine(x));
-  const Tensor in = widened(x);
-  return ((centre.defined() ? in - centre : in) * scale + shift).to(x.dtype());
+  const Tensor in = widened(x), factor = rstd.defined() ? rstd * scale : scale;
+  return ((centre.defined() ? in - centre : in) * factor + shift).to(x.dtype());
 }
 
 namespace {

@@ -73,8 +73,29 @@ struct FeedForwardGradients {
   Tensor dx;
   FeedForwardWeights dweights;  // all defined
 };
+struct LinearResidualGradients : ConvGradients {
+  Tensor ds;  // undefined where not asked for
+};
 struct ResidualGradients {
   Tensor dbranch, ds;  // dx is dy itself; branch may be undefined if ds is not needed
+};
+
+// Moves with every batch: running += momentum (batch - running), the variance unbiased by rows /
+// (rows - 1). `batches`, an i64 [] counter, grows by 1 if given.
+struct RunningStatistics {
+  Tensor &mean, &var;  // [C]
+  double momentum;
+  Tensor* batches = nullptr;
+};
+
+struct NmfOptions {
+  int steps = 6;
+  double inv_t = 1;
+};
+enum class NmfKeep { nothing, last_step, all_steps };
+struct NmfResult {
+  Tensor y, coef;            // [B,P,D] of x's dtype, [B,P,R]
+  std::vector<Tensor> kept;  // the backend's own
 };
 
 struct AttentionResult {  // y and what its backward needs
@@ -103,16 +124,25 @@ struct CrossEntropyResult {
   Tensor normaliser;  // [], what the sum was divided by (>= tiny: no valid pixel gives loss 0)
 };
 
+// W [O, I] and b [O] with each output's times s [O], which may be undefined (1).
+struct ScaledRows {
+  Tensor weight, bias;
+};
+Needs with_scale(Needs needs, const Tensor& bias, bool needs_ds);  // what ds is made of, too
+ScaledRows scale_rows(const Tensor& weight, const Tensor& bias, const Tensor& s);
+// And from the gradients of these those of W, b and s: as what they make is linear in them, ds is
+// the sum over inputs of W dV + b dc.
+LinearResidualGradients through_scale(const Tensor& weight, const Tensor& bias, const Tensor& s,
+                                      ConvGradients d, bool needs_ds);
+
 class Fused {
  public:
   virtual ~Fused() = default;
   // What only the CUDA backend does in one launch.
   virtual void lerp(Tensor& y, const Tensor& x, double t);  // y += t (x - y), contiguous
-  // running += momentum (batch - running), the variance unbiased by rows / (rows - 1); batch
-  // variance is recovered as 1 / rstd^2 - eps. `batches`, an i64 [] counter, grows by 1 if given.
-  virtual void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
-                              const Tensor& rstd, double eps, std::int64_t rows, double momentum,
-                              Tensor* batches);
+  // By a batch of so many rows, whose variance is recovered as 1 / rstd^2 - eps.
+  virtual void update_running(const RunningStatistics& running, const Tensor& mean,
+                              const Tensor& rstd, double eps, std::int64_t rows);
   virtual Tensor softmax_backward(const Tensor& y, const Tensor& dy, bool log);
   // Gradients of a * u in one pass: {dy * u, dy * a}.
   virtual std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u,
@@ -124,6 +154,15 @@ class Fused {
   };
   virtual FoldedNorm fold_statistics(const Tensor& gamma, const Tensor& beta, const Tensor& mean,
                                      const Tensor& variance, double eps);
+  // Each x [B,P,D], not negative, as y = c b^T of few columns: Lee and Seung's multiplicative
+  // updates (2001) with 1e-6 in their quotients, from given bases [B,D,R] and c = softmax(inv_t x
+  // b); `steps` times c, then b, and c once more. `keep`: for a backward through all steps, or
+  // through the last update of c alone.
+  virtual NmfResult nmf(const Tensor& x, const Tensor& bases, const NmfOptions& o, NmfKeep keep);
+  // dL/dx by what was kept, the first bases being constants. May write to it, but leaves it so that
+  // another call gives the same.
+  virtual Tensor nmf_backward(const Tensor& x, const NmfResult& r, const NmfOptions& o,
+                              NmfKeep kept, const Tensor& dy);
   // What only the CPU backend does in one pass: gate[m, o] (x W^T + bias), x [M, I].
   virtual Tensor linear_gate(const Tensor& gate, const Tensor& x, const Tensor& weight,
                              const Tensor& bias);

@@ -12,20 +12,23 @@ virtual Tensor softmax(const Tensor& x, bool log) NEXTGRAD_OP;
 // `pre_activation` is given, it receives x W^T + bias.
 virtual Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
                       Activation activation, Tensor* pre_activation) NEXTGRAD_OP;
-// Gradients of x W^T + bias: dy [M, O].
+// Gradients of x W^T + bias: dy [M, O]. `onto`, here and below: what dx is added to, if given; it
+// may take the place of dx.
 virtual ConvGradients linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
-                                      Needs needs) NEXTGRAD_OP;
-// The end of a residual branch, y = base_scale[c] base + mask[n] (f(x) W^T + bias): x [N, ..., I],
-// base and y [N, ..., O], mask [N] and base_scale [O] or undefined (1), f = `input`. `moments` as
-// of residual().
+                                      Needs needs, const Tensor& onto = {}) NEXTGRAD_OP;
+// The end of a residual branch, y = base_scale[c] base + mask[n] s[c] (f(x) W^T + bias): x
+// [N, ..., I], base and y [N, ..., O], mask [N], s and base_scale [O] or undefined (1), f =
+// `input`. `moments` as of residual().
 virtual Tensor linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
-                               const Tensor& bias, Activation input, const Tensor& mask,
-                               Tensor* moments = nullptr,
+                               const Tensor& bias, Activation input, const Tensor& s,
+                               const Tensor& mask, Tensor* moments = nullptr,
                                const Tensor& base_scale = {}) NEXTGRAD_OP;
-// Its gradients; that of base is dy itself.
-virtual ConvGradients linear_residual_backward(const Tensor& x, const Tensor& weight,
-                                               Activation input, const Tensor& mask,
-                                               const Tensor& dy, Needs needs) NEXTGRAD_OP;
+// Its gradients; that of base is dy itself. `bias` is read for ds alone.
+virtual LinearResidualGradients linear_residual_backward(const Tensor& x, const Tensor& weight,
+                                                         const Tensor& bias, Activation input,
+                                                         const Tensor& s, const Tensor& mask,
+                                                         const Tensor& dy, Needs needs,
+                                                         bool needs_ds) NEXTGRAD_OP;
 
 // y = base + mask[n] (contract gelu(taps * (expand x + expand_bias) + taps_bias) + contract_bias);
 // taps is a depth-wise 3x3 padded by zeros. x [N,H,W,C], base and y [N,H,W,O], mask [N]. Biases and
@@ -55,14 +58,17 @@ virtual StripsGradients strips_backward(const Tensor& x, const std::vector<Strip
 // --- normalisation. x [..., C]; gamma, beta [C] ---
 // Batch norm over all axes but the last, biased variance: y = (x - mean) rstd gamma + beta.
 // `moments` are those that the op which made x left, or undefined; no result depends on them.
+// `running`, if given, moves on by these statistics.
 virtual NormResult batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps,
-                              const Tensor& moments = {}) NEXTGRAD_OP;
+                              const Tensor& moments = {},
+                              const RunningStatistics* running = nullptr) NEXTGRAD_OP;
 virtual NormGradients batch_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& mean,
-                                          const Tensor& rstd, const Tensor& dy) NEXTGRAD_OP;
-// y = (x - centre) scale + shift, per channel: x [..., C], others [C], centre may be undefined
-// (0). Rounded just as batch_norm() rounds it.
+                                          const Tensor& rstd, const Tensor& dy,
+                                          const Tensor& onto = {}) NEXTGRAD_OP;
+// y = (x - centre) (rstd scale) + shift, per channel: x [..., C], others [C], centre (0) and rstd
+// (1) may be undefined. Rounded just as batch_norm() rounds it.
 virtual Tensor channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
-                              const Tensor& centre) NEXTGRAD_OP;
+                              const Tensor& centre, const Tensor& rstd = {}) NEXTGRAD_OP;
 // The parts of batch norm, for statistics that go over the rows of several processes: their sums
 // over all axes but the last add up. x, dy [..., C]; centre [C]; sums f64 [2, C].
 // Of x - centre and of (x - centre)^2; centre may be undefined (0).

@@ -57,8 +57,10 @@ virtual ConvGradients conv2d_backward(const Tensor& x, const Tensor& weight, con
 // base [N,OH,OW,C] or undefined.
 virtual Tensor depthwise(const Tensor& x, const Tensor& weight, const Tensor& bias,
                          const Tensor& base, const Window& window) NEXTGRAD_OP;
+// dx is added to `onto` if given, which may take its place.
 virtual ConvGradients depthwise_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
-                                         const Window& window, Needs needs) NEXTGRAD_OP;
+                                         const Window& window, Needs needs,
+                                         const Tensor& onto = {}) NEXTGRAD_OP;
 
 // --- resize: resize.cpp. x [N,H,W,C] -> [N,h,w,C]; half-pixel centres as PyTorch's
 // interpolate(align_corners=False), borders clamped ---

@@ -92,6 +92,8 @@ class Tensor {
            static_cast<std::size_t>(offset_) * size_of(dtype_);
   }
   void bump_version();                                                     // a kernel wrote into it
+  // For who keeps something for as long as the numbers live, which it does not keep alive.
+  std::weak_ptr<Storage> storage() const { return storage_; }
   std::shared_ptr<Derived>& derived() const { return storage_->derived; }  // for derived.h
 
  private:

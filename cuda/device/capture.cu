@@ -1,6 +1,7 @@
 // Captures: CUDA graphs made of what the stream is told.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/device/gemm.h"
+#include "cuda/device/operands.h"
 #include "cuda/device/transfer.h"
 
 namespace nextgrad::cuda {
@@ -17,6 +18,7 @@ class CudaCapture final : public Capture {
  public:
   CudaCapture(CudaBackend& backend, const std::function<void()>& work) : backend_(backend) {
     use_device(backend_.index_);
+    backend_.operands_->begin_capture();
     pool_ = backend_.allocator_->begin_pool();
     backend_.capturing_ = true;
     cudaGraph_t graph = nullptr;
@@ -34,6 +36,7 @@ class CudaCapture final : public Capture {
       status = cudaStreamEndCapture(backend_.stream_, &graph);
     }
     backend_.capturing_ = false;
+    operands_ = backend_.operands_->end_capture();
     backend_.allocator_->end_pool();
     if (status == cudaSuccess && !thrown) status = cudaGraphInstantiate(&graph_, graph, 0);
     if (graph != nullptr) cudaGraphDestroy(graph);
@@ -54,6 +57,7 @@ class CudaCapture final : public Capture {
   void replay(std::uint64_t iterations, double lr_ratio) override {
     const Progress now{iterations, lr_ratio}, none{0, 1};
     use_device(backend_.index_);
+    backend_.operands_->refresh(operands_);
     set_progress(now);
     cuda_check(cudaGraphLaunch(graph_, backend_.stream_), "replaying a graph");
     set_progress(none);  // for what is not captured
@@ -71,6 +75,7 @@ class CudaCapture final : public Capture {
   CachingAllocator::Pool pool_ = 0;
   cudaGraphExec_t graph_ = nullptr;
   Writes writes_;
+  Operands::Used operands_;
 };
 
 std::unique_ptr<Capture> CudaBackend::capture(const std::function<void()>& work) {

@@ -1,7 +1,9 @@
 // The device itself: memory, transfers, waiting, what it can do at most.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/device/gemm.h"
+#include "cuda/device/operands.h"
 #include "cuda/device/transfer.h"
+#include "cuda/kit/sums.h"
 
 namespace nextgrad::cuda {
 namespace {
@@ -41,6 +43,13 @@ T* device_struct(const T& value) {
              "first copy");
   cuda_check(cudaStreamSynchronize(nullptr), "first copy");
   return static_cast<T*>(memory);
+}
+unsigned* device_zeros(std::size_t n) {
+  void* memory = nullptr;
+  cuda_check(cudaMalloc(&memory, n * sizeof(unsigned)), "first allocation");
+  cuda_check(cudaMemsetAsync(memory, 0, n * sizeof(unsigned), nullptr), "first fill");
+  cuda_check(cudaStreamSynchronize(nullptr), "first fill");
+  return static_cast<unsigned*>(memory);
 }
 
 int device_count() {
@@ -102,15 +111,19 @@ CudaBackend::CudaBackend(int index) : index_(index) {
   allocator_ = std::make_unique<CachingAllocator>(
       std::make_unique<DeviceMemory>(properties_.totalGlobalMem));
   gemm_ = std::make_unique<Gemm>(stream_);
+  operands_ = std::make_unique<Operands>(stream_);
   transfers_ = std::make_shared<TransferBuffers>(index, stream_);
   fault_ = device_struct(Fault{});
   progress_ = device_struct(Progress{0, 1});
+  arrivals_ = device_zeros(kArrivals);
   void* pinned = nullptr;
   cuda_check(cudaMallocHost(&pinned, sizeof(Fault)), "allocating pinned memory");
   fault_seen_ = new (pinned) Fault{};
 }
 
-CudaBackend::~CudaBackend() = default;
+CudaBackend::~CudaBackend() {
+  const auto last = std::move(operands_);  // whose tensors are released
+}
 
 void* CudaBackend::allocate(std::size_t bytes) {
   use_device(index_);
@@ -118,6 +131,7 @@ void* CudaBackend::allocate(std::size_t bytes) {
 }
 
 void CudaBackend::release(void* block, std::size_t) {
+  if (operands_ != nullptr) operands_->forget(block);
   allocator_->release(block);
 }
 

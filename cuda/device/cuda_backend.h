@@ -24,6 +24,7 @@
 namespace nextgrad::cuda {
 
 class Gemm;
+class Operands;
 class TransferBuffers;
 
 // What a kernel found wrong with its input; the host reads it when it waits.
@@ -71,11 +72,13 @@ class CudaBackend final : public Backend {
   void lerp(Tensor& y, const Tensor& x, double t) override;
   std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u,
                                           const Tensor& dy) override;
-  void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
-                      const Tensor& rstd, double eps, std::int64_t rows, double momentum,
-                      Tensor* batches) override;
+  void update_running(const RunningStatistics& running, const Tensor& mean, const Tensor& rstd,
+                      double eps, std::int64_t rows) override;
   FoldedNorm fold_statistics(const Tensor& gamma, const Tensor& beta, const Tensor& mean,
                              const Tensor& variance, double eps) override;
+  NmfResult nmf(const Tensor& x, const Tensor& bases, const NmfOptions& o, NmfKeep keep) override;
+  Tensor nmf_backward(const Tensor& x, const NmfResult& r, const NmfOptions& o, NmfKeep kept,
+                      const Tensor& dy) override;
 #define NEXTGRAD_OP override
 #include "tensor/fused_ops.h"
 #include "tensor/primitives.h"
@@ -111,19 +114,19 @@ class CudaBackend final : public Backend {
   template <class Draw>
   Tensor random(const char* name, const Shape& shape, DType dtype, const RandomKey& key,
                 const Draw& draw);
-  // c = op(a) op(b) (+ bias), matrices or batches of them; `b` may be a parameter.
+  // c = op(a) op(b) (+ bias), matrices or batches of them; `b` may be a parameter. `add`: to c.
   void product(const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, Tensor& c,
-               const Tensor& bias);
+               const Tensor& bias, bool add = false);
   void unary_into(Unary op, const Tensor& x, double alpha, Tensor& y);  // y may be x
   // y = base + activation(depthwise(x, weight) + bias); base and bias may be undefined. The window
   // must have 3 x 3 taps, stride and dilation 1 if the activation is GELU.
   void depthwise_into(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& base,
                       const Window& window, Activation activation, Tensor& y);
-  // base + mask[image] s[channel] (branch + bias[channel]); any of s, bias and mask may be
-  // undefined. If `moments` is given it receives the partials of channel_statistics.h, of the sum
-  // as of one image.
-  Tensor residual_sum(const Tensor& base, const Tensor& branch, const Tensor& s, const Tensor& bias,
-                      const Tensor& mask, Tensor* moments);
+  // base_scale[channel] base + mask[image] s[channel] (branch + bias[channel]); all but base and
+  // branch may be undefined. If `moments` is given it receives the partials of
+  // channel_statistics.h, of the sum as of one image.
+  Tensor residual_sum(const Tensor& base, const Tensor& base_scale, const Tensor& branch,
+                      const Tensor& s, const Tensor& bias, const Tensor& mask, Tensor* moments);
 
   friend class CudaCapture;
   friend class NcclCommunicator;
@@ -133,9 +136,11 @@ class CudaBackend final : public Backend {
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<CachingAllocator> allocator_;
   std::unique_ptr<Gemm> gemm_;
+  std::unique_ptr<Operands> operands_;
   Fault* fault_ = nullptr;        // on the device
   Fault* fault_seen_ = nullptr;   // its copy, pinned; faults_mutex_
   Progress* progress_ = nullptr;  // on the device
+  unsigned* arrivals_ = nullptr;  // on the device: the counters of kit/sums.h
   std::mutex faults_mutex_;       // host threads that wait at once read one fault once
   // Called after a wait for work that may hold collectives; throws if they were cut short.
   std::function<void()> after_collectives_;  // faults_mutex_

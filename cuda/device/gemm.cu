@@ -80,8 +80,10 @@ __global__ void plain_product(Product p) {
       __syncthreads();
     }
     if (row >= p.m || column >= p.n) continue;
+    Out& to = static_cast<Out*>(p.c)[image * p.stride_c + row * p.ldc + column];
     if (p.bias != nullptr) sum += static_cast<C>(widen(static_cast<const Out*>(p.bias)[column]));
-    static_cast<Out*>(p.c)[image * p.stride_c + row * p.ldc + column] = narrow<Out>(sum);
+    if (p.add) sum += static_cast<C>(widen(to));
+    to = narrow<Out>(sum);
   }
 }
 
@@ -130,8 +132,7 @@ struct Gemm::Plan {
                                                                  preference, 1, &algorithm, &found);
     cublasLtMatmulPreferenceDestroy(preference);
     // It answers NOT_SUPPORTED, or INVALID_VALUE for some strides and alignments.
-    return status == CUBLAS_STATUS_SUCCESS && found > 0 &&
-           algorithm.state == CUBLAS_STATUS_SUCCESS;
+    return status == CUBLAS_STATUS_SUCCESS && found > 0 && algorithm.state == CUBLAS_STATUS_SUCCESS;
   }
   ~Plan() {
     for (cublasLtMatrixLayout_t l : {a, b, c})
@@ -205,12 +206,12 @@ void Gemm::run(Product p) {
     set(cublasLtMatmulDescSetAttribute, plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
   const bool twice = p.in == DType::f64;
   const double one_twice = 1, zero = 0;  // all bits 0: of either width
-  const float one = 1;
+  const float one_once = 1;
+  const void* one = twice ? static_cast<const void*>(&one_twice) : &one_once;
   note_launch();
-  const cublasStatus_t status =
-      cublasLtMatmul(handle_, plan.product, twice ? static_cast<const void*>(&one_twice) : &one,
-                     p.b, plan.b, p.a, plan.a, &zero, p.c, plan.c, p.c, plan.c,
-                     &plan.algorithm.algo, workspace_, kWorkspaceBytes, stream_);
+  const cublasStatus_t status = cublasLtMatmul(
+      handle_, plan.product, one, p.b, plan.b, p.a, plan.a, p.add ? one : &zero, p.c, plan.c, p.c,
+      plan.c, &plan.algorithm.algo, workspace_, kWorkspaceBytes, stream_);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
     // What its heuristic promised is not there: nothing was computed.
     plan.share = Plan::Share::none;

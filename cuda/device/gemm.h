@@ -13,7 +13,7 @@
 namespace nextgrad::cuda {
 
 // A product of row-major matrices, or of `batch` of them at a time:
-// C [m, n] = op(A) op(B) (+ bias [n] in each row), op(A) [m, k], op(B) [k, n].
+// C [m, n] (+)= op(A) op(B) (+ bias [n] in each row), op(A) [m, k], op(B) [k, n].
 // A and B have dtype `in`, C `out`: f32, f64, bf16; bf16 gives bf16 or f32. Accumulates in f32
 // (f64 in f64).
 struct Product {
@@ -25,6 +25,7 @@ struct Product {
   std::int64_t lda = 0, ldb = 0, ldc = 0;  // elements from row to row as stored; 0: dense
   std::int64_t batch = 1;
   std::int64_t stride_a = 0, stride_b = 0, stride_c = 0;  // elements; 0: the same for all
+  bool add = false;            // to what is in C
   const void* bias = nullptr;  // of dtype `out`, as cuBLASLt wants it; with a batch of one
 
   auto operator<=>(const Product&) const = default;

@@ -162,6 +162,23 @@ __device__ __forceinline__ T block_reduce(T value, T* scratch, Op op = {}) {
   return value;
 }
 
+// Whether this block is the last of so many that share `counter`, which is 0 before and after: it
+// may then read what the others wrote before they came here. For all threads of the block, once.
+__device__ __forceinline__ bool last_to_arrive(unsigned* counter, unsigned blocks) {
+  __shared__ bool last;
+  __syncthreads();
+  if (threadIdx.x == 0 && threadIdx.y == 0) {
+    __threadfence();
+    last = atomicAdd(counter, 1u) == blocks - 1;
+    if (last) {
+      *counter = 0;
+      __threadfence();
+    }
+  }
+  __syncthreads();
+  return last;
+}
+
 // Items that one launch works on, as a kernel's argument: blocks from first_block[i] on are those
 // of item i.
 template <class Item, int Most>

@@ -8,7 +8,7 @@ namespace {
 
 template <class T>
 struct SumTable {
-  static constexpr int kMost = 8;
+  static constexpr int kMost = 12;
   struct One {
     std::int64_t first, columns;
     int kept, size;
@@ -35,7 +35,8 @@ __global__ void sum_partials(const T* partials, std::int64_t n, std::int64_t pit
 }
 
 template <class T, int N>
-__global__ void sum_rows(const T* x, ChannelPlan p, Compute<T>* partials) {
+__global__ void sum_rows(const T* x, ChannelPlan p, Compute<T>* partials, unsigned* arrivals,
+                         Compute<T>* sums) {
   const ChannelPlace<N> place(p);
   Compute<T> v[N], sum[N] = {};
   place.for_rows(p, [&](std::int64_t at) {
@@ -43,6 +44,10 @@ __global__ void sum_rows(const T* x, ChannelPlan p, Compute<T>* partials) {
     unroll<N>([&](int i) { sum[i] += v[i]; });
   });
   leave_sums(p, place, sum, partials);
+  finish_by_last<1>(p, place, partials, arrivals,
+                    [&](std::int64_t channel, const double(&total)[1]) {
+                      sums[channel] = static_cast<Compute<T>>(total[0]);
+                    });
 }
 
 }  // namespace
@@ -67,17 +72,16 @@ void add_partials(cudaStream_t stream, const Tensor& partials,
   });
 }
 
-Tensor column_sums(cudaStream_t stream, const Tensor& x) {
+Tensor column_sums(cudaStream_t stream, unsigned* arrivals, const Tensor& x) {
   const std::int64_t rows = x.dim(0), columns = x.dim(1);
   const DType dtype = parameter_dtype(x.dtype());
   Tensor total = Tensor::empty({columns}, dtype, x.device());
   if (rows == 0) total.fill_(0);
   if (x.numel() == 0) return total;
   dispatch_packs("column_sums", columns, {x}, [&]<class T, int N>() {
-    const ChannelGrid g = sums_grid<T>({1, rows, columns}, N, 1);
+    const ChannelGrid g = finished_grid<T>({1, rows, columns}, N, 1);
     const Tensor partials = Tensor::empty({g.blocks(), columns}, dtype, x.device());
-    launch("column_sums", sum_rows<T, N>, g.grid, stream, x, g.plan, partials);
-    add_partials(stream, partials, {{0, total}});
+    launch("column_sums", sum_rows<T, N>, g.grid, stream, x, g.plan, partials, arrivals, total);
   });
   return total;
 }

@@ -1,5 +1,6 @@
 // Sums over many rows in two stages, so that their order is always the same: blocks leave partial
-// sums of some rows each (leave_sums() in channels.h), and these are added in double.
+// sums of some rows each (leave_sums() in channels.h), and these are added in double, by the block
+// that comes last or by a second kernel.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +11,39 @@
 #include "tensor/tensor.h"
 
 namespace nextgrad::cuda {
+
+constexpr unsigned kArrivals = 1 << 14;  // counters that a backend has for last_to_arrive(), all 0
+
+// The grid for kernels that end with finish_by_last(): K sums of each channel.
+template <class T>
+ChannelGrid finished_grid(const ImageRows& e, int pack, int k) {
+  const ChannelGrid g = channel_grid(e, pack, 32, k * pack * sizeof(double));
+  check(g.plan.columns <= kArrivals, "sums of {} channels: too many", e.c);
+  return g;
+}
+// After leave_sums() by all blocks of a plan: the last one for its channels adds K sums of each up
+// and calls fn(channel, totals[K]).
+template <int K, int N, class C, class Fn>
+__device__ __forceinline__ void finish_by_last(const ChannelPlan& p, const ChannelPlace<N>& place,
+                                               const C* partials, unsigned* arrivals, Fn&& fn) {
+  const std::int64_t parts = p.images * p.chunks;
+  if (!last_to_arrive(arrivals + blockIdx.x % p.columns, static_cast<unsigned>(parts))) return;
+  double total[K * N] = {};
+  if (place.inside) {
+#pragma unroll 2
+    for (std::int64_t j = threadIdx.y; j < parts; j += blockDim.y)
+      unroll<K, N>([&](int k, int i) {
+        total[k * N + i] += static_cast<double>(partials[(j * K + k) * p.c + place.channel + i]);
+      });
+  }
+  combine_rows(total, shared_memory<double>());
+  if (threadIdx.y != 0 || !place.inside) return;
+  unroll<N>([&](int i) {
+    double of[K];
+    unroll<K>([&](int k) { of[k] = total[k * N + i]; });
+    fn(place.channel + i, of);
+  });
+}
 
 // total[k] = the sum over j < n of partials[j, k, column]: for the first row of a block of 32
 // columns x some rows of threads. `pitch`: from j to j + 1; `shared`: K doubles a thread.
@@ -47,6 +81,6 @@ struct ColumnSums {
 void add_partials(cudaStream_t stream, const Tensor& partials, const std::vector<ColumnSums>& sums);
 
 // x [rows, columns] of activations, summed over rows: [columns] of parameter_dtype(x.dtype()).
-Tensor column_sums(cudaStream_t stream, const Tensor& x);
+Tensor column_sums(cudaStream_t stream, unsigned* arrivals, const Tensor& x);
 
 }  // namespace nextgrad::cuda

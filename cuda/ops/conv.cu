@@ -3,6 +3,7 @@
 // per pack of dx gathers; dy^T patches is summed piece by piece, so that its order is fixed.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/device/gemm.h"
+#include "cuda/device/operands.h"
 #include "cuda/kit/patches.h"
 #include "cuda/kit/sums.h"
 #include "tensor/costs.h"
@@ -18,16 +19,6 @@ constexpr std::int64_t kPatchBytes = std::int64_t{1} << 28;  // of a chunk
 constexpr std::int64_t kPieceRows = 4096;                    // rows of a weight gradient's partial sum
 #endif
 constexpr std::int64_t kPartialBytes = std::int64_t{1} << 26;  // of all partial sums
-
-// to [rows][size] = from [rows][patch], zeros behind.
-template <class T>
-__global__ void pad_rows(const Compute<T>* from, T* to, int patch, int size, std::int64_t n) {
-  for (std::int64_t i = global_index(); i < n; i += global_threads()) {
-    const std::int64_t row = i / size;
-    const int column = static_cast<int>(i - row * size);
-    to[i] = narrow<T>(column < patch ? from[row * patch + column] : Compute<T>(0));
-  }
-}
 
 // Rows of patches in a chunk.
 template <class T>
@@ -55,21 +46,9 @@ void for_patches(const PatchShape& s, const Tensor& x, cudaStream_t stream, Fn&&
   }
 }
 
-// The weight as products take it, [out][size] of T.
 template <class T>
-Tensor packed_weight(const PatchShape& s, const Tensor& weight, cudaStream_t stream) {
-  if (weight.dtype() == dtype_of<T> && s.size == s.patch()) return weight;
-  Tensor packed = Tensor::empty({s.out, s.size}, dtype_of<T>, weight.device());
-  launch("pad_rows", pad_rows<T>, grid_for(packed.numel()), stream, weight, packed, s.patch(),
-         s.size, packed.numel());
-  return packed;
-}
-
-template <class T>
-void forward(const PatchShape& s, const Tensor& x, const Tensor& weight, const Tensor& bias,
-             Tensor& y, Gemm& gemm, cudaStream_t stream) {
-  const Tensor w = packed_weight<T>(s, weight, stream);
-  const Tensor added = bias.defined() ? bias.to(dtype_of<T>) : Tensor();
+void forward(const PatchShape& s, const Tensor& x, const Tensor& w, const Tensor& added, Tensor& y,
+             Gemm& gemm, cudaStream_t stream) {
   const std::int64_t n = s.group_out();
   for_patches<T>(s, x, stream,
                  [&](int g, std::int64_t first, std::int64_t count, const T* patches) {
@@ -173,7 +152,9 @@ Tensor CudaBackend::conv2d(const Tensor& x, const Tensor& weight, const Tensor& 
   dispatch_activation(x.dtype(), "conv2d", [&]<class T>() {
     const PatchShape s(x.shape(), weight.shape(), window, groups, kPack<T>);
     Scope scope(*this, costs::conv2d(x, weight, y));
-    if (y.numel() > 0 && x.numel() > 0) forward<T>(s, x, weight, bias, y, *gemm_, stream_);
+    if (y.numel() > 0 && x.numel() > 0)
+      forward<T>(s, x, operands_->of(weight, x.dtype(), s.patch(), s.size),
+                 bias.defined() ? operands_->of(bias, x.dtype()) : bias, y, *gemm_, stream_);
   });
   if (x.numel() > 0) return y;
   fill(y, 0);  // of no channels
@@ -189,12 +170,12 @@ ConvGradients CudaBackend::conv2d_backward(const Tensor& x, const Tensor& weight
     Scope scope(*this, costs::conv2d_backward(x, weight, dy, needs));
     if (dy.numel() == 0) return;
     if (needs.dx && x.numel() > 0) {
-      const Tensor w = packed_weight<T>(s, weight, stream_);
+      const Tensor w = operands_->of(weight, x.dtype(), s.patch(), s.size);
       for (int group = 0; group < groups; ++group)
         input_gradient<T>(s, group, dy, w, g.dx, *gemm_, stream_);
     }
     if (needs.dweight && x.numel() > 0) weight_gradient<T>(s, x, dy, g.dweight, *gemm_, stream_);
-    if (needs.dbias) g.dbias = column_sums(stream_, dy.reshape({s.pixels(), s.out}));
+    if (needs.dbias) g.dbias = column_sums(stream_, arrivals_, dy.reshape({s.pixels(), s.out}));
   });
   return g;
 }

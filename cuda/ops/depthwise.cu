@@ -212,17 +212,21 @@ Tensor CudaBackend::depthwise(const Tensor& x, const Tensor& weight, const Tenso
 }
 
 ConvGradients CudaBackend::depthwise_backward(const Tensor& x, const Tensor& weight,
-                                              const Tensor& dy, const Window& window, Needs needs) {
+                                              const Tensor& dy, const Window& window, Needs needs,
+                                              const Tensor& onto) {
   const DepthwiseShape s = depthwise_shape(x, window);
-  Scope scope(*this, costs::depthwise_backward(x, window, dy, needs));
+  Scope scope(*this, costs::depthwise_backward(x, window, dy, needs, onto));
   ConvGradients g = empty_conv_gradients(x, weight, dy, needs);
-  if (dy.numel() == 0) return g;
+  if (dy.numel() == 0) {
+    if (onto.defined()) g.dx = onto;
+    return g;
+  }
   dispatch_activation(x.dtype(), "depthwise", [&]<class T>() {
     if (needs.dx && x.numel() > 0) {
       DepthwiseShape back = s;
       std::swap(back.h, back.oh);
       std::swap(back.w, back.ow);
-      run<T, true>(stream_, back, {dy, weight, {}, {}, g.dx}, Activation::none);
+      run<T, true>(stream_, back, {dy, weight, {}, onto, g.dx}, Activation::none);
     }
     if (needs.dweight || needs.dbias)
       add_partials(stream_, weight_sums<T>(stream_, s, properties_.multiProcessorCount, x, dy),

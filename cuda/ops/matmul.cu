@@ -4,24 +4,26 @@
 // trained with the exact one.
 #include "cuda/device/cuda_backend.h"
 #include "cuda/device/gemm.h"
+#include "cuda/device/operands.h"
 #include "cuda/kit/sums.h"
 #include "tensor/costs.h"
 
 namespace nextgrad::cuda {
 
 void CudaBackend::product(const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b,
-                          Tensor& c, const Tensor& bias) {
+                          Tensor& c, const Tensor& bias, bool add) {
   const int last = a.ndim() - 1, left = transpose_a ? last : last - 1;
   const std::int64_t m = a.dim(left), k = a.dim(2 * last - 1 - left);
   const std::int64_t n = b.dim(transpose_b ? last - 1 : last);
   if (c.numel() == 0) return;
   if (k == 0) {
-    fill(c, 0);
+    if (!add) fill(c, 0);
     if (bias.defined()) c.copy_(bias);
     return;
   }
   // Rounded, if the activations are bf16.
-  const Tensor with = b.to(a.dtype()), added = bias.defined() ? bias.to(c.dtype()) : Tensor();
+  const Tensor with = operands_->of(b, a.dtype());
+  const Tensor added = bias.defined() ? operands_->of(bias, c.dtype()) : Tensor();
   const bool batched = last == 2;
   gemm_->run({.m = m,
               .n = n,
@@ -37,6 +39,7 @@ void CudaBackend::product(const Tensor& a, bool transpose_a, const Tensor& b, bo
               .stride_a = batched && a.dim(0) > 1 ? m * k : 0,
               .stride_b = batched && b.dim(0) > 1 ? k * n : 0,
               .stride_c = m * n,
+              .add = add,
               .bias = added.defined() ? added.raw() : nullptr});
 }
 
@@ -63,42 +66,63 @@ Tensor CudaBackend::linear(const Tensor& x, const Tensor& weight, const Tensor& 
 
 // dx = dy W, dW = dy^T x, db = column sums of dy.
 ConvGradients CudaBackend::linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
-                                           Needs needs) {
+                                           Needs needs, const Tensor& onto) {
   const std::int64_t rows = dy.dim(0), in = weight.dim(1), out = weight.dim(0);
-  Scope scope(*this, costs::product_backward("linear_backward", weight, dy, needs));
+  Scope scope(*this, costs::product_backward("linear_backward", weight, dy, needs, onto));
   ConvGradients g;
   if (needs.dx) {
-    g.dx = empty({rows, in}, dy.dtype());
-    product(dy, false, weight, false, g.dx, {});
+    g.dx = onto.defined() ? onto : empty({rows, in}, dy.dtype());
+    product(dy, false, weight, false, g.dx, {}, onto.defined());
   }
   if (needs.dweight) {
-    g.dweight = empty({out, in}, weight.dtype());
+    g.dweight = empty({out, in}, parameter_dtype(dy.dtype()));
     product(dy, true, x, false, g.dweight, {});
   }
-  if (needs.dbias) g.dbias = column_sums(stream_, dy.reshape({rows, out}));
+  if (needs.dbias) g.dbias = column_sums(stream_, arrivals_, dy.reshape({rows, out}));
   return g;
 }
 
 Tensor CudaBackend::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
-                                    const Tensor& bias, Activation input, const Tensor& mask,
-                                    Tensor* moments, const Tensor& base_scale) {
+                                    const Tensor& bias, Activation input, const Tensor& s,
+                                    const Tensor& mask, Tensor* moments, const Tensor& base_scale) {
   const std::int64_t in = weight.dim(1), out = weight.dim(0);
   Scope scope(*this, costs::linear_residual(x, weight));
   if (base.numel() == 0) return empty_like(base);
   const Tensor f = input == Activation::none ? x : unary(unary_of(input), x, 0);
   const Tensor branch =
       linear(f.reshape({base.numel() / out, in}), weight, {}, Activation::none, nullptr);
-  const Tensor from =
-      base_scale.defined()
-          ? channel_affine(base, base_scale, Tensor::zeros({out}, base_scale.dtype(), device()), {})
-          : base;
-  return residual_sum(from, branch, {}, bias, mask, moments);
+  return residual_sum(base, base_scale, branch, s, bias, mask, moments);
 }
 
-// With g = mask dy: dx = (g W) f'(x), dW = g^T f(x), db = column sums of g.
-ConvGradients CudaBackend::linear_residual_backward(const Tensor& x, const Tensor& weight,
-                                                    Activation input, const Tensor& mask,
-                                                    const Tensor& dy, Needs needs) {
+namespace {
+
+// Of V = s W and c = s b, whose gradients are dv, also where dw goes, and dc: a block an output.
+template <class C>
+__global__ void through_scale_kernel(const C* w, const C* b, const C* s, C* dv, C* dc,
+                                     std::int64_t in, C* ds) {
+  __shared__ double scratch[32];
+  const std::int64_t row = blockIdx.x, first = row * in;
+  double sum = 0;
+  for (std::int64_t i = first + threadIdx.x; i < first + in; i += blockDim.x) {
+    sum += static_cast<double>(w[i]) * static_cast<double>(dv[i]);
+    dv[i] *= s[row];
+  }
+  sum = block_reduce(sum, scratch);
+  if (threadIdx.x != 0) return;
+  if (b != nullptr) sum += static_cast<double>(b[row]) * static_cast<double>(dc[row]);
+  if (dc != nullptr) dc[row] *= s[row];
+  if (ds != nullptr) ds[row] = static_cast<C>(sum);
+}
+
+}  // namespace
+
+// With g = mask dy and V = s W: dx = (g V) f'(x), dV = g^T f(x), dc = column sums of g.
+LinearResidualGradients CudaBackend::linear_residual_backward(const Tensor& x, const Tensor& weight,
+                                                              const Tensor& bias, Activation input,
+                                                              const Tensor& s, const Tensor& mask,
+                                                              const Tensor& dy, Needs needs,
+                                                              bool needs_ds) {
+  needs = with_scale(needs, bias, needs_ds);
   const std::int64_t in = weight.dim(1), out = weight.dim(0);
   const std::int64_t rows = in > 0 ? x.numel() / in : dy.numel() / std::max<std::int64_t>(1, out);
   Scope scope(*this, costs::product_backward("linear_residual_backward", weight, dy, needs));
@@ -106,11 +130,19 @@ ConvGradients CudaBackend::linear_residual_backward(const Tensor& x, const Tenso
   Tensor f;
   if (needs.dweight) f = input == Activation::none ? x : unary(unary_of(input), x, 0);
   if (f.defined()) f = f.reshape({rows, in});
-  ConvGradients d = linear_backward(f, weight, g.reshape({rows, out}), needs);
-  if (!needs.dx) return d;
-  d.dx = d.dx.reshape(x.shape());
+  const Tensor v = weight.numel() > 0 && needs.dx && s.defined()
+                       ? operands_->of(weight, x.dtype(), in, in, s)
+                       : weight;
+  LinearResidualGradients d{linear_backward(f, v, g.reshape({rows, out}), needs), {}};
+  if (needs.dx) d.dx = d.dx.reshape(x.shape());
   // max(x, 0) is as good as x for relu's slope.
-  if (input != Activation::none) d.dx = unary_backward(unary_of(input), x, d.dx, 0);
+  if (needs.dx && input != Activation::none) d.dx = unary_backward(unary_of(input), x, d.dx, 0);
+  if (!s.defined() || out == 0 || !(needs.dweight || needs.dbias)) return d;
+  if (needs_ds) d.ds = empty_like(s);
+  dispatch_float(s.dtype(), "through_scale", [&](auto zero) {
+    launch("through_scale", through_scale_kernel<decltype(zero)>, {dim3(out), dim3(128)}, stream_,
+           weight, needs_ds ? bias : Tensor(), s, d.dweight, d.dbias, needs.dweight ? in : 0, d.ds);
+  });
   return d;
 }
 
@@ -127,7 +159,7 @@ Tensor CudaBackend::feed_forward(const Tensor& base, const Tensor& x, const Feed
   const Window window{.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
   Tensor z = empty_like(wide);
   depthwise_into(wide, f.taps, f.taps_bias, {}, window, Activation::gelu, z);
-  return linear_residual(base, z, f.contract, f.contract_bias, Activation::none, mask, nullptr);
+  return linear_residual(base, z, f.contract, f.contract_bias, Activation::none, {}, mask);
 }
 
 }  // namespace nextgrad::cuda

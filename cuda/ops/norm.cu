@@ -73,12 +73,44 @@ __device__ __forceinline__ Combined combined(const C* partials, const ChannelPla
   return {all.shift, total[0], total[1]};
 }
 
+// Running statistics and what moves them; none: mean is null.
 template <class C>
-__global__ void finish_channels(const C* partials, ChannelPlan p, double eps, C* mean, C* rstd) {
+struct Running {
+  C *mean, *var;
+  std::int64_t* batches;
+  double eps, unbiased, momentum;
+
+  // By one channel's.
+  __device__ __forceinline__ void move(std::int64_t k, C by_mean, C by_rstd) const {
+    if (k == 0 && batches != nullptr) ++*batches;
+    const double s = static_cast<double>(by_rstd), variance = 1.0 / (s * s) - eps;
+    const double old_mean = static_cast<double>(mean[k]), old_var = static_cast<double>(var[k]);
+    mean[k] = static_cast<C>(old_mean + momentum * (static_cast<double>(by_mean) - old_mean));
+    var[k] =
+        static_cast<C>(old_var + momentum * ((variance < 0 ? 0.0 : variance) * unbiased - old_var));
+  }
+};
+template <class C>
+Running<C> running_of(const RunningStatistics* r, double eps, std::int64_t rows) {
+  if (r == nullptr) return {};
+  for (Tensor* t : {&r->mean, &r->var, r->batches})
+    if (t != nullptr) t->bump_version();
+  return {r->mean.data<C>(),
+          r->var.data<C>(),
+          r->batches != nullptr ? r->batches->data<std::int64_t>() : nullptr,
+          eps,
+          rows > 1 ? static_cast<double>(rows) / static_cast<double>(rows - 1) : 1.0,
+          r->momentum};
+}
+
+template <class C>
+__global__ void finish_channels(const C* partials, ChannelPlan p, double eps, C* mean, C* rstd,
+                                Running<C> running) {
   const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
   const Combined all = combined(partials, p, partials, channel);  // shifted by the first means
   if (threadIdx.y != 0 || channel >= p.c) return;
   all.finish(static_cast<double>(p.rows), eps, mean + channel, rstd + channel);
+  if (running.mean != nullptr) running.move(channel, mean[channel], rstd[channel]);
 }
 
 // channel_moments() from the partials of moments().
@@ -132,13 +164,12 @@ __global__ void normalise(const T* x, ChannelPlan p, int width, const Compute<T>
   });
 }
 
-// partials [images * chunks, 2, c]: the sums of dy and of dy z, z = (x - mean) rstd; rstd may be
-// null: 1.
+// The sums of dy and of dy z over a block's rows, z = (x - mean) rstd; rstd may be null: 1.
 template <class T, int N>
-__global__ void gradient_sums(const T* x, const T* dy, ChannelPlan p, int width,
-                              const Compute<T>* mean, const Compute<T>* rstd,
-                              Compute<T>* partials) {
-  const ChannelPlace<N> place(p);
+__device__ __forceinline__ void sum_gradients(const ChannelPlace<N>& place, const T* x, const T* dy,
+                                              const ChannelPlan& p, int width,
+                                              const Compute<T>* mean, const Compute<T>* rstd,
+                                              Compute<T>* partials) {
   Compute<T> m[N] = {}, r[N] = {}, sum[2 * N] = {};
   if (place.inside) {
     unroll<N>([&](int i) {
@@ -157,6 +188,14 @@ __global__ void gradient_sums(const T* x, const T* dy, ChannelPlan p, int width,
   });
   unroll<N>([&](int i) { sum[N + i] *= r[i]; });
   leave_sums(p, place, sum, partials);
+}
+
+// Leaves them in partials [images * chunks, 2, c].
+template <class T, int N>
+__global__ void gradient_sums(const T* x, const T* dy, ChannelPlan p, int width,
+                              const Compute<T>* mean, const Compute<T>* rstd,
+                              Compute<T>* partials) {
+  sum_gradients<T, N>(ChannelPlace<N>(p), x, dy, p, width, mean, rstd, partials);
 }
 
 // channel_products() from these partials. A block as in finish_channels.
@@ -180,19 +219,24 @@ __device__ __forceinline__ void leave_coefficients(double r, double sum_h, doubl
   to[2 * c] = static_cast<C>(r * sum_h / n);
 }
 
-// Batch norm: dgamma, dbeta and the coefficients [3, c]. A block as in finish_channels.
-template <class C>
-__global__ void finish_channel_gradients(const C* partials, ChannelPlan p, const C* gamma,
-                                         const C* rstd, C* dgamma, C* dbeta, C* coefficients) {
-  const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
-  double total[2];
-  column_totals(partials, p.chunks, 2 * p.c, p.c, channel, total);
-  if (threadIdx.y != 0 || channel >= p.c) return;
-  const double g = static_cast<double>(gamma[channel]);
-  dgamma[channel] = static_cast<C>(total[1]);
-  dbeta[channel] = static_cast<C>(total[0]);
-  leave_coefficients(static_cast<double>(rstd[channel]), g * total[0], g * total[1],
-                     static_cast<double>(p.rows), gamma[channel], p.c, coefficients + channel);
+// Batch norm: dgamma, dbeta and the coefficients [3, c], by way of partials.
+template <class T, int N>
+__global__ void channel_gradients(const T* x, const T* dy, ChannelPlan p, const Compute<T>* mean,
+                                  const Compute<T>* rstd, Compute<T>* partials, unsigned* arrivals,
+                                  const Compute<T>* gamma, Compute<T>* dgamma, Compute<T>* dbeta,
+                                  Compute<T>* coefficients) {
+  using C = Compute<T>;
+  const ChannelPlace<N> place(p);
+  sum_gradients<T, N>(place, x, dy, p, 1, mean, rstd, partials);
+  finish_by_last<2>(p, place, partials, arrivals,
+                    [&](std::int64_t channel, const double(&total)[2]) {
+                      const double g = static_cast<double>(gamma[channel]);
+                      dgamma[channel] = static_cast<C>(total[1]);
+                      dbeta[channel] = static_cast<C>(total[0]);
+                      leave_coefficients(static_cast<double>(rstd[channel]), g * total[0],
+                                         g * total[1], static_cast<double>(p.rows), gamma[channel],
+                                         p.c, coefficients + channel);
+                    });
 }
 
 // A block a group of an image, as in finish_groups: its coefficients, of [images, 3, c].
@@ -217,10 +261,11 @@ __global__ void finish_group_gradients(const C* partials, ChannelPlan p, int gro
                        coefficients + image * 3 * p.c + k);
 }
 
-// dx = a dy - b (x - mean) - d, coefficients [images, 3, c].
+// dx = onto + a dy - b (x - mean) - d, coefficients [images, 3, c]; onto may be null, or dx.
 template <class T, int N>
 __global__ void input_gradient(const T* x, const T* dy, ChannelPlan p, int width,
-                               const Compute<T>* mean, const Compute<T>* coefficients, T* dx) {
+                               const Compute<T>* mean, const Compute<T>* coefficients,
+                               const T* onto, T* dx) {
   const ChannelPlace<N> place(p);
   Compute<T> m[N] = {}, a[N] = {}, b[N] = {}, d[N] = {};
   if (place.inside) {
@@ -233,27 +278,19 @@ __global__ void input_gradient(const T* x, const T* dy, ChannelPlan p, int width
     });
   }
   place.for_rows(p, [&](std::int64_t at) {
-    Compute<T> v[N], g[N];
+    Compute<T> v[N], g[N], there[N] = {};
     load<N>(x + at, v);
     load<N>(dy + at, g);
-    unroll<N>([&](int i) { v[i] = a[i] * g[i] - (v[i] - m[i]) * b[i] - d[i]; });
+    if (onto != nullptr) load<N>(onto + at, there);
+    unroll<N>([&](int i) { v[i] = there[i] + (a[i] * g[i] - (v[i] - m[i]) * b[i] - d[i]); });
     store<N>(dx + at, v);
   });
 }
 
 template <class C>
-__global__ void update_channels(C* running_mean, C* running_var, const C* mean, const C* rstd,
-                                std::int64_t c, double eps, double unbiased, double momentum,
-                                std::int64_t* batches) {
+__global__ void update_channels(Running<C> running, const C* mean, const C* rstd, std::int64_t c) {
   const std::int64_t k = global_index();
-  if (k == 0 && batches != nullptr) ++*batches;
-  if (k >= c) return;
-  const double s = static_cast<double>(rstd[k]), variance = 1.0 / (s * s) - eps;
-  const double old_mean = static_cast<double>(running_mean[k]);
-  const double old_var = static_cast<double>(running_var[k]);
-  running_mean[k] = static_cast<C>(old_mean + momentum * (static_cast<double>(mean[k]) - old_mean));
-  running_var[k] =
-      static_cast<C>(old_var + momentum * ((variance < 0 ? 0.0 : variance) * unbiased - old_var));
+  if (k < c) running.move(k, mean[k], rstd[k]);
 }
 
 // A thread a channel, one launch where the composition takes five (a small picture's prediction is
@@ -305,7 +342,7 @@ Tensor gradient_sums_of(const Tensor& x, const Tensor& dy, const ChannelGrid& g,
 // statistics may have been done: `partials`.
 NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, const Tensor& beta,
                       double eps, const NormExtents& e, const Shape& statistics_shape,
-                      Tensor partials, cudaStream_t stream) {
+                      Tensor partials, const RunningStatistics* running, cudaStream_t stream) {
   check(x.numel() > 0, "{}: the input {} is empty", name, x.shape());
   NormResult r = empty_norm(x, statistics_shape);
   dispatch_packs(name, e.c, {x}, [&]<class T, int N>() {
@@ -315,7 +352,8 @@ NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, co
           partials.shape(), x.shape());
     if (e.width() == 1 && e.images == 1)
       launch("finish_channels", finish_channels<Compute<T>>, totals_grid<2>(e.c, g.plan.chunks),
-             stream, partials, g.plan, eps, r.mean, r.rstd);
+             stream, partials, g.plan, eps, r.mean, r.rstd,
+             running_of<Compute<T>>(running, eps, e.rows));
     else
       launch("finish_groups", finish_groups<Compute<T>>, a_block_a_group(e), stream, partials,
              g.plan, e.groups, eps, r.mean, r.rstd);
@@ -326,25 +364,26 @@ NormResult group_like(const char* name, const Tensor& x, const Tensor& gamma, co
 
 NormGradients group_like_backward(const char* name, const Tensor& x, const Tensor& gamma,
                                   const Tensor& mean, const Tensor& rstd, const Tensor& dy,
-                                  const NormExtents& e, cudaStream_t stream) {
-  NormGradients g = empty_norm_gradients(x, gamma);
+                                  const NormExtents& e, const Tensor& onto, unsigned* arrivals,
+                                  cudaStream_t stream) {
+  NormGradients g = empty_norm_gradients(x, gamma, onto);
   if (x.numel() == 0) return g;
   const Tensor coefficients = Tensor::empty({e.images, 3, e.c}, gamma.dtype(), x.device());
   dispatch_packs(name, e.c, {x, dy, g.dx}, [&]<class T, int N>() {
     using C = Compute<T>;
-    const ChannelGrid sums = sums_grid<T>(e, N, 2), map = map_grid(e, N);
-    const Tensor partials = gradient_sums_of<T, N>(x, dy, sums, e.width(), mean, rstd, stream);
+    const ChannelGrid sums = finished_grid<T>(e, N, 2), map = map_grid(e, N);
     if (e.width() == 1 && e.images == 1) {
-      launch("finish_channel_gradients", finish_channel_gradients<C>,
-             totals_grid<2>(e.c, sums.plan.chunks), stream, partials, sums.plan, gamma, rstd,
-             g.dgamma, g.dbeta, coefficients);
+      const Tensor partials = Tensor::empty({sums.blocks(), 2, e.c}, gamma.dtype(), x.device());
+      launch("channel_gradients", channel_gradients<T, N>, sums.grid, stream, x, dy, sums.plan,
+             mean, rstd, partials, arrivals, gamma, g.dgamma, g.dbeta, coefficients);
     } else {
+      const Tensor partials = gradient_sums_of<T, N>(x, dy, sums, e.width(), mean, rstd, stream);
       launch("finish_group_gradients", finish_group_gradients<C>, a_block_a_group(e), stream,
              partials, sums.plan, e.groups, gamma, rstd, coefficients);
       add_partials(stream, partials, {{0, g.dbeta}, {e.c, g.dgamma}});
     }
     launch("input_gradient", input_gradient<T, N>, map.grid, stream, x, dy, map.plan, e.width(),
-           mean, coefficients, g.dx);
+           mean, coefficients, onto, g.dx);
   });
   return g;
 }
@@ -352,25 +391,26 @@ NormGradients group_like_backward(const char* name, const Tensor& x, const Tenso
 }  // namespace
 
 NormResult CudaBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                                   double eps, const Tensor& moments) {
+                                   double eps, const Tensor& moments,
+                                   const RunningStatistics* running) {
   Scope scope(*this, costs::batch_norm(x, moments));
   return group_like("batch_norm", x, gamma, beta, eps, batch_extents(x), {x.dim(-1)}, moments,
-                    stream_);
+                    running, stream_);
 }
 
 NormGradients CudaBackend::batch_norm_backward(const Tensor& x, const Tensor& gamma,
                                                const Tensor& mean, const Tensor& rstd,
-                                               const Tensor& dy) {
-  Scope scope(*this, costs::batch_norm_backward(x));
+                                               const Tensor& dy, const Tensor& onto) {
+  Scope scope(*this, costs::batch_norm_backward(x, onto));
   return group_like_backward("batch_norm_backward", x, gamma, mean, rstd, dy, batch_extents(x),
-                             stream_);
+                             onto, arrivals_, stream_);
 }
 
 NormResult CudaBackend::group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                    int groups, double eps) {
   Scope scope(*this, costs::group_norm(x));
   return group_like("group_norm", x, gamma, beta, eps, group_extents(x, groups), {x.dim(0), groups},
-                    {}, stream_);
+                    {}, nullptr, stream_);
 }
 
 NormGradients CudaBackend::group_norm_backward(const Tensor& x, const Tensor& gamma,
@@ -378,22 +418,17 @@ NormGradients CudaBackend::group_norm_backward(const Tensor& x, const Tensor& ga
                                                const Tensor& dy, int groups) {
   Scope scope(*this, costs::group_norm_backward(x));
   return group_like_backward("group_norm_backward", x, gamma, mean, rstd, dy,
-                             group_extents(x, groups), stream_);
+                             group_extents(x, groups), {}, arrivals_, stream_);
 }
 
-void CudaBackend::update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean,
-                                 const Tensor& rstd, double eps, std::int64_t rows, double momentum,
-                                 Tensor* batches) {
+void CudaBackend::update_running(const RunningStatistics& running, const Tensor& mean,
+                                 const Tensor& rstd, double eps, std::int64_t rows) {
   Scope scope(*this, costs::update_running(mean));
-  const double unbiased = rows > 1 ? static_cast<double>(rows) / (rows - 1) : 1.0;
-  dispatch_float(running_mean.dtype(), "update_running", [&](auto zero) {
-    launch("update_channels", update_channels<decltype(zero)>, grid_for(mean.numel(), 128), stream_,
-           running_mean, running_var, mean, rstd, mean.numel(), eps, unbiased, momentum,
-           batches != nullptr ? *batches : Tensor());
+  dispatch_float(mean.dtype(), "update_running", [&](auto zero) {
+    using C = decltype(zero);
+    launch("update_channels", update_channels<C>, grid_for(mean.numel(), 128), stream_,
+           running_of<C>(&running, eps, rows), mean, rstd, mean.numel());
   });
-  running_mean.bump_version();
-  running_var.bump_version();
-  if (batches != nullptr) batches->bump_version();
 }
 
 Backend::FoldedNorm CudaBackend::fold_statistics(const Tensor& gamma, const Tensor& beta,
@@ -410,11 +445,11 @@ Backend::FoldedNorm CudaBackend::fold_statistics(const Tensor& gamma, const Tens
 }
 
 Tensor CudaBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
-                                   const Tensor& centre) {
+                                   const Tensor& centre, const Tensor& rstd) {
   Scope scope(*this, costs::channel_affine(x));
   Tensor y = empty_like(x);
   if (x.numel() > 0)
-    run_normalise("channel_affine", x, batch_extents(x), centre, {}, scale, shift, y, stream_);
+    run_normalise("channel_affine", x, batch_extents(x), centre, rstd, scale, shift, y, stream_);
   return y;
 }
 
@@ -453,7 +488,7 @@ Tensor CudaBackend::channel_gradient(const Tensor& x, const Tensor& centre, cons
   dispatch_packs("channel_gradient", e.c, {x, dy, dx}, [&]<class T, int N>() {
     const ChannelGrid g = map_grid(e, N);
     launch("input_gradient", input_gradient<T, N>, g.grid, stream_, x, dy, g.plan, 1, centre,
-           coefficients, dx);
+           coefficients, Tensor(), dx);
   });
   return dx;
 }

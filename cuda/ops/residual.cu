@@ -9,17 +9,19 @@
 namespace nextgrad::cuda {
 namespace {
 
-// y = base + mask[image] s[channel] (branch + bias[channel]), of one image in the plan whose rows
-// are those of all images, `image_rows` each. `measured`: and the partials of y's statistics, for
-// batch norm, of y as it is stored (channel_statistics.h).
+// y = base_scale[channel] base + mask[image] s[channel] (branch + bias[channel]), of one image in
+// the plan whose rows are those of all images, `image_rows` each. `measured`: and the partials of
+// y's statistics, for batch norm, of y as it is stored (channel_statistics.h).
 template <bool measured, class T, int N>
-__global__ void add_branch(const T* __restrict__ base, const T* __restrict__ branch, ChannelPlan p,
-                           unsigned image_rows, const Compute<T>* s, const Compute<T>* bias,
-                           const Compute<T>* mask, T* __restrict__ y, Compute<T>* partials) {
+__global__ void add_branch(const T* __restrict__ base, const Compute<T>* base_scale,
+                           const T* __restrict__ branch, ChannelPlan p, unsigned image_rows,
+                           const Compute<T>* s, const Compute<T>* bias, const Compute<T>* mask,
+                           T* __restrict__ y, Compute<T>* partials) {
   using C = Compute<T>;
   const ChannelPlace<N> place(p);
-  C scale[N], offset[N], v[N] = {};
+  C from[N], scale[N], offset[N], v[N] = {};
   unroll<N>([&](int i) {
+    from[i] = base_scale != nullptr && place.inside ? base_scale[place.channel + i] : C(1);
     scale[i] = s != nullptr && place.inside ? s[place.channel + i] : C(1);
     offset[i] = bias != nullptr && place.inside ? bias[place.channel + i] : -C(0);
   });
@@ -27,7 +29,9 @@ __global__ void add_branch(const T* __restrict__ base, const T* __restrict__ bra
     C x[N];
     load<N>(base + at, v);
     load<N>(branch + at, x);
-    unroll<N>([&](int i) { v[i] = widen(narrow<T>(v[i] + scale[i] * kept * (x[i] + offset[i]))); });
+    unroll<N>([&](int i) {
+      v[i] = widen(narrow<T>(from[i] * v[i] + scale[i] * kept * (x[i] + offset[i])));
+    });
   };
   // The thread's row, counted from the first one of the image where the block begins.
   const std::int64_t first_image = mask != nullptr ? place.first / image_rows : 0;
@@ -46,11 +50,12 @@ __global__ void add_branch(const T* __restrict__ base, const T* __restrict__ bra
   if constexpr (measured) moments.leave(p, place, partials);
 }
 
-// dbranch = mask[image] s[channel] dy; `summed`: and partials [images * chunks, c], mask times the
-// sums of dy branch.
+// dbranch = mask[image] s[channel] dy; `summed`: and ds, mask times the sums of dy branch, by way
+// of partials [images * chunks, c].
 template <bool summed, class T, int N>
 __global__ void branch_gradient(const T* branch, const T* dy, ChannelPlan p, const Compute<T>* s,
-                                const Compute<T>* mask, T* dbranch, Compute<T>* partials) {
+                                const Compute<T>* mask, T* dbranch, Compute<T>* partials,
+                                unsigned* arrivals, Compute<T>* ds) {
   using C = Compute<T>;
   const ChannelPlace<N> place(p);
   const C kept = mask != nullptr ? mask[place.image] : C(1);
@@ -70,6 +75,10 @@ __global__ void branch_gradient(const T* branch, const T* dy, ChannelPlan p, con
   if constexpr (summed) {
     unroll<N>([&](int i) { sum[i] *= kept; });
     leave_sums(p, place, sum, partials);
+    finish_by_last<1>(p, place, partials, arrivals,
+                      [&](std::int64_t channel, const double(&total)[1]) {
+                        ds[channel] = static_cast<C>(total[0]);
+                      });
   }
 }
 
@@ -95,11 +104,12 @@ __global__ void gate_gradients(const T* a, const T* u, const T* dy, std::int64_t
 Tensor CudaBackend::residual(const Tensor& x, const Tensor& branch, const Tensor& s,
                              const Tensor& mask, Tensor* moments) {
   Scope scope(*this, costs::residual(x));
-  return residual_sum(x, branch, s, {}, mask, moments);
+  return residual_sum(x, {}, branch, s, {}, mask, moments);
 }
 
-Tensor CudaBackend::residual_sum(const Tensor& base, const Tensor& branch, const Tensor& s,
-                                 const Tensor& bias, const Tensor& mask, Tensor* moments) {
+Tensor CudaBackend::residual_sum(const Tensor& base, const Tensor& base_scale, const Tensor& branch,
+                                 const Tensor& s, const Tensor& bias, const Tensor& mask,
+                                 Tensor* moments) {
   Tensor y = empty_like(base), partials;
   if (y.numel() == 0) return y;
   const ImageRows e = image_rows(base, 1);
@@ -111,7 +121,7 @@ Tensor CudaBackend::residual_sum(const Tensor& base, const Tensor& branch, const
     const ChannelGrid g = measured ? sums_grid<T>(e, N, 2) : map_grid(e, N);
     if (measured) partials = empty({g.blocks(), 2, e.c}, parameter_dtype(y.dtype()));
     launch("add_branch", measured ? add_branch<true, T, N> : add_branch<false, T, N>, g.grid,
-           stream_, base, branch, g.plan, pixels, s, bias, mask, y, partials);
+           stream_, base, base_scale, branch, g.plan, pixels, s, bias, mask, y, partials);
   });
   if (moments != nullptr) *moments = partials;
   return y;
@@ -132,11 +142,10 @@ ResidualGradients CudaBackend::residual_backward(const Tensor& branch, const Ten
   const Tensor read = g.ds.defined() ? branch : Tensor();
   dispatch_packs("residual_backward", e.c, {dy, read, g.dbranch}, [&]<class T, int N>() {
     const bool summed = read.defined();
-    const ChannelGrid grid = summed ? sums_grid<T>(e, N, 1) : map_grid(e, N);
+    const ChannelGrid grid = summed ? finished_grid<T>(e, N, 1) : map_grid(e, N);
     const Tensor partials = summed ? empty({grid.blocks(), e.c}, g.ds.dtype()) : Tensor();
     launch("branch_gradient", summed ? branch_gradient<true, T, N> : branch_gradient<false, T, N>,
-           grid.grid, stream_, read, dy, grid.plan, s, mask, g.dbranch, partials);
-    if (summed) add_partials(stream_, partials, {{0, g.ds}});
+           grid.grid, stream_, read, dy, grid.plan, s, mask, g.dbranch, partials, arrivals_, g.ds);
   });
   return g;
 }

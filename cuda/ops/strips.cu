@@ -121,8 +121,9 @@ __device__ __forceinline__ void row_products(const C* line, int u, const C (&col
   for_row_taps(line, [&](int b, int i, int p, C v) { sum[strip_first(b) + i] += g[b][p] * v; });
 }
 
-// Adds the warps' sums up: partials [kSums][c] of this block's tile. Uses all shared memory.
-template <class C>
+// Adds the warps' sums up: partials [2][kSums][c] of this block's tile, rows' first. Uses all
+// shared memory.
+template <bool of_rows, class C>
 __device__ __forceinline__ void leave_sums(const StripsShape& s, const StripsTile& t, C* shared,
                                            const C (&sum)[kSums], C* partials) {
   const int me = static_cast<int>(threadIdx.x);
@@ -135,7 +136,7 @@ __device__ __forceinline__ void leave_sums(const StripsShape& s, const StripsTil
     C total = 0;
     for (int warp = 0; warp < kWarps; ++warp)
       total += shared[i * kStripThreads + warp * 32 + t.lane];
-    partials[(tile * kSums + i) * s.c + c0 + t.lane] = total;
+    partials[((tile * 2 + (of_rows ? 0 : 1)) * kSums + i) * s.c + c0 + t.lane] = total;
   }
 }
 
@@ -163,7 +164,7 @@ __global__ void __launch_bounds__(kStripThreads)
     move_up(window);
     load_window(s, t, dy, at + kRowsAtOnce - kReach, kWindow - kRowsAtOnce, window);
   });
-  leave_sums(s, t, lines, sum, partials);
+  leave_sums<of_rows>(s, t, lines, sum, partials);
 }
 
 // --- the host's part ---
@@ -212,12 +213,11 @@ void run_strips(cudaStream_t stream, int processors, const Tensor& x,
   });
 }
 
-// The gradients of row strips or of column strips: one kernel, and the sums of its partials, those
-// of every tile.
+// The gradients of row strips or of column strips: each tile's sums, and where their sums go.
 template <bool of_rows>
 void tap_gradients(cudaStream_t stream, const StripsShape& s, const Tensor& x,
                    const std::vector<Strip>& strips, const Tensor& dy, const Tensor& partials,
-                   StripsGradients& g) {
+                   const StripsGradients& g, std::vector<ColumnSums>& sums) {
   dispatch_strips(x, [&]<class T>() {
     using C = Compute<T>;
     constexpr int kElements = std::max(2 * kLines, kSums * kStripThreads);
@@ -227,14 +227,13 @@ void tap_gradients(cudaStream_t stream, const StripsShape& s, const Tensor& x,
                    : taps_of<C>(strips, &Strip::row, &Strip::row_bias),
            x, dy, partials);
   });
-  std::vector<ColumnSums> sums;
+  const std::int64_t first = of_rows ? 0 : std::int64_t{kSums} * s.c;
   for (int b = 0; b < kStrips; ++b) {
     const Strip& d = g.dstrips[b];
     const int bias = kStripTaps + (of_rows ? b : 0);  // the sum of dy is the same for all strips
-    sums.push_back({std::int64_t{strip_first(b)} * s.c, of_rows ? d.row : d.column});
-    sums.push_back({std::int64_t{bias} * s.c, of_rows ? d.row_bias : d.column_bias});
+    sums.push_back({first + std::int64_t{strip_first(b)} * s.c, of_rows ? d.row : d.column});
+    sums.push_back({first + std::int64_t{bias} * s.c, of_rows ? d.row_bias : d.column_bias});
   }
-  add_partials(stream, partials, sums);
 }
 
 }  // namespace
@@ -257,9 +256,11 @@ StripsGradients CudaBackend::strips_backward(const Tensor& x, const std::vector<
   run_strips(stream_, processors, dy, strips, true, g.dx);
   const StripsShape s = strips_shape(x, processors, kRowsAtOnce);
   const Tensor partials =
-      empty({s.n * s.bands * s.tiles, kSums, std::int64_t{s.c}}, parameter_dtype(x.dtype()));
-  tap_gradients<true>(stream_, s, x, strips, dy, partials, g);
-  tap_gradients<false>(stream_, s, x, strips, dy, partials, g);
+      empty({s.n * s.bands * s.tiles, 2, kSums, std::int64_t{s.c}}, parameter_dtype(x.dtype()));
+  std::vector<ColumnSums> sums;
+  tap_gradients<true>(stream_, s, x, strips, dy, partials, g, sums);
+  tap_gradients<false>(stream_, s, x, strips, dy, partials, g, sums);
+  add_partials(stream_, partials, sums);
   return g;
 }
 

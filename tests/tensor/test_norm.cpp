@@ -249,7 +249,7 @@ TEST_CASE_TEMPLATE("norm: running statistics and channel_affine", T, float, doub
     wv[k] = 0.9 * wv[k] + 0.1 * (1 / (r * r) - 1e-5) * 7.0 / 6.0;
   }
   Tensor batches = Tensor::full({}, 3, DType::i64, test_device());
-  tested().update_running(running_mean, running_var, mean, rstd, 1e-5, 7, 0.1, &batches);
+  tested().update_running({running_mean, running_var, 0.1, &batches}, mean, rstd, 1e-5, 7);
   CHECK(batches.item() == 4);
   CHECK(worst(running_mean, wm) < tolerance<T>());
   CHECK(worst(running_var, wv) < tolerance<T>());

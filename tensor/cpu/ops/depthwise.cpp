@@ -136,9 +136,9 @@ Tensor CpuPrimitives::depthwise(const Tensor& x, const Tensor& weight, const Ten
 
 ConvGradients CpuPrimitives::depthwise_backward(const Tensor& x, const Tensor& weight,
                                                 const Tensor& dy, const Window& window,
-                                                Needs needs) {
+                                                Needs needs, const Tensor& onto) {
   const DepthwiseShape s = depthwise_shape(x, window);
-  OpScope scope(costs::depthwise_backward(x, window, dy, needs));
+  OpScope scope(costs::depthwise_backward(x, window, dy, needs, onto));
   ConvGradients g = empty_conv_gradients(x, weight, dy, needs);
   dispatch_float(x.dtype(), "depthwise", [&]<class T>(T) {
     T *dx = data_or_null<T>(g.dx), *dweight = data_or_null<T>(g.dweight);
@@ -150,6 +150,7 @@ ConvGradients CpuPrimitives::depthwise_backward(const Tensor& x, const Tensor& w
     if (dweight || dbias)
       depthwise_weight_gradient<T>(s, x.data<T>(), dy.data<T>(), dweight, dbias);
   });
+  if (onto.defined()) g.dx.add_(onto);
   return g;
 }
 

@@ -159,28 +159,30 @@ Tensor CpuBackend::linear_gate(const Tensor& gate, const Tensor& x, const Tensor
 }
 
 ConvGradients CpuBackend::linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
-                                          Needs needs) {
+                                          Needs needs, const Tensor& onto) {
   const std::int64_t m = dy.dim(0), n = weight.dim(0), k = weight.dim(1);
-  OpScope scope(costs::product_backward("linear_backward", weight, dy, needs));
+  OpScope scope(costs::product_backward("linear_backward", weight, dy, needs, onto));
   ConvGradients g;
   dispatch_float(dy.dtype(), "linear", [&]<class T>(T) {
     const RowBlocks<T> rows_of_dy = rows_of<T>({dy.data<T>(), n, 1});
     g = gradients<T>({m, k}, data_or_null<const T>(x), weight, dy, rows_of_dy, Activation::none,
                      needs);
   });
+  if (onto.defined()) g.dx.add_(onto);
   if (needs.dbias && !needs.dweight) g.dbias = sum_to(dy, {n});
   return g;
 }
 
 Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
-                                   const Tensor& bias, Activation input, const Tensor& mask,
-                                   Tensor* moments, const Tensor& base_scale) {
+                                   const Tensor& bias, Activation input, const Tensor& s,
+                                   const Tensor& mask, Tensor* moments, const Tensor& base_scale) {
   if (base_scale.defined() && mask.defined())
-    return Fused::linear_residual(base, x, weight, bias, input, mask, moments, base_scale);
+    return Fused::linear_residual(base, x, weight, bias, input, s, mask, moments, base_scale);
   const std::int64_t n = weight.dim(0), k = weight.dim(1), m = n > 0 ? base.numel() / n : 0;
   const std::int64_t pixels = rows_per_image(mask, m);
   Tensor y = Tensor::empty(base.shape(), x.dtype());
   OpScope scope(costs::linear_residual(x, weight));
+  const ScaledRows by_scale = scale_rows(weight, bias, s);
   dispatch_float(x.dtype(), "linear_residual", [&]<class T>(T) {
     T* out = y.data<T>();
     const T *from = base.data<T>(), *factor = data_or_null<const T>(mask);
@@ -194,16 +196,19 @@ Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Te
         else
           add_scaled_row(scale, from + r * n, out + r * n, n);
     };
-    const Tensor panels = packed_transpose<T>(weight);
+    const Tensor panels = packed_transpose<T>(by_scale.weight);
     gemm<T>(m, n, k, activated_rows(input, x.data<T>(), k), panels.data<T>(),
-            data_or_null<const T>(bias), out, n, finish);
+            data_or_null<const T>(by_scale.bias), out, n, finish);
   });
   return y;
 }
 
-ConvGradients CpuBackend::linear_residual_backward(const Tensor& x, const Tensor& weight,
-                                                   Activation input, const Tensor& mask,
-                                                   const Tensor& dy, Needs needs) {
+LinearResidualGradients CpuBackend::linear_residual_backward(const Tensor& x, const Tensor& weight,
+                                                             const Tensor& bias, Activation input,
+                                                             const Tensor& s, const Tensor& mask,
+                                                             const Tensor& dy, Needs needs,
+                                                             bool needs_ds) {
+  needs = with_scale(needs, bias, needs_ds);
   const std::int64_t n = weight.dim(0), m = n > 0 ? dy.numel() / n : 0;
   const std::int64_t pixels = rows_per_image(mask, m);
   OpScope scope(costs::product_backward("linear_residual_backward", weight, dy, needs));
@@ -211,9 +216,10 @@ ConvGradients CpuBackend::linear_residual_backward(const Tensor& x, const Tensor
   dispatch_float(dy.dtype(), "linear_residual", [&]<class T>(T) {
     const RowBlocks<T> rows = masked_rows<T>(data_or_null<const T>(mask), pixels, dy.data<T>(), n);
     needs.dweight |= needs.dbias;  // its blocks are where the bias gradient is summed
-    g = gradients<T>(x.shape(), x.data<T>(), weight, dy, rows, input, needs);
+    g = gradients<T>(x.shape(), x.data<T>(), scale_rows(weight, {}, s).weight, dy, rows, input,
+                     needs);
   });
-  return g;
+  return through_scale(weight, bias, s, g, needs_ds);
 }
 
 }  // namespace nextgrad::cpu

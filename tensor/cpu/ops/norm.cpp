@@ -304,25 +304,31 @@ NormGradients group_like_backward(const Work& work, const Tensor& x, const Tenso
 }  // namespace
 
 NormResult CpuBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                                  double eps, const Tensor&) {
-  return group_like(costs::batch_norm(x, {}), x, gamma, beta, eps, {batch_extents(x)}, {x.dim(-1)});
+                                  double eps, const Tensor&, const RunningStatistics* running) {
+  const NormResult r =
+      group_like(costs::batch_norm(x, {}), x, gamma, beta, eps, {batch_extents(x)}, {x.dim(-1)});
+  if (running != nullptr) update_running(*running, r.mean, r.rstd, eps, batch_extents(x).rows);
+  return r;
 }
 
 NormGradients CpuBackend::batch_norm_backward(const Tensor& x, const Tensor& gamma,
                                               const Tensor& mean, const Tensor& rstd,
-                                              const Tensor& dy) {
-  return group_like_backward(costs::batch_norm_backward(x), x, gamma, mean, rstd, dy,
-                             {batch_extents(x)});
+                                              const Tensor& dy, const Tensor& onto) {
+  NormGradients g = group_like_backward(costs::batch_norm_backward(x, onto), x, gamma, mean, rstd,
+                                        dy, {batch_extents(x)});
+  if (onto.defined()) g.dx.add_(onto);
+  return g;
 }
 
 Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
-                                  const Tensor& centre) {
+                                  const Tensor& centre, const Tensor& rstd) {
   OpScope scope(costs::channel_affine(x));
+  const Tensor factor = rstd.defined() ? binary(Binary::mul, rstd, scale) : scale;
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   const Chunks e{batch_extents(x)};
   dispatch_float(x.dtype(), "channel_affine", [&]<class T>(T) {
     const std::vector<T> zeros(e.c);
-    const T *px = x.data<T>(), *a = scale.data<T>(), *b = shift.data<T>();
+    const T *px = x.data<T>(), *a = factor.data<T>(), *b = shift.data<T>();
     const T* mean = centre.defined() ? centre.data<T>() : zeros.data();
     T* py = y.data<T>();
     for_chunks(e, [&](std::int64_t, const Chunk& chunk) {

@@ -94,14 +94,16 @@ double scalar(const void* p, cudaDataType_t type) {
                             : static_cast<double>(*static_cast<const float*>(p));
 }
 
-// D = alpha op(A) op(B) (+ bias on each column), all matrices in columns. Sums in double.
+// D = alpha op(A) op(B) + beta C (+ bias on each column), all matrices in columns. Sums in double.
 void product(const cublasLtMatmulDescOpaque_t& d, double alpha, const void* a, const Layout& la,
-             const void* b, const Layout& lb, void* out, const Layout& ld) {
+             const void* b, const Layout& lb, double beta, const void* c, const Layout& lc,
+             void* out, const Layout& ld) {
   for (std::int64_t i = 0; i < ld.batch; ++i) {
     Matrix x = read(a, la, i), y = read(b, lb, i);
     if (d.a == CUBLAS_OP_T) x = x.transpose().eval();
     if (d.b == CUBLAS_OP_T) y = y.transpose().eval();
     Matrix z = alpha * (x * y);
+    if (beta != 0) z += beta * read(c, lc, i);  // it may be uninitialised otherwise
     if (d.epilogue == CUBLASLT_EPILOGUE_BIAS) {
       const Layout bias{d.bias_type, ld.rows, 1, ld.rows};
       z.colwise() += read(d.bias, bias, 0).col(0);
@@ -216,20 +218,19 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
 // keeps what they said.
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* alpha,
                               const void* a, cublasLtMatrixLayout_t la, const void* b,
-                              cublasLtMatrixLayout_t lb, const void* beta, const void*,
+                              cublasLtMatrixLayout_t lb, const void* beta, const void* c,
                               cublasLtMatrixLayout_t lc, void* d, cublasLtMatrixLayout_t ld,
                               const cublasLtMatmulAlgo_t*, void*, std::size_t,
                               cudaStream_t stream) {
-  // C is never added.
   const double x = scalar(alpha, desc->scale), y = scalar(beta, desc->scale);
-  nextgrad::check(fits(*desc, *la, *lb, *lc) && y == 0, "emulated cuBLASLt: not what was planned");
+  nextgrad::check(fits(*desc, *la, *lb, *lc), "emulated cuBLASLt: not what was planned");
   nextgrad::check(desc->epilogue == CUBLASLT_EPILOGUE_DEFAULT ||
                       reinterpret_cast<std::uintptr_t>(desc->bias) % 16 == 0,
                   "emulated cuBLASLt: a bias at a misaligned address");
   if (int& refused = nextgrad::emulation::troubles().refused_products; refused > 0)
     return --refused, CUBLAS_STATUS_NOT_SUPPORTED;
-  nextgrad::emulation::submit(stream, [=, desc = *desc, la = *la, lb = *lb, ld = *ld] {
-    product(desc, x, a, la, b, lb, d, ld);
+  nextgrad::emulation::submit(stream, [=, desc = *desc, la = *la, lb = *lb, lc = *lc, ld = *ld] {
+    product(desc, x, a, la, b, lb, y, c, lc, d, ld);
   });
   return CUBLAS_STATUS_SUCCESS;
 }

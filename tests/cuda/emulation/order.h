@@ -2,6 +2,7 @@
 // a build with NEXTGRAD_EMULATE_RACES. Elsewhere all this is empty.
 //
 //   host       --submit-->  stream  --launch-->  threads of its blocks  --end-->  stream
+//   __threadfence  -->  __threadfence that comes later
 //   __syncthreads among a block's threads, __syncwarp among a warp's (not shuffles, not ballots)
 //   stream  --event recorded-->  stream or host that waits for it
 //   stream  --synchronised-->  host

@@ -163,6 +163,7 @@ void barrier(int vote, int* any, int* count);  // __syncthreads and its votes
 const std::uint64_t* exchange(unsigned mask, std::uint64_t value, unsigned* active,
                               bool orders = false);
 int lane();
+void fence();  // __threadfence: what comes after one comes after all before it
 // A kernel reads or writes so many bytes at once: run() throws if the address is no multiple of
 // them.
 void note_access(const void* address, std::size_t bytes);
@@ -247,7 +248,9 @@ T atomicAdd(T* at, std::type_identity_t<T> value) {
     after = before + value;
   return before;
 }
-inline void __threadfence() {}
+inline void __threadfence() {
+  nextgrad::emulation::fence();
+}
 template <class T>
 T __ldg(const T* at) {
   return *at;

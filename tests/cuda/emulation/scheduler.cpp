@@ -408,6 +408,12 @@ int lane() {
   return static_cast<int>(block_now->current % 32);
 }
 
+void fence() {
+  static Point all;
+  all.acquire();
+  all.release();
+}
+
 void barrier(int vote, int* any, int* count) {
   Block& b = *block_now;
   const auto parity = b.generation & 1u;
