@@ -226,6 +226,9 @@ Variable Cook::add(const Variable& base, const Variable& branch, const Variable&
   if (const auto* s = sole<SumRecipe>(branch); s != nullptr && (scale.defined() || mask.defined()))
     if (const Linear l = linear_of(s->branch)) {  // s (p + q) = s p + s q
       l.x().value();                              // first: it takes more memory than the sum
+      if (!folds() || mask.defined())
+        return linear_residual(base, l.x(), l.w.weight, l.w.bias, Activation::none, scale, mask,
+                               moments, s->base);
       return add(add(base, s->base, scale, mask, nullptr), s->branch, scale, mask, moments);
     }
   if (const auto* a = sole<AffineRecipe>(branch);
@@ -325,9 +328,10 @@ Variable Cook::evaluated(const Variable& base, Linear l, const Variable& scale,
   const Tensor in = x.value().contiguous();
   return Variable(
       x.backend().linear_residual((of_base != nullptr ? of_base->x : base).value().contiguous(), in,
-                                  l.w.weight.value().contiguous(), value_or_none(l.w.bias),
-                                  a != nullptr ? a->f : Activation::none, {}, {}, moments,
-                                  of_base != nullptr ? of_base->scale.value() : Tensor()));
+                                  {.weight = l.w.weight.value().contiguous(),
+                                   .bias = value_or_none(l.w.bias),
+                                   .input = a != nullptr ? a->f : Activation::none},
+                                  moments, of_base != nullptr ? of_base->scale.value() : Tensor()));
 }
 
 Variable uncooked(Formula formula, const Shape& shape) {

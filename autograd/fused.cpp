@@ -55,33 +55,41 @@ Variable apply_mask(const Variable& x, const Tensor& mask) {
   return x * Variable(mask.to(x.dtype()));
 }
 
-// y = base + m s (f(x) W^T + b) = base + m (f(x) V^T + c) with V = s W, c = s b, row by row:
-// dV = (m dy)^T f(x), dc = sum m dy, dx = m dy V f'(x), dbase = dy; dW = s dV, db = s dc, and, as
-// the branch is linear in V and c, ds = sum over inputs of W dV + b dc: the branch itself is never
-// needed.
+// y = base + m s (f(x) W^T + b + e) = base + m (f(x) V^T + c + s e) with V = s W, c = s b, row by
+// row: dV = (m dy)^T f(x), dc = sum m dy, dx = m dy V f'(x), dbase = dy, de = m s dy; dW = s dV,
+// db = s dc, and, as the branch is linear in V, c and e, ds = sum over inputs of W dV + b dc + sum
+// m dy e: the branch itself is never needed.
 Variable linear_residual(const Variable& base, const Variable& x, const Variable& weight,
                          const Variable& bias, Activation input, const Variable& scale,
-                         const Tensor& mask, Tensor* moments) {
+                         const Tensor& mask, Tensor* moments, const Variable& extra) {
   const Shape out = check_linear("linear_residual", x, weight, bias);
   check(x.ndim() >= 2, "linear_residual: input {} has no rows", x.shape());
-  check_same("linear_residual", x, base);
-  check(base.shape() == out, "linear_residual: base {} is not the output's {}", base.shape(), out);
+  const auto check_output = [&](const char* what, const Variable& v) {
+    check_same("linear_residual", x, v);
+    check(v.shape() == out, "linear_residual: {} {} is not the output's {}", what, v.shape(), out);
+  };
+  check_output("base", base);
+  if (extra.defined()) check_output("extra", extra);
   check_vector("linear_residual", "scale", x, scale, weight.dim(0));
   check_mask("linear_residual", x, mask);
-  const Tensor w = weight.value().contiguous(), b = value_or_none(bias);
-  const Tensor s = value_or_none(scale), in = x.value().contiguous();
+  const LinearBranch b{
+      weight.value().contiguous(), value_or_none(bias), input, value_or_none(scale), mask,
+      value_or_none(extra)};
+  const Tensor in = x.value().contiguous();
   const bool needs_ds = scale.requires_grad();
   const Needs needs{x.requires_grad(), weight.requires_grad(), bias.requires_grad()};
   return record(
-      "linear_residual",
-      in.backend().linear_residual(base.value().contiguous(), in, w, b, input, s, mask, moments),
-      {base, x, weight, bias, scale},
-      [=, in = Saved(x, in), w = Saved(w), b = Saved(b), s = Saved(s),
-       mask = Saved(mask)](const Tensor& dy) -> std::vector<Tensor> {
+      "linear_residual", in.backend().linear_residual(base.value().contiguous(), in, b, moments),
+      {base, x, weight, bias, scale, extra},
+      [=, in = Saved(x, in), w = Saved(b.weight), c = Saved(b.bias), s = Saved(b.s),
+       mask = Saved(mask), e = needs_ds && extra.defined() ? Saved(extra, b.extra) : Saved(),
+       has_extra = extra.defined()](const Tensor& dy) -> std::vector<Tensor> {
         const Tensor g = dy.contiguous();
-        const LinearResidualGradients d = g.backend().linear_residual_backward(
-            in.get(), w.get(), b.get(), input, s.get(), mask.get(), g, needs, needs_ds);
-        return {g, d.dx, d.dweight, d.dbias, d.ds};
+        const LinearBranch b{w.get(), c.get(),    input,
+                             s.get(), mask.get(), !has_extra ? Tensor() : needs_ds ? e.get() : g};
+        const LinearResidualGradients d =
+            g.backend().linear_residual_backward(in.get(), b, g, needs, needs_ds);
+        return {g, d.dx, d.dweight, d.dbias, d.ds, d.dextra};
       });
 }
 
@@ -173,8 +181,9 @@ Variable feed_forward(const Variable& base, const Variable& x, const FeedForward
         const auto if_any = [](const Tensor& of, const Tensor& dv) {
           return of.defined() ? dv : Tensor();
         };
-        const LinearResidualGradients last = through_scale(
-            w2.get(), b2.get(), s.get(), {{}, d.contract, if_any(b2.get(), d.contract_bias)}, ds);
+        const LinearResidualGradients last =
+            through_scale({.weight = w2.get(), .bias = b2.get(), .s = s.get()},
+                          {{}, d.contract, if_any(b2.get(), d.contract_bias)}, ds);
         return {g,
                 dx,
                 d.expand,

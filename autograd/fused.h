@@ -17,14 +17,14 @@ Variable scale_images(Variable x, const Tensor& mask);
 // x * mask, mask broadcast and constant: dropout ([N,H,W,C]) and channel dropout ([N,1,1,C]).
 Variable apply_mask(const Variable& x, const Tensor& mask);
 
-// The end of a residual branch in one product: base + mask[n] scale[c] (input(x) W^T + bias), x
-// [N, ..., I], base [N, ..., O], scale [O] or undefined (layer scale), mask [N] or undefined (drop
-// path, 0 or 1 / keep). Equals residual(base, linear(input(x), weight, bias), scale, mask), and
-// gives `moments` as that does.
+// The end of a residual branch in one product: base + mask[n] scale[c] (input(x) W^T + bias +
+// extra), x [N, ..., I], base and extra (or undefined) [N, ..., O], scale [O] or undefined (layer
+// scale), mask [N] or undefined (drop path, 0 or 1 / keep). Equals residual(base, linear(input(x),
+// weight, bias) + extra, scale, mask), and gives `moments` as that does.
 Variable linear_residual(const Variable& base, const Variable& x, const Variable& weight,
                          const Variable& bias = {}, Activation input = Activation::none,
                          const Variable& scale = {}, const Tensor& mask = {},
-                         Tensor* moments = nullptr);
+                         Tensor* moments = nullptr, const Variable& extra = {});
 
 using StripVariables = StripOf<Variable>;
 // y = x + sum over strips of column * (row * x), each convolution with its bias, the size kept by

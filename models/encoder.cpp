@@ -7,6 +7,8 @@
 #include "autograd/shape_ops.h"
 #include "models/mix_transformer.h"
 #include "models/mscan.h"
+#include "nn/dropout.h"
+#include "nn/share.h"
 
 namespace nextgrad {
 
@@ -47,6 +49,7 @@ std::vector<Variable> Encoder::features(const Variable& image) const {
         "encoder: image of {}x{} is too small; 32x32 is the least", image.dim(1), image.dim(2));
   std::vector<Variable> features;
   Variable x = cast(image, activations_.value_or(image.dtype()));
+  const DrawnMasks masks(x.backend(), image.dim(0), parameter_dtype(x.dtype()), masks_to_come());
   for (std::size_t i = 0; i < config_.channels.size(); ++i) features.push_back(x = stage(i, x));
   return features;
 }
@@ -54,6 +57,16 @@ std::vector<Variable> Encoder::features(const Variable& image) const {
 double Encoder::drop_path_of(int index) const {
   const int total = std::accumulate(config_.blocks.begin(), config_.blocks.end(), 0);
   return total > 1 ? config_.drop_path * index / (total - 1) : 0;
+}
+
+// Of each block's two branches. A share of a batch has other numbers of each mask.
+std::vector<double> Encoder::masks_to_come() const {
+  std::vector<double> p;
+  const int total = std::accumulate(config_.blocks.begin(), config_.blocks.end(), 0);
+  if (training() && current_share().everyone == nullptr)
+    for (int i = 0; i < total; ++i)
+      if (drop_path_of(i) > 0) p.insert(p.end(), 2, drop_path_of(i));
+  return p;
 }
 
 Variable Encoder::stage(std::size_t i, const Variable& in) const {

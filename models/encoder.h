@@ -61,6 +61,8 @@ class Encoder : public Module {
   double drop_path_of(int index) const;
 
  private:
+  std::vector<double> masks_to_come() const;  // the drop path's, in their order
+
   EncoderConfig config_;
   std::optional<DType> activations_;
 };

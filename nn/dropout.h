@@ -3,6 +3,7 @@
 #pragma once
 
 #include "nn/module.h"
+#include "tensor/random.h"
 
 namespace nextgrad {
 
@@ -34,6 +35,25 @@ class ChannelDropout : public RandomMask {
  public:
   explicit ChannelDropout(double p) : RandomMask("ChannelDropout", p) {}
   Variable forward(Variable x) const override { return masked(x, {x.dim(0), 1, 1, x.dim(3)}); }
+};
+
+// Drop path's masks of a forward that is about to come, drawn at once, as a GPU would rather have
+// it: `p` of all that will be drawn while this lives, in their order, of n images each. Those that
+// are drawn otherwise than announced are drawn by themselves, and no number depends on this.
+class DrawnMasks {
+ public:
+  DrawnMasks(Backend& backend, std::int64_t n, DType dtype, const std::vector<double>& p);
+  ~DrawnMasks();
+  DrawnMasks(const DrawnMasks&) = delete;
+  DrawnMasks& operator=(const DrawnMasks&) = delete;
+  // The mask of this key, or undefined.
+  static Tensor find(const RandomKey& key, const Shape& shape, DType dtype, double p);
+
+ private:
+  RandomKey first_;
+  std::vector<double> p_;
+  Tensor masks_;
+  const DrawnMasks* before_;
 };
 
 // Whole residual branches per sample (stochastic depth, Huang et al. 2016).

@@ -39,6 +39,10 @@ RandomKey next_random_key() {
   return {.seed = context.seed, .iteration = context.iteration, .use = context.use++};
 }
 
+RandomKey coming_random_key() {
+  return {.seed = context.seed, .iteration = context.iteration, .use = context.use};
+}
+
 Tensor draw_share(const Shape& shape, const Draw& draw) {
   RandomKey key = next_random_key();
   const Share& share = current_share();

@@ -31,6 +31,7 @@ class RandomScope {
 
 // The next key of the current scope; outside any scope, of seed 0, iteration 0.
 RandomKey next_random_key();
+RandomKey coming_random_key();  // the same, which stays to be drawn
 // What this process's share of the batch (share.h) has of random numbers whose first axis goes over
 // all samples, one row or more a sample; `shape` is the share's. draw(shape, key) makes the numbers
 // from key.first on.

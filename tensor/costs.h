@@ -16,8 +16,7 @@ struct PerElement {
 inline constexpr PerElement fill{"fill", 0, 1}, axpy{"axpy", 2, 3}, lerp{"lerp", 3, 3},
     reduce{"reduce", 1, 1}, argmax{"argmax", 1, 1}, softmax{"softmax", 4, 2},
     log_softmax{"log_softmax", 4, 2}, softmax_backward{"softmax_backward", 4, 3},
-    log_softmax_backward{"log_softmax_backward", 4, 3},
-    layer_norm{"layer_norm", 8, 2},
+    log_softmax_backward{"log_softmax_backward", 4, 3}, layer_norm{"layer_norm", 8, 2},
     layer_norm_backward{"layer_norm_backward", 14, 3}, group_norm{"group_norm", 7, 3},
     group_norm_backward{"group_norm_backward", 9, 5}, update_running{"update_running", 8, 6},
     fold_statistics{"fold_statistics", 4, 7}, channel_affine{"channel_affine", 2, 2},
@@ -84,8 +83,8 @@ inline Work linear(const Tensor& x, const Tensor& weight, const Tensor* pre_acti
 inline Work linear_gate(const Tensor& x, const Tensor& weight) {
   return product("linear_gate", x, weight, 2);
 }
-inline Work linear_residual(const Tensor& x, const Tensor& weight) {
-  return product("linear_residual", x, weight, 2);
+inline Work linear_residual(const Tensor& x, const LinearBranch& b) {
+  return product("linear_residual", x, b.weight, b.extra.defined() ? 3 : 2);
 }
 inline Work product_backward(const char* name, const Tensor& weight, const Tensor& dy, Needs needs,
                              const Tensor& onto = {}) {
@@ -94,6 +93,11 @@ inline Work product_backward(const char* name, const Tensor& weight, const Tenso
   return {name, 2.0 * products * rows * weight.numel(),
           dy.nbytes() + products * (weight.nbytes() + rows * in * size_of(dy.dtype())) +
               bytes_of(onto)};
+}
+inline Work linear_residual_backward(const LinearBranch& b, const Tensor& dy, Needs needs) {
+  Work w = product_backward("linear_residual_backward", b.weight, dy, needs);
+  if (b.extra.defined()) w.bytes += 2.0 * dy.nbytes();
+  return w;
 }
 inline Work feed_forward(const Tensor& base, const Tensor& x, const FeedForwardWeights& f) {
   const double pixels = 1.0 * x.dim(0) * x.dim(1) * x.dim(2);
@@ -154,8 +158,8 @@ inline Work depthwise(const Tensor& x, const Window& window, const Tensor& y, co
   return {"depthwise_{}x{}", 2.0 * y.numel() * window.kh * window.kw,
           x.nbytes() + (base.defined() ? 2.0 : 1.0) * y.nbytes(), window.kh, window.kw};
 }
-inline Work depthwise_backward(const Tensor& x, const Window& window, const Tensor& dy,
-                               Needs needs, const Tensor& onto) {
+inline Work depthwise_backward(const Tensor& x, const Window& window, const Tensor& dy, Needs needs,
+                               const Tensor& onto) {
   const int products = int{needs.dx} + int{needs.dweight || needs.dbias};
   return {"depthwise_{}x{}_backward", 2.0 * products * dy.numel() * window.kh * window.kw,
           1.0 * dy.nbytes() + products * x.nbytes() + bytes_of(onto), window.kh, window.kw};

@@ -53,6 +53,15 @@ Tensor scaled(Tensor x, const Tensor& s, const Tensor& mask) {
 
 }  // namespace
 
+Tensor Fused::dropout_masks(std::int64_t n, DType dtype, const std::vector<double>& p,
+                            const RandomKey& first) {
+  const auto rows = static_cast<std::int64_t>(p.size());
+  Tensor all = Tensor::empty({rows, n}, dtype, primitives().device());
+  RandomKey key = first;
+  for (std::int64_t i = 0; i < rows; ++i, ++key.use)
+    all.slice(0, i, i + 1).copy_(primitives().dropout_mask({1, n}, dtype, p[i], key));
+  return all;
+}
 void Fused::lerp(Tensor& y, const Tensor& x, double t) {
   const OpScope scope(costs::lerp(y));
   y.add_(x - y, t);
@@ -113,42 +122,48 @@ ScaledRows scale_rows(const Tensor& weight, const Tensor& bias, const Tensor& s)
   if (!s.defined()) return {weight, bias};
   return {weight * s.unsqueeze(1), bias.defined() ? bias * s : bias};
 }
-LinearResidualGradients through_scale(const Tensor& weight, const Tensor& bias, const Tensor& s,
-                                      ConvGradients d, bool needs_ds) {
-  LinearResidualGradients g{std::move(d), {}};
-  if (!s.defined()) return g;
-  if (needs_ds) g.ds = sum(weight * g.dweight, {1}).reshape(s.shape());
-  if (needs_ds && bias.defined()) g.ds = g.ds + bias * g.dbias;
-  if (g.dweight.defined()) g.dweight = g.dweight * s.unsqueeze(1);
-  if (g.dbias.defined()) g.dbias = g.dbias * s;
+LinearResidualGradients through_scale(const LinearBranch& b, ConvGradients d, bool needs_ds) {
+  LinearResidualGradients g{std::move(d)};
+  if (!b.s.defined()) return g;
+  if (needs_ds) g.ds = sum(b.weight * g.dweight, {1}).reshape(b.s.shape());
+  if (needs_ds && b.bias.defined()) g.ds = g.ds + b.bias * g.dbias;
+  if (g.dweight.defined()) g.dweight = g.dweight * b.s.unsqueeze(1);
+  if (g.dbias.defined()) g.dbias = g.dbias * b.s;
+  return g;
+}
+LinearResidualGradients with_extra(LinearResidualGradients g, const LinearBranch& b,
+                                   const Tensor& dy, bool needs_ds) {
+  if (!b.extra.defined()) return g;
+  const ResidualGradients of_extra =
+      dy.backend().residual_backward(b.extra, b.s, b.mask, dy, needs_ds);
+  g.dextra = of_extra.dbranch;
+  if (needs_ds) g.ds = g.ds + of_extra.ds;
   return g;
 }
 
-Tensor Fused::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
-                              const Tensor& bias, Activation input, const Tensor& s,
-                              const Tensor& mask, Tensor* moments, const Tensor& base_scale) {
-  const OpScope scope(costs::linear_residual(x, weight));
-  const Tensor f = activated(input, x).reshape({rows_for(x, weight, base), weight.dim(1)});
-  const Tensor branch = linear(f, weight, bias, Activation::none, nullptr);
+Tensor Fused::linear_residual(const Tensor& base, const Tensor& x, const LinearBranch& b,
+                              Tensor* moments, const Tensor& base_scale) {
+  const OpScope scope(costs::linear_residual(x, b));
+  const Tensor f = activated(b.input, x).reshape({rows_for(x, b.weight, base), b.weight.dim(1)});
+  Tensor branch = linear(f, b.weight, b.bias, Activation::none, nullptr).reshape(base.shape());
+  if (b.extra.defined()) branch = branch + b.extra;
   const Tensor from = base_scale.defined() ? (widened(base) * base_scale).to(base.dtype()) : base;
-  return residual(from, branch.reshape(base.shape()), s, mask, moments);
+  return residual(from, branch, b.s, b.mask, moments);
 }
-LinearResidualGradients Fused::linear_residual_backward(const Tensor& x, const Tensor& weight,
-                                                        const Tensor& bias, Activation input,
-                                                        const Tensor& s, const Tensor& mask,
+LinearResidualGradients Fused::linear_residual_backward(const Tensor& x, const LinearBranch& b,
                                                         const Tensor& dy, Needs needs,
                                                         bool needs_ds) {
-  needs = with_scale(needs, bias, needs_ds);
-  const OpScope scope(costs::product_backward("linear_residual_backward", weight, dy, needs));
-  const Tensor g = scaled(widened(dy), {}, mask).to(dy.dtype()), f = activated(input, x);
-  const std::int64_t rows = rows_for(x, weight, dy);
+  needs = with_scale(needs, b.bias, needs_ds);
+  const OpScope scope(costs::linear_residual_backward(b, dy, needs));
+  const Tensor g = scaled(widened(dy), {}, b.mask).to(dy.dtype()), f = activated(b.input, x);
+  const std::int64_t rows = rows_for(x, b.weight, dy);
   ConvGradients d =
-      linear_backward(f.reshape({rows, weight.dim(1)}), scale_rows(weight, {}, s).weight,
-                      g.reshape({rows, weight.dim(0)}), needs);
+      linear_backward(f.reshape({rows, b.weight.dim(1)}), scale_rows(b.weight, {}, b.s).weight,
+                      g.reshape({rows, b.weight.dim(0)}), needs);
   if (needs.dx) d.dx = d.dx.reshape(x.shape());
   // Of ReLU, whose slope reads y, x tells the same.
-  if (needs.dx && input != Activation::none) d.dx = slope_times(unary_of(input), x, d.dx);
-  return through_scale(weight, bias, s, d, needs_ds);
+  if (needs.dx && b.input != Activation::none) d.dx = slope_times(unary_of(b.input), x, d.dx);
+  return with_extra(through_scale(b, d, needs_ds), b, dy, needs_ds);
 }
 
 namespace {
@@ -163,7 +178,9 @@ Tensor Fused::feed_forward(const Tensor& base, const Tensor& x, const FeedForwar
   const Tensor h = linear(rows_of(x), f.expand, f.expand_bias, Activation::none, nullptr);
   const Tensor z = primitives().depthwise(
       h.reshape({x.dim(0), x.dim(1), x.dim(2), f.expand.dim(0)}), f.taps, f.taps_bias, {}, kMixing);
-  return linear_residual(base, z, f.contract, f.contract_bias, Activation::gelu, {}, mask);
+  return linear_residual(
+      base, z,
+      {.weight = f.contract, .bias = f.contract_bias, .input = Activation::gelu, .mask = mask});
 }
 bool Fused::trains_feed_forward(const Tensor&, const FeedForwardWeights&) {
   return false;
@@ -175,8 +192,8 @@ FeedForwardGradients Fused::feed_forward_backward(const Tensor& x, const FeedFor
                        .reshape({x.dim(0), x.dim(1), x.dim(2), f.expand.dim(0)});
   const Tensor z = primitives().depthwise(h, f.taps, f.taps_bias, {}, kMixing);
   const Needs all{true, true, true};
-  const LinearResidualGradients last =
-      linear_residual_backward(z, f.contract, {}, Activation::gelu, {}, {}, dy, all, false);
+  const LinearResidualGradients last = linear_residual_backward(
+      z, {.weight = f.contract, .input = Activation::gelu}, dy, all, false);
   const auto [dh, dtaps, dtaps_bias] =
       primitives().depthwise_backward(h, f.taps, last.dx, kMixing, all);
   const auto [dx, dexpand, dexpand_bias] = linear_backward(rows_of(x), f.expand, rows_of(dh), all);
@@ -309,7 +326,8 @@ NormGradients normalised_backward(const Tensor& x, const Tensor& gamma, const Te
   const Tensor z = (widened(x).reshape(n.view) - mean_.reshape(kept)) * r;
   const Tensor h = d * gamma.reshape(n.parameters);
   const Tensor dx = r * (h - mean(h, n.axes) - z * mean(h * z, n.axes));
-  return {sum_of(onto, dx.reshape(x.shape())).to(x.dtype()), sum_to(d * z, n.parameters).reshape(gamma.shape()),
+  return {sum_of(onto, dx.reshape(x.shape())).to(x.dtype()),
+          sum_to(d * z, n.parameters).reshape(gamma.shape()),
           sum_to(d, n.parameters).reshape(gamma.shape())};
 }
 
@@ -327,8 +345,8 @@ NormGradients Fused::batch_norm_backward(const Tensor& x, const Tensor& gamma, c
   const OpScope scope(costs::batch_norm_backward(x, onto));
   return normalised_backward(x, gamma, mean, rstd, dy, batch_view(x), onto);
 }
-void Fused::update_running(const RunningStatistics& running, const Tensor& mean,
-                           const Tensor& rstd, double eps, std::int64_t rows) {
+void Fused::update_running(const RunningStatistics& running, const Tensor& mean, const Tensor& rstd,
+                           double eps, std::int64_t rows) {
   const OpScope scope(costs::update_running(mean));
   const double unbiased = rows > 1 ? static_cast<double>(rows) / static_cast<double>(rows - 1) : 1;
   const Tensor one = Tensor::full(rstd.shape(), 1, rstd.dtype(), rstd.device());

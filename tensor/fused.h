@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tensor/elementwise.h"
+#include "tensor/random.h"
 #include "tensor/tensor.h"
 
 namespace nextgrad {
@@ -73,8 +74,15 @@ struct FeedForwardGradients {
   Tensor dx;
   FeedForwardWeights dweights;  // all defined
 };
+// The end of a residual branch: mask[n] s[c] (f(x) W^T + bias + extra), all but W may be undefined.
+struct LinearBranch {
+  Tensor weight = {}, bias = {};        // [O, I], [O]
+  Activation input = Activation::none;  // f
+  Tensor s = {}, mask = {};             // layer scale [O], drop path [N]
+  Tensor extra = {};                    // [N, ..., O]
+};
 struct LinearResidualGradients : ConvGradients {
-  Tensor ds;  // undefined where not asked for
+  Tensor ds = {}, dextra = {};  // undefined where not asked for, or there is none
 };
 struct ResidualGradients {
   Tensor dbranch, ds;  // dx is dy itself; branch may be undefined if ds is not needed
@@ -132,14 +140,20 @@ Needs with_scale(Needs needs, const Tensor& bias, bool needs_ds);  // what ds is
 ScaledRows scale_rows(const Tensor& weight, const Tensor& bias, const Tensor& s);
 // And from the gradients of these those of W, b and s: as what they make is linear in them, ds is
 // the sum over inputs of W dV + b dc.
-LinearResidualGradients through_scale(const Tensor& weight, const Tensor& bias, const Tensor& s,
-                                      ConvGradients d, bool needs_ds);
+LinearResidualGradients through_scale(const LinearBranch& b, ConvGradients d, bool needs_ds);
+// And those that come by `extra`, if there is one.
+LinearResidualGradients with_extra(LinearResidualGradients g, const LinearBranch& b,
+                                   const Tensor& dy, bool needs_ds);
 
 class Fused {
  public:
   virtual ~Fused() = default;
   // What only the CUDA backend does in one launch.
   virtual void lerp(Tensor& y, const Tensor& x, double t);  // y += t (x - y), contiguous
+  // Masks of dropout_mask(), [count, n]: row i with probability p[i] and the key of use first.use
+  // + i.
+  virtual Tensor dropout_masks(std::int64_t n, DType dtype, const std::vector<double>& p,
+                               const RandomKey& first);
   // By a batch of so many rows, whose variance is recovered as 1 / rstd^2 - eps.
   virtual void update_running(const RunningStatistics& running, const Tensor& mean,
                               const Tensor& rstd, double eps, std::int64_t rows);

@@ -16,17 +16,13 @@ virtual Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
 // may take the place of dx.
 virtual ConvGradients linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy,
                                       Needs needs, const Tensor& onto = {}) NEXTGRAD_OP;
-// The end of a residual branch, y = base_scale[c] base + mask[n] s[c] (f(x) W^T + bias): x
-// [N, ..., I], base and y [N, ..., O], mask [N], s and base_scale [O] or undefined (1), f =
-// `input`. `moments` as of residual().
-virtual Tensor linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
-                               const Tensor& bias, Activation input, const Tensor& s,
-                               const Tensor& mask, Tensor* moments = nullptr,
+// y = base_scale[c] base + mask[n] s[c] (f(x) W^T + bias + extra): x [N, ..., I], base and y
+// [N, ..., O], base_scale [O] or undefined (1). `moments` as of residual().
+virtual Tensor linear_residual(const Tensor& base, const Tensor& x, const LinearBranch& b,
+                               Tensor* moments = nullptr,
                                const Tensor& base_scale = {}) NEXTGRAD_OP;
-// Its gradients; that of base is dy itself. `bias` is read for ds alone.
-virtual LinearResidualGradients linear_residual_backward(const Tensor& x, const Tensor& weight,
-                                                         const Tensor& bias, Activation input,
-                                                         const Tensor& s, const Tensor& mask,
+// Its gradients; that of base is dy itself. The bias and `extra` are read for ds alone.
+virtual LinearResidualGradients linear_residual_backward(const Tensor& x, const LinearBranch& b,
                                                          const Tensor& dy, Needs needs,
                                                          bool needs_ds) NEXTGRAD_OP;
 

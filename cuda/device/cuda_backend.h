@@ -72,6 +72,8 @@ class CudaBackend final : public Backend {
   void lerp(Tensor& y, const Tensor& x, double t) override;
   std::pair<Tensor, Tensor> gate_backward(const Tensor& a, const Tensor& u,
                                           const Tensor& dy) override;
+  Tensor dropout_masks(std::int64_t n, DType dtype, const std::vector<double>& p,
+                       const RandomKey& first) override;
   void update_running(const RunningStatistics& running, const Tensor& mean, const Tensor& rstd,
                       double eps, std::int64_t rows) override;
   FoldedNorm fold_statistics(const Tensor& gamma, const Tensor& beta, const Tensor& mean,
@@ -122,11 +124,15 @@ class CudaBackend final : public Backend {
   // must have 3 x 3 taps, stride and dilation 1 if the activation is GELU.
   void depthwise_into(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& base,
                       const Window& window, Activation activation, Tensor& y);
-  // base_scale[channel] base + mask[image] s[channel] (branch + bias[channel]); all but base and
-  // branch may be undefined. If `moments` is given it receives the partials of
+  // base_scale[channel] base + mask[image] s[channel] (branch + extra + bias[channel]); all but
+  // base and branch may be undefined. If `moments` is given it receives the partials of
   // channel_statistics.h, of the sum as of one image.
   Tensor residual_sum(const Tensor& base, const Tensor& base_scale, const Tensor& branch,
-                      const Tensor& s, const Tensor& bias, const Tensor& mask, Tensor* moments);
+                      const Tensor& extra, const Tensor& s, const Tensor& bias, const Tensor& mask,
+                      Tensor* moments);
+  // residual_backward(), and mask dy to `masked` if given.
+  ResidualGradients branch_gradients(const Tensor& branch, const Tensor& s, const Tensor& mask,
+                                     const Tensor& dy, bool needs_ds, Tensor* masked);
 
   friend class CudaCapture;
   friend class NcclCommunicator;

@@ -23,12 +23,14 @@ struct ChannelGrid {
   std::int64_t blocks() const { return plan.images * plan.chunks; }
 };
 
-// A thread takes at most `most` rows, fewer where that would leave multiprocessors idle. `shared`:
-// bytes of shared memory a thread. Images, rows and c must not be 0.
-inline ChannelGrid channel_grid(const ImageRows& e, int pack, int most, std::size_t shared = 0) {
+// A thread takes at most `most` rows, fewer where that would leave multiprocessors idle, a block at
+// most `widest` packs of a row. `shared`: bytes of shared memory a thread. Images, rows and c must
+// not be 0.
+inline ChannelGrid channel_grid(const ImageRows& e, int pack, int most, std::size_t shared = 0,
+                                std::int64_t widest = kThreads) {
   constexpr std::int64_t kBlocks = 4 * 132;
   const std::int64_t packs = e.c / pack;
-  const std::int64_t widest = std::clamp<std::int64_t>(kThreads / e.rows, 32, kThreads);
+  widest = std::min(widest, std::clamp<std::int64_t>(kThreads / e.rows, 32, kThreads));
   const std::int64_t columns = parts_of(packs, widest), x = parts_of(packs, columns);
   const std::int64_t y = std::clamp<std::int64_t>(kThreads / x, 1, e.rows);
   const std::int64_t each =

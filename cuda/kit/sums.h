@@ -14,10 +14,11 @@ namespace nextgrad::cuda {
 
 constexpr unsigned kArrivals = 1 << 14;  // counters that a backend has for last_to_arrive(), all 0
 
-// The grid for kernels that end with finish_by_last(): K sums of each channel.
+// The grid for kernels that end with finish_by_last(): K sums of each channel. Blocks of 128 bytes
+// of a row, so that the last one has few partials to read.
 template <class T>
 ChannelGrid finished_grid(const ImageRows& e, int pack, int k) {
-  const ChannelGrid g = channel_grid(e, pack, 32, k * pack * sizeof(double));
+  const ChannelGrid g = channel_grid(e, pack, 32, k * pack * sizeof(double), 8);
   check(g.plan.columns <= kArrivals, "sums of {} channels: too many", e.c);
   return g;
 }

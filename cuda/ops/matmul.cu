@@ -82,24 +82,24 @@ ConvGradients CudaBackend::linear_backward(const Tensor& x, const Tensor& weight
   return g;
 }
 
-Tensor CudaBackend::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
-                                    const Tensor& bias, Activation input, const Tensor& s,
-                                    const Tensor& mask, Tensor* moments, const Tensor& base_scale) {
-  const std::int64_t in = weight.dim(1), out = weight.dim(0);
-  Scope scope(*this, costs::linear_residual(x, weight));
+Tensor CudaBackend::linear_residual(const Tensor& base, const Tensor& x, const LinearBranch& b,
+                                    Tensor* moments, const Tensor& base_scale) {
+  const std::int64_t in = b.weight.dim(1), out = b.weight.dim(0);
+  Scope scope(*this, costs::linear_residual(x, b));
   if (base.numel() == 0) return empty_like(base);
-  const Tensor f = input == Activation::none ? x : unary(unary_of(input), x, 0);
+  const Tensor f = b.input == Activation::none ? x : unary(unary_of(b.input), x, 0);
   const Tensor branch =
-      linear(f.reshape({base.numel() / out, in}), weight, {}, Activation::none, nullptr);
-  return residual_sum(base, base_scale, branch, s, bias, mask, moments);
+      linear(f.reshape({base.numel() / out, in}), b.weight, {}, Activation::none, nullptr);
+  return residual_sum(base, base_scale, branch, b.extra, b.s, b.bias, b.mask, moments);
 }
 
 namespace {
 
-// Of V = s W and c = s b, whose gradients are dv, also where dw goes, and dc: a block an output.
+// Of V = s W and c = s b, whose gradients are dv, also where dw goes, and dc: a block an output. ds
+// may hold what comes by `extra`.
 template <class C>
 __global__ void through_scale_kernel(const C* w, const C* b, const C* s, C* dv, C* dc,
-                                     std::int64_t in, C* ds) {
+                                     std::int64_t in, bool add, C* ds) {
   __shared__ double scratch[32];
   const std::int64_t row = blockIdx.x, first = row * in;
   double sum = 0;
@@ -111,37 +111,48 @@ __global__ void through_scale_kernel(const C* w, const C* b, const C* s, C* dv, 
   if (threadIdx.x != 0) return;
   if (b != nullptr) sum += static_cast<double>(b[row]) * static_cast<double>(dc[row]);
   if (dc != nullptr) dc[row] *= s[row];
-  if (ds != nullptr) ds[row] = static_cast<C>(sum);
+  if (ds != nullptr) ds[row] = static_cast<C>(add ? static_cast<double>(ds[row]) + sum : sum);
 }
 
 }  // namespace
 
 // With g = mask dy and V = s W: dx = (g V) f'(x), dV = g^T f(x), dc = column sums of g.
-LinearResidualGradients CudaBackend::linear_residual_backward(const Tensor& x, const Tensor& weight,
-                                                              const Tensor& bias, Activation input,
-                                                              const Tensor& s, const Tensor& mask,
+LinearResidualGradients CudaBackend::linear_residual_backward(const Tensor& x,
+                                                              const LinearBranch& b,
                                                               const Tensor& dy, Needs needs,
                                                               bool needs_ds) {
-  needs = with_scale(needs, bias, needs_ds);
-  const std::int64_t in = weight.dim(1), out = weight.dim(0);
+  needs = with_scale(needs, b.bias, needs_ds);
+  const std::int64_t in = b.weight.dim(1), out = b.weight.dim(0);
   const std::int64_t rows = in > 0 ? x.numel() / in : dy.numel() / std::max<std::int64_t>(1, out);
-  Scope scope(*this, costs::product_backward("linear_residual_backward", weight, dy, needs));
-  const Tensor g = mask.defined() ? residual_backward({}, {}, mask, dy, false).dbranch : dy;
+  Scope scope(*this, costs::linear_residual_backward(b, dy, needs));
+  LinearResidualGradients d;
+  Tensor g = dy;
+  if (b.extra.defined()) {
+    if (b.mask.defined()) g = empty_like(dy);
+    ResidualGradients of_extra =
+        branch_gradients(b.extra, b.s, b.mask, dy, needs_ds, b.mask.defined() ? &g : nullptr);
+    d.dextra = of_extra.dbranch;
+    d.ds = of_extra.ds;
+  } else if (b.mask.defined()) {
+    g = residual_backward({}, {}, b.mask, dy, false).dbranch;
+  }
   Tensor f;
-  if (needs.dweight) f = input == Activation::none ? x : unary(unary_of(input), x, 0);
+  if (needs.dweight) f = b.input == Activation::none ? x : unary(unary_of(b.input), x, 0);
   if (f.defined()) f = f.reshape({rows, in});
-  const Tensor v = weight.numel() > 0 && needs.dx && s.defined()
-                       ? operands_->of(weight, x.dtype(), in, in, s)
-                       : weight;
-  LinearResidualGradients d{linear_backward(f, v, g.reshape({rows, out}), needs), {}};
+  const Tensor v = b.weight.numel() > 0 && needs.dx && b.s.defined()
+                       ? operands_->of(b.weight, x.dtype(), in, in, b.s)
+                       : b.weight;
+  static_cast<ConvGradients&>(d) = linear_backward(f, v, g.reshape({rows, out}), needs);
   if (needs.dx) d.dx = d.dx.reshape(x.shape());
   // max(x, 0) is as good as x for relu's slope.
-  if (needs.dx && input != Activation::none) d.dx = unary_backward(unary_of(input), x, d.dx, 0);
-  if (!s.defined() || out == 0 || !(needs.dweight || needs.dbias)) return d;
-  if (needs_ds) d.ds = empty_like(s);
-  dispatch_float(s.dtype(), "through_scale", [&](auto zero) {
+  if (needs.dx && b.input != Activation::none) d.dx = unary_backward(unary_of(b.input), x, d.dx, 0);
+  if (!b.s.defined() || out == 0 || !(needs.dweight || needs.dbias)) return d;
+  const bool add = d.ds.defined();
+  if (needs_ds && !add) d.ds = empty_like(b.s);
+  dispatch_float(b.s.dtype(), "through_scale", [&](auto zero) {
     launch("through_scale", through_scale_kernel<decltype(zero)>, {dim3(out), dim3(128)}, stream_,
-           weight, needs_ds ? bias : Tensor(), s, d.dweight, d.dbias, needs.dweight ? in : 0, d.ds);
+           b.weight, needs_ds ? b.bias : Tensor(), b.s, d.dweight, d.dbias, needs.dweight ? in : 0,
+           add, d.ds);
   });
   return d;
 }
@@ -159,7 +170,7 @@ Tensor CudaBackend::feed_forward(const Tensor& base, const Tensor& x, const Feed
   const Window window{.kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
   Tensor z = empty_like(wide);
   depthwise_into(wide, f.taps, f.taps_bias, {}, window, Activation::gelu, z);
-  return linear_residual(base, z, f.contract, f.contract_bias, Activation::none, {}, mask);
+  return linear_residual(base, z, {.weight = f.contract, .bias = f.contract_bias, .mask = mask});
 }
 
 }  // namespace nextgrad::cuda

@@ -9,14 +9,14 @@
 namespace nextgrad::cuda {
 namespace {
 
-// y = base_scale[channel] base + mask[image] s[channel] (branch + bias[channel]), of one image in
-// the plan whose rows are those of all images, `image_rows` each. `measured`: and the partials of
-// y's statistics, for batch norm, of y as it is stored (channel_statistics.h).
+// y = base_scale[channel] base + mask[image] s[channel] (branch + extra + bias[channel]), of one
+// image in the plan whose rows are those of all images, `image_rows` each. `measured`: and the
+// partials of y's statistics, for batch norm, of y as it is stored (channel_statistics.h).
 template <bool measured, class T, int N>
 __global__ void add_branch(const T* __restrict__ base, const Compute<T>* base_scale,
-                           const T* __restrict__ branch, ChannelPlan p, unsigned image_rows,
-                           const Compute<T>* s, const Compute<T>* bias, const Compute<T>* mask,
-                           T* __restrict__ y, Compute<T>* partials) {
+                           const T* __restrict__ branch, const T* __restrict__ extra, ChannelPlan p,
+                           unsigned image_rows, const Compute<T>* s, const Compute<T>* bias,
+                           const Compute<T>* mask, T* __restrict__ y, Compute<T>* partials) {
   using C = Compute<T>;
   const ChannelPlace<N> place(p);
   C from[N], scale[N], offset[N], v[N] = {};
@@ -26,11 +26,12 @@ __global__ void add_branch(const T* __restrict__ base, const Compute<T>* base_sc
     offset[i] = bias != nullptr && place.inside ? bias[place.channel + i] : -C(0);
   });
   const auto sum_at = [&](std::int64_t at, C kept) {
-    C x[N];
+    C x[N], more[N] = {};
     load<N>(base + at, v);
     load<N>(branch + at, x);
+    if (extra != nullptr) load<N>(extra + at, more);
     unroll<N>([&](int i) {
-      v[i] = widen(narrow<T>(from[i] * v[i] + scale[i] * kept * (x[i] + offset[i])));
+      v[i] = widen(narrow<T>(from[i] * v[i] + scale[i] * kept * (x[i] + more[i] + offset[i])));
     });
   };
   // The thread's row, counted from the first one of the image where the block begins.
@@ -50,30 +51,30 @@ __global__ void add_branch(const T* __restrict__ base, const Compute<T>* base_sc
   if constexpr (measured) moments.leave(p, place, partials);
 }
 
-// dbranch = mask[image] s[channel] dy; `summed`: and ds, mask times the sums of dy branch, by way
-// of partials [images * chunks, c].
+// dbranch = mask[image] s[channel] dy, and masked = mask[image] dy if that is not null; `summed`:
+// and ds, mask times the sums of dy branch, by way of partials [images * chunks, c].
 template <bool summed, class T, int N>
 __global__ void branch_gradient(const T* branch, const T* dy, ChannelPlan p, const Compute<T>* s,
-                                const Compute<T>* mask, T* dbranch, Compute<T>* partials,
+                                const Compute<T>* mask, T* dbranch, T* masked, Compute<T>* partials,
                                 unsigned* arrivals, Compute<T>* ds) {
   using C = Compute<T>;
   const ChannelPlace<N> place(p);
   const C kept = mask != nullptr ? mask[place.image] : C(1);
   C scale[N], sum[N] = {};
-  unroll<N>(
-      [&](int i) { scale[i] = s != nullptr && place.inside ? s[place.channel + i] * kept : kept; });
+  unroll<N>([&](int i) { scale[i] = s != nullptr && place.inside ? s[place.channel + i] : C(1); });
   place.for_rows(p, [&](std::int64_t at) {
     C b[N] = {}, d[N];
     load<N>(dy + at, d);
     if constexpr (summed) load<N>(branch + at, b);
     unroll<N>([&](int i) {
+      d[i] *= kept;
       sum[i] += d[i] * b[i];
-      d[i] *= scale[i];
     });
+    if (masked != nullptr) store<N>(masked + at, d);
+    unroll<N>([&](int i) { d[i] *= scale[i]; });
     store<N>(dbranch + at, d);
   });
   if constexpr (summed) {
-    unroll<N>([&](int i) { sum[i] *= kept; });
     leave_sums(p, place, sum, partials);
     finish_by_last<1>(p, place, partials, arrivals,
                       [&](std::int64_t channel, const double(&total)[1]) {
@@ -104,24 +105,24 @@ __global__ void gate_gradients(const T* a, const T* u, const T* dy, std::int64_t
 Tensor CudaBackend::residual(const Tensor& x, const Tensor& branch, const Tensor& s,
                              const Tensor& mask, Tensor* moments) {
   Scope scope(*this, costs::residual(x));
-  return residual_sum(x, {}, branch, s, {}, mask, moments);
+  return residual_sum(x, {}, branch, {}, s, {}, mask, moments);
 }
 
 Tensor CudaBackend::residual_sum(const Tensor& base, const Tensor& base_scale, const Tensor& branch,
-                                 const Tensor& s, const Tensor& bias, const Tensor& mask,
-                                 Tensor* moments) {
+                                 const Tensor& extra, const Tensor& s, const Tensor& bias,
+                                 const Tensor& mask, Tensor* moments) {
   Tensor y = empty_like(base), partials;
   if (y.numel() == 0) return y;
   const ImageRows e = image_rows(base, 1);
   const std::int64_t pixels = mask.defined() ? e.rows / mask.numel() : 1;  // of an image
   check(pixels < std::int64_t{1} << 31, "residual: images of {} pixels are too large", pixels);
-  dispatch_packs("residual", e.c, {base, branch, y}, [&]<class T, int N>() {
+  dispatch_packs("residual", e.c, {base, branch, extra, y}, [&]<class T, int N>() {
     // By other packs than those of batch_norm() the partials would be those of other blocks.
     const bool measured = moments != nullptr && (N > 1 || e.c % kPack<T> != 0 || !aligned({y}));
     const ChannelGrid g = measured ? sums_grid<T>(e, N, 2) : map_grid(e, N);
     if (measured) partials = empty({g.blocks(), 2, e.c}, parameter_dtype(y.dtype()));
     launch("add_branch", measured ? add_branch<true, T, N> : add_branch<false, T, N>, g.grid,
-           stream_, base, base_scale, branch, g.plan, pixels, s, bias, mask, y, partials);
+           stream_, base, base_scale, branch, extra, g.plan, pixels, s, bias, mask, y, partials);
   });
   if (moments != nullptr) *moments = partials;
   return y;
@@ -131,6 +132,12 @@ ResidualGradients CudaBackend::residual_backward(const Tensor& branch, const Ten
                                                  const Tensor& mask, const Tensor& dy,
                                                  bool needs_ds) {
   Scope scope(*this, costs::residual_backward(dy));
+  return branch_gradients(branch, s, mask, dy, needs_ds, nullptr);
+}
+
+ResidualGradients CudaBackend::branch_gradients(const Tensor& branch, const Tensor& s,
+                                                const Tensor& mask, const Tensor& dy, bool needs_ds,
+                                                Tensor* masked) {
   ResidualGradients g;
   g.dbranch = empty_like(dy);
   if (needs_ds && s.defined()) g.ds = empty_like(s);
@@ -140,12 +147,14 @@ ResidualGradients CudaBackend::residual_backward(const Tensor& branch, const Ten
   }
   const ImageRows e = image_rows(dy, mask.defined() ? mask.numel() : 1);
   const Tensor read = g.ds.defined() ? branch : Tensor();
-  dispatch_packs("residual_backward", e.c, {dy, read, g.dbranch}, [&]<class T, int N>() {
+  const Tensor out = masked != nullptr ? *masked : Tensor();
+  dispatch_packs("residual_backward", e.c, {dy, read, g.dbranch, out}, [&]<class T, int N>() {
     const bool summed = read.defined();
     const ChannelGrid grid = summed ? finished_grid<T>(e, N, 1) : map_grid(e, N);
     const Tensor partials = summed ? empty({grid.blocks(), e.c}, g.ds.dtype()) : Tensor();
     launch("branch_gradient", summed ? branch_gradient<true, T, N> : branch_gradient<false, T, N>,
-           grid.grid, stream_, read, dy, grid.plan, s, mask, g.dbranch, partials, arrivals_, g.ds);
+           grid.grid, stream_, read, dy, grid.plan, s, mask, g.dbranch, out, partials, arrivals_,
+           g.ds);
   });
   return g;
 }

@@ -59,8 +59,9 @@ TEST_CASE("bf16: the end of a residual branch") {
   const Tensor w = rounded({8, 16}, 4).f32, bias = random_tensor<float>({8}, 5);
   const Tensor mask = Tensor::from(std::vector<float>{2, 0, 1}, {3}, test_device());
   for (const Activation f : {Activation::none, Activation::gelu, Activation::relu}) {
-    const Tensor y = tested().linear_residual(base.bf16, x.bf16, w, bias, f, {}, mask);
-    const Tensor y32 = tested().linear_residual(base.f32, x.f32, w, bias, f, {}, mask);
+    const LinearBranch branch{.weight = w, .bias = bias, .input = f, .mask = mask};
+    const Tensor y = tested().linear_residual(base.bf16, x.bf16, branch);
+    const Tensor y32 = tested().linear_residual(base.f32, x.f32, branch);
     CHECK(y.dtype() == DType::bf16);
     CHECK(worst(y, y32) < 3 * kRounded);  // input, branch and sum are rounded
     const ConvGradients d = tested().linear_residual_backward(x.bf16, w, f, mask, dy.bf16, {});

@@ -86,8 +86,9 @@ TEST_CASE("moments of the end of a residual branch") {
         const Tensor mask = full ? activation({shape[0]}, 5, parameter) : Tensor();
         const Activation f = full ? Activation::gelu : Activation::none;
         Tensor moments;
-        const Tensor y = b.linear_residual(base, x, weight, bias, f, {}, mask, &moments);
-        check_same(y, b.linear_residual(base, x, weight, bias, f, {}, mask));
+        const LinearBranch branch{.weight = weight, .bias = bias, .input = f, .mask = mask};
+        const Tensor y = b.linear_residual(base, x, branch, &moments);
+        check_same(y, b.linear_residual(base, x, branch));
         check_norm(y, moments, 2);
       }
     }

@@ -173,15 +173,16 @@ ConvGradients CpuBackend::linear_backward(const Tensor& x, const Tensor& weight,
   return g;
 }
 
-Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Tensor& weight,
-                                   const Tensor& bias, Activation input, const Tensor& s,
-                                   const Tensor& mask, Tensor* moments, const Tensor& base_scale) {
-  if (base_scale.defined() && mask.defined())
-    return Fused::linear_residual(base, x, weight, bias, input, s, mask, moments, base_scale);
-  const std::int64_t n = weight.dim(0), k = weight.dim(1), m = n > 0 ? base.numel() / n : 0;
+Tensor CpuBackend::linear_residual(const Tensor& on, const Tensor& x, const LinearBranch& b,
+                                   Tensor* moments, const Tensor& base_scale) {
+  if (base_scale.defined() && (b.mask.defined() || b.extra.defined()))
+    return Fused::linear_residual(on, x, b, moments, base_scale);
+  const auto& [weight, bias, input, s, mask, extra] = b;
+  const std::int64_t n = weight.dim(0), k = weight.dim(1), m = n > 0 ? on.numel() / n : 0;
   const std::int64_t pixels = rows_per_image(mask, m);
-  Tensor y = Tensor::empty(base.shape(), x.dtype());
-  OpScope scope(costs::linear_residual(x, weight));
+  Tensor y = Tensor::empty(on.shape(), x.dtype());
+  OpScope scope(costs::linear_residual(x, b));
+  const Tensor base = extra.defined() ? residual(on, extra, s, mask) : on;
   const ScaledRows by_scale = scale_rows(weight, bias, s);
   dispatch_float(x.dtype(), "linear_residual", [&]<class T>(T) {
     T* out = y.data<T>();
@@ -203,23 +204,22 @@ Tensor CpuBackend::linear_residual(const Tensor& base, const Tensor& x, const Te
   return y;
 }
 
-LinearResidualGradients CpuBackend::linear_residual_backward(const Tensor& x, const Tensor& weight,
-                                                             const Tensor& bias, Activation input,
-                                                             const Tensor& s, const Tensor& mask,
+LinearResidualGradients CpuBackend::linear_residual_backward(const Tensor& x, const LinearBranch& b,
                                                              const Tensor& dy, Needs needs,
                                                              bool needs_ds) {
-  needs = with_scale(needs, bias, needs_ds);
+  needs = with_scale(needs, b.bias, needs_ds);
+  const Tensor &weight = b.weight, &mask = b.mask;
   const std::int64_t n = weight.dim(0), m = n > 0 ? dy.numel() / n : 0;
   const std::int64_t pixels = rows_per_image(mask, m);
-  OpScope scope(costs::product_backward("linear_residual_backward", weight, dy, needs));
+  OpScope scope(costs::linear_residual_backward(b, dy, needs));
   ConvGradients g;
   dispatch_float(dy.dtype(), "linear_residual", [&]<class T>(T) {
     const RowBlocks<T> rows = masked_rows<T>(data_or_null<const T>(mask), pixels, dy.data<T>(), n);
     needs.dweight |= needs.dbias;  // its blocks are where the bias gradient is summed
-    g = gradients<T>(x.shape(), x.data<T>(), scale_rows(weight, {}, s).weight, dy, rows, input,
+    g = gradients<T>(x.shape(), x.data<T>(), scale_rows(weight, {}, b.s).weight, dy, rows, b.input,
                      needs);
   });
-  return through_scale(weight, bias, s, g, needs_ds);
+  return with_extra(through_scale(b, g, needs_ds), b, dy, needs_ds);
 }
 
 }  // namespace nextgrad::cpu
