@@ -35,6 +35,9 @@ inline Work batch_norm_backward(const Tensor& x, const Tensor& onto = {}) {
 inline Work batch_norm(const Tensor& x, const Tensor& moments) {
   return PerElement{"batch_norm", 7, moments.defined() ? 2.0 : 3.0}(x);
 }
+inline Work dropout_masks(const Tensor& all) {
+  return PerElement{"dropout_mask", 0, 1}(all);
+}
 inline Work copy(const Tensor& from, const Tensor& to) {
   return {"copy", 0, 1.0 * from.nbytes() + to.nbytes()};
 }

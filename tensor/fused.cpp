@@ -57,6 +57,7 @@ Tensor Fused::dropout_masks(std::int64_t n, DType dtype, const std::vector<doubl
                             const RandomKey& first) {
   const auto rows = static_cast<std::int64_t>(p.size());
   Tensor all = Tensor::empty({rows, n}, dtype, primitives().device());
+  const OpScope scope(costs::dropout_masks(all));
   RandomKey key = first;
   for (std::int64_t i = 0; i < rows; ++i, ++key.use)
     all.slice(0, i, i + 1).copy_(primitives().dropout_mask({1, n}, dtype, p[i], key));

@@ -84,7 +84,7 @@ Tensor CudaBackend::dropout_masks(std::int64_t n, DType dtype, const std::vector
   if (p.empty() || p.size() > MaskTable::kMost || first.first != 0 || n == 0)
     return Fused::dropout_masks(n, dtype, p, first);
   Tensor out = empty({static_cast<std::int64_t>(p.size()), n}, dtype);
-  Scope scope(*this, costs::PerElement{"dropout_mask", 0, 1}(out));
+  Scope scope(*this, costs::dropout_masks(out));
   MaskTable masks{};
   std::ranges::transform(p, masks.draw, mask_draw);
   dispatch_activation(dtype, "dropout_mask", [&]<class T>() {

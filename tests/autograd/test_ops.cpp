@@ -3,8 +3,12 @@
 #include "autograd/conv.h"
 #include "autograd/fused.h"
 #include "autograd/matmul.h"
+#include "autograd/nmf.h"
+#include "autograd/norm.h"
 #include "autograd/reduce.h"
 #include "autograd/shape_ops.h"
+#include "tensor/ops.h"
+#include "tensor/profile.h"
 #include "tensor/threads.h"
 #include "tests/autograd/check.h"
 
@@ -141,9 +145,117 @@ TEST_CASE("the end of a residual branch equals its composition") {
                    [&](In v) { return v[0] + linear(activated(v[1]), v[2]); }, {base, x, w});
       require_op([&](In v) { return linear_residual(v[0], v[1], v[2], {}, f, v[3]); },
                  {base, x, w, s});
+      // More in the branch than the product.
+      const Variable extra = strided_leaf({3, rows, out}, 35);
+      for (const bool drops : {false, true}) {
+        const auto kept = [&](In v) { return drops ? mask.to(v[0].dtype()) : Tensor(); };
+        const Fn more = [&](In v) {
+          return linear_residual(v[0], v[1], v[2], v[3], f, v[4], kept(v), nullptr, v[5]);
+        };
+        require_op(more, {base, x, w, b, s, extra});
+        require_same(more,
+                     [&](In v) {
+                       return residual(v[0], linear(activated(v[1]), v[2], v[3]) + v[5], v[4],
+                                       kept(v));
+                     },
+                     {base, x, w, b, s, extra});
+        require_op(
+            [&](In v) {
+              return linear_residual(v[0], v[1], v[2], {}, f, {}, kept(v), nullptr, v[3]);
+            },
+            {base, x, w, extra});
+        // Of a constant scale, and of a constant weight.
+        require_op(
+            [&](In v) {
+              return linear_residual(v[0], v[1], v[2], v[3], f, cast(s.detach(), v[0].dtype()),
+                                     kept(v), nullptr, v[4]);
+            },
+            {base, x, w, b, extra});
+        require_op(
+            [&](In v) {
+              return linear_residual(v[0], v[1], cast(w.detach(), v[0].dtype()), v[2], f, v[3],
+                                     kept(v), nullptr, v[4]);
+            },
+            {base, x, b, s, extra});
+      }
     }
   }
   CHECK_THROWS_AS(linear_residual(leaf({2, 3}, 1), leaf({2, 4}, 2), leaf({5, 4}, 3)), Error);
+}
+
+// Lee and Seung's updates op by op, as they are published.
+namespace {
+Variable published_nmf(const Variable& x, const Tensor& bases, const NmfOptions& o, bool one_step) {
+  constexpr double kEps = 1e-6;
+  const auto update_coef = [&](const Variable& at, const Variable& b, const Variable& c) {
+    return c * matmul(at, b) / (matmul(c, matmul(b, b, true)) + kEps);
+  };
+  Variable b(bases), c;
+  const Variable iterated = one_step ? x.detach() : x;
+  c = softmax(matmul(iterated, b) * o.inv_t);
+  for (int k = 0; k < o.steps; ++k) {
+    c = update_coef(iterated, b, c);
+    b = b * matmul(iterated, c, true) / (matmul(b, matmul(c, c, true)) + kEps);
+  }
+  return matmul(update_coef(x, b, c), b, false, true);
+}
+}  // namespace
+
+TEST_CASE("matrix factorisation in one op equals its published form, and so do its gradients") {
+  const auto positive = [](const Shape& shape, std::uint32_t use) {
+    return exp(normal(shape, use)) * 0.3;
+  };
+  // Many points, few; more of them than a GPU's block has; ranks of one and of more than fits it.
+  for (const auto& [batch, p, d, r] : std::vector<std::array<std::int64_t, 4>>{
+           {2, 50, 6, 3}, {1, 1, 1, 1}, {1, 23, 300, 2}, {2, 7, 70, 66}, {3, 130, 9, 16}}) {
+    for (const bool one_step : {false, true}) {
+      for (const int steps : {0, 1, 3}) {
+        CAPTURE(r);
+        CAPTURE(steps);
+        const Tensor bases = positive({batch, d, r}, 2);
+        const NmfOptions o{.steps = steps, .inv_t = 0.7};
+        const Variable x(positive({batch, p, d}, 1), true);
+        require_same([&](In v) { return nmf(v[0], bases, o, one_step); },
+                     [&](In v) { return published_nmf(v[0], bases, o, one_step); }, {x});
+        if (p * d < 400 && r < 4)
+          require_op([&](In v) { return nmf(v[0], bases.to(v[0].dtype()), o, false); }, {x});
+      }
+    }
+  }
+  // A second backward through a graph that was kept gives the same.
+  const Variable x(positive({2, 30, 5}, 1), true);
+  const Variable y = nmf(x, positive({2, 5, 3}, 2), {.steps = 2}, false);
+  const Tensor seed = normal(y.shape(), 3);
+  y.backward(seed, true);
+  const Tensor first = x.grad().clone();
+  y.backward(seed);
+  CHECK(difference(x.grad(), first * 2.0) < 1e-13);
+  CHECK_THROWS_AS(nmf(x, positive({2, 4, 3}, 2), {}, false), Error);
+}
+
+TEST_CASE("gradients that meet are added where the last is made") {
+  const Variable x = leaf({2, 5, 6, 4}, 1), gamma = leaf({4}, 2), beta = leaf({4}, 3);
+  const Variable w(normal({3, 4}, 4)), taps(normal({3, 3, 4}, 5));
+  const Window window{.pad_h = 1, .pad_w = 1};
+  // What is recorded later passes its gradient on first.
+  const auto with_later = [](const Variable& y, const Variable& v) {
+    const Variable first = sum(square(y));
+    return first + sum(square(v));
+  };
+  const std::vector<Fn> all = {
+      [&](In v) { return with_later(batch_norm(v[0], v[1], v[2], 1e-3), v[0]); },
+      [&](In v) { return with_later(linear(v[0], w), v[0]); },
+      [&](In v) { return with_later(linear(v[0], w, {}, Activation::gelu), v[0]); },
+      [&](In v) { return with_later(depthwise_conv2d(v[0], taps, v[1], window), v[0]); }};
+  for (const Fn& fn : all) {
+    const Fn inner = [&](In v) { return fn({v[0] * 2.0, v[1], v[2]}); };
+    require_gradcheck(inner, {x, gamma, beta}, 1e-5);
+    const Variable y = inner(
+        {Variable(x.value(), true), Variable(gamma.value(), true), Variable(beta.value(), true)});
+    const Profile profile;
+    y.backward();
+    CHECK_FALSE(profile.ops().contains("axpy"));
+  }
 }
 
 TEST_CASE("feed-forward in one pass equals its parts") {

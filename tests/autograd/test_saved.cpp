@@ -5,6 +5,7 @@
 #include "autograd/fused.h"
 #include "autograd/loss.h"
 #include "autograd/matmul.h"
+#include "autograd/nmf.h"
 #include "autograd/norm.h"
 #include "autograd/recompute.h"
 #include "autograd/reduce.h"
@@ -123,6 +124,17 @@ std::vector<Op> all_ops() {
        },
        {1, 2, 3, 4, 5},
        {5}},
+      {"linear_residual with more in the branch",
+       {n({2, 3, 2}, 7), n({2, 3, 4}, 8), n({2, 4}, 9), n({2}, 10), n({2, 3, 2}, 11), n({2}, 12)},
+       [](In v) {
+         return linear_residual(v[0], v[1], v[2], v[3], Activation::none, v[5], {}, nullptr, v[4]);
+       },
+       {1, 2, 3, 4, 5}},
+      {"nmf",
+       {exp(Variable(n({2, 5, 4}, 7))).value(), exp(Variable(n({2, 4, 2}, 8))).value()},
+       [](In v) { return nmf(v[0], v[1].value(), {.steps = 2}, false); },
+       {0},
+       {1}},
       {"conv2d",
        {image, n({3, 3, 3, 4}, 7), n({3}, 8)},
        [=](In v) { return conv2d(v[0], v[1], v[2], window); },
@@ -228,7 +240,10 @@ TEST_CASE("a value that is made again notices a change of what it is made from")
 TEST_CASE("statistics that a batch norm hands out are those its backward reads") {
   for (const bool first : {true, false}) {
     Tensor mean, rstd;
-    const Variable y = batch_norm(leaf({5, 3}, 1), leaf({3}, 2), leaf({3}, 3), 1e-5, &mean, &rstd);
+    Alone everyone;
+    const Variable y =
+        sync_batch_norm(leaf({5, 3}, 1), leaf({3}, 2), leaf({3}, 3), 1e-5, everyone, 5,
+                        Tensor::zeros({3}, DType::f64, test_device()), &mean, &rstd);
     (first ? mean : rstd).fill_(0.5);
     CHECK_THROWS_WITH_AS(y.backward(normal({5, 3}, 4)), doctest::Contains("changed in place"),
                          Error);

@@ -4,6 +4,7 @@
 // is what the CPU computes.
 #include <functional>
 
+#include "tensor/ops.h"
 #include "tests/cuda/bf16.h"
 
 using namespace nextgrad;
@@ -62,6 +63,28 @@ TEST_CASE("barriers: sums and norms") {
   check_op(random_tensors({{2, 20, 8}, {2, 4200}}), [](Backend& b, const Tensors& x) {
     return Tensors{b.reduce(Reduce::sum, x[0], {1}), b.reduce(Reduce::sum, x[1], {1}), b.norm(x)};
   });
+}
+
+TEST_CASE("barriers: matrix factorisation") {
+  Tensors inputs = random_tensors({{2, 30, 6}, {2, 6, 3}});
+  for (Tensor& x : inputs) x = x * x;
+  inputs.push_back(random_tensor<float>({2, 30, 6}, 3));
+  check_op(inputs, [](Backend& b, const Tensors& x) {
+    const NmfOptions o{.steps = 2};
+    const NmfResult r = b.nmf(x[0], x[1], o, NmfKeep::all_steps);
+    return Tensors{r.y, r.coef, b.nmf_backward(x[0], r, o, NmfKeep::all_steps, x[2])};
+  });
+}
+
+TEST_CASE("barriers: the end of a branch") {
+  check_op(random_tensors({{2, 20, 8}, {6, 8}, {6}, {6}, {2}, {2, 20, 6}, {2, 20, 6}}),
+           [](Backend& b, const Tensors& x) {
+             const LinearBranch branch{
+                 .weight = x[1], .bias = x[2], .s = x[3], .mask = x[4], .extra = x[5]};
+             const LinearResidualGradients d =
+                 b.linear_residual_backward(x[0], branch, x[6], {}, true);
+             return Tensors{d.dx, d.dweight, d.dbias, d.ds, d.dextra};
+           });
 }
 
 TEST_CASE("barriers: the gradient of a bias") {

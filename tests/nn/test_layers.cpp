@@ -165,6 +165,28 @@ TEST_CASE("dropout: share of zeros, mean, whole channels, whole samples, evaluat
   }
 }
 
+TEST_CASE(
+    "masks drawn at once are those drawn one by one, and those not announced are drawn alone") {
+  const DropPath paths[] = {DropPath(0.2), DropPath(0.5), DropPath(0.2)};
+  const Variable ones(Tensor::full({40, 3}, 1, DType::f64, test::test_device()));
+  const auto values = [&] {
+    std::vector<std::vector<double>> all;
+    for (const DropPath& path : paths) all.push_back(path(ones).value().to_vector<double>());
+    return all;
+  };
+  const RandomScope alone(5, 1);
+  const auto want = values();
+  for (const std::vector<double>& announced :
+       {std::vector<double>{0.2, 0.5, 0.2}, {0.2}, {0.3, 0.5, 0.2, 0.7}, {}}) {
+    const RandomScope again(5, 1);
+    const DrawnMasks masks(ones.backend(), 40, DType::f64, announced);
+    CHECK(values() == want);
+  }
+  const RandomScope again(5, 1);
+  const DrawnMasks others(ones.backend(), 41, DType::f64, {0.2, 0.5, 0.2});
+  CHECK(values() == want);
+}
+
 TEST_CASE("dropout's derivative") {
   for (const int kind : {0, 1, 2}) {
     Dropout a(0.4);

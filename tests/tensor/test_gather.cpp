@@ -114,4 +114,14 @@ TEST_CASE("dropout masks keep 1 - p of the elements, scaled") {
   CHECK(numbers(tested().dropout_mask({3}, DType::f64, 0, key)) == Doubles{1, 1, 1});
   CHECK(numbers(tested().dropout_mask({3}, DType::f64, 1, key)) == Doubles{0, 0, 0});
   CHECK_THROWS_AS(tested().dropout_mask({3}, DType::f64, 1.5, key), Error);
+
+  // Several at once are those one by one.
+  const std::vector<double> p = {0.3, 0, 0.9, 0.5};
+  for (const std::int64_t n : {1, 6, 133}) {
+    const Tensor all = tested().dropout_masks(n, DType::f32, p, key);
+    RandomKey own = key;
+    for (std::int64_t i = 0; i < 4; ++i, ++own.use)
+      CHECK(numbers(all.slice(0, i, i + 1)) ==
+            numbers(tested().dropout_mask({n}, DType::f32, p[static_cast<std::size_t>(i)], own)));
+  }
 }

@@ -291,13 +291,14 @@ NormResult group_like(const Work& work, const Tensor& x, const Tensor& gamma, co
 
 NormGradients group_like_backward(const Work& work, const Tensor& x, const Tensor& gamma,
                                   const Tensor& mean, const Tensor& rstd, const Tensor& dy,
-                                  const Chunks& e) {
+                                  const Chunks& e, const Tensor& onto = {}) {
   OpScope scope(work);
   NormGradients g = empty_norm_gradients(x, gamma);
   dispatch_float(x.dtype(), work.name, [&]<class T>(T) {
     norm_backward(x.data<T>(), gamma.data<T>(), mean.data<T>(), rstd.data<T>(), dy.data<T>(), e,
                   g.dx.data<T>(), g.dgamma.data<T>(), g.dbeta.data<T>());
   });
+  if (onto.defined()) g.dx.add_(onto);
   return g;
 }
 
@@ -305,8 +306,9 @@ NormGradients group_like_backward(const Work& work, const Tensor& x, const Tenso
 
 NormResult CpuBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                   double eps, const Tensor&, const RunningStatistics* running) {
-  const NormResult r =
-      group_like(costs::batch_norm(x, {}), x, gamma, beta, eps, {batch_extents(x)}, {x.dim(-1)});
+  const Work work = costs::batch_norm(x, {});
+  OpScope scope(work);  // with what moves
+  const NormResult r = group_like(work, x, gamma, beta, eps, {batch_extents(x)}, {x.dim(-1)});
   if (running != nullptr) update_running(*running, r.mean, r.rstd, eps, batch_extents(x).rows);
   return r;
 }
@@ -314,10 +316,8 @@ NormResult CpuBackend::batch_norm(const Tensor& x, const Tensor& gamma, const Te
 NormGradients CpuBackend::batch_norm_backward(const Tensor& x, const Tensor& gamma,
                                               const Tensor& mean, const Tensor& rstd,
                                               const Tensor& dy, const Tensor& onto) {
-  NormGradients g = group_like_backward(costs::batch_norm_backward(x, onto), x, gamma, mean, rstd,
-                                        dy, {batch_extents(x)});
-  if (onto.defined()) g.dx.add_(onto);
-  return g;
+  return group_like_backward(costs::batch_norm_backward(x, onto), x, gamma, mean, rstd, dy,
+                             {batch_extents(x)}, onto);
 }
 
 Tensor CpuBackend::channel_affine(const Tensor& x, const Tensor& scale, const Tensor& shift,
