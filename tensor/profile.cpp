@@ -24,13 +24,15 @@ Profile* Profile::active() {
   return active_profile;
 }
 
-void Profile::add(const std::string& name, double seconds, double flops, double bytes) {
+void Profile::add(double seconds, const Work& work) {
   const std::scoped_lock lock(mutex_);
-  OpCost& cost = ops_[name];
+  OpCost& cost = ops_[fmt::format(fmt::runtime(work.name), work.kh, work.kw)];
   cost.calls += 1;
   cost.seconds += seconds;
-  cost.flops += flops;
-  cost.bytes += bytes;
+  cost.flops += work.flops;
+  cost.bytes += work.bytes;
+  cost.bf16_product_flops += work.bf16_product_flops;
+  cost.f32_product_flops += work.f32_product_flops;
 }
 
 void OpScope::start(const Work& work) {
@@ -45,8 +47,7 @@ void OpScope::finish() {
   --open_scopes;
   Profile* profile = Profile::active();
   if (!outermost_ || profile == nullptr) return;
-  profile->add(fmt::format(fmt::runtime(work_.name), work_.kh, work_.kw), elapsed.count(),
-               work_.flops, work_.bytes);
+  profile->add(elapsed.count(), work_);
 }
 
 }  // namespace nextgrad
