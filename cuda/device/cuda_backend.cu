@@ -156,6 +156,7 @@ void CudaBackend::check_faults() {
   if (collectives && after_collectives_) after_collectives_();
   const Fault fault = *fault_seen_;
   if (fault.code == Fault::none) return;
+  use_device(index_);
   cuda_check(cudaMemsetAsync(fault_, 0, sizeof(Fault), stream_), "clearing a fault");
   cuda_check(cudaStreamSynchronize(stream_), "clearing a fault");
   if (fault.code == Fault::label)
