@@ -123,8 +123,11 @@ Troubles& troubles() {
 
 void submit(cudaStream_t stream, const Work& work) {
   const auto once = [&] {
-    work.call(work.data);
-    work.destroy(work.data);
+    const struct End {
+      const Work& work;
+      ~End() { work.destroy(work.data); }
+    } end{work};
+    work.call(work.data);  // which throws what it finds wrong
   };
   if (stream == nullptr) return once();  // the host waits
   if (stream->capturing == nullptr) return stream->timeline->run(once);
