@@ -72,10 +72,8 @@ void Module::to(DType dtype) {
 
 void Module::to(Device device) {
   for (const Parameter& p : named_parameters()) p.value.set_value(p.value.value().to(device));
-  for (const Buffer& b : named_buffers()) {
-    // A counter on the device would cost a synchronisation each time it is read and written.
-    if (is_floating(b.value->dtype())) *b.value = b.value->to(device);
-  }
+  // Counters as well: kernels count, also in steps that are captured.
+  for (const Buffer& b : named_buffers()) *b.value = b.value->to(device);
   zero_grad();
 }
 

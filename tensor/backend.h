@@ -44,6 +44,9 @@ std::pair<std::int64_t, std::int64_t> rows_read(const RowBand& band);
 struct Roofline {
   double flops;  // f32 multiply-adds in registers, two FLOPs each, per second
   double bytes;  // b[i] = 1.5 a[i] on arrays that no cache holds: read plus written, per second
+  // Large matrix products, as bf16 and as f32 are multiplied here (TF32, if it is allowed): FLOPs
+  // per second. Equal to `flops` where nothing multiplies them faster than registers do.
+  double bf16_product_flops, f32_product_flops;
 };
 
 // Work that a device keeps and does again as a whole, on the same addresses: a CUDA graph.

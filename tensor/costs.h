@@ -71,14 +71,22 @@ inline Work optimizer(const PerElement& of_one, const std::vector<OptimizerSlot>
 }
 
 // --- products: x [..., I] by weights [O, I]; a backward is one for each gradient ---
+// All FLOPs but `others` are those of matrix products of such numbers.
+inline Work of_products(DType dtype, Work w, double others = 0) {
+  if (dtype == DType::bf16) w.bf16_product_flops = w.flops - others;
+  if (dtype == DType::f32) w.f32_product_flops = w.flops - others;
+  return w;
+}
 inline Work matmul(const Tensor& a, const Tensor& b, const Tensor& c, std::int64_t k) {
-  return {"matmul", 2.0 * c.numel() * k, 1.0 * a.nbytes() + b.nbytes() + c.nbytes()};
+  return of_products(a.dtype(),
+                     {"matmul", 2.0 * c.numel() * k, 1.0 * a.nbytes() + b.nbytes() + c.nbytes()});
 }
 // Rows of the output's extent are read or written `times`.
 inline Work product(const char* name, const Tensor& x, const Tensor& weight, int times) {
   const double rows = weight.dim(1) > 0 ? x.numel() / weight.dim(1) : 0, out = weight.dim(0);
-  return {name, 2.0 * rows * weight.numel(),
-          x.nbytes() + weight.nbytes() + times * rows * out * size_of(x.dtype())};
+  return of_products(x.dtype(),
+                     {name, 2.0 * rows * weight.numel(),
+                      x.nbytes() + weight.nbytes() + times * rows * out * size_of(x.dtype())});
 }
 inline Work linear(const Tensor& x, const Tensor& weight, const Tensor* pre_activation) {
   return product("linear", x, weight, pre_activation != nullptr ? 2 : 1);
@@ -93,9 +101,10 @@ inline Work product_backward(const char* name, const Tensor& weight, const Tenso
                              const Tensor& onto = {}) {
   const double rows = weight.dim(0) > 0 ? dy.numel() / weight.dim(0) : 0, in = weight.dim(1);
   const int products = int{needs.dx} + int{needs.dweight};
-  return {name, 2.0 * products * rows * weight.numel(),
-          dy.nbytes() + products * (weight.nbytes() + rows * in * size_of(dy.dtype())) +
-              bytes_of(onto)};
+  return of_products(
+      dy.dtype(), {name, 2.0 * products * rows * weight.numel(),
+                   dy.nbytes() + products * (weight.nbytes() + rows * in * size_of(dy.dtype())) +
+                       bytes_of(onto)});
 }
 inline Work linear_residual_backward(const LinearBranch& b, const Tensor& dy, Needs needs) {
   Work w = product_backward("linear_residual_backward", b.weight, dy, needs);
@@ -104,24 +113,31 @@ inline Work linear_residual_backward(const LinearBranch& b, const Tensor& dy, Ne
 }
 inline Work feed_forward(const Tensor& base, const Tensor& x, const FeedForwardWeights& f) {
   const double pixels = 1.0 * x.dim(0) * x.dim(1) * x.dim(2);
-  return {"feed_forward", 2.0 * f.expand.dim(0) * (x.numel() + 9 * pixels + base.numel()),
-          x.nbytes() + 2.0 * base.nbytes()};
+  const double hidden = f.expand.dim(0);
+  return of_products(x.dtype(),
+                     {"feed_forward", 2.0 * hidden * (x.numel() + 9 * pixels + base.numel()),
+                      x.nbytes() + 2.0 * base.nbytes()},
+                     2.0 * hidden * 9 * pixels);
 }
 
 // Those of the forward twice, and once more the first product and the taps, computed again.
 inline Work feed_forward_backward(const Tensor& x, const FeedForwardWeights& f, const Tensor& dy) {
   const double pixels = 1.0 * x.dim(0) * x.dim(1) * x.dim(2);
-  return {"feed_forward_backward",
-          2.0 * f.expand.dim(0) * (3.0 * x.numel() + 27 * pixels + 2.0 * dy.numel()),
-          2.0 * x.nbytes() + dy.nbytes()};
+  const double hidden = f.expand.dim(0);
+  return of_products(
+      dy.dtype(),
+      {"feed_forward_backward", 2.0 * hidden * (3.0 * x.numel() + 27 * pixels + 2.0 * dy.numel()),
+       2.0 * x.nbytes() + dy.nbytes()},
+      2.0 * hidden * 27 * pixels);
 }
 
 // --- matrix factorisation: x is read by every product with one of its sides, in f32 for bf16 ---
 inline Work nmf_passes(const char* name, const Tensor& x, std::int64_t rank, double products,
                        double passes) {
   const double elements = x.numel();
-  return {name, 2.0 * rank * elements * products,
-          passes * elements * size_of(parameter_dtype(x.dtype()))};
+  const DType dtype = parameter_dtype(x.dtype());
+  return of_products(
+      dtype, {name, 2.0 * rank * elements * products, passes * elements * size_of(dtype)});
 }
 inline Work nmf(const Tensor& x, const Tensor& bases, const NmfOptions& o) {
   const double products = 2.0 * o.steps + 2;
@@ -137,25 +153,27 @@ inline Work nmf_backward(const Tensor& x, const Tensor& coef, const NmfOptions& 
 inline Work attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads) {
   const AttentionExtents x = attention_extents(q, k, v, heads);
   const double queries = 1.0 * x.b * x.m, y = queries * v.dim(2) * size_of(v.dtype());
-  return {"attention", 2.0 * queries * x.n * (q.dim(2) + v.dim(2)),
-          y + q.nbytes() + k.nbytes() + v.nbytes()};
+  return of_products(q.dtype(), {"attention", 2.0 * queries * x.n * (q.dim(2) + v.dim(2)),
+                                 y + q.nbytes() + k.nbytes() + v.nbytes()});
 }
 inline Work attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& dy,
                                int heads) {
   const AttentionExtents x = attention_extents(q, k, v, heads);
-  return {"attention_backward", 2.0 * x.b * x.m * x.n * (3 * q.dim(2) + 2 * v.dim(2)),
-          2.0 * (q.nbytes() + k.nbytes() + v.nbytes() + dy.nbytes())};
+  return of_products(q.dtype(),
+                     {"attention_backward", 2.0 * x.b * x.m * x.n * (3 * q.dim(2) + 2 * v.dim(2)),
+                      2.0 * (q.nbytes() + k.nbytes() + v.nbytes() + dy.nbytes())});
 }
 
 // --- convolutions ---
 inline Work conv2d(const Tensor& x, const Tensor& weight, const Tensor& y) {
   const double taps = weight.dim(0) > 0 ? weight.numel() / weight.dim(0) : 0;
-  return {"conv2d", 2.0 * y.numel() * taps, 1.0 * x.nbytes() + weight.nbytes() + y.nbytes()};
+  return of_products(x.dtype(), {"conv2d", 2.0 * y.numel() * taps,
+                                 1.0 * x.nbytes() + weight.nbytes() + y.nbytes()});
 }
 inline Work conv2d_backward(const Tensor& x, const Tensor& weight, const Tensor& dy, Needs needs) {
   const int products = int{needs.dx} + int{needs.dweight};
-  return {"conv2d_backward", products * conv2d(x, weight, dy).flops,
-          1.0 * dy.nbytes() + products * x.nbytes()};
+  return of_products(x.dtype(), {"conv2d_backward", products * conv2d(x, weight, dy).flops,
+                                 1.0 * dy.nbytes() + products * x.nbytes()});
 }
 inline Work depthwise(const Tensor& x, const Window& window, const Tensor& y, const Tensor& base) {
   return {"depthwise_{}x{}", 2.0 * y.numel() * window.kh * window.kw,

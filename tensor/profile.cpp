@@ -25,14 +25,16 @@ Profile* Profile::active() {
   return active_profile;
 }
 
-void Profile::add(const std::string& name, const OpCost& cost) {
+void Profile::add(double seconds, std::int64_t launches, const Work& work) {
   const std::scoped_lock lock(mutex_);
-  OpCost& sum = ops_[name];
-  sum.calls += cost.calls;
-  sum.launches += cost.launches;
-  sum.seconds += cost.seconds;
-  sum.flops += cost.flops;
-  sum.bytes += cost.bytes;
+  OpCost& cost = ops_[fmt::format(fmt::runtime(work.name), work.kh, work.kw)];
+  cost.calls += 1;
+  cost.launches += launches;
+  cost.seconds += seconds;
+  cost.flops += work.flops;
+  cost.bytes += work.bytes;
+  cost.bf16_product_flops += work.bf16_product_flops;
+  cost.f32_product_flops += work.f32_product_flops;
 }
 
 void note_launch() {
@@ -52,12 +54,7 @@ void OpScope::finish() {
   --open_scopes;
   Profile* profile = Profile::active();
   if (!outermost_ || profile == nullptr) return;
-  profile->add(fmt::format(fmt::runtime(work_.name), work_.kh, work_.kw),
-               {.calls = 1,
-                .launches = launches - launches_before_,
-                .seconds = elapsed.count(),
-                .flops = work_.flops,
-                .bytes = work_.bytes});
+  profile->add(elapsed.count(), launches - launches_before_, work_);
 }
 
 }  // namespace nextgrad

@@ -17,6 +17,16 @@ struct OpCost {
   double seconds = 0;
   double flops = 0;  // a multiply-add counts 2
   double bytes = 0;  // each input read once, each output written once
+  // Of the FLOPs, those of matrix products, for which a device may have units of their own.
+  double bf16_product_flops = 0, f32_product_flops = 0;
+};
+
+// What an op is called and what it costs: tensor/costs.h.
+struct Work {
+  const char* name;
+  double flops, bytes;
+  int kh = 0, kw = 0;  // where the name says {}x{}
+  double bf16_product_flops = 0, f32_product_flops = 0;
 };
 
 // Collects costs by op name, of all threads, from construction to destruction (one at a time per
@@ -29,7 +39,7 @@ class Profile {
   Profile& operator=(const Profile&) = delete;
   const std::map<std::string, OpCost>& ops() const { return ops_; }
   static Profile* active();
-  void add(const std::string& name, const OpCost& cost);
+  void add(double seconds, std::int64_t launches, const Work& work);
 
  private:
   std::mutex mutex_;  // of ops_, for add()
@@ -38,13 +48,6 @@ class Profile {
 
 // Called for each thing that a GPU is told to do; it counts for the op that this thread is in.
 void note_launch();
-
-// What an op is called and what it costs: tensor/costs.h.
-struct Work {
-  const char* name;
-  double flops, bytes;
-  int kh = 0, kw = 0;  // where the name says {}x{}
-};
 
 // Put at the top of a backend method: OpScope scope(costs::conv2d(x, weight, y)). An op within an
 // op is part of that one, so that names mean the same on every backend, however it is composed

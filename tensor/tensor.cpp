@@ -214,8 +214,8 @@ void Tensor::copy_(const Tensor& source) {
 
 void Tensor::add_(const Tensor& source, double alpha) {
   check(source.shape_ == shape_ && source.dtype_ == dtype_ && source.device() == device(),
-        "add_: {} {} does not add to {} {}", name_of(source.dtype_), source.shape_, name_of(dtype_),
-        shape_);
+        "add_: {} {} on {} does not add to {} {} on {}", name_of(source.dtype_), source.shape_,
+        source.device(), name_of(dtype_), shape_, device());
   if (is_contiguous()) return backend().axpy(*this, source.contiguous(), alpha);
   Tensor sum = clone();
   backend().axpy(sum, source.contiguous(), alpha);

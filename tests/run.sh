@@ -12,10 +12,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . apps/packages.sh
 
-# Kernels are compiled for one GPU generation here: for more, the user's own build.
+# Kernels are compiled for the two GPU generations that tests/cuda/figures.py speaks of.
 case "${1:-}" in
   --cuda) shift; exec tests/cuda/run.sh "$@" ;;
-  "") build=${BUILD:-build-tests}; options=(-Dgpu_archs=90); suites=(--no-suite races-whole) targets=() ;;
+  "") build=${BUILD:-build-tests}; options=(-Dgpu_archs=80,90); suites=(--no-suite races-whole) targets=() ;;
   --asan) build=${BUILD:-build-asan}; suites=() targets=()
     options=(-Dcpu_arch=native -Dcuda=disabled -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true)
     export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ;;

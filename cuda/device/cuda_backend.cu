@@ -170,6 +170,7 @@ void CudaBackend::check_faults() {
   if (collectives && after_collectives_) after_collectives_();
   const Fault fault = *fault_seen_;
   if (fault.code == Fault::none) return;
+  use_device(index_);
   cuda_check(cudaMemsetAsync(fault_, 0, sizeof(Fault), stream_), "clearing a fault");
   cuda_check(cudaStreamSynchronize(stream_), "clearing a fault");
   if (fault.code == Fault::label)
@@ -190,9 +191,11 @@ Roofline CudaBackend::roofline() {
 #ifdef NEXTGRAD_EMULATE_CUDA
   constexpr std::int64_t kFloats = 1 << 16;
   constexpr int kRounds = 4;
+  constexpr std::int64_t kSide = 64;
 #else
   constexpr std::int64_t kFloats = std::int64_t{1} << 28;  // 1 GiB, far more than any L2 cache
   constexpr int kRounds = 1 << 14;
+  constexpr std::int64_t kSide = 1 << 13;
 #endif
   const Tensor a = Tensor::full({kFloats}, 1, DType::f32, device());
   Tensor b = empty({kFloats}, DType::f32);
@@ -206,7 +209,26 @@ Roofline CudaBackend::roofline() {
            stream_, b.data<float>(), kRounds);
     synchronize();
   });
-  return {32.0 * kRounds * blocks * kThreads / compute, 8.0 * kFloats / copy};
+  // Of random numbers, as a GPU that multiplies zeros needs less power and so clocks higher.
+  const auto products = [&](DType dtype) {
+    const Tensor x = random_normal({kSide, kSide}, DType::f32, {1, 0, 0, 0}).to(dtype);
+    Tensor y = empty({kSide, kSide}, dtype);
+    const Product p{.m = kSide,
+                    .n = kSide,
+                    .k = kSide,
+                    .a = x.raw(),
+                    .b = x.raw(),
+                    .c = y.raw(),
+                    .in = dtype,
+                    .out = dtype};
+    return 2.0 * kSide * kSide * kSide / fastest(5, [&] {
+             gemm_->run(p);
+             synchronize();
+           });
+  };
+  const double flops = 32.0 * kRounds * blocks * kThreads / compute;
+  return {flops, 8.0 * kFloats / copy, products(DType::bf16),
+          gemm_->tf32 ? products(DType::f32) : flops};
 }
 
 }  // namespace nextgrad::cuda

@@ -17,10 +17,11 @@ class CudaTransfer final : public Transfer {
   // One more copy, at the speed of device memory: the tensor then lives where all others do, and a
   // captured step finds it at the same address each time.
   void receive(Tensor& destination) override {
+    const Device own{Device::Kind::cuda, owner_->device_};
     check(destination.shape() == shape_ && destination.dtype() == dtype_ &&
-              destination.is_contiguous(),
-          "receive: a {} {} comes, the destination is {} {}", name_of(dtype_), shape_,
-          name_of(destination.dtype()), destination.shape());
+              destination.device() == own && destination.is_contiguous(),
+          "receive: a {} {} comes to {}, the destination is {} {} on {}", name_of(dtype_), shape_,
+          own, name_of(destination.dtype()), destination.shape(), destination.device());
     const cudaStream_t stream = owner_->computing_;
     cuda_check(cudaStreamWaitEvent(stream, buffer_.arrived, 0), "waiting for a copy");
     cuda_check(cudaMemcpyAsync(destination.raw(), buffer_.device, destination.nbytes(),

@@ -32,12 +32,17 @@ inline Grid grid_for(std::int64_t n, int threads = kThreads, std::int64_t most =
 }
 
 template <class Parameter, class Argument>
-Parameter argument_for(const Argument& a) {
-  if constexpr (std::is_same_v<Argument, Tensor>)
-    return a.defined() ? a.template data<std::remove_const_t<std::remove_pointer_t<Parameter>>>()
-                       : nullptr;
-  else
+Parameter argument_for(const char* name, const Argument& a) {
+  if constexpr (std::is_same_v<Argument, Tensor>) {
+    if (!a.defined()) return nullptr;
+    // What reads another device's memory ends all work on this one.
+    const Device own{Device::Kind::cuda, current_device()};
+    check(a.device() == own, "{}: inputs are on {} and {}; move one with to()", name, own,
+          a.device());
+    return a.template data<std::remove_const_t<std::remove_pointer_t<Parameter>>>();
+  } else {
     return Parameter(a);
+  }
 }
 
 // Whether launch() waits for each kernel, so that an error is told under the name of the one that
@@ -53,10 +58,11 @@ void launch(const char* name, void (*kernel)(Parameters...), const Grid& g, cuda
   note_launch();
 #ifdef NEXTGRAD_EMULATE_CUDA
   emulation::start(name, kernel, g.blocks, g.threads, g.shared_bytes, stream,
-                   argument_for<Parameters>(arguments)...);
+                   argument_for<Parameters>(name, arguments)...);
 #else
   // clang-format off
-  kernel<<<g.blocks, g.threads, g.shared_bytes, stream>>>(argument_for<Parameters>(arguments)...);
+  kernel<<<g.blocks, g.threads, g.shared_bytes, stream>>>(
+      argument_for<Parameters>(name, arguments)...);
   // clang-format on
 #endif
   cuda_check(cudaGetLastError(), name);

@@ -17,10 +17,13 @@ inline void cuda_check(cudaError_t status, const char* doing) {
     fail("CUDA: {}: {} ({})", doing, cudaGetErrorString(status), cudaGetErrorName(status));
 }
 
-// Makes `device` the one that this thread's kernels and allocations go to: CUDA keeps that by
-// thread, and begins with device 0.
+// The device that this thread's kernels and allocations go to: CUDA keeps that by thread.
+inline int& current_device() {
+  thread_local int current = -1;  // none was asked for
+  return current;
+}
 inline void use_device(int device) {
-  thread_local int current = -1;
+  int& current = current_device();
   if (current == device) return;
   cuda_check(cudaSetDevice(device), "choosing the device");
   current = device;

@@ -93,8 +93,12 @@ struct Running {
 template <class C>
 Running<C> running_of(const RunningStatistics* r, double eps, std::int64_t rows) {
   if (r == nullptr) return {};
-  for (Tensor* t : {&r->mean, &r->var, r->batches})
-    if (t != nullptr) t->bump_version();
+  for (Tensor* t : {&r->mean, &r->var, r->batches}) {
+    if (t == nullptr) continue;
+    check(t->device() == r->mean.device(), "running statistics on {} and {}", t->device().str(),
+          r->mean.device().str());
+    t->bump_version();
+  }
   return {r->mean.data<C>(),
           r->var.data<C>(),
           r->batches != nullptr ? r->batches->data<std::int64_t>() : nullptr,

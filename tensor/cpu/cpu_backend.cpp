@@ -43,7 +43,7 @@ Roofline CpuPrimitives::roofline() {
   const Tensor a = Tensor::full({n}, 1.0);
   const double traffic = fastest(kRuns, [&] { unary(Unary::mul_scalar, a, 1.5); });
   const double flops = 2.0 * kChains * kLanes<float> * kSteps * threads;
-  return {flops / arithmetic, 8.0 * n / traffic};
+  return {flops / arithmetic, 8.0 * n / traffic, flops / arithmetic, flops / arithmetic};
 }
 
 std::string CpuPrimitives::description() const {

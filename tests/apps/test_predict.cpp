@@ -282,6 +282,8 @@ TEST_CASE("info and bench") {
   CHECK(bench["step"].get<double>() > 0);
   CHECK(bench["peak_bytes"].get<double>() > 1e5);
   CHECK(bench["ops"].size() > 5);
+  CHECK(bench["peak_product_gflops"]["bf16"] == bench["peak_gflops"]);
+  CHECK(o.out.find("of matrix products") == std::string::npos);
   const auto other = segnext(folder,
                              "bench --variant nano --decoder.kind ema --decoder.rank 4 --size 64 "
                              "--runs 1 --classes 3 --json b.json");

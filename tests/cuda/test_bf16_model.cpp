@@ -111,7 +111,7 @@ TEST_CASE("tf32: products only, near f32") {
   tested().allow_tf32(true);
   const Tensor rounded = tested().matmul(a, b, false, false);
   tested().allow_tf32(false);
-  CHECK(worst(rounded, exact) < 5e-3);
+  CHECK(worst(rounded, exact) < 0.05);  // of 64 products of up to 4, rounded or cut to 10 bits
   CHECK(numbers(tested().matmul(a, b, false, false)) == numbers(exact));
 }
 

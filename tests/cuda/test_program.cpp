@@ -120,6 +120,9 @@ TEST_CASE("program: bench tells the GPU's figures, with and without recording") 
                           "forward_eval_recorded", "peak_bytes", "peak_gbytes"})
     CHECK(result[key].get<double>() > 0);
   CHECK(result["precision"] == "bf16");
+  CHECK(out.find("of matrix products") != std::string::npos);
+  for (const char* of : {"bf16", "f32"})
+    CHECK(result["peak_product_gflops"][of].get<double>() > 0);
 }
 
 TEST_CASE("program: what does not go together is refused in one line") {

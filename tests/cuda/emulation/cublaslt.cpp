@@ -6,7 +6,9 @@
 #include "tensor/error.h"
 #include "tests/cuda/emulation/order.h"
 
-struct cublasLtContext {};
+struct cublasLtContext {
+  int device;  // the one that was current when it was made
+};
 struct cublasLtMatmulDescOpaque_t {
   cublasComputeType_t compute;
   cudaDataType_t scale;
@@ -94,6 +96,17 @@ double scalar(const void* p, cudaDataType_t type) {
                             : static_cast<double>(*static_cast<const float*>(p));
 }
 
+// As TF32 keeps it: 10 bits behind the point.
+double tf32(double x) {
+  const auto kept = static_cast<float>(x);
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, &kept, sizeof bits);
+  bits = (bits + 0x1000u) & ~0x1fffu;
+  float rounded = 0;
+  std::memcpy(&rounded, &bits, sizeof rounded);
+  return std::isfinite(kept) ? static_cast<double>(rounded) : x;
+}
+
 // D = alpha op(A) op(B) + beta C (+ bias on each column), all matrices in columns. Sums in double.
 void product(const cublasLtMatmulDescOpaque_t& d, double alpha, const void* a, const Layout& la,
              const void* b, const Layout& lb, double beta, const void* c, const Layout& lc,
@@ -102,6 +115,10 @@ void product(const cublasLtMatmulDescOpaque_t& d, double alpha, const void* a, c
     Matrix x = read(a, la, i), y = read(b, lb, i);
     if (d.a == CUBLAS_OP_T) x = x.transpose().eval();
     if (d.b == CUBLAS_OP_T) y = y.transpose().eval();
+    if (d.compute == CUBLAS_COMPUTE_32F_FAST_TF32 && la.type == CUDA_R_32F) {
+      x = x.unaryExpr(&tf32).eval();
+      y = y.unaryExpr(&tf32).eval();
+    }
     Matrix z = alpha * (x * y);
     if (beta != 0) z += beta * read(c, lc, i);  // it may be uninitialised otherwise
     if (d.epilogue == CUBLASLT_EPILOGUE_BIAS) {
@@ -140,12 +157,15 @@ bool has_algorithm(const cublasLtMatmulDescOpaque_t& d, const Layout& a, const L
 }  // namespace
 
 const char* cublasLtGetStatusString(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_SUCCESS         ? "success"
-         : status == CUBLAS_STATUS_NOT_SUPPORTED ? "not supported"
-                                                 : "invalid value";
+  return status == CUBLAS_STATUS_SUCCESS            ? "success"
+         : status == CUBLAS_STATUS_NOT_SUPPORTED    ? "not supported"
+         : status == CUBLAS_STATUS_EXECUTION_FAILED ? "the GPU program failed to execute"
+                                                    : "invalid value";
 }
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
-  return create(handle);
+  int device = 0;
+  cudaGetDevice(&device);
+  return create(handle, device);
 }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
   return destroy(handle);
@@ -216,12 +236,18 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
 }
 // The scalars are read now (they are the host's); the descriptors are copied, as a captured graph
 // keeps what they said.
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* alpha,
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void* alpha,
                               const void* a, cublasLtMatrixLayout_t la, const void* b,
                               cublasLtMatrixLayout_t lb, const void* beta, const void* c,
                               cublasLtMatrixLayout_t lc, void* d, cublasLtMatrixLayout_t ld,
-                              const cublasLtMatmulAlgo_t*, void*, std::size_t,
+                              const cublasLtMatmulAlgo_t*, void* workspace, std::size_t,
                               cudaStream_t stream) {
+  int device = 0;
+  cudaGetDevice(&device);
+  if (handle->device != device || !nextgrad::emulation::is_current(stream))
+    return CUBLAS_STATUS_EXECUTION_FAILED;
+  const void* touched[] = {a, b, c, d, desc->bias, workspace};
+  nextgrad::emulation::check_memory("cublasLtMatmul", touched, sizeof touched, stream);
   const double x = scalar(alpha, desc->scale), y = scalar(beta, desc->scale);
   nextgrad::check(fits(*desc, *la, *lb, *lc), "emulated cuBLASLt: not what was planned");
   nextgrad::check(desc->epilogue == CUBLASLT_EPILOGUE_DEFAULT ||

@@ -6,15 +6,21 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <mutex>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
+#include "tensor/error.h"
 #include "tests/cuda/emulation/order.h"
 
 namespace nextgrad::emulation {
+
+namespace {
+thread_local int current_device = 0;
+thread_local cudaError_t last_error = cudaSuccess;
+}  // namespace
 
 using SharedTimeline = std::shared_ptr<Timeline>;
 struct Graph {
@@ -39,11 +45,13 @@ struct Capturing {
   bool ended = false;
 };
 struct Stream {
+  int device = current_device;
   SharedTimeline timeline = std::make_shared<Timeline>();
   std::shared_ptr<Capturing> capturing;
   std::size_t submitted = 0, joined = 0;  // of a forked stream
 };
 struct Event {
+  int device = current_device;
   std::shared_ptr<Point> point = std::make_shared<Point>();
   std::shared_ptr<Capturing> capturing;  // when it was recorded, where, after what
   Stream* stream = nullptr;
@@ -52,13 +60,17 @@ struct Event {
 
 namespace {
 
-constexpr std::size_t kTotal = std::size_t{4} << 30;
+constexpr std::size_t kTotal = std::size_t{4} << 30;  // of each device
 
 struct Memory {
+  struct Block {
+    std::size_t bytes;
+    int device;
+  };
   std::mutex mutex;
-  std::unordered_map<void*, std::size_t> blocks;
+  std::map<std::uintptr_t, Block> blocks;
   std::unordered_set<const void*> pinned;
-  std::size_t used = 0;
+  std::map<int, std::size_t> used;  // by device
 };
 Memory& memory() {
   static auto* m = new Memory;
@@ -70,7 +82,39 @@ bool is_pinned(const void* at) {
   return memory().pinned.contains(at);
 }
 
+int device_of(cudaStream_t stream) {
+  return stream != nullptr ? stream->device : current_device;
+}
+// Whether it is memory of a device that the stream is not of.
+bool is_foreign(std::uintptr_t address, cudaStream_t stream) {
+  if (troubles().devices == 1) return false;
+  const std::scoped_lock lock(memory().mutex);
+  auto block = memory().blocks.upper_bound(address);
+  if (block == memory().blocks.begin()) return false;
+  --block;
+  return address - block->first < block->second.bytes && block->second.device != device_of(stream);
+}
+bool is_foreign(const void* address, cudaStream_t stream) {
+  return is_foreign(reinterpret_cast<std::uintptr_t>(address), stream);
+}
+
 }  // namespace
+
+bool is_current(cudaStream_t stream) {
+  if (device_of(stream) == current_device) return true;
+  last_error = cudaErrorInvalidResourceHandle;
+  return false;
+}
+
+void check_memory(const char* name, const void* argument, std::size_t bytes, cudaStream_t stream) {
+  for (std::size_t at = 0; at + sizeof(std::uintptr_t) <= bytes; at += sizeof(std::uintptr_t)) {
+    std::uintptr_t word = 0;
+    std::memcpy(&word, static_cast<const std::byte*>(argument) + at, sizeof word);
+    check(!is_foreign(word, stream),
+          "emulated kernel {}: runs on device {} and is given memory of another", name,
+          device_of(stream));
+  }
+}
 
 Troubles& troubles() {
   static Troubles t;
@@ -79,8 +123,11 @@ Troubles& troubles() {
 
 void submit(cudaStream_t stream, const Work& work) {
   const auto once = [&] {
-    work.call(work.data);
-    work.destroy(work.data);
+    const struct End {
+      const Work& work;
+      ~End() { work.destroy(work.data); }
+    } end{work};
+    work.call(work.data);  // which throws what it finds wrong
   };
   if (stream == nullptr) return once();  // the host waits
   if (stream->capturing == nullptr) return stream->timeline->run(once);
@@ -97,56 +144,67 @@ const char* cudaGetErrorString(cudaError_t status) {
   return status == cudaErrorMemoryAllocation        ? "out of memory"
          : status == cudaSuccess                    ? "no error"
          : status == cudaErrorStreamCaptureUnjoined ? "capturing stream has unjoined work"
+         : status == cudaErrorInvalidDevice         ? "invalid device ordinal"
+         : status == cudaErrorInvalidResourceHandle ? "invalid resource handle"
                                                     : "invalid argument";
 }
 const char* cudaGetErrorName(cudaError_t status) {
   return status == cudaErrorMemoryAllocation        ? "cudaErrorMemoryAllocation"
          : status == cudaSuccess                    ? "cudaSuccess"
          : status == cudaErrorStreamCaptureUnjoined ? "cudaErrorStreamCaptureUnjoined"
+         : status == cudaErrorInvalidDevice         ? "cudaErrorInvalidDevice"
+         : status == cudaErrorInvalidResourceHandle ? "cudaErrorInvalidResourceHandle"
                                                     : "cudaErrorInvalidValue";
 }
 cudaError_t cudaGetLastError() {
-  return cudaSuccess;
+  return std::exchange(last_error, cudaSuccess);
 }
 cudaError_t cudaDriverGetVersion(int* version) {
   *version = troubles().driver;
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = troubles().devices;
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
-  return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
+  if (device < 0 || device >= troubles().devices) return cudaErrorInvalidDevice;
+  current_device = device;
+  return cudaSuccess;
 }
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+cudaError_t cudaGetDevice(int* device) {
+  *device = current_device;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   *p = {"emulated on the CPU", 8, 0, 4, 32, 1 << 20, kTotal, std::size_t{99} << 10, {}};
-  const pid_t own = getpid();  // each process has a GPU of its own
-  std::memcpy(p->uuid.bytes, &own, sizeof own);
+  const int own[] = {getpid(), device};  // each process has GPUs of its own
+  std::memcpy(p->uuid.bytes, own, sizeof own);
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total) {
   const std::scoped_lock lock(memory().mutex);
   *total = kTotal;
-  *free_bytes = kTotal - memory().used;
+  *free_bytes = kTotal - memory().used[current_device];
   return cudaSuccess;
 }
 cudaError_t cudaMalloc(void** block, std::size_t bytes) {
   const std::scoped_lock lock(memory().mutex);
-  if (bytes > kTotal - memory().used) return cudaErrorMemoryAllocation;
+  std::size_t& used = memory().used[current_device];
+  if (bytes > kTotal - used) return cudaErrorMemoryAllocation;
   *block = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   if (*block == nullptr) return cudaErrorMemoryAllocation;
-  memory().blocks[*block] = bytes;
-  memory().used += bytes;
+  memory().blocks[reinterpret_cast<std::uintptr_t>(*block)] = {bytes, current_device};
+  used += bytes;
   return cudaSuccess;
 }
 cudaError_t cudaFree(void* block) {
   const std::scoped_lock lock(memory().mutex);
-  const auto found = memory().blocks.find(block);
+  const auto found = memory().blocks.find(reinterpret_cast<std::uintptr_t>(block));
   if (found == memory().blocks.end()) return cudaErrorInvalidValue;
   Timeline::all_done().acquire();
-  unpoison(block, found->second);
-  memory().used -= found->second;
+  unpoison(block, found->second.bytes);
+  memory().used[found->second.device] -= found->second.bytes;
   memory().blocks.erase(found);
   std::free(block);
   return cudaSuccess;
@@ -167,9 +225,11 @@ cudaError_t cudaFreeHost(void* block) {
   return cudaSuccess;
 }
 // From memory that is not pinned the call returns when the host's numbers were read, to it when
-// they were written.
+// they were written. CUDA copies another device's memory, too, but in no order with that device's
+// own work: nobody is to do so.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
+  if (is_foreign(to, stream) || is_foreign(from, stream)) return cudaErrorInvalidValue;
   const bool read_now = kind == cudaMemcpyHostToDevice && !is_pinned(from);
   if (read_now) reads(from, bytes);
   submit(stream, [=] {
@@ -182,6 +242,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
+  if (!is_current(stream)) return cudaGetLastError();
+  if (is_foreign(to, stream)) return cudaErrorInvalidValue;
   submit(stream, [=] {
     writes(to, bytes);
     fill(to, static_cast<unsigned char>(value), bytes);
@@ -204,7 +266,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (stream == nullptr) return cudaSuccess;
   if (stream->capturing != nullptr) return cudaErrorInvalidValue;
   stream->timeline->wait();
-  return std::exchange(troubles().of_kernels, cudaSuccess);
+  return troubles().of_kernels.exchange(cudaSuccess);
 }
 // Waiting for what is captured forks the stream into the capture, or joins the other's to it.
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
@@ -274,8 +336,9 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (event->device != stream->device) return cudaErrorInvalidResourceHandle;
   submit(stream, [point = event->point] { point->release(); });
-  *event = {event->point, stream->capturing, stream, stream->submitted};
+  *event = {event->device, event->point, stream->capturing, stream, stream->submitted};
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {

@@ -8,7 +8,8 @@
 // nothing wrote (it is filled with NaN), packs at addresses that are no multiple of their size, a
 // barrier that some threads of the block never reach, a stream that a capture forks and does not
 // join, a result that depends on the order of threads between two barriers (they run forwards and
-// backwards in turn) or on the order of blocks. What it can't catch: limits of registers; anything
+// backwards in turn) or on the order of blocks; of two devices, a launch on the stream of one that
+// is not current, and memory of the other one. What it can't catch: limits of registers; anything
 // about time; the rounding of fused operations, tensor cores and approximate intrinsics; misaligned
 // addresses of what load() and store() of kernel.h do not touch, where UBSan is off.
 #pragma once
@@ -48,6 +49,8 @@ enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorInvalidResourceHandle = 400,
   cudaErrorStreamCaptureUnjoined = 904
 };
 enum cudaMemcpyKind {
@@ -84,6 +87,7 @@ cudaError_t cudaGetLastError();
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total);
 cudaError_t cudaMalloc(void** block, std::size_t bytes);
@@ -116,8 +120,9 @@ namespace nextgrad::emulation {
 // For tests of what can go wrong.
 struct Troubles {
   int driver = 13000;
-  cudaError_t of_kernels = cudaSuccess;  // what the next synchronisation of a stream answers
-  int refused_products = 0;              // so many that cuBLASLt's heuristic has promised
+  int devices = 1;
+  std::atomic<cudaError_t> of_kernels = cudaSuccess;  // of the next synchronisation of a stream
+  int refused_products = 0;  // so many that cuBLASLt's heuristic has promised
 };
 Troubles& troubles();
 
@@ -144,11 +149,19 @@ requires(!std::is_same_v<Fn, Work>) void submit(cudaStream_t stream, Fn fn) {
 // all reach.
 void run(const char* name, const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
          void (*thread)(const void* data), const void* data);
+// Whether the stream belongs to the device that is current (the default stream does); if not, that
+// is the error of cudaGetLastError().
+bool is_current(cudaStream_t stream);
+// Throws Error if among these bytes, an argument, is an address of a device that the stream is not
+// of.
+void check_memory(const char* name, const void* argument, std::size_t bytes, cudaStream_t stream);
 // Submits a kernel.
 template <class... Parameters>
 void start(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
            std::size_t shared_bytes, cudaStream_t stream,
            const std::type_identity_t<Parameters>&... arguments) {
+  if (!is_current(stream)) return;
+  (check_memory(name, &arguments, sizeof arguments, stream), ...);
   const auto thread = [=]() NEXTGRAD_UNSEEN { kernel(arguments...); };
   submit(stream, [=]() NEXTGRAD_UNSEEN {
     const auto call = [](const void* data)

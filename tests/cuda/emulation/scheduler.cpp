@@ -96,6 +96,13 @@ struct Fibre {
   std::byte* stack = kRaces ? mapped(kStackBytes) : new std::byte[kStackBytes];
   void* fake_stack = nullptr;  // AddressSanitizer's
   bool idle = true;
+
+  Fibre() = default;
+  ~Fibre() {
+    if (!kRaces) delete[] stack;
+  }
+  Fibre(const Fibre&) = delete;
+  Fibre& operator=(const Fibre&) = delete;
 };
 
 struct Warp {
