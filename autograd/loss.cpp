@@ -30,6 +30,10 @@ Tensor check_loss(const char* op, const Variable& logits, const Tensor& labels,
   check(logits.ndim() >= 1 && logits.numel() > 0, "{}: the logits {} are empty", op,
         logits.shape());
   check(labels.defined() && labels.dtype() == DType::i32, "{}: labels must be i32", op);
+  for (const Tensor& t : {labels, weights})
+    check(!t.defined() || t.device() == logits.device(),
+          "{}: logits are on {}, labels or class weights on {}; move one with to()", op,
+          logits.device(), t.defined() ? t.device() : Device());
   check(options.label_smoothing >= 0 && options.label_smoothing <= 1,
         "{}: label smoothing {} is not in [0, 1]", op, options.label_smoothing);
   check(!weights.defined() || (weights.numel() == logits.dim(-1)),

@@ -13,7 +13,7 @@ namespace {
 
 // The ops that are made of multiply-adds, by how their names begin.
 constexpr std::string_view kProducts[] = {"conv2d", "depthwise", "strips", "linear",
-                                          "feed_",  "matmul",    "attention"};
+                                          "feed_",  "matmul",    "attention", "nmf"};
 
 std::int64_t multiply_adds(const Profile& profile) {
   double flops = 0;

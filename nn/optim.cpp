@@ -28,6 +28,10 @@ void Optimizer::step(double lr, const GradientNorm& norm) {
     const Tensor& grad = slot.parameter.value.grad();
     if (!grad.defined()) continue;
     const Tensor value = slot.parameter.value.value();
+    const Device first = slots.empty() ? value.device() : slots.front().p.device();
+    check(value.device() == first,
+          "optimiser: parameters are on {} and {}; it steps those of one device", first,
+          value.device());
     if (norm.norm.defined() && !refused_.defined())
       refused_ = Tensor::zeros({count}, DType::i64, value.device());
     while (slot.moments.size() < moments_.size())

@@ -131,22 +131,24 @@ inline Work feed_forward_backward(const Tensor& x, const FeedForwardWeights& f, 
       2.0 * hidden * 27 * pixels);
 }
 
-// --- matrix factorisation: x is read by every product with one of its sides, in f32 for bf16 ---
-inline Work nmf_passes(const char* name, const Tensor& x, std::int64_t rank, double products,
-                       double passes) {
-  const double elements = x.numel();
+// --- matrix factorisation: x is read by every product with one of its sides, in f32 for bf16; and
+// each update has products of R x R with both factors ---
+inline Work nmf_work(const char* name, const Tensor& x, std::int64_t rank, double products,
+                     double updates, double passes) {
+  const double elements = x.numel(), factors = 1.0 * x.dim(0) * (x.dim(1) + x.dim(2)) * rank;
   const DType dtype = parameter_dtype(x.dtype());
-  return of_products(
-      dtype, {name, 2.0 * rank * elements * products, passes * elements * size_of(dtype)});
+  return of_products(dtype, {name, 2.0 * rank * (elements * products + factors * updates),
+                             passes * elements * size_of(dtype)});
 }
 inline Work nmf(const Tensor& x, const Tensor& bases, const NmfOptions& o) {
   const double products = 2.0 * o.steps + 2;
-  return nmf_passes("nmf", x, bases.dim(2), products, products);
+  return nmf_work("nmf", x, bases.dim(2), products, 2.0 * o.steps + 1, products);
 }
 inline Work nmf_backward(const Tensor& x, const Tensor& coef, const NmfOptions& o, NmfKeep kept) {
   const double steps = kept == NmfKeep::all_steps ? o.steps : 0;
   // Two of dy, two a step, and that of dX, whose factors are as many as there were updates.
-  return nmf_passes("nmf_backward", x, coef.dim(2), 4 * steps + 3, 2 * steps + 3);
+  return nmf_work("nmf_backward", x, coef.dim(2), 4 * steps + 3, 3 * (2 * steps + 1),
+                  2 * steps + 3);
 }
 
 // --- attention: two products of all queries and keys, five in the backward ---

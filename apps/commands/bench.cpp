@@ -190,6 +190,7 @@ json op_table(const char* title, const Bench::Costs& costs, const Roofline& peak
     table.push_back(
         {{"op", name},
          {"calls", cost.calls},
+         {"launches", cost.launches},
          {"seconds", cost.seconds},
          {"flops", cost.flops},
          {"bytes", cost.bytes},

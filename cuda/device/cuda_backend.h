@@ -119,7 +119,8 @@ class CudaBackend final : public Backend {
   // c = op(a) op(b) (+ bias), matrices or batches of them; `b` may be a parameter. `add`: to c.
   void product(const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, Tensor& c,
                const Tensor& bias, bool add = false);
-  void unary_into(Unary op, const Tensor& x, double alpha, Tensor& y);  // y may be x
+  void unary_into(Unary op, const Tensor& x, double alpha, Tensor& y);    // y may be x
+  Tensor activation_and_slope(Activation f, const Tensor& x, Tensor& d);  // f(x), and d *= f'(x)
   // y = base + activation(depthwise(x, weight) + bias); base and bias may be undefined. The window
   // must have 3 x 3 taps, stride and dilation 1 if the activation is GELU.
   void depthwise_into(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& base,

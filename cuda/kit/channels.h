@@ -33,8 +33,9 @@ inline ChannelGrid channel_grid(const ImageRows& e, int pack, int most, std::siz
   widest = std::min(widest, std::clamp<std::int64_t>(kThreads / e.rows, 32, kThreads));
   const std::int64_t columns = parts_of(packs, widest), x = parts_of(packs, columns);
   const std::int64_t y = std::clamp<std::int64_t>(kThreads / x, 1, e.rows);
+  // Rounded up: a few blocks more than fit would be a round of their own.
   const std::int64_t each =
-      std::clamp<std::int64_t>(e.images * e.rows * columns / (y * kBlocks), 1, most);
+      std::clamp<std::int64_t>(parts_of(e.images * e.rows * columns, y * kBlocks), 1, most);
   ChannelGrid g{
       {e.images, e.rows, e.c, y * each, parts_of(e.rows, y * each), static_cast<unsigned>(columns)},
       {}};

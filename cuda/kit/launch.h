@@ -31,6 +31,17 @@ inline Grid grid_for(std::int64_t n, int threads = kThreads, std::int64_t most =
   return {dim3(std::clamp<std::int64_t>(parts_of(n, threads), 1, most)), dim3(threads)};
 }
 
+// So many blocks of a kernel run at once on a device of so many multiprocessors: a grid of more of
+// them ends in a round that does not fill it.
+template <class... Parameters>
+int blocks_at_once(void (*kernel)(Parameters...), int threads, std::size_t shared_bytes,
+                   int processors) {
+  int each = 0;
+  cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kernel, threads, shared_bytes),
+             "counting blocks");
+  return std::max(1, each) * processors;
+}
+
 template <class Parameter, class Argument>
 Parameter argument_for(const char* name, const Argument& a) {
   if constexpr (std::is_same_v<Argument, Tensor>) {

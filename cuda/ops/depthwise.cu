@@ -165,13 +165,14 @@ Tensor march_weight_sums(cudaStream_t stream, const DepthwiseShape& s, int proce
   int lanes = 32;
   while (lanes > 1 && lanes / 2 >= m.packs) lanes /= 2;
   const int slices = (m.packs + lanes - 1) / lanes, slots = kMarchThreads / lanes;
+  const std::size_t shared = sizeof(Compute<T>) * (K * K + 1) * N * kMarchThreads;
+  const int at_once = blocks_at_once(march_weights<T, K, N>, kMarchThreads, shared, processors);
   const std::int64_t groups =
-      std::clamp<std::int64_t>(parts_of(m.tasks, slots), 1, 1 + 4 * processors / slices);
+      std::clamp<std::int64_t>(parts_of(m.tasks, slots), 1, std::max(1, at_once / slices));
   const Tensor partials = empty_sums(groups, s, x);
   launch("depthwise_march_weights", march_weights<T, K, N>,
-         {dim3(slices * groups), dim3(kMarchThreads),
-          sizeof(Compute<T>) * (K * K + 1) * N * kMarchThreads},
-         stream, m, lanes, groups, x, dy, partials);
+         {dim3(slices * groups), dim3(kMarchThreads), shared}, stream, m, lanes, groups, x, dy,
+         partials);
   return partials;
 }
 

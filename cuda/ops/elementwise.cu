@@ -113,6 +113,23 @@ void map(const char* name, cudaStream_t stream, const Tensor& x, const Tensor& y
   });
 }
 
+// f(x) to y and d f'(x) to d, of what an op wants both of.
+template <Unary op, int N, class T>
+__global__ void value_and_slope(const T* x, T* y, T* d, std::int64_t n) {
+  using C = Compute<T>;
+  const std::int64_t packs = n / N;
+  for (std::int64_t i = global_index(); i < packs; i += global_threads()) {
+    C v[N], g[N];
+    load<N>(x + i * N, v);
+    load<N>(d + i * N, g);
+    // max(x, 0) is as good as x for relu's slope.
+    unroll<N>([&](int k) { g[k] = UnaryOp<op, Math, C>::gradient(v[k], g[k], C(0)); });
+    store<N>(d + i * N, g);
+    unroll<N>([&](int k) { v[k] = UnaryOp<op, Math, C>::value(v[k], C(0)); });
+    store<N>(y + i * N, v);
+  }
+}
+
 // Copies of one dtype move units of 16 bytes, or as many as extents, strides and addresses allow.
 template <int Bytes = 16>
 void copy_units(cudaStream_t stream, const Tensor& source, Tensor& out, const Strided<2>& s) {
@@ -203,6 +220,18 @@ void CudaBackend::unary_into(Unary op, const Tensor& x, double alpha, Tensor& y)
   with_unary(op, [&]<Unary which>(std::integral_constant<Unary, which>) {
     map<false>(name, stream_, x, {}, y, alpha, [](auto a) { return Value<which, decltype(a)>{a}; });
   });
+}
+
+Tensor CudaBackend::activation_and_slope(Activation f, const Tensor& x, Tensor& d) {
+  Tensor y = empty_like(x);
+  if (x.numel() == 0) return y;
+  dispatch_packs("activation_and_slope", x.numel(), {x, y, d}, [&]<class T, int N>() {
+    launch("activation_and_slope",
+           f == Activation::gelu ? value_and_slope<Unary::gelu, N, T>
+                                 : value_and_slope<Unary::relu, N, T>,
+           grid_for(x.numel() / N), stream_, x, y, d, x.numel());
+  });
+  return y;
 }
 
 Tensor CudaBackend::unary_backward(Unary op, const Tensor& read, const Tensor& dy, double alpha) {

@@ -6,6 +6,13 @@
 
 namespace nextgrad::cuda {
 
+// e^(v - top), v not above top by much: a GPU's exponential is that of base 2, and what exp() does
+// for the last bit of large ones is not needed. The difference comes first, as both may be large.
+template <class C>
+__device__ __forceinline__ C exp_below(C v, C top) {
+  return std::exp2((v - top) * C(1.44269504088896340736));
+}
+
 // The target distribution: hot on the label plus smooth on every class, times the class's weight
 // (PyTorch's CrossEntropyLoss).
 template <class C>

@@ -136,16 +136,21 @@ LinearResidualGradients CudaBackend::linear_residual_backward(const Tensor& x,
   } else if (b.mask.defined()) {
     g = residual_backward({}, {}, b.mask, dy, false).dbranch;
   }
-  Tensor f;
-  if (needs.dweight) f = b.input == Activation::none ? x : unary(unary_of(b.input), x, 0);
-  if (f.defined()) f = f.reshape({rows, in});
   const Tensor v = b.weight.numel() > 0 && needs.dx && b.s.defined()
                        ? operands_->of(b.weight, x.dtype(), in, in, b.s)
                        : b.weight;
-  static_cast<ConvGradients&>(d) = linear_backward(f, v, g.reshape({rows, out}), needs);
-  if (needs.dx) d.dx = d.dx.reshape(x.shape());
-  // max(x, 0) is as good as x for relu's slope.
-  if (needs.dx && b.input != Activation::none) d.dx = unary_backward(unary_of(b.input), x, d.dx, 0);
+  g = g.reshape({rows, out});
+  ConvGradients& of_product = d;
+  // First the gradient of f(x): one pass then gives that of x, and f(x) for dV.
+  if (needs.dx) of_product = linear_backward({}, v, g, {true, false, false});
+  Tensor f = x;
+  if (b.input != Activation::none && needs.dx)
+    f = activation_and_slope(b.input, x, d.dx);
+  else if (b.input != Activation::none && needs.dweight)
+    f = unary(unary_of(b.input), x, 0);
+  const Tensor dx = needs.dx ? d.dx.reshape(x.shape()) : Tensor();
+  of_product = linear_backward(f.reshape({rows, in}), v, g, {false, needs.dweight, needs.dbias});
+  d.dx = dx;
   if (!b.s.defined() || out == 0 || !(needs.dweight || needs.dbias)) return d;
   const bool add = d.ds.defined();
   if (needs_ds && !add) d.ds = empty_like(b.s);

@@ -66,7 +66,7 @@ __device__ __forceinline__ void sum_classes(const Column<T, N>& column,
       shares += share;
       unroll<R>([&](int r) {
         const C v = blend(upper[i], lower[i], ty[r]);
-        sum[r] += std::exp(v - top[r]);
+        sum[r] += exp_below(v, top[r]);
         weighted[r] += share * v;
       });
     });

@@ -80,7 +80,7 @@ __device__ __forceinline__ void add_tile(const Tile<C>& tile, int rows, int colu
     for (int r = 0; r < rows; ++r) {
       const Record<C> p = tile.pixel[j][r];
       const C ty = tile.ty[r];
-      C e = p.q * std::exp(blend(upper, lower, ty) - p.log_sum);
+      C e = p.q * exp_below(blend(upper, lower, ty), p.log_sum);
       if (p.label == k) e -= p.h;
       if (smoothed && p.label >= 0) e -= smooth;
       all += e;
