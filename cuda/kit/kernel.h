@@ -169,11 +169,8 @@ __device__ __forceinline__ bool last_to_arrive(unsigned* counter, unsigned block
   __syncthreads();
   if (threadIdx.x == 0 && threadIdx.y == 0) {
     __threadfence();
-    last = atomicAdd(counter, 1u) == blocks - 1;
-    if (last) {
-      *counter = 0;
-      __threadfence();
-    }
+    last = atomicInc(counter, blocks - 1) == blocks - 1;  // which makes it 0 again
+    __threadfence();
   }
   __syncthreads();
   return last;

@@ -259,14 +259,21 @@ T atomicCAS(T* at, std::type_identity_t<T> expected, std::type_identity_t<T> val
   __atomic_compare_exchange(at, &expected, &value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
   return expected;
 }
-template <class T>
-T atomicAdd(T* at, std::type_identity_t<T> value) {
+template <class T, class Fn>
+T atomic_update(T* at, const Fn& fn) {
   T before;
   __atomic_load(at, &before, __ATOMIC_RELAXED);
-  for (T after = before + value;
+  for (T after = fn(before);
        !__atomic_compare_exchange(at, &before, &after, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);)
-    after = before + value;
+    after = fn(before);
   return before;
+}
+template <class T>
+T atomicAdd(T* at, std::type_identity_t<T> value) {
+  return atomic_update(at, [=](T before) { return before + value; });
+}
+inline unsigned atomicInc(unsigned* at, unsigned most) {
+  return atomic_update(at, [=](unsigned before) { return before >= most ? 0 : before + 1; });
 }
 inline void __threadfence() {
   nextgrad::emulation::fence();
