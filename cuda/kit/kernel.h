@@ -170,7 +170,7 @@ __device__ __forceinline__ bool last_to_arrive(unsigned* counter, unsigned block
   if (threadIdx.x == 0 && threadIdx.y == 0) {
     __threadfence();
     last = atomicInc(counter, blocks - 1) == blocks - 1;  // which makes it 0 again
-    __threadfence();
+    if (last) __threadfence();
   }
   __syncthreads();
   return last;
