@@ -29,7 +29,7 @@ constexpr std::int64_t kPiece = 24;
 constexpr std::int64_t kPiece = 512;  // rows that a sum over pixels is cut into
 #endif
 constexpr double kEps = 1e-6;
-constexpr std::int64_t kMostRank = 64;  // two R x R of f32 in shared memory, or one of f64
+constexpr std::int64_t kMostRank = 64;  // R x R of f64 and a block's lines: 34 KiB of shared memory
 
 struct Extents {
   std::int64_t images, p, d, r;
@@ -119,14 +119,14 @@ __global__ void begin_factors(const T* x, const Compute<T>* bases, Extents e, Co
 // c = softmax(inv_t n), a thread a pixel; n [images, rows, R], c [images, P, R].
 template <class C>
 __global__ void first_coef(const C* n, Extents e, C inv_t, C* c) {
-  const std::int64_t i = global_index();
-  if (i >= e.images * e.p) return;
   const int rank = static_cast<int>(e.r);
-  const C* from = n + (i / e.p * e.rows + i % e.p) * rank;
-  C most = from[0], total = 0;
-  for (int q = 1; q < rank; ++q) most = Max()(most, from[q]);
-  for (int q = 0; q < rank; ++q) total += std::exp((from[q] - most) * inv_t);
-  for (int q = 0; q < rank; ++q) c[i * rank + q] = std::exp((from[q] - most) * inv_t) / total;
+  for (std::int64_t i = global_index(); i < e.images * e.p; i += global_threads()) {
+    const C* from = n + (i / e.p * e.rows + i % e.p) * rank;
+    C most = from[0], total = 0;
+    for (int q = 1; q < rank; ++q) most = Max()(most, from[q]);
+    for (int q = 0; q < rank; ++q) total += std::exp((from[q] - most) * inv_t);
+    for (int q = 0; q < rank; ++q) c[i * rank + q] = std::exp((from[q] - most) * inv_t) / total;
+  }
 }
 
 // c' = c n / (c G + eps), to the buffer too; n's image ends with G.

@@ -46,13 +46,20 @@ RULES = {
     "march_weights": Rules(threads=128, dynamic=26624, registers=192, warps=8),
     "march_strips": Rules(dynamic=27648, registers=224, warps=8),
     "march_strip_gradients": Rules(dynamic=43008, registers=255, warps=8),
-    "add_branch": Rules(dynamic=2 * SUMS),
-    "branch_gradient": Rules(dynamic=SUMS),
-    "gradient_sums": Rules(dynamic=2 * SUMS),
+    # All that a branch ends with, for eight channels: no fewer warps than with 96.
+    "add_branch": Rules(dynamic=2 * SUMS, registers=112),
+    # What ends in double in the block that comes last.
+    "branch_gradient": Rules(dynamic=2 * SUMS),
+    "channel_gradients": Rules(dynamic=4 * SUMS),
+    "gradient_sums": Rules(dynamic=4 * SUMS),
+    # A square of 64 bases, and a block's lines.
+    "update_coef": Rules(dynamic=17 << 10),
+    "update_bases": Rules(dynamic=17 << 10),
+    "coef_gradients": Rules(dynamic=17 << 10),
+    "base_gradients": Rules(dynamic=17 << 10),
     "moments": Rules(dynamic=2 * SUMS),
     "parameter_sums": Rules(dynamic=2 * SUMS),
-    "sum_rows": Rules(dynamic=SUMS),
-    "finish_channel_gradients": Rules(threads=512, dynamic=8192),
+    "sum_rows": Rules(dynamic=2 * SUMS),
     "finish_channels": Rules(threads=512, dynamic=8192),
     "finish_moments": Rules(threads=512, dynamic=8192),
     "finish_products": Rules(threads=512, dynamic=8192),
@@ -79,7 +86,7 @@ class Kernel:
             end += 1
         self.name = name[:end]
         # The first type among the template's arguments.
-        self.twice = re.match(r"\w+<((true|false|\d+), )*double\b", self.name) is not None
+        self.twice = re.match(r"\w+<((true|false|(\(\w+\))?\d+), )*double\b", self.name) is not None
         self.rules = RULES.get(self.family, Rules())
 
     @property
