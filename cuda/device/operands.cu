@@ -117,10 +117,10 @@ void Operands::begin_capture() {
 }
 
 // What the capture made is there only when it was replayed: whoever else wants it makes it anew.
+// Those that it made again are still of the weights that are there until then.
 Operands::Used Operands::end_capture() {
   const std::scoped_lock lock(mutex_);
   capturing_ = false;
-  for (const std::shared_ptr<Kept>& k : captured_) k->version = 0;
   const Used made = std::exchange(captured_, {});
   std::erase_if(kept_, [&](const auto& entry) {
     return std::ranges::find(made, entry.second) != made.end();
