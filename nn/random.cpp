@@ -35,12 +35,14 @@ RandomScope::~RandomScope() {
   context = before_;
 }
 
-RandomKey next_random_key() {
-  return {.seed = context.seed, .iteration = context.iteration, .use = context.use++};
-}
-
 RandomKey coming_random_key() {
   return {.seed = context.seed, .iteration = context.iteration, .use = context.use};
+}
+
+RandomKey next_random_key() {
+  const RandomKey key = coming_random_key();
+  ++context.use;
+  return key;
 }
 
 Tensor draw_share(const Shape& shape, const Draw& draw) {

@@ -1,4 +1,6 @@
 // The device itself: memory, transfers, waiting, what it can do at most.
+#include <array>
+
 #include "cuda/device/cuda_backend.h"
 #include "cuda/device/gemm.h"
 #include "cuda/device/operands.h"
@@ -43,13 +45,6 @@ T* device_struct(const T& value) {
              "first copy");
   cuda_check(cudaStreamSynchronize(nullptr), "first copy");
   return static_cast<T*>(memory);
-}
-unsigned* device_zeros(std::size_t n) {
-  void* memory = nullptr;
-  cuda_check(cudaMalloc(&memory, n * sizeof(unsigned)), "first allocation");
-  cuda_check(cudaMemsetAsync(memory, 0, n * sizeof(unsigned), nullptr), "first fill");
-  cuda_check(cudaStreamSynchronize(nullptr), "first fill");
-  return static_cast<unsigned*>(memory);
 }
 
 int device_count() {
@@ -115,7 +110,7 @@ CudaBackend::CudaBackend(int index) : index_(index) {
   transfers_ = std::make_shared<TransferBuffers>(index, stream_);
   fault_ = device_struct(Fault{});
   progress_ = device_struct(Progress{0, 1});
-  arrivals_ = device_zeros(kArrivals);
+  arrivals_ = reinterpret_cast<unsigned*>(device_struct(std::array<unsigned, kArrivals>{}));
   void* pinned = nullptr;
   cuda_check(cudaMallocHost(&pinned, sizeof(Fault)), "allocating pinned memory");
   fault_seen_ = new (pinned) Fault{};
