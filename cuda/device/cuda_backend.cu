@@ -92,9 +92,10 @@ CudaBackend::CudaBackend(int index) : index_(index) {
   int driver = 0;
   cuda_check(cudaDriverGetVersion(&driver), "asking for the driver's version");
   if (driver < kOldestDriver)
-    fail_input("device cuda:{}: the GPU's driver knows CUDA {}.{}, 12.1 is needed; update the "
-               "driver, or use --device cpu",
-               index, driver / 1000, driver % 1000 / 10);
+    fail_input(
+        "device cuda:{}: the GPU's driver knows CUDA {}.{}, 12.1 is needed; update the "
+        "driver, or use --device cpu",
+        index, driver / 1000, driver % 1000 / 10);
   use_device(index);
   cuda_check(cudaGetDeviceProperties(&properties_, index), "asking for the device's properties");
   if (properties_.major < 8)
